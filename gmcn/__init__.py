@@ -1,0 +1,25 @@
+"""Deep learning on Gaussian mixtures."""
+
+from __future__ import annotations
+
+from gmcn.mixture import Mixture
+
+__version__ = "0.1.0"
+__all__ = ["Mixture", "info", "load", "ops"]
+
+
+def __getattr__(name: str):
+    # Lazy: `import gmcn` must not pay for lightning, and gmcn.ops must be importable without the networks.
+    if name == "load":
+        from gmcn.training.loading import load
+
+        return load
+    if name == "info":
+        from gmcn.build_info import info
+
+        return info
+    if name in ("ops", "nn", "models", "fitting", "data", "training", "analysis"):
+        import importlib
+
+        return importlib.import_module(f"gmcn.{name}")
+    raise AttributeError(f"module 'gmcn' has no attribute '{name}'")

@@ -1,0 +1,159 @@
+"""Files that stages exchange: written whole or not at all, read without pickle, with their provenance."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from gmcn.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends, and is deleted when it raises.
+
+    The file is flushed to disk before it is renamed, so that ``path`` never holds half of anything, also after a
+    full disk or a power cut.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` to ``path`` whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write ``value`` as indented JSON. Not-a-number is refused: JSON has none."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; :class:`InputError` names the file when it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}); delete it and make it again") from error
+
+
+def save_tensors(
+    path: str | os.PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write named tensors as safetensors; every metadata value is stored as a JSON string."""
+    header = {key: json.dumps(value, allow_nan=False) for key, value in metadata.items()}
+    with atomic(path) as temporary:
+        # safetensors reports a full disk as its own error: a caller should see the operating system's.
+        try:
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, header
+            )
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from error
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """The metadata that :func:`save_tensors` stored, without reading the tensors."""
+    return _read(path, tensors=False)[1]
+
+
+def load_tensors(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what :func:`save_tensors` wrote: the tensors by name and the metadata."""
+    return _read(path, tensors=True)
+
+
+def _read(path: str | os.PathLike, tensors: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, header
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it and make it again") from error
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key_of(*values: Any) -> str:
+    """A short stable key of JSON values: equal settings give equal keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def provenance() -> dict[str, Any]:
+    """Where, when and with which code an artifact was made."""
+    return {**_static_provenance(), "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+
+
+@functools.cache
+def _static_provenance() -> dict[str, Any]:
+    packages = (
+        "gmcn",
+        "torch",
+        "lightning",
+        "numpy",
+        "scikit-learn",
+        "point-cloud-utils",
+        "snakemake",
+        "mlflow",
+    )
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "commit": git_commit(),
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree, with ``-dirty`` where tracked files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        describe = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        return subprocess.run(describe, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
