@@ -1,0 +1,7 @@
+"""Input fitting: points or images become Gaussian mixtures (section 5 and appendix of the GMCN paper)."""
+
+from gmcn.fitting.images import fit_images
+from gmcn.fitting.points import METHODS, fit_points
+from gmcn.fitting.stage import fit
+
+__all__ = ["METHODS", "fit", "fit_images", "fit_points"]
