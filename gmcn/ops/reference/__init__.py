@@ -1,0 +1,14 @@
+"""Plain-torch twins of the operations: slow, obviously right, differentiable by autograd, in float32 or float64.
+
+Same names, signatures and results as :mod:`gmcn.ops`. They are there to check the compiled kernels and to be read;
+they do not check their arguments.
+"""
+
+from gmcn.ops.reference.convolve import convolve
+from gmcn.ops.reference.convolve_fit import convolve_fit
+from gmcn.ops.reference.evaluate import evaluate, integrate
+from gmcn.ops.reference.reduce_em import reduce_em
+from gmcn.ops.reference.reduce_treehem import reduce_treehem
+from gmcn.ops.reference.relu_fit import relu_fit
+
+__all__ = ["convolve", "convolve_fit", "evaluate", "integrate", "reduce_em", "reduce_treehem", "relu_fit"]

@@ -1,0 +1,103 @@
+"""One step of hierarchical EM on the few Gaussians that meet in a tree node, appendix D."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmcn.mixture import Mixture
+from gmcn.ops.reference.evaluate import log_normal
+
+TINY = 1e-13  # keeps masses, likelihoods and responsibilities away from zero
+NEGLIGIBLE = 1e-7  # a component of less weight is not collected, or gets an identity covariance
+
+
+def representatives(
+    weights: list[float],  # [m]
+    positions: list[list[float]],  # [m, D]
+    n: int,
+) -> list[int]:  # [n]
+    """Single-linkage clustering of the centres into ``n`` clusters; the member of largest weight of each."""
+    m = len(weights)
+    pairs = sorted(
+        (sum((a - b) ** 2 for a, b in zip(positions[i], positions[j], strict=True)), i, j)
+        for i in range(m)
+        for j in range(i + 1, m)
+    )
+    cluster = list(range(m))
+    remaining = m
+    for _, i, j in pairs:
+        if remaining == n:
+            break
+        keep, drop = sorted((cluster[i], cluster[j]))
+        if keep != drop:
+            cluster = [keep if label == drop else label for label in cluster]
+            remaining -= 1
+    members = [[i for i in range(m) if cluster[i] == label] for label in sorted(set(cluster))]
+    return [max(member, key=lambda i: abs(weights[i])) for member in members]
+
+
+def fit(
+    target: Mixture,  # [..., m]
+    selected: Tensor,  # [..., n] integer
+    kl_threshold: float,
+    virtual_samples: float,
+) -> Mixture:  # [..., n]
+    """One E and one M step, equations (15) and (16), from the selected components to ``n`` new ones.
+
+    Conserves the total weight, the mean and the second moment of the target.
+    """
+    weights, positions, covariances = target
+    dim = target.dim
+    index = selected[..., None]
+    start_weights = weights.gather(-1, selected)
+    start_positions = positions.gather(-2, index.expand(*selected.shape, dim))
+    start_covariances = covariances.gather(-3, index[..., None].expand(*selected.shape, dim, dim))
+
+    mass = weights.sum(-1, keepdim=True).clamp(min=TINY)
+    shares = weights / mass  # [..., m]
+    mixing = start_weights / start_weights.sum(-1, keepdim=True).clamp(min=TINY)  # [..., n]
+    precisions = torch.linalg.inv(start_covariances)
+    traces = torch.einsum("...sij,...nji->...ns", precisions, covariances)  # [..., m, n]
+    log_densities = log_normal(
+        positions[..., :, None, :], start_positions[..., None, :, :], start_covariances[..., None, :, :, :]
+    )
+    # The clamp acts on the likelihood; in logarithms it costs no range.
+    floor = torch.tensor(TINY, dtype=weights.dtype, device=weights.device)
+    log_likelihoods = (log_densities - 0.5 * traces).clamp(min=floor.log())
+    likelihoods = (virtual_samples * shares[..., :, None] * log_likelihoods).exp()
+    joint = (mixing[..., None, :] * likelihoods).clamp(min=TINY)
+    joint = joint * _gate(target.detach(), start_positions.detach(), start_covariances.detach(), kl_threshold)
+    responsibilities = joint / joint.sum(-1, keepdim=True)
+
+    parts = responsibilities * shares[..., :, None]  # [..., m, n]
+    new_shares = parts.sum(-2)
+    parts = parts / new_shares[..., None, :].clamp(min=TINY)
+    new_positions = torch.einsum("...is,...id->...sd", parts, positions)
+    delta = positions[..., :, None, :] - new_positions[..., None, :, :]
+    new_covariances = torch.einsum("...is,...ijk->...sjk", parts, covariances)
+    new_covariances = new_covariances + torch.einsum("...is,...isj,...isk->...sjk", parts, delta, delta)
+    identity = torch.eye(dim, dtype=weights.dtype, device=weights.device)
+    new_covariances = torch.where((new_shares < NEGLIGIBLE)[..., None, None], identity, new_covariances)
+    return Mixture(new_shares * mass, new_positions, new_covariances)
+
+
+def _gate(
+    target: Mixture,  # [..., m]
+    positions: Tensor,  # [..., n, D]
+    covariances: Tensor,  # [..., n, D, D]
+    kl_threshold: float,
+) -> Tensor:  # [..., m, n] of 0 and 1
+    """Which selected Gaussians may represent which target: those of small divergence, and always the nearest.
+
+    The geometrical regularisation of Preiner et al. (2014).
+    """
+    precisions = torch.linalg.inv(covariances)
+    delta = target.positions[..., :, None, :] - positions[..., None, :, :]
+    squared = torch.einsum("...nsi,...sij,...nsj->...ns", delta, precisions, delta)
+    traces = torch.einsum("...sij,...nji->...ns", precisions, target.covariances)
+    log_det = torch.linalg.slogdet(covariances).logabsdet
+    log_det_target = torch.linalg.slogdet(target.covariances).logabsdet
+    divergences = 0.5 * (squared + traces - target.dim - (log_det_target[..., :, None] - log_det[..., None, :]))
+    nearest = torch.nn.functional.one_hot(divergences.argmin(-1), divergences.shape[-1]).bool()
+    return ((divergences < kl_threshold) | nearest).to(target.weights.dtype)
