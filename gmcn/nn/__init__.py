@@ -1,0 +1,9 @@
+"""Layers on Gaussian mixtures: the parts of a Gaussian convolution layer (figures 1 and 4) and the whole of it."""
+
+from gmcn.nn.convolution import GaussianConvolution
+from gmcn.nn.gcl import GCL
+from gmcn.nn.norm import MixtureNorm, mean_activation, rescale
+from gmcn.nn.reduction import Reduction
+from gmcn.nn.relu_fit import ReLUFit
+
+__all__ = ["GCL", "GaussianConvolution", "MixtureNorm", "ReLUFit", "Reduction", "mean_activation", "rescale"]

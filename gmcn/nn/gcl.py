@@ -1,0 +1,96 @@
+"""A whole Gaussian convolution layer, the block of figure 4."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from gmcn import ops
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
+from gmcn.nn.convolution import GaussianConvolution
+from gmcn.nn.norm import MixtureNorm
+from gmcn.nn.reduction import Reduction
+from gmcn.nn.relu_fit import ReLUFit
+
+
+class GCL(nn.Module):
+    """Convolution, dense fit of its rectification, reduction, norm: [B, F, N] -> [B, G, min(components, N*F*K)].
+
+    Args:
+        in_channels, out_channels: F and G.
+        components: of the output; None for no reduction.
+        reduction: method of :class:`~gmcn.nn.Reduction`.
+        relu_offset, relu_smoothing: see :class:`~gmcn.nn.ReLUFit`.
+        convolve_fit: number of components to which the convolution itself is fitted, before its rectification
+            (section 6); None convolves exactly.
+        divide_by_channels: divide the kernel weights by F, as the authors' later code does: the output is the mean
+            over the input channels instead of the sum of section 4.
+        norm: mode of :class:`~gmcn.nn.MixtureNorm`, or None for no norm.
+        norm_weighted: see :class:`~gmcn.nn.MixtureNorm`.
+        **kernel: the options of :class:`~gmcn.nn.GaussianConvolution`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        components: int | None,
+        *,
+        reduction: str = "treehem2",
+        relu_offset: float = 0.0,
+        relu_smoothing: tuple[float, float] = (0.0, 0.0),
+        convolve_fit: int | None = None,
+        divide_by_channels: bool = False,
+        norm: Literal["batch", "instance", "running"] | None = "batch",
+        norm_weighted: bool = True,
+        **kernel,
+    ) -> None:
+        super().__init__()
+        if convolve_fit is not None and convolve_fit < 1:
+            raise InputError(
+                f"GCL: convolve_fit is {convolve_fit}; it must be positive, or None to convolve exactly"
+            )
+        self.convolution = GaussianConvolution(in_channels, out_channels, **kernel)
+        self.relu_fit = ReLUFit(relu_offset, relu_smoothing)
+        self.reduction = Reduction("none" if components is None else reduction, components)
+        self.norm = None
+        if norm is not None:
+            self.norm = MixtureNorm(out_channels, mode=norm, weighted=norm_weighted)
+        self.convolve_fit, self.divide_by_channels = convolve_fit, divide_by_channels
+
+    def stages(
+        self,
+        mixture: Mixture,  # [B, F, N]
+    ) -> tuple[Mixture, Mixture, Mixture]:  # [B, G, N*F*K], [B, G, N*F*K], [B, G, components]
+        """The mixture after the convolution, after the dense fit and after the reduction, before the norm."""
+        convolved = self._convolve(mixture)
+        fitted = self.relu_fit(convolved)
+        return convolved, fitted, self.reduction(fitted)
+
+    def forward(
+        self,
+        mixture: Mixture,  # [B, F, N]
+    ) -> Mixture:  # [B, G, components]
+        # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
+        reduced = self.reduction(self.relu_fit(self._convolve(mixture)))
+        return reduced if self.norm is None else self.norm(reduced)
+
+    def _convolve(
+        self,
+        mixture: Mixture,  # [B, F, N]
+    ) -> Mixture:  # [B, G, N*F*K] or [B, G, convolve_fit]
+        channels = self.convolution.in_channels
+        if mixture.weights.dim() != 3 or mixture.weights.shape[1] != channels:
+            shape = list(mixture.weights.shape)
+            raise InputError(f"GCL: the weights are {shape}; this layer takes [B, {channels}, N]")
+        kernels = self.convolution.kernels()
+        if self.divide_by_channels:
+            kernels = kernels._replace(weights=kernels.weights / channels)
+        if self.convolve_fit is None:
+            return ops.convolve(mixture, kernels)
+        return ops.convolve_fit(mixture, kernels, self.convolve_fit)
+
+    def extra_repr(self) -> str:
+        return f"convolve_fit={self.convolve_fit}, divide_by_channels={self.divide_by_channels}"

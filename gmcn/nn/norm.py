@@ -1,0 +1,123 @@
+"""Norms of mixtures: the spatial scale that pools (section 4.3) and the activation of the input (section 5)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gmcn import ops
+from gmcn.errors import InputError, unknown
+from gmcn.mixture import Mixture
+
+MODES = ("batch", "instance", "running")
+
+
+class MixtureNorm(nn.Module):
+    """Scales space so that the average trace of the covariances is D, an average variance of one per dimension.
+
+    Maps mixtures [B, F, N] to the same shape. Positions are multiplied by the scale and covariances by its square;
+    weights, and with them integrals, stay. The average is taken
+
+    * ``instance``: over the components of each sample and channel;
+    * ``batch``: over the samples and components of each channel in training, with its gradient, and from running
+      averages in evaluation, as batch normalisation does it;
+    * ``running``: from running averages also in training, and without a gradient, as in the authors' code.
+
+    ``weighted`` averages by absolute weight. The scale then belongs to the function and not to its representation:
+    components of weight zero, which the dense fit and the padding of a reduction leave behind, do not count, and a
+    component may be split in two. Unweighted it is the average of the authors' code.
+
+    Raises:
+        InputError: for an unknown mode, or a mixture with another number of channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        mode: Literal["batch", "instance", "running"] = "batch",
+        momentum: float = 0.1,
+        weighted: bool = True,
+    ) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise unknown("mode of a mixture norm", mode, MODES)
+        self.channels, self.mode, self.momentum, self.weighted = channels, mode, momentum, weighted
+        if mode != "instance":
+            self.register_buffer("variance", torch.ones(channels))  # [F] running average of trace / D
+            self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def forward(
+        self,
+        mixture: Mixture,  # [B, F, N]
+    ) -> Mixture:  # [B, F, N]
+        if mixture.weights.dim() != 3 or mixture.weights.shape[1] != self.channels:
+            shape = list(mixture.weights.shape)
+            raise InputError(f"MixtureNorm: the weights are {shape}; expected [B, {self.channels}, N]")
+        if self.mode == "instance":
+            variance = mean_variance(mixture, (2,), self.weighted)  # [B, F]
+        elif not self.training:
+            variance = self.variance
+        else:
+            variance = mean_variance(mixture, (0, 2), self.weighted)  # [F]
+            self._track(variance.detach())
+            variance = self.variance if self.mode == "running" else variance
+        return rescale(mixture, variance.rsqrt().expand(mixture.batch_shape))
+
+    @torch.no_grad()
+    def _track(
+        self,
+        variance: Tensor,  # [F]
+    ) -> None:
+        self.batches += 1
+        momentum = self.momentum
+        if self.mode == "batch":
+            # A plain mean of the first batches: the initial value of the buffer never counts.
+            momentum = torch.clamp(1 / self.batches, min=momentum)
+        self.variance += momentum * (variance - self.variance)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, mode={self.mode!r}, momentum={self.momentum}, weighted={self.weighted}"
+
+
+def mean_variance(
+    mixture: Mixture,  # [B, F, N]
+    over: tuple[int, ...],
+    weighted: bool,
+) -> Tensor:  # what is left of [B, F, N]
+    """Average trace of the covariances per dimension, over the given dimensions of [B, F, N]."""
+    variances = mixture.covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
+    if not weighted:
+        return variances.mean(over)
+    shares = mixture.weights.abs()
+    # A channel that is zero everywhere still needs a scale.
+    shares = torch.where(shares.sum(over, keepdim=True) > 0, shares, 1.0)
+    return (shares * variances).sum(over) / shares.sum(over)
+
+
+def rescale(
+    mixture: Mixture,  # [..., N]
+    scale: Tensor,  # [...]
+) -> Mixture:  # [..., N]
+    """The mixture in stretched space; its integral stays."""
+    scale = scale[..., None, None]
+    return Mixture(mixture.weights, mixture.positions * scale, mixture.covariances * scale.square().unsqueeze(-1))
+
+
+def mean_activation(
+    mixture: Mixture,  # [..., N]
+) -> Tensor:  # [...]
+    """Average value of a mixture f where its mass is: the integral of f², over that of its weights' magnitudes.
+
+    The squared L2 norm of a mixture has the closed form sum_nm w_n w_m normal(p_n; p_m, C_n + C_m).
+    """
+    weights, positions, covariances = mixture
+    pairs = Mixture(
+        weights[..., None, :].expand(*weights.shape, -1),
+        positions[..., None, :, :].expand(*weights.shape, *positions.shape[-2:]),
+        covariances[..., None, :, :, :] + covariances[..., :, None, :, :],
+    )  # [..., N, N]
+    values = ops.evaluate(pairs, positions[..., :, None, :])[..., 0]  # [..., N]
+    return (weights * values).sum(-1) / weights.abs().sum(-1).clamp(min=torch.finfo(weights.dtype).tiny)

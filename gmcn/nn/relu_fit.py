@@ -1,0 +1,30 @@
+"""The transfer function: a dense fit of a rectified mixture, section 4.1 and appendix C."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gmcn import ops
+from gmcn.mixture import Mixture
+
+
+class ReLUFit(nn.Module):
+    """Replaces the weights so that the mixture's values at its centres are rectified; positions and shapes stay.
+
+    ``offset`` is added to every initial weight, ``smoothing`` to the numerator and the denominator of the
+    correction. Zeros are equations (6) and (7); the authors' code has 0.1 and (0.05, 0.05). These are absolute:
+    they make the fit depend on the scale of the weights and of the covariances.
+    """
+
+    def __init__(self, offset: float = 0.0, smoothing: tuple[float, float] = (0.0, 0.0)) -> None:
+        super().__init__()
+        self.offset, self.smoothing = float(offset), (float(smoothing[0]), float(smoothing[1]))
+
+    def forward(
+        self,
+        mixture: Mixture,  # [..., N]
+    ) -> Mixture:  # [..., N]
+        return ops.relu_fit(mixture, offset=self.offset, smoothing=self.smoothing)
+
+    def extra_repr(self) -> str:
+        return f"offset={self.offset}, smoothing={self.smoothing}"
