@@ -33,9 +33,9 @@ def m_step(
 ) -> Mixture:
     """Weights, means and covariances from the sums over points of mass times monomials.
 
-    ``statistics[..., 0]`` are the masses, which sum to one per shape and become the weights. ``point_covariance`` is
-    what each point itself extends over (a pixel's square); ``floor`` is added to every diagonal. A component
-    without mass gets weight 0, its ``fallback`` position and the mixture's mean covariance.
+    ``statistics[..., 0]`` are the masses, which sum to one per shape and become the weights.
+    ``point_covariance`` is what each point itself extends over (a pixel's square); ``floor`` is added to every
+    diagonal. A component without mass gets weight 0, its ``fallback`` position and the mixture's mean covariance.
     """
     dim = fallback.shape[-1]
     mass = statistics[..., 0]

@@ -84,7 +84,7 @@ def _means(points: Tensor, mass: Tensor, assignment: Tensor, previous: Tensor) -
 
 
 def _pick(points: Tensor, mass: Tensor, n: int, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Pick n points one after the other by a density: mass first, then mass times squared distance to the picked."""
+    """Pick n points one after the other by their mass, then times the squared distance to the picked."""
     chosen = points.new_empty(points.shape[0], n, dtype=torch.long)
     distance = torch.full_like(mass, torch.inf)
     density = mass

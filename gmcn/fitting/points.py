@@ -77,7 +77,7 @@ def fit_points(
 
 
 def unit_frame(points: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre [S, 1, D] of the bounding box of the points with mass, and its longest side [S, 1, 1] (1 if it is 0)."""
+    """Centre [S, 1, D] of the bounding box of points with mass, and its longest side [S, 1, 1] (1 if it is 0)."""
     present = (mass > 0)[..., None]
     low = torch.where(present, points, torch.inf).amin(1, keepdim=True)
     high = torch.where(present, points, -torch.inf).amax(1, keepdim=True)
@@ -147,7 +147,9 @@ def _check(points: Tensor, n: int, weights: Tensor | None, floor: float) -> Tens
         raise InputError(f"weights have shape {list(mass.shape)}, the points {list(points.shape)}")
     bad = ~points.isfinite().all(-1).all(-1) | ~mass.isfinite().all(-1)
     if bad.any():
-        raise InputError(f"shape {int(bad.int().argmax())} has a coordinate or weight that is not finite; remove it")
+        raise InputError(
+            f"shape {int(bad.int().argmax())} has a coordinate or weight that is not finite; remove it"
+        )
     if (mass < 0).any():
         raise InputError(f"shape {int((mass < 0).any(-1).int().argmax())} has a negative weight; masses are not")
     lost = mass.sum(-1) <= 0

@@ -1,0 +1,170 @@
+"""The stage `download`: published files, from a mirror or from their address, verified and written whole."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gmcn.artifacts import atomic, provenance, sha256, write_json
+from gmcn.errors import InputError
+
+MIRROR = "GMCN_MIRROR"
+# Tries after the first one, with a pause of 1, 2, ... seconds in between.
+RETRIES = 3
+_TIMEOUT = 60
+_LOG = logging.getLogger(__name__)
+
+
+def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLike, run=None) -> None:
+    """Bring the data set's published files into the folder ``output``; built-in data sets have none.
+
+    Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<dataset>/<name>`` (a folder or a URL) and then at
+    its ``url``. It must have one of the checksums in ``sha256`` (a string or a list of them) or, uncompressed, the
+    checksum ``content_md5``: a gzip wrapper may differ where the content does not. A file that is there already
+    and verifies is kept. ``download.json`` beside the files says where each came from.
+
+    Raises:
+        InputError: a checksum that does not match, a truncated file, no place to take a file from. Nothing of that
+            file is left behind.
+    """
+    files = settings.get("files") or []
+    if not files:
+        return
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    records = []
+    try:
+        for entry in files:
+            origin = _bring(dataset, entry, output / entry["name"])
+            path = output / entry["name"]
+            size = path.stat().st_size
+            records.append({"name": entry["name"], "origin": origin, "sha256": sha256(path), "bytes": size})
+    finally:
+        if not any(output.iterdir()):
+            output.rmdir()
+    run_id = run.id if run is not None else None
+    write_json(output / "download.json", {"files": records, "provenance": provenance(), "run_id": run_id})
+    if run is not None:
+        total = sum(record["bytes"] for record in records)
+        seconds = time.perf_counter() - started
+        run.log_metrics({"download/bytes": total, "download/seconds": seconds})
+
+
+def verify(path: Path, entry: dict[str, Any], origin: str) -> None:
+    """:class:`InputError` unless the file has the content that the configuration's entry promises."""
+    if entry.get("content_md5"):
+        kind, expected = "MD5 of the uncompressed content", [entry["content_md5"]]
+        found = _content_md5(path, origin)
+    else:
+        kind, expected = "SHA-256", entry.get("sha256")
+        expected = [expected] if isinstance(expected, str) else expected
+        found = sha256(path)
+    if not expected:
+        _LOG.warning(
+            "%s has no published checksum; this copy has sha256 %s: put it into the configuration",
+            origin,
+            found,
+        )
+    elif found not in expected:
+        raise InputError(
+            f"{origin} is truncated or altered: its {kind} is {found}, expected {' or '.join(expected)}; "
+            f"replace that file, or take it from another source by setting {MIRROR}"
+        )
+
+
+def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str:
+    """Put the verified file at ``target`` and return where it came from."""
+    if target.is_file():
+        try:
+            verify(target, entry, str(target))
+            return str(target)
+        except InputError as error:
+            _LOG.warning("%s; taking it anew", error)
+    tried = []
+    for origin in _origins(dataset, entry):
+        if "://" not in origin:
+            if Path(origin).is_file():
+                with atomic(target) as temporary:
+                    shutil.copyfile(origin, temporary)
+                    verify(temporary, entry, origin)
+                return origin
+            tried.append(f"{origin} (does not exist)")
+            continue
+        problem = _retrieve(origin, target, lambda path, origin=origin: verify(path, entry, origin))
+        if problem is None:
+            return origin
+        tried.append(f"{origin} ({problem})")
+    where = f"tried {'; '.join(tried)}" if tried else "it has no published address and no mirror is set"
+    raise InputError(
+        f"cannot get {entry['name']} of data set '{dataset}': {where}; set {MIRROR} to a folder or URL that has "
+        f"{dataset}/{entry['name']}"
+    )
+
+
+def _origins(dataset: str, entry: dict[str, Any]) -> list[str]:
+    """Paths and URLs to look at, in order."""
+    origins = []
+    mirror = os.environ.get(MIRROR)
+    if mirror:
+        origins.append(f"{mirror.removeprefix('file://').rstrip('/')}/{dataset}/{entry['name']}")
+    if entry.get("url"):
+        origins.append(entry["url"])
+    return origins
+
+
+def _retrieve(url: str, target: Path, check: Callable[[Path], None]) -> str | None:
+    """Download through pooch; the reason in words when the address cannot be read.
+
+    The check runs inside pooch's downloader, so that a damaged transfer is tried again like a broken one, and only
+    a verified file is renamed to ``target``.
+    """
+    import pooch
+    import requests
+
+    progress = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)
+
+    def fetch(address: str, path: str, manager: Any) -> None:
+        try:
+            progress(address, path, manager)
+        except requests.HTTPError as error:
+            # The server answered: the same question again would get the same answer.
+            if error.response.status_code < 500:
+                raise _RefusedError(f"{error.response.status_code} {error.response.reason}") from error
+            raise
+        check(Path(path))
+
+    manager = pooch.create(
+        target.parent, "", registry={target.name: None}, urls={target.name: url}, retry_if_failed=RETRIES
+    )
+    target.unlink(missing_ok=True)
+    try:
+        manager.fetch(target.name, downloader=fetch)
+    except _RefusedError as error:
+        return str(error)
+    except requests.RequestException as error:
+        return f"{type(error).__name__} after {RETRIES + 1} tries"
+    return None
+
+
+class _RefusedError(Exception):
+    """The server has no such file, or does not give it away."""
+
+
+def _content_md5(path: Path, origin: str) -> str:
+    try:
+        with gzip.open(path, "rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(
+            f"{origin} is truncated or no gzip file ({error}); replace it, or take it from another source by "
+            f"setting {MIRROR}"
+        ) from error
