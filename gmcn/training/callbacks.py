@@ -1,0 +1,212 @@
+"""What a training leaves behind while it runs: its history and its last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from gmcn.artifacts import atomic, write_text
+from gmcn.training.errors import Interrupted, NonFiniteError
+from gmcn.training.module import Classifier
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+    "seconds",
+)
+
+
+class History(L.Callback):
+    """One row per epoch in ``history.csv``, the same to the log and the tracking run; and the loss of each step.
+
+    The rows are part of the checkpoint: a resumed training writes the file anew from them, so that it never
+    holds an epoch that the network has not seen, nor one twice. ``seconds`` adds up over all attempts.
+    """
+
+    def __init__(self, path: Path, run: Any = None) -> None:
+        self.path, self.run = path, run
+        self.rows: list[dict[str, Any]] = []
+        self.seconds_before = 0.0
+        self.started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training so far, earlier attempts included up to their last checkpoint."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def on_train_start(self, trainer: L.Trainer, module: Classifier) -> None:
+        """Start the clock, and write the rows that the checkpoint knows."""
+        self.started = time.monotonic()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Classifier, *_: Any) -> None:
+        """Pass the loss and the learning rate of the step on to the tracking run."""
+        if self.run is not None:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self.run.log_metrics(
+                {"train/loss": module.last_loss, "train/learning_rate": rate}, step=trainer.global_step
+            )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
+        """Add the row of the epoch."""
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            **module.epoch_metrics(),
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": round(self.seconds, 3),
+        }
+        self.rows.append(row)
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+        if self.run is not None:
+            metrics = {f"epoch/{name}": row[name] for name in COLUMNS[2:] if row[name] is not None}
+            self.run.log_metrics(metrics, step=trainer.global_step)
+        numbers = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:6] if row[name] is not None)
+        log.info("epoch %d of %d: %s (%.0f s)", row["epoch"], trainer.max_epochs, numbers, row["seconds"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and time so far."""
+        return {"rows": self.rows, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+        self.rows, self.seconds_before = list(state_dict["rows"]), state_dict["seconds"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt``: at each epoch's end, every few minutes, and when a signal asks the process to go.
+
+    Writes are atomic, and the checkpoint before is kept as ``previous.ckpt`` until the training has ended. A
+    checkpoint with a parameter that is not finite is never written.
+    """
+
+    def __init__(self, path: Path, key: str, minutes: float) -> None:
+        self.path, self.key, self.minutes = path, key, minutes
+        self.previous = path.with_name("previous.ckpt")
+        self.saved_at = time.monotonic()
+        self.signal_number: int | None = None
+        self.attempts = 0
+        self.peak_before = 0
+        self.random_state: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: L.Trainer, module: Classifier) -> None:
+        """Start the clock and continue the random numbers of the checkpoint."""
+        self.attempts += 1
+        self.saved_at = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            # Lightning has put its own handler around ours, which ends the fit between a batch and its checkpoint.
+            signal.signal(signal.SIGTERM, self._note)
+        if self.random_state is not None:
+            torch.set_rng_state(self.random_state["cpu"])
+            if "cuda" in self.random_state and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self.random_state["cuda"])
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Classifier, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save within the epoch when it is time or a signal came; after the last batch, its end will."""
+        if batch_idx + 1 == trainer.num_training_batches:
+            return
+        due = self.minutes and time.monotonic() - self.saved_at >= 60 * self.minutes
+        if due or self.signal_number is not None:
+            self.save(trainer)
+        self._leave_if_asked()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
+        """Save the whole epoch."""
+        self.save(trainer)
+        self._leave_if_asked()
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write the state of this moment to ``last.ckpt``."""
+        for name, tensor in trainer.lightning_module.model.state_dict().items():
+            if not tensor.isfinite().all():
+                raise NonFiniteError(
+                    f"training stopped at step {trainer.global_step}: '{name}' is not finite after the "
+                    "last update; the last good checkpoint is kept, try a lower training.learning_rate"
+                )
+        with atomic(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
+            if self.path.exists():
+                os.replace(self.path, self.previous)
+        self.saved_at = time.monotonic()
+
+    def remove(self) -> None:
+        """Delete the checkpoints of a training that has ended."""
+        self.path.unlink(missing_ok=True)
+        self.previous.unlink(missing_ok=True)
+
+    def _leave_if_asked(self) -> None:
+        if self.signal_number is not None:
+            log.warning("stopped by %s; resumes from %s", signal.Signals(self.signal_number).name, self.path)
+            raise Interrupted(self.signal_number)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals that ask to stop, until the end of the block; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        before = {number: signal.signal(number, self._note) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: Any) -> None:
+        if self.signal_number is not None:
+            raise Interrupted(number)
+        self.signal_number = number
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whose checkpoint this is, and what torch's random numbers go on with."""
+        random_state = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random_state["cuda"] = torch.cuda.get_rng_state()
+        return {
+            "key": self.key,
+            "attempts": self.attempts,
+            "peak_memory": self.peak_memory(),
+            "random_state": random_state,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+        self.attempts, self.peak_before = state_dict["attempts"], state_dict["peak_memory"]
+        self.random_state = state_dict["random_state"]
+
+    def peak_memory(self) -> int:
+        """Largest memory of any attempt in bytes: allocated on the GPU, or resident in main memory on the CPU."""
+        if torch.cuda.is_initialized():
+            now = torch.cuda.max_memory_allocated()
+        else:
+            now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return max(self.peak_before, now)

@@ -1,0 +1,125 @@
+"""Mixtures in memory, split into training and validation, in batches whose order a resumed run repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
+from gmcn.training.mixture_set import Batches, MixtureSet, batches_in_order, select
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:  # labels [S]
+    """Indices to train on and to validate on: the same fraction of each class, drawn from ``seed`` alone.
+
+    Each class of two or more gives at least one to validation, and keeps at least one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    train, validation = [], []
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().squeeze(1)
+        members = members[torch.randperm(len(members), generator=generator)]
+        count = min(max(1, round(fraction * len(members))), len(members) - 1) if fraction else 0
+        validation.append(members[:count])
+        train.append(members[count:])
+    return torch.cat(train).sort().values, torch.cat(validation).sort().values
+
+
+class BatchLoader:
+    """Shuffled batches of a mixture set by index tensors; what Lightning calls a stateful loader.
+
+    The order of an epoch is a function of ``(seed, epoch)``, and ``state_dict`` is the place within it. All
+    batches of an epoch are of one size, or smaller by one: none is too small for batch statistics, and no
+    shape is left out.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,  # [S, N]
+        labels: Tensor,  # [S]
+        batch_size: int,
+        *,
+        seed: int,
+        early_batches: int | None = None,
+    ) -> None:
+        self.mixture, self.labels, self.seed = mixture, labels, seed
+        self.batches = -(-len(labels) // batch_size)
+        self.length = min(self.batches, early_batches or self.batches)
+        self.epoch = 0
+        self.position = 0
+
+    @property
+    def sampler(self) -> BatchLoader:
+        """Where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of ``epoch``, or stay where a checkpoint has put us within it."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The place within the epoch."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Return to a place that ``state_dict`` gave."""
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[Mixture, Tensor]]:
+        # A generator: Lightning makes the iterator before it calls set_epoch, so nothing may be read until then.
+        # A million epochs lie between the generators of two seeds.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.epoch)
+        order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
+        batches = order.tensor_split(self.batches)
+        while self.position < self.length:
+            chosen = batches[self.position]
+            self.position += 1
+            yield select(self.mixture, chosen), self.labels[chosen]
+
+
+class MixtureData(L.LightningDataModule):
+    """Training and validation batches of a mixtures artifact, kept on the training device."""
+
+    def __init__(
+        self,
+        train: MixtureSet,
+        *,
+        batch_size: int,
+        seed: int,
+        validation_fraction: float = 0.0,
+        early_batches: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.train_indices, self.validation_indices = stratified_split(train.labels, validation_fraction, seed)
+        if len(self.train_indices) < 2:
+            raise InputError(f"{len(self.train_indices)} shape is left to train on; the data set needs more")
+        mixture, labels = train.mixture.to(device), train.labels.to(device)
+        self.train_loader = BatchLoader(
+            select(mixture, self.train_indices),
+            labels[self.train_indices],
+            batch_size,
+            seed=seed,
+            early_batches=early_batches,
+        )
+        self.validation_batches = (
+            batches_in_order(select(mixture, self.validation_indices), labels[self.validation_indices], batch_size)
+            if len(self.validation_indices)
+            else Batches()
+        )
+
+    def train_dataloader(self) -> BatchLoader:
+        """Batches to train on."""
+        return self.train_loader
+
+    def val_dataloader(self) -> Batches:
+        """Batches to validate on: a part of the training split, never the test split."""
+        return self.validation_batches

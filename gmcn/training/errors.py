@@ -1,0 +1,55 @@
+"""Why a training stops before its last epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gmcn.mixture import Mixture
+
+
+class NonFiniteError(RuntimeError):
+    """Training met a value that is not finite; the last good checkpoint is still there."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the training to stop; its state has been saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+def first_non_finite_layer(model: nn.Module, mixture: Mixture) -> str | None:  # mixture [B, N]
+    """Name of the first layer of ``model`` whose output is not finite for this batch; None if all are."""
+    found: list[str] = []
+
+    def hook(name: str):
+        def check(_module: nn.Module, _inputs: tuple, output: object) -> None:
+            if any(not tensor.isfinite().all() for tensor in _tensors(output)):
+                found.append(name)
+
+        return check
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            model(mixture)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None
+
+
+def non_finite_parameters(module: nn.Module, *, gradient: bool) -> list[str]:
+    """Names of the parameters (or of those whose gradients) that hold a value that is not finite."""
+    tensors = ((name, p.grad if gradient else p) for name, p in module.named_parameters())
+    return [name for name, tensor in tensors if tensor is not None and not tensor.isfinite().all()]
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [tensor for item in value for tensor in _tensors(item)]
+    return []

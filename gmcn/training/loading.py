@@ -1,0 +1,52 @@
+"""Trained networks, read back from what the workflow wrote."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from gmcn.artifacts import load_tensors, read_json
+from gmcn.errors import InputError
+from gmcn.models import GMCN
+
+MODEL = "model.safetensors"
+
+
+def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: str | torch.device = "cpu") -> GMCN:
+    """A trained network in evaluation mode.
+
+    ``path_or_result`` is a result (``results/digits_treehem2.json``), a run folder, the folder of one seed, or a
+    ``model.safetensors``; ``seed`` chooses where there are several (None: the first). Raises
+    :class:`gmcn.errors.InputError` where there is no such network or its file is damaged.
+    """
+    path = model_path(Path(path_or_result), seed)
+    tensors, metadata = load_tensors(path)
+    if "network" not in metadata:
+        raise InputError(f"{path} holds no network of this project: its metadata lack 'network'")
+    model = GMCN(**metadata["network"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())
+        raise InputError(f"{path} does not fit the network it describes ({detail}); train it again") from error
+    return model.to(device).eval()
+
+
+def model_path(path: Path, seed: int | None = None) -> Path:
+    """The ``model.safetensors`` that a result, folder or file stands for."""
+    if path.suffix == ".json":
+        models = read_json(path).get("models", {})
+        candidates = {int(key): path.parent / entry["path"] for key, entry in models.items()}
+    elif path.is_dir() and not (path / MODEL).exists():
+        found = path.glob(f"seed*/{MODEL}")
+        candidates = {int(model.parent.name.removeprefix("seed")): model for model in found}
+    else:
+        return path / MODEL if path.is_dir() else path
+    if not candidates:
+        raise InputError(f"{path} names no trained network; train one with `gmcn train`")
+    chosen = min(candidates) if seed is None else seed
+    if chosen not in candidates:
+        raise InputError(f"{path} has no seed {seed} (known: {', '.join(map(str, sorted(candidates)))})")
+    return candidates[chosen]

@@ -1,0 +1,85 @@
+"""The mixtures of one split of a mixtures artifact."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gmcn.artifacts import load_tensors
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
+
+TRAIN, TEST = 0, 1
+
+
+@dataclass(frozen=True)
+class MixtureSet:
+    """One split of a mixtures artifact: S mixtures with their labels and names."""
+
+    mixture: Mixture  # [S, N]
+    labels: Tensor  # [S]
+    names: list[str]
+    metadata: dict
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the labels."""
+        return self.metadata["class_names"]
+
+    @property
+    def dim(self) -> int:
+        """Number of spatial dimensions D."""
+        return self.mixture.dim
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_split(path: str | os.PathLike, split: int) -> MixtureSet:
+    """The training (0) or test (1) mixtures of an artifact; the other split is dropped unseen.
+
+    Raises :class:`InputError` where the file lacks a tensor, the split is empty or a value is not finite.
+    """
+    tensors, metadata = load_tensors(path)
+    missing = {"weights", "positions", "covariances", "labels", "split"} - tensors.keys()
+    if missing or "class_names" not in metadata:
+        raise InputError(
+            f"{path} is no mixtures artifact: it lacks {', '.join(sorted(missing)) or 'class_names'}; "
+            "make it with `gmcn fit`"
+        )
+    chosen = (tensors["split"] == split).nonzero().squeeze(1)
+    if not len(chosen):
+        raise InputError(f"{path} holds no {'test' if split else 'training'} shapes; make it again with `gmcn fit`")
+    mixture = Mixture(*(tensors[name][chosen] for name in Mixture._fields))
+    names = metadata.get("names") or [str(index) for index in range(len(tensors["split"]))]
+    names = [names[index] for index in chosen.tolist()]
+    finite = torch.stack([tensor.flatten(1).isfinite().all(1) for tensor in mixture]).all(0)
+    if not finite.all():
+        bad = (~finite).nonzero().squeeze(1).tolist()
+        raise InputError(
+            f"{path}: the mixture of '{names[bad[0]]}' holds values that are not finite "
+            f"({len(bad)} of {len(names)} shapes do); fit the data set again"
+        )
+    return MixtureSet(mixture, tensors["labels"][chosen], names, metadata)
+
+
+def select(mixture: Mixture, indices: Tensor) -> Mixture:  # mixture [S, N], indices [I]
+    """The mixtures at ``indices`` of the first dimension."""
+    return mixture.map(lambda tensor: tensor[indices])
+
+
+class Batches(list):
+    """A list of (mixture [B, N], labels [B]); a type of its own because Lightning takes a list for many loaders."""
+
+
+def batches_in_order(
+    mixture: Mixture,  # [S, N]
+    labels: Tensor,  # [S]
+    batch_size: int,
+) -> Batches:
+    """All shapes in batches, in the order of the data."""
+    parts = zip(*(tensor.split(batch_size) for tensor in mixture), strict=True)
+    return Batches(zip((Mixture(*part) for part in parts), labels.split(batch_size), strict=True))

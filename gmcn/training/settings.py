@@ -1,0 +1,98 @@
+"""What can be set about a training, with its defaults and its learning-rate curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from gmcn.errors import InputError, unknown
+
+SCHEDULES = ("cosine", "constant", "step", "plateau")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of one training; the section ``training`` of a variant.
+
+    ``kernel_decay`` is the factor of the current learning rate that pulls kernels along equation (8);
+    ``gradient_clip`` the largest gradient norm (0: no clipping); ``early_batches`` ends every epoch after that many
+    batches (for a quick look); ``step_epochs`` and ``step_factor`` belong to the schedule "step" (None: a third of
+    the epochs), ``plateau_patience`` and ``step_factor`` to "plateau", which watches the validation loss.
+    """
+
+    epochs: int = 60
+    batch_size: int = 21
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup_epochs: float = 1.0
+    kernel_decay: float = 0.1
+    validation_fraction: float = 0.1
+    label_smoothing: float = 0.0
+    gradient_clip: float = 0.0
+    checkpoint_minutes: float = 5.0
+    early_batches: int | None = None
+    step_epochs: int | None = None
+    step_factor: float = 0.1
+    plateau_patience: int = 5
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> TrainingSettings:
+        """Settings from a mapping; raises :class:`InputError` for unknown names and impossible values."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise unknown("training setting", name, known)
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise :class:`InputError` for the first value that cannot be."""
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        bounds = {
+            "epochs": (1, math.inf),
+            "batch_size": (2, math.inf),
+            "learning_rate": (0, math.inf),
+            "warmup_epochs": (0, self.epochs),
+            "kernel_decay": (0, math.inf),
+            "validation_fraction": (0, 0.9),
+            "label_smoothing": (0, 1),
+            "gradient_clip": (0, math.inf),
+            "checkpoint_minutes": (0, math.inf),
+            "early_batches": (1, math.inf),
+            "step_epochs": (1, math.inf),
+            "step_factor": (0, 1),
+            "plateau_patience": (0, math.inf),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(f"training.{name} is {value}; it has to lie between {low} and {high}")
+        if self.schedule == "plateau" and not self.validation_fraction:
+            raise InputError(
+                "training.schedule 'plateau' watches the validation loss, but training.validation_fraction is 0; "
+                "set it, for example to 0.1"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name, defaults included."""
+        return asdict(self)
+
+    def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of optimiser step ``step`` (from 0), before any reduction on a plateau.
+
+        A function of the step alone, so that a resumed training continues the same curve.
+        """
+        warmup = round(self.warmup_epochs * steps_per_epoch)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        if self.schedule == "cosine":
+            total = self.epochs * steps_per_epoch
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+        if self.schedule == "step":
+            length = self.step_epochs or math.ceil(self.epochs / 3)
+            return self.learning_rate * self.step_factor ** (step // (length * steps_per_epoch))
+        return self.learning_rate

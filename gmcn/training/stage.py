@@ -1,0 +1,199 @@
+"""The stage `train`: a mixtures artifact in, a trained network out; interrupted anywhere, it resumes exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from gmcn.artifacts import provenance, read_metadata, save_tensors, sha256, write_json
+from gmcn.errors import InputError
+from gmcn.models import GMCN
+from gmcn.training.callbacks import History, LastCheckpoint
+from gmcn.training.checkpoints import find_checkpoint, training_key
+from gmcn.training.datamodule import MixtureData
+from gmcn.training.device import select_device
+from gmcn.training.errors import Interrupted
+from gmcn.training.mixture_set import TRAIN, MixtureSet, read_split
+from gmcn.training.module import Classifier
+from gmcn.training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    mixtures: str | os.PathLike,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    output: str | os.PathLike,
+    device: str = "auto",
+    threads: int | None = None,
+    run: Any = None,
+) -> dict[str, Any]:
+    """Train one network on the training split of ``mixtures``; the test split is never looked at.
+
+    Writes ``model.safetensors`` (the last epoch), ``history.csv`` and ``training.json`` to the folder
+    ``output``, and returns the content of the last. ``settings`` holds ``network`` (arguments of
+    :class:`gmcn.models.GMCN`) and ``training`` (:class:`TrainingSettings`). A ``last.ckpt`` in ``output`` is
+    continued when it belongs to the same settings, seed and mixtures; on one machine, with the same number of
+    threads, the outcome is then bit for bit that of an uninterrupted training on the CPU.
+
+    SIGTERM, SIGINT and SIGUSR1 save after the running step and raise ``SystemExit`` or ``KeyboardInterrupt``.
+    Raises :class:`gmcn.errors.InputError` for bad settings or data, and :class:`gmcn.training.NonFiniteError` when
+    a loss, gradient or parameter is not finite.
+    """
+    output = Path(output)
+    training = TrainingSettings.read(settings.get("training", {}))
+    key = training_key(mixtures, settings, seed)
+    device = select_device(device)
+    with _reproducible(seed, threads, device):
+        data = read_split(mixtures, TRAIN)
+        model = build_network(settings.get("network", {}), data, seed)
+        batches = MixtureData(
+            data,
+            batch_size=training.batch_size,
+            seed=seed,
+            validation_fraction=training.validation_fraction,
+            early_batches=training.early_batches,
+            device=device,
+        )
+        module = Classifier(model, training, len(data.class_names), len(batches.train_loader))
+        history = History(output / "history.csv", run)
+        checkpoint = LastCheckpoint(output / "last.ckpt", key, training.checkpoint_minutes)
+        resume = find_checkpoint(output, key)
+        if resume:
+            log.info("resuming from %s", resume)
+        _fit(module, batches, [history, checkpoint], epochs=training.epochs, device=device, resume=resume)
+    result = {
+        "seed": seed,
+        "dataset": data.metadata.get("dataset"),
+        "fit": data.metadata.get("fit"),
+        "metrics": {name: value for name, value in history.rows[-1].items() if name != "seconds"},
+        "seconds": round(history.seconds, 3),
+        "steps": history.rows[-1]["step"],
+        "epochs": len(history.rows),
+        "shapes": {"train": len(batches.train_indices), "validation": len(batches.validation_indices)},
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "peak_memory": {
+            "bytes": checkpoint.peak_memory(),
+            "kind": "allocated" if device.type == "cuda" else "resident",
+        },
+        "resumed": checkpoint.attempts - 1,
+        "settings": {"network": dict(settings.get("network", {})), "training": training.as_dict()},
+        "inputs": describe_input(mixtures),
+        "device": str(device),
+        "threads": torch.get_num_threads() if threads is None else threads,
+        "run_id": getattr(run, "id", None),
+        "provenance": provenance(),
+    }
+    _write(output, model, data, result, run)
+    checkpoint.remove()
+    return result
+
+
+def build_network(network: Mapping[str, Any], data: MixtureSet, seed: int) -> GMCN:
+    """The network of a variant for the classes and dimension of ``data``."""
+    try:
+        return GMCN(**{"classes": len(data.class_names), "dim": data.dim, "seed": seed, **network})
+    except TypeError as error:
+        raise InputError(f"the variant's network cannot be built: {error}") from error
+
+
+def describe_input(path: str | os.PathLike) -> dict[str, Any]:
+    """Path, hash and tracking runs of a mixtures artifact."""
+    metadata = read_metadata(path)
+    return {
+        "mixtures": str(path),
+        "sha256": sha256(path),
+        "run_id": metadata.get("run_id"),
+        "points_run_id": metadata.get("points_run_id"),
+    }
+
+
+def _fit(
+    module: Classifier,
+    batches: MixtureData,
+    callbacks: list[L.Callback],
+    *,
+    epochs: int,
+    device: torch.device,
+    resume: Path | None,
+) -> None:
+    interactive = sys.stderr.isatty()
+    if interactive:
+        callbacks = [*callbacks, RichProgressBar(console_kwargs={"stderr": True})]
+    checkpoint = next(callback for callback in callbacks if isinstance(callback, LastCheckpoint))
+    trainer = L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        # One process on one device, also inside a SLURM job: Lightning would requeue jobs by itself there.
+        plugins=[LightningEnvironment()],
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=interactive,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=None if batches.validation_batches else 0,
+        default_root_dir=checkpoint.path.parent,
+    )
+    try:
+        with checkpoint.listening(), warnings.catch_warnings():
+            # Lightning 2.6 on torch 2.13: its own use of a deprecated name.
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            trainer.fit(module, datamodule=batches, ckpt_path=resume, weights_only=True)
+    except Interrupted as stop:
+        if stop.signal_number == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise SystemExit(128 + stop.signal_number) from None
+
+
+def _write(output: Path, model: GMCN, data: MixtureSet, result: dict[str, Any], run: Any) -> None:
+    metadata = {
+        "network": model.config,
+        "class_names": data.class_names,
+        **{name: result[name] for name in ("dataset", "fit", "seed", "settings", "inputs", "run_id", "provenance")},
+    }
+    save_tensors(output / "model.safetensors", model.state_dict(), metadata)
+    write_json(output / "training.json", result)
+    if run is not None:
+        run.log_metrics({"train/seconds": result["seconds"], "train/peak_memory": result["peak_memory"]["bytes"]})
+        for name in ("history.csv", "training.json", "model.safetensors"):
+            run.log_artifact(output / name)
+
+
+@contextlib.contextmanager
+def _reproducible(seed: int, threads: int | None, device: torch.device) -> Iterator[None]:
+    """Seeds, threads and deterministic algorithms for the block; threads and algorithms as before after it."""
+    threads_before = torch.get_num_threads()
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
+    warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill_before = torch.utils.deterministic.fill_uninitialized_memory
+    lightning_log = logging.getLogger("lightning.pytorch")
+    level_before = lightning_log.level
+    if threads:
+        torch.set_num_threads(threads)
+    L.seed_everything(seed, workers=True, verbose=False)
+    # On the GPU only a warning: a few torch operations have no deterministic twin there.
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    lightning_log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_before)
+        torch.utils.deterministic.fill_uninitialized_memory = fill_before
+        lightning_log.setLevel(level_before)
