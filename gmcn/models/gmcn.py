@@ -41,8 +41,7 @@ class GMCN(nn.Module):
             homogeneous, and the scale of its weights is without consequence up to the final normalisation.
         convolve_fit: fit the convolutions to this multiple of a block's components before they are rectified
             (section 6; 2 is the ratio of appendix A, table 5). None convolves exactly, as the paper's results do.
-        divide_by_channels: mean instead of sum over input channels. The default is the paper's sum; with absolute
-            constants in the dense fit the authors' later code takes the mean.
+        divide_by_channels: mean instead of sum over input channels, see :class:`~gmcn.nn.GCL`.
         norm, norm_weighted: see :class:`~gmcn.nn.MixtureNorm`.
         readout: "integral".
         seed: of the initial parameters; None draws them from torch's global generator.
@@ -65,7 +64,7 @@ class GMCN(nn.Module):
         relu_offset: float = 0.0,
         relu_smoothing: Sequence[float] = (0.0, 0.0),
         convolve_fit: int | None = None,
-        divide_by_channels: bool = False,
+        divide_by_channels: bool = True,
         norm: Literal["batch", "instance", "running"] = "batch",
         norm_weighted: bool = True,
         readout: Literal["integral"] = "integral",

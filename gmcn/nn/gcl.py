@@ -26,7 +26,9 @@ class GCL(nn.Module):
         convolve_fit: number of components to which the convolution itself is fitted, before its rectification
             (section 6); None convolves exactly.
         divide_by_channels: divide the kernel weights by F, as the authors' later code does: the output is the mean
-            over the input channels instead of the sum of section 4.
+            over the input channels instead of the sum of section 4. Values then stay of order one at every depth,
+            where the sum multiplies them by about ten per layer, and absolute constants (the offset and smoothing
+            of the dense fit, the negligible weights of TreeHEM) mean the same in all layers.
         norm: mode of :class:`~gmcn.nn.MixtureNorm`, or None for no norm.
         norm_weighted: see :class:`~gmcn.nn.MixtureNorm`.
         **kernel: the options of :class:`~gmcn.nn.GaussianConvolution`.
@@ -42,7 +44,7 @@ class GCL(nn.Module):
         relu_offset: float = 0.0,
         relu_smoothing: tuple[float, float] = (0.0, 0.0),
         convolve_fit: int | None = None,
-        divide_by_channels: bool = False,
+        divide_by_channels: bool = True,
         norm: Literal["batch", "instance", "running"] | None = "batch",
         norm_weighted: bool = True,
         **kernel,
