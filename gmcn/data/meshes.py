@@ -114,6 +114,8 @@ def _uniform(vertices: np.ndarray, triangles: np.ndarray, count: int, rng: np.ra
     import point_cloud_utils
 
     face, weights = point_cloud_utils.sample_mesh_random(vertices, triangles, count, random_seed=_seed(rng))
+    # A single sample comes back without its leading dimension.
+    face, weights = np.atleast_1d(face), np.atleast_2d(weights)
     return point_cloud_utils.interpolate_barycentric_coords(triangles, face, weights, vertices)
 
 
@@ -125,6 +127,7 @@ def _poisson(vertices: np.ndarray, triangles: np.ndarray, count: int, rng: np.ra
     seed = _seed(rng)
     for _ in range(_POISSON_TRIES):
         face, weights = point_cloud_utils.sample_mesh_poisson_disk(vertices, triangles, asked, random_seed=seed)
+        face, weights = np.atleast_1d(face), np.atleast_2d(weights)
         if len(face) >= count:
             kept = np.sort(rng.permutation(len(face))[:count])
             return point_cloud_utils.interpolate_barycentric_coords(triangles, face[kept], weights[kept], vertices)

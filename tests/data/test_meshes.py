@@ -1,0 +1,119 @@
+"""Points on meshes: exact counts, seeds, density; archives of meshes."""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from gmcn.data import primitives
+from gmcn.data.meshes import read_meshes, sample_mesh
+from gmcn.data.solids import CLASSES, make_solids, write_meshes
+from gmcn.errors import InputError
+
+BOX = primitives.box([0, 0, 0], [3, 1, 1])
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "poisson"])
+@pytest.mark.parametrize("count", [1, 7, 200, 1024])
+def test_exact_count_on_the_surface(sampling, count):
+    points = sample_mesh(*BOX, count, sampling, seed=3)
+    assert points.shape == (count, 3)
+    assert points.dtype == np.float32
+    distance = np.abs(np.concatenate([points, points - [3, 1, 1]], axis=1)).min(axis=1)
+    assert distance.max() < 1e-6
+    assert ((points > -1e-6) & (points < np.array([3, 1, 1]) + 1e-6)).all()
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "poisson"])
+def test_seeds(sampling):
+    # 0 is the time of day to point-cloud-utils; here it is a seed like any other.
+    first, again, other = (sample_mesh(*BOX, 100, sampling, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_uniform_is_by_area():
+    points = sample_mesh(*BOX, 14000, seed=1)
+    ends = ((points[:, 0] < 1e-6) | (points[:, 0] > 3 - 1e-6)).mean()
+    # 2 of 14 units of area; five standard deviations of a binomial.
+    assert abs(ends - 2 / 14) < 5 * np.sqrt(2 / 14 * 12 / 14 / 14000)
+
+
+def test_poisson_keeps_points_apart():
+    from scipy.spatial import cKDTree
+
+    def closest(sampling):
+        points = sample_mesh(*BOX, 500, sampling, seed=1)
+        return cKDTree(points).query(points, k=2)[0][:, 1].min()
+
+    assert closest("poisson") > 5 * closest("uniform")
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_any_unit(scale):
+    points = sample_mesh(BOX[0] * scale, BOX[1], 50, seed=1)
+    np.testing.assert_allclose(points / scale, sample_mesh(*BOX, 50, seed=1), atol=1e-5)
+
+
+def test_degenerate_faces_are_harmless():
+    triangles = np.concatenate([BOX[1], [[0, 0, 1], [2, 2, 2]]])
+    assert np.array_equal(sample_mesh(BOX[0], triangles, 50, seed=1), sample_mesh(*BOX, 50, seed=1))
+
+
+def test_no_surface():
+    for triangles in (np.zeros((0, 3), dtype=np.int64), np.array([[1, 1, 2]])):
+        with pytest.raises(InputError, match=r"bad\.off has no surface"):
+            sample_mesh(BOX[0], triangles, 10, seed=1, source="bad.off")
+    with pytest.raises(InputError, match="no surface"):
+        sample_mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), 10, seed=1)
+
+
+def test_unknown_sampling():
+    with pytest.raises(InputError, match="unknown sampling 'possion'; did you mean 'poisson'"):
+        sample_mesh(*BOX, 10, "possion", seed=1)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Solids, one training and one test mesh per class, as a zip in ModelNet's layout with macOS's rubbish."""
+    write_meshes(tmp_path / "set", {"train_per_class": 1, "test_per_class": 1})
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as target:
+        for file in sorted((tmp_path / "set").rglob("*.off"), reverse=True):
+            target.write(file, file.relative_to(tmp_path))
+        target.writestr("set/README.txt", "about")
+        target.writestr("__MACOSX/set/bowl/train/._bowl.off", "rubbish")
+        target.writestr("set/bowl/train/.DS_Store", "rubbish")
+    return path
+
+
+def test_archive(archive):
+    samples = read_meshes({"points": 64, "seed": 5}, [archive])
+    assert samples.class_names == list(CLASSES)
+    assert samples.labels.tolist() == [label for label in range(10) for _ in range(2)]
+    # Within a class "test" sorts before "train".
+    assert samples.split.tolist() == [1, 0] * 10
+    assert samples.names[:2] == ["bowl_test_0000", "bowl_train_0000"]
+    assert samples.points.shape == (20, 64, 3)
+    assert np.array_equal(samples.points, read_meshes({"points": 64, "seed": 5}, [archive]).points)
+    solids = make_solids({"points": 64, "train_per_class": 1, "test_per_class": 1}, [])
+    # The same meshes under other seeds: the same boxes around other points.
+    order = [index ^ 1 for index in range(20)]
+    np.testing.assert_allclose(np.ptp(samples.points, axis=1), np.ptp(solids.points[order], axis=1), atol=0.35)
+
+
+def test_archive_errors(archive, tmp_path):
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(archive.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"damaged\.zip is truncated or damaged"):
+        read_meshes({}, [damaged])
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as target:
+        target.writestr("a/b.off", "OFF")
+    with pytest.raises(InputError, match=r"empty\.zip holds no <class>/<train\|test>/<name>\.off"):
+        read_meshes({}, [tmp_path / "empty.zip"])
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as target:
+        target.writestr("a/chair/train/chair_1.off", "OFF\n1 1 0\n0 0 0\n3 0 0 9\n")
+    with pytest.raises(InputError, match=r"bad\.zip:a/chair/train/chair_1\.off, line 4"):
+        read_meshes({}, [tmp_path / "bad.zip"])

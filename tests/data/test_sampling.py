@@ -1,0 +1,97 @@
+"""The stage `sample` and its artifact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gmcn.artifacts import load_tensors
+from gmcn.data import sample
+from gmcn.data.samples import normalize
+from gmcn.errors import InputError
+
+
+class Run:
+    id = "run-1"
+
+    def __init__(self):
+        self.metrics = {}
+
+    def log_metrics(self, metrics, step=None):
+        self.metrics |= metrics
+
+
+def make(tmp_path, name, settings, run=None):
+    path = tmp_path / f"{name}.safetensors"
+    sample(name, settings=settings, downloads=None, output=path, run=run)
+    return load_tensors(path)
+
+
+def test_digits(tmp_path):
+    run = Run()
+    tensors, metadata = make(tmp_path, "digits", {"kind": "digits"}, run)
+    assert tensors["images"].shape == (1797, 8, 8)
+    assert tensors["images"].dtype == torch.uint8
+    assert tensors["labels"].dtype == torch.int64
+    assert tensors["split"].dtype == torch.uint8
+    assert int(tensors["split"].sum()) == 450
+    share = torch.stack([tensors["split"][tensors["labels"] == d].double().mean() for d in range(10)])
+    assert (share - 0.25).abs().max() < 0.01
+    assert metadata["class_names"] == [str(digit) for digit in range(10)]
+    assert len(metadata["names"]) == 1797
+    assert metadata["dataset"] == "digits"
+    assert metadata["run_id"] == "run-1"
+    assert run.metrics["sample/train"] == 1347
+
+
+def test_digits_split_is_seeded(tmp_path):
+    splits = [
+        make(tmp_path, "digits", {"kind": "digits", "seed": seed, "test_fraction": 0.2})[0]["split"]
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(splits[0], splits[1])
+    assert not torch.equal(splits[0], splits[2])
+    assert int(splits[2].sum()) == 360
+
+
+def test_solids_are_repeatable_to_the_byte(tmp_path):
+    settings = {
+        "kind": "solids",
+        "train_per_class": 2,
+        "test_per_class": 1,
+        "points": 40,
+        "sampling": "poisson",
+        "normalize": True,
+    }
+    first, metadata = make(tmp_path, "solids10", settings)
+    again, _ = make(tmp_path, "solids10", settings)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert first["points"].shape == (30, 40, 3)
+    assert first["points"].dtype == torch.float32
+    assert metadata["settings"] == settings
+    norms = first["points"].norm(dim=-1).amax(-1)
+    assert torch.allclose(norms, torch.ones(30), atol=1e-6)
+
+
+def test_normalize():
+    points = np.random.default_rng(0).uniform(-1, 1, (3, 50, 3)) * [1, 5, 2] * 1e4 + 1e5
+    points[2] = 7.0
+    result = normalize(points.astype(np.float32))
+    middle = (result.min(axis=1) + result.max(axis=1)) / 2
+    np.testing.assert_allclose(middle, 0, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(result, axis=-1).max(axis=1), [1, 1, 0], atol=1e-6)
+    # A similarity: proportions stay.
+    ratio = np.ptp(result[0], axis=0) / np.ptp(points[0], axis=0)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+
+
+def test_errors(tmp_path):
+    with pytest.raises(InputError, match="unknown kind of data set 'x' 'digit'; did you mean 'digits'"):
+        sample("x", settings={"kind": "digit"}, downloads=None, output=tmp_path / "x")
+    settings = {"kind": "clouds", "files": [{"name": "a.npz"}]}
+    with pytest.raises(InputError, match=r"a\.npz does not exist; make it with `gmcn download --dataset x`"):
+        sample("x", settings=settings, downloads=tmp_path, output=tmp_path / "x")
+    with pytest.raises(InputError, match="download it first"):
+        sample("x", settings=settings, downloads=None, output=tmp_path / "x")
+    assert not any(tmp_path.iterdir())
