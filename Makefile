@@ -1,0 +1,62 @@
+# `make run` makes a result and `make test` runs the tests, both from a bare checkout.
+#   make run TARGET=results/modelnet10_small.json    any result
+#   make ui                                          look at the runs in MLflow
+PYTHON ?= python3
+TARGET ?= results/digits_treehem2.json
+RESULTS ?= results
+PORT ?= 5000
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
+BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
+
+.PHONY: run setup test test-slow lint ui bench clean
+.DEFAULT_GOAL := run
+
+run: $(INSTALLED)
+	@snakemake $(ARGS) $(TARGET)
+	@echo
+	@echo "The result is $(TARGET); 'make ui' shows how it was made."
+
+setup: $(INSTALLED)
+
+$(INSTALLED): $(BUILD_INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "gmcn needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a few minutes the first time) ..."
+	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel numpy torch pybind11
+	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,dev]'
+	@touch $@
+
+test: $(INSTALLED)
+	pytest -m "not slow" $(ARGS)
+
+test-slow: $(INSTALLED)
+	pytest -m slow $(ARGS)
+
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' | xargs -r clang-format --dry-run --Werror
+
+# The job runner that MLflow starts by default takes 2 GB and is of no use here.
+ui: $(INSTALLED)
+	@test -n "$$MLFLOW_TRACKING_URI" -o -f $(RESULTS)/mlflow.db \
+	    || { echo "Nothing is logged yet: 'make run' first." >&2; exit 1; }
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --port $(PORT) \
+	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RESULTS))/mlflow.db}"
+
+bench: $(INSTALLED)
+	@for file in benchmarks/bm_*.py; do python "$$file" || exit 1; done
+
+# What was built, never what was computed.
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	find gmcn tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find gmcn -name '*.so' -delete

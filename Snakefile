@@ -1,0 +1,35 @@
+# From a data set's name to a result: snakemake --cores all results/digits_treehem2.json
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: str(Path(workflow.basedir) / "config.yaml")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        [f"{RESULTS}/{target}.json" for target in config["targets"]],
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/fit.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/tables.smk"
+
+
+onstart:
+    # Once, before the jobs: processes that create the same store at the same time crash each other.
+    shell("python -m gmcn store --results {RESULTS:q} --tracking {TRACKING}")

@@ -1,0 +1,152 @@
+"""The command ``gmcn``: every stage of the workflow by itself.
+
+Paths that are not given have the workflow's defaults below the results; settings that are not given come from
+config.yaml. Exit status: 0 done, 2 input to correct, 1 any other error, 128 + n ended by signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import faulthandler
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gmcn.errors import InputError
+
+STAGES = {
+    "download": "fetch and verify a data set's published files",
+    "sample": "turn a data set into points or images",
+    "fit": "fit a mixture of Gaussians to every shape or image",
+    "train": "train a variant's network (all its seeds, or one)",
+    "evaluate": "measure accuracy on the test split",
+    "probe": "measure the fitting errors layer by layer",
+    "footprint": "compare the memory in theory and in practice",
+    "summarise": "gather everything about a result in one JSON",
+    "table": "set a data set's results side by side",
+}
+OTHERS = {
+    "names": "list the data sets, fits and variants of the configuration",
+    "info": "show versions, compiled kernels and devices",
+    "store": "create the MLflow store (the workflow does so once, before its jobs)",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = parser().parse_args(arguments)
+    faulthandler.enable()
+    signal.signal(signal.SIGTERM, _terminate)
+    from gmcn.console import logging_to
+
+    with logging_to(Path(options.log) if options.log else None):
+        try:
+            _run(options)
+        except InputError as error:
+            return _fail(str(error), 2)
+        except KeyboardInterrupt:
+            return _fail(f"{options.command} was interrupted", 128 + signal.SIGINT)
+        except Exception as error:
+            sentence = _sentence(error)
+            if sentence is None:
+                raise
+            return _fail(sentence, 1)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser."""
+    top = argparse.ArgumentParser(prog="gmcn", description="Deep learning on Gaussian mixtures, stage by stage.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in (STAGES | OTHERS).items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        _common(command)
+        if name in STAGES:
+            command.add_argument("--dataset", required=True, help="name of a data set in the configuration")
+            command.add_argument("--settings", metavar="JSON", help="settings instead of the configuration's")
+            command.add_argument("--output", metavar="PATH", help="where to write")
+            command.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
+        _own_options(name, command)
+    return top
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="configuration (default: config.yaml); later files override",
+    )
+    command.add_argument("--results", metavar="FOLDER", help="folder of all results (default: the configuration's)")
+    command.add_argument("--tracking", choices=("on", "off"), help="log to MLflow (default: the configuration's)")
+    command.add_argument("--log", metavar="FILE", help="also write what is printed to this file")
+
+
+def _own_options(name: str, command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    if name == "download":
+        add("--file", help="only this one of the data set's files")
+    if name == "sample":
+        add("--downloads", metavar="FOLDER", help="the data set's downloaded files")
+    if name == "fit":
+        add("--fit", required=True, help="name of a fit in the configuration")
+    if name in ("fit", "summarise"):
+        add("--points", metavar="FILE", help="points artifact of the stage `sample`")
+    if name in ("train", "evaluate", "probe", "footprint", "summarise"):
+        add("--variant", required=True, help="name of a variant in the configuration")
+        add("--mixtures", metavar="FILE", help="mixtures artifact of the stage `fit`")
+    if name in ("train", "evaluate", "probe", "footprint"):
+        add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
+    if name == "train":
+        add("--seed", type=int, help="one seed (default: all of the variant, one after the other)")
+    if name in ("evaluate", "probe", "footprint"):
+        add("--models", nargs="+", metavar="FILE", help="trained networks, one per seed")
+    if name == "summarise":
+        add("--training", nargs="+", metavar="FILE", help="training.json of every seed")
+        for part in ("evaluation", "rmse", "footprint"):
+            add(f"--{part}", metavar="FILE", help=f"the variant's {part}.json")
+    if name == "table":
+        add("--summaries", nargs="+", metavar="FILE", help="the results' JSON files, one per row")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from gmcn import commands
+
+    if getattr(options, "threads", None):
+        import torch
+
+        torch.set_num_threads(options.threads)
+    if options.command == "train" and options.seed is None and options.output:
+        raise InputError("--output names the folder of one seed: give --seed as well")
+    getattr(commands, options.command)(commands.Context(options))
+
+
+def _terminate(signal_number: int, _frame: object) -> None:
+    # As an exception, so that half-written files are removed and the tracking run is closed.
+    raise SystemExit(128 + signal_number)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user about an error that is no mistake in the program; None if it may be one."""
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            return f"the disk is full, nothing was left half-written: {error}"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return f"not allowed to read or write: {error}"
+    if type(error).__module__.startswith("gmcn."):
+        return str(error)
+    return None
+
+
+def _fail(sentence: str, status: int) -> int:
+    print(f"gmcn: error: {sentence}", file=sys.stderr)
+    return status
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value

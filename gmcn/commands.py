@@ -1,0 +1,247 @@
+"""What each command does: find its settings and paths, open its tracking run, call the stage's function."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from gmcn import config as configuration
+from gmcn import tracking
+from gmcn.errors import InputError
+
+
+class Context:
+    """The options of one command, with the configuration read only if something is asked of it."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        return configuration.load(*(self.options.config or ["config.yaml"]))
+
+    @functools.cached_property
+    def results(self) -> Path:
+        return Path(self.options.results or self.config.get("results", "results"))
+
+    @functools.cached_property
+    def tracked(self) -> bool:
+        if self.options.tracking is not None:
+            return self.options.tracking == "on"
+        return self.config.get("tracking", {}).get("enabled", True)
+
+    def settings(self, stage: str, name: str | None = None) -> dict[str, Any]:
+        """The stage's settings: those of ``--settings``, else those of the configuration."""
+        if self.options.settings is None:
+            return configuration.stage_settings(self.config, stage, self.options.dataset, name)
+        try:
+            settings = json.loads(self.options.settings)
+        except json.JSONDecodeError as error:
+            raise InputError(f"--settings is not readable JSON: {error}") from error
+        if not isinstance(settings, dict):
+            raise InputError("--settings must be a JSON object, as in '{\"epochs\": 1}'")
+        return settings
+
+    def path(self, option: str, default: str) -> Path:
+        """A path that an option names, or its default below the results."""
+        given = getattr(self.options, option)
+        return Path(given) if given else self.results / default
+
+    def run_folder(self) -> str:
+        return f"runs/{self.options.dataset}_{self.options.variant}"
+
+    def mixtures(self) -> Path:
+        if self.options.mixtures:
+            return Path(self.options.mixtures)
+        fit = configuration.resolve(self.config, self.options.dataset, self.options.variant)["fit"]
+        return self.results / f"mixtures/{self.options.dataset}_{fit}.safetensors"
+
+    def per_seed(self, option: str, file: str) -> list[Path]:
+        """The files of all seeds of the variant, unless the option names some."""
+        given = getattr(self.options, option)
+        if given:
+            return [Path(path) for path in given]
+        seeds = configuration.resolve(self.config, self.options.dataset, self.options.variant)["seeds"]
+        return [self.results / self.run_folder() / f"seed{seed}" / file for seed in seeds]
+
+    def run(self, stage: str, settings: dict[str, Any], inputs: list[tuple[str, Path]], **more: Any) -> Any:
+        """The tracking run of this command."""
+        dataset, variant = self.options.dataset, getattr(self.options, "variant", None)
+        return tracking.start(
+            stage,
+            name=more.pop("name", stage),
+            dataset=dataset,
+            result=f"{dataset}_{variant}" if variant else None,
+            params=settings,
+            inputs=inputs,
+            enabled=self.tracked,
+            results=self.results,
+            **more,
+        )
+
+
+def download(context: Context) -> None:
+    from gmcn import data
+
+    dataset, file = context.options.dataset, context.options.file
+    settings = context.settings("download", file)
+    output = context.path("output", f"datasets/{dataset}")
+    with context.run("download", settings, [], name=f"download {file}" if file else "download") as run:
+        data.download(dataset, settings=settings, output=output, run=run)
+
+
+def sample(context: Context) -> None:
+    from gmcn import data
+
+    dataset = context.options.dataset
+    settings = context.settings("sample")
+    with context.run("sample", settings, []) as run:
+        data.sample(
+            dataset,
+            settings=settings,
+            downloads=context.path("downloads", f"datasets/{dataset}"),
+            output=context.path("output", f"points/{dataset}.safetensors"),
+            run=run,
+        )
+
+
+def fit(context: Context) -> None:
+    from gmcn import fitting
+
+    dataset, name = context.options.dataset, context.options.fit
+    settings = context.settings("fit", name)
+    points = context.path("points", f"points/{dataset}.safetensors")
+    output = context.path("output", f"mixtures/{dataset}_{name}.safetensors")
+    with context.run("fit", settings, [("points", points)], name=f"fit {name}") as run:
+        fitting.fit(points, settings=settings, output=output, dataset=dataset, name=name, run=run)
+
+
+def train(context: Context) -> None:
+    options = context.options
+    seeds = [options.seed]
+    if options.seed is None:
+        seeds = configuration.resolve(context.config, options.dataset, options.variant)["seeds"]
+    for seed in seeds:
+        _train(context, seed)
+
+
+def _train(context: Context, seed: int) -> None:
+    from gmcn import training
+    from gmcn.artifacts import key_of
+    from gmcn.training.checkpoints import training_key
+
+    options = context.options
+    settings = context.settings("train", options.variant)
+    mixtures = context.mixtures()
+    output = context.path("output", f"{context.run_folder()}/seed{seed}")
+    job_key = key_of("train", options.dataset, options.variant, training_key(mixtures, settings, seed))
+    resume = training.resumable(mixtures, settings=settings, seed=seed, output=output)
+    params = {**settings, "seed": seed}
+    inputs = [("mixtures", mixtures)]
+    with context.run("train", params, inputs, name=f"train seed {seed}", job_key=job_key, resume=resume) as run:
+        training.train(
+            mixtures,
+            settings=settings,
+            seed=seed,
+            output=output,
+            device=options.device,
+            threads=options.threads,
+            run=run,
+        )
+
+
+def evaluate(context: Context) -> None:
+    _analyse(context, "evaluate", "evaluation.json")
+
+
+def probe(context: Context) -> None:
+    _analyse(context, "probe", "rmse.json")
+
+
+def footprint(context: Context) -> None:
+    _analyse(context, "footprint", "footprint.json")
+
+
+def _analyse(context: Context, stage: str, file: str) -> None:
+    from gmcn import analysis
+
+    options = context.options
+    settings = context.settings(stage, options.variant)
+    mixtures = context.mixtures()
+    models = context.per_seed("models", "model.safetensors")
+    output = context.path("output", f"{context.run_folder()}/{file}")
+    inputs = [("mixtures", mixtures), *((f"model.{index}", model) for index, model in enumerate(models))]
+    arguments = {} if stage == "evaluate" else {"settings": settings}
+    with context.run(stage, settings, inputs) as run:
+        function = getattr(analysis, stage)
+        function(mixtures, models=models, output=output, device=options.device, run=run, **arguments)
+        run.log_artifact(output)
+
+
+def summarise(context: Context) -> None:
+    from gmcn import analysis
+
+    options = context.options
+    settings = context.settings("summarise", options.variant)
+    points = context.path("points", f"points/{options.dataset}.safetensors")
+    mixtures = context.mixtures()
+    training = context.per_seed("training", "training.json")
+    parts = {
+        option: context.path(option, f"{context.run_folder()}/{option}.json")
+        for option in ("evaluation", "rmse", "footprint")
+    }
+    output = context.path("output", f"{options.dataset}_{options.variant}.json")
+    with context.run("summarise", settings, list(parts.items())) as run:
+        analysis.summarise(
+            dataset=options.dataset,
+            variant=options.variant,
+            settings=settings,
+            points=points,
+            mixtures=mixtures,
+            training=training,
+            output=output,
+            run=run,
+            **parts,
+        )
+        run.log_artifact(output)
+
+
+def table(context: Context) -> None:
+    from gmcn.analysis.tables import tabulate
+
+    options = context.options
+    rows = json.loads(options.settings)["rows"] if options.settings else _table_rows(context)
+    summaries = [Path(path) for path in options.summaries or ()] or [
+        context.results / f"{options.dataset}_{row['variant']}.json" for row in rows
+    ]
+    output = context.path("output", f"tables/{options.dataset}")
+    tabulate(options.dataset, rows=rows, summaries=summaries, output=output)
+
+
+def _table_rows(context: Context) -> list[dict[str, Any]]:
+    tables = context.config.get("tables", {})
+    if context.options.dataset not in tables:
+        from gmcn.errors import unknown
+
+        raise unknown("table", context.options.dataset, tables)
+    return tables[context.options.dataset]
+
+
+def store(context: Context) -> None:
+    if context.tracked:
+        tracking.create_store(context.results)
+
+
+def info(context: Context) -> None:
+    import gmcn
+
+    print(json.dumps(gmcn.info(), indent=2, default=str))
+
+
+def names(context: Context) -> None:
+    config = context.config
+    for kind, section in (("data sets", "datasets"), ("fits", "fits"), ("variants", "variants")):
+        print(f"{kind}: {', '.join(config[section])}")

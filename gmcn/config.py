@@ -1,0 +1,186 @@
+"""The workflow's configuration: read, checked against its schema, and resolved per data set and variant."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from gmcn.config_errors import explain
+from gmcn.errors import InputError, unknown
+
+SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "config.schema.json"
+
+# What a variant must say, itself or through its bases, before anything can be trained with it.
+REQUIRED = ("fit", "seeds", "network", "training", "probe")
+
+
+def load(*paths: str | Path) -> dict[str, Any]:
+    """Read YAML files, later ones overriding keys of earlier ones, and check the outcome.
+
+    Raises :class:`InputError` for a missing or unreadable file and for whatever :func:`check` refuses.
+    """
+    import yaml
+
+    config: dict[str, Any] = {}
+    for path in paths:
+        try:
+            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"the configuration {path} does not exist; name one with --config") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            detail = " ".join(str(error).split())
+            raise InputError(f"the configuration {path} is not readable YAML: {detail}") from error
+        if not isinstance(read, dict):
+            raise InputError(f"the configuration {path} must be a mapping of keys to values")
+        config = merge(config, read)
+    return check(config, source=", ".join(map(str, paths)))
+
+
+def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]:
+    """Return ``config`` if it fits the schema and every name in it exists; raise one sentence otherwise."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        raise InputError(
+            f"checking {source} needs jsonschema: pip install 'gmcn[workflow]', or pass --settings"
+        ) from None
+    if not SCHEMA.is_file():
+        raise InputError(f"{SCHEMA} is missing; run from a checkout of the project, or pass --settings")
+    # Through JSON, because Snakemake hands over its own mapping types.
+    plain = json.loads(json.dumps(config))
+    errors = sorted(
+        Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(plain),
+        key=lambda e: list(map(str, e.path)),
+    )
+    if errors:
+        raise explain(errors[0], source)
+    for name, variant in plain["variants"].items():
+        fits = [variant.get("fit")] + [override.get("fit") for override in variant.get("datasets", {}).values()]
+        for fit_name in filter(None, fits):
+            fit(plain, fit_name, where=f" in {source} at variants.{name}")
+        for dataset_name in variant.get("datasets", {}):
+            dataset(plain, dataset_name, where=f" in {source} at variants.{name}.datasets")
+        _chain(plain, name)
+    for target in plain.get("targets", []):
+        _check_pair(plain, target, target, "variant")
+    for dataset_name, rows in plain.get("tables", {}).items():
+        dataset(plain, dataset_name, where=f" in {source} at tables")
+        for row in rows:
+            resolve(plain, dataset_name, row["variant"])
+    return config
+
+
+def dataset(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
+    """The settings of a data set."""
+    return _entry(config["datasets"], "data set", name, where)
+
+
+def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
+    """The settings of an input fit."""
+    return _entry(config["fits"], "fit", name, where)
+
+
+def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, Any]:
+    """The full settings of ``variant`` on a data set.
+
+    Bases come first (the furthest first), then the variant's own keys; within each of them what it says under
+    ``datasets`` for this data set follows its general keys. Mappings are merged, everything else is replaced.
+    """
+    dataset(config, dataset_name)
+    resolved: dict[str, Any] = {}
+    for name in _chain(config, variant):
+        own = {key: value for key, value in config["variants"][name].items() if key not in ("base", "datasets")}
+        resolved = merge(resolved, own)
+        resolved = merge(resolved, config["variants"][name].get("datasets", {}).get(dataset_name, {}))
+    missing = [key for key in REQUIRED if key not in resolved]
+    if missing:
+        raise InputError(
+            f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it"
+        )
+    return resolved
+
+
+def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
+    """What ``stage`` is given, and no more: a key that it does not read must not make it run again.
+
+    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, and the variant after that.
+    """
+    if stage == "download":
+        own = dataset(config, dataset_name)
+        files = {entry["name"]: entry for entry in own.get("files", [])}
+        wanted = list(files.values()) if name is None else [_entry(files, f"file of {dataset_name}", name, "")]
+        return copy.deepcopy({"kind": own["kind"], "files": wanted})
+    if stage == "sample":
+        return copy.deepcopy(dataset(config, dataset_name))
+    if stage == "fit":
+        dataset(config, dataset_name)
+        return copy.deepcopy(fit(config, str(name)))
+    resolved = resolve(config, dataset_name, str(name))
+    keys = {
+        "train": ("network", "training"),
+        "evaluate": (),
+        "probe": ("probe",),
+        "footprint": ("network", "training"),
+        "summarise": tuple(resolved),
+    }[stage]
+    return resolved["probe"] if stage == "probe" else {key: resolved[key] for key in keys}
+
+
+def check_target(config: Mapping[str, Any], target: str) -> None:
+    """Raise one sentence when ``target`` is a path below the results that names something unknown."""
+    path, results = PurePosixPath(target), PurePosixPath(config.get("results", "results"))
+    if not path.is_relative_to(results) or path == results:
+        return
+    folder, *rest = path.relative_to(results).parts
+    if not rest and path.suffix == ".json":
+        _check_pair(config, path.stem, target, "variant")
+    elif folder == "runs" and rest:
+        _check_pair(config, rest[0], target, "variant")
+    elif folder == "mixtures" and rest:
+        _check_pair(config, PurePosixPath(rest[0]).stem, target, "fit")
+    elif folder == "points" and rest:
+        dataset(config, PurePosixPath(rest[0]).stem)
+    elif folder == "datasets" and rest:
+        dataset(config, rest[0])
+    elif folder == "tables" and rest:
+        _entry(config.get("tables", {}), "table", PurePosixPath(rest[0]).stem, "")
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of ``base`` with the keys of ``override`` on top; only mappings are merged."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in override.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def _check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> None:
+    dataset_name, separator, name = stem.partition("_")
+    if not separator:
+        raise InputError(f"'{target}' names no {kind}: results are called <data set>_<{kind}>, as in digits_...")
+    dataset(config, dataset_name)
+    _entry(config["variants" if kind == "variant" else "fits"], kind, name, "")
+
+
+def _chain(config: Mapping[str, Any], variant: str) -> list[str]:
+    """The names of the variant's bases, the furthest first, and its own last."""
+    names: list[str] = []
+    name: str | None = variant
+    while name is not None:
+        if name in names:
+            raise InputError(f"variants are based on each other in a circle: {' -> '.join([*names, name])}")
+        where = f" as the base of variant '{names[-1]}'" if names else ""
+        names.append(name)
+        name = _entry(config["variants"], "variant", name, where).get("base")
+    return names[::-1]
+
+
+def _entry(section: Mapping[str, Any], kind: str, name: str, where: str) -> dict[str, Any]:
+    if name not in section:
+        sentence = unknown(kind, name, section)
+        raise InputError(f"{sentence}{where}")
+    return section[name]

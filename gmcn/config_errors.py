@@ -1,0 +1,71 @@
+"""What the schema found wrong, as one sentence for the person who wrote the configuration."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from gmcn.errors import InputError
+
+TYPES = {
+    "object": "a mapping of keys to values",
+    "array": "a list",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def explain(error: Any, source: str) -> InputError:
+    """The :class:`InputError` for a ``jsonschema.ValidationError``: where, what is wrong, what would do."""
+    path = ".".join(map(str, error.absolute_path))
+    within = f" in '{path}'" if path else ""
+    schema = error.schema
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = sorted(schema.get("properties", {}))
+        return InputError(_unknown_key(error.instance, known, path, source))
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return InputError(f"{source}: the key '{missing}' is missing{within}")
+    if error.validator in ("pattern", "propertyNames", "not") and "description" in schema:
+        return InputError(f"{source}: the name {error.instance!r}{within} is not allowed: {schema['description']}")
+    return InputError(f"{source}: '{path}' is {error.instance!r}, but {_demand(error)}{_hint(error)}")
+
+
+def _unknown_key(instance: dict[str, Any], known: list[str], path: str, source: str) -> str:
+    key = next(key for key in instance if key not in known)
+    close = difflib.get_close_matches(key, known, n=1)
+    suggestion = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{source}: unknown key '{f'{path}.' if path else ''}{key}'{suggestion} (known here: {', '.join(known)})"
+
+
+def _demand(error: Any) -> str:
+    value = error.validator_value
+    if error.validator == "type":
+        return "must be " + " or ".join(TYPES[name] for name in ([value] if isinstance(value, str) else value))
+    if error.validator == "enum":
+        return "must be one of " + ", ".join(map(str, value))
+    bounds = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "exclusiveMinimum": "greater than",
+        "exclusiveMaximum": "less than",
+    }
+    if error.validator in bounds:
+        return f"must be {bounds[error.validator]} {value}"
+    if error.validator in ("minItems", "maxItems"):
+        return f"must have {'at least' if error.validator == 'minItems' else 'at most'} {value} items"
+    if error.validator == "pattern":
+        return f"must match {value}"
+    return f"does not fit: {error.message}"
+
+
+def _hint(error: Any) -> str:
+    # YAML reads 1e-3 as text; only 1.0e-3 is a number.
+    text = error.instance
+    if error.validator == "type" and isinstance(text, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", text):
+        return f"; write it as {text.replace('e', '.0e')}"
+    return ""

@@ -1,0 +1,113 @@
+# Configuration, constraints on names, and what several rules need.
+import json
+import os
+import re
+import sys
+
+# Jobs run the Python that runs Snakemake, also when its environment is not activated.
+python = os.path.dirname(sys.executable)
+os.environ.update(PATH=os.pathsep.join([python, os.environ.get("PATH", "")]))
+if workflow.basedir not in sys.path:
+    sys.path.append(workflow.basedir)
+
+from snakemake.exceptions import WorkflowError
+
+from gmcn import config as settings_of
+from gmcn.errors import InputError
+
+try:
+    settings_of.check(config)
+    # Snakemake would only say that no rule makes such a file. Its own list of targets is not there yet.
+    for argument in sys.argv[1:]:
+        path = os.path.relpath(argument) if os.path.isabs(argument) else argument
+        settings_of.check_target(config, path)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = config.get("results", "results")
+TRACKING = "on" if config.get("tracking", {}).get("enabled", True) else "off"
+
+
+def names(section):
+    """A pattern that matches the names of a section of the configuration, and nothing else."""
+    return "|".join(re.escape(name) for name in config[section])
+
+
+wildcard_constraints:
+    dataset=names("datasets"),
+    fit=names("fits"),
+    variant=names("variants"),
+    seed=r"\d+",
+    file=r"[^/]+",
+
+
+def resolved(wildcards):
+    """All settings of a variant on a data set."""
+    try:
+        return settings_of.resolve(config, wildcards.dataset, wildcards.variant)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def settings(stage):
+    """A function that gives the settings of a stage as JSON: exactly what makes it run again when it changes."""
+
+    def of(wildcards):
+        name = next(
+            (
+                wildcards[key]
+                for key in ("variant", "fit", "file")
+                if key in wildcards.keys()
+            ),
+            None,
+        )
+        return json.dumps(
+            settings_of.stage_settings(config, stage, wildcards.dataset, name)
+        )
+
+    return of
+
+
+def options(wildcards, resources):
+    """Options that change how a stage runs, never what it computes: taking ``resources`` keeps them untracked."""
+    return f"--results {RESULTS} --tracking {TRACKING}"
+
+
+def device(wildcards, resources):
+    """--device for this job; with ``--resources gpu=0`` everything runs on the CPU."""
+    return "auto" if resources.get("gpu") else "cpu"
+
+
+def source(*patterns):
+    """A stage's source files, relative to the working directory where that is the project's."""
+    root = Path(workflow.basedir)
+    files = sorted(file for pattern in patterns for file in root.glob(pattern))
+    return [
+        os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
+    ]
+
+
+def downloads_of(wildcards):
+    """The published files of a data set; built-in ones have none."""
+    files = config["datasets"][wildcards.dataset].get("files", [])
+    return [f"{RESULTS}/datasets/{wildcards.dataset}/{file['name']}" for file in files]
+
+
+def mixtures_of(wildcards):
+    """The mixtures that a variant is trained on."""
+    return f"{RESULTS}/mixtures/{wildcards.dataset}_{resolved(wildcards)['fit']}.safetensors"
+
+
+def of_seeds(file):
+    """A function that gives ``file`` of every seed of a variant."""
+
+    def files(wildcards):
+        folder = f"{RESULTS}/runs/{wildcards.dataset}_{wildcards.variant}"
+        return [f"{folder}/seed{seed}/{file}" for seed in resolved(wildcards)["seeds"]]
+
+    return files
+
+
+def gpus():
+    """1 where this machine has a GPU, else 0. Clusters say it in their profile: the machine that asks has none."""
+    return int(any(Path(os.sep, "dev").glob("nvidia[0-9]*")))

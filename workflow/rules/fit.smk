@@ -1,0 +1,27 @@
+# Points or images become mixtures of Gaussians, one per shape.
+
+
+rule fit:
+    input:
+        points=f"{RESULTS}/points/{{dataset}}.safetensors",
+        src=source("gmcn/fitting/*.py"),
+    output:
+        f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.safetensors",
+    log:
+        f"{RESULTS}/logs/fit/{{dataset}}_{{fit}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fit/{{dataset}}_{{fit}}.tsv"
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        settings=settings("fit"),
+        options=options,
+    message:
+        "Fitting {wildcards.fit} to {wildcards.dataset}"
+    shell:
+        "python -m gmcn fit --dataset {wildcards.dataset} --fit {wildcards.fit} --settings {params.settings:q}"
+        " --points {input.points:q} --output {output:q} --threads {threads} {params.options} --log {log:q}"

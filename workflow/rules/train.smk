@@ -1,0 +1,46 @@
+# Mixtures become a trained network, one job per seed.
+
+# The kernels are among its sources: what they compute is what is learnt.
+TRAINING_SOURCES = source(
+    "csrc/**/*.h",
+    "csrc/**/*.cpp",
+    "csrc/**/*.cu",
+    "gmcn/mixture.py",
+    "gmcn/models/*.py",
+    "gmcn/nn/*.py",
+    "gmcn/ops/**/*.py",
+    "gmcn/training/*.py",
+)
+
+
+rule train:
+    input:
+        mixtures=mixtures_of,
+        src=TRAINING_SOURCES,
+    output:
+        # Checkpoints are no outputs: Snakemake deletes those before every attempt, and a stopped training resumes.
+        model=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/model.safetensors",
+        history=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/history.csv",
+        summary=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/training.json",
+    log:
+        f"{RESULTS}/logs/train/{{dataset}}_{{variant}}_seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{dataset}}_{{variant}}_seed{{seed}}.tsv"
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 16
+    resources:
+        mem_mb=16000,
+        runtime=1440,
+        gpu=gpus(),
+    params:
+        settings=settings("train"),
+        folder=lambda wildcards, output: os.path.dirname(output.model),
+        device=device,
+        options=options,
+    message:
+        "Training {wildcards.variant} on {wildcards.dataset}, seed {wildcards.seed}, {threads} threads"
+    shell:
+        "python -m gmcn train --dataset {wildcards.dataset} --variant {wildcards.variant} --seed {wildcards.seed}"
+        " --settings {params.settings:q} --mixtures {input.mixtures:q} --output {params.folder:q}"
+        " --device {params.device} --threads {threads} {params.options} --log {log:q}"
