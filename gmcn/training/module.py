@@ -136,7 +136,7 @@ class Classifier(L.LightningModule):
             self.plateau.load_state_dict(checkpoint["plateau"])
 
     def _explain(self) -> str:
-        where = f"step {self.global_step} of epoch {self.current_epoch}"
+        where = f"step {self.global_step + 1} in epoch {self.current_epoch + 1}"
         layer = first_non_finite_layer(self.model, self.batch[0])
         if layer:
             reason = f"the output of layer '{layer}' is not finite"

@@ -1,0 +1,87 @@
+"""One training step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gmcn.training import TrainingSettings, train
+from gmcn.training.errors import first_non_finite_layer
+from gmcn.training.mixture_set import TRAIN, read_split
+from gmcn.training.module import Classifier, _Plateau
+from gmcn.training.stage import build_network
+from tests.training.conftest import NETWORK, Recorder
+
+
+def test_kernel_decay_follows_the_current_learning_rate(mixtures, settings, tmp_path, monkeypatch):
+    from gmcn.models import GMCN
+
+    steps = []
+    monkeypatch.setattr(GMCN, "decay_kernels_", lambda self, step: steps.append(step))
+    settings["training"] |= {"kernel_decay": 0.25}
+    run = Recorder()
+    train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1, run=run)
+    rates = [metrics["train/learning_rate"] for _, metrics in run.metrics if "train/loss" in metrics]
+    assert len(rates) == 16
+    assert len(set(rates)) > 10
+    assert steps == pytest.approx([0.25 * rate for rate in rates])
+
+
+def test_decay_shrinks_the_kernels(mixtures, settings, tmp_path):
+    losses = []
+    for index, decay in enumerate((0.0, 100.0)):
+        settings["training"] |= {"kernel_decay": decay}
+        train(mixtures, settings=settings, seed=0, output=tmp_path / str(index), device="cpu", threads=1)
+        losses.append(_kernel_loss(tmp_path / str(index)))
+    assert losses[1] < 0.9 * losses[0]
+
+
+def _kernel_loss(folder) -> float:
+    import gmcn
+
+    return gmcn.load(folder).kernel_decay_loss().item()
+
+
+def test_gradient_clipping(mixtures):
+    data = read_split(mixtures, TRAIN)
+    model = build_network(NETWORK, data, seed=0)
+    module = Classifier(model, TrainingSettings(gradient_clip=1e-3), 2, 4)
+    module.training_step((data.mixture, data.labels), 0).backward()
+    before = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    module.configure_gradient_clipping(torch.optim.SGD(model.parameters()))
+    after = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    assert before > 1e-2
+    assert after.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_label_smoothing_changes_the_loss(mixtures):
+    data = read_split(mixtures, TRAIN)
+    losses = [
+        Classifier(build_network(NETWORK, data, seed=0), TrainingSettings(label_smoothing=amount), 2, 4)
+        .training_step((data.mixture, data.labels), 0)
+        .item()
+        for amount in (0.0, 0.2)
+    ]
+    logits = build_network(NETWORK, data, seed=0)(data.mixture)
+    expected = torch.nn.functional.cross_entropy(logits, data.labels, label_smoothing=0.2).item()
+    assert losses[1] == pytest.approx(expected)
+    assert losses[0] != losses[1]
+
+
+def test_plateau_lowers_the_rate_when_validation_stops_improving():
+    plateau = _Plateau(TrainingSettings(schedule="plateau", plateau_patience=1, step_factor=0.5))
+    scales = []
+    for loss in (3.0, 2.0, 2.5, 2.5, 1.0):
+        plateau.step(loss)
+        scales.append(plateau.scale)
+    assert scales == [1, 1, 1, 0.5, 0.5]
+    restored = _Plateau(TrainingSettings(schedule="plateau", plateau_patience=1, step_factor=0.5))
+    restored.load_state_dict(plateau.state_dict())
+    assert restored.scale == 0.5
+
+
+def test_first_non_finite_layer_is_the_innermost_and_earliest():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2)))
+    assert first_non_finite_layer(model, torch.ones(1, 2)) is None
+    model[1][1].weight.data[0] = float("inf")
+    assert first_non_finite_layer(model, torch.ones(1, 2)) == "1.1"

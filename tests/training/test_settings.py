@@ -1,0 +1,44 @@
+"""Settings: what is refused, and the curves of the learning rate."""
+
+from __future__ import annotations
+
+import pytest
+
+from gmcn.errors import InputError
+from gmcn.training import TrainingSettings
+
+
+def test_cosine_rises_linearly_and_falls_to_almost_nothing():
+    settings = TrainingSettings(epochs=10, learning_rate=0.1, schedule="cosine", warmup_epochs=1)
+    rates = [settings.learning_rate_at(step, 20) for step in range(200)]
+    assert rates[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
+    assert rates[20] == 0.1
+    assert rates[110] == pytest.approx(0.05)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0 < rates[-1] < 1e-4 * 0.1
+
+
+def test_step_and_constant():
+    settings = TrainingSettings(epochs=9, learning_rate=1.0, schedule="step", warmup_epochs=0)
+    assert [settings.learning_rate_at(step, 1) for step in range(9)] == pytest.approx(
+        [1] * 3 + [0.1] * 3 + [0.01] * 3
+    )
+    constant = TrainingSettings(learning_rate=0.3, schedule="constant", warmup_epochs=0)
+    assert {constant.learning_rate_at(step, 5) for step in range(300)} == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rte": 1}, "did you mean 'learning_rate'"),
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"schedule": "plateau", "validation_fraction": 0}, "'plateau' watches the validation loss"),
+        ({"batch_size": 1}, "training.batch_size is 1; it has to lie between 2 and inf"),
+        ({"epochs": 0}, "training.epochs is 0"),
+        ({"validation_fraction": 1.0}, "training.validation_fraction is 1.0"),
+        ({"learning_rate": float("nan")}, "training.learning_rate is nan"),
+    ],
+)
+def test_impossible_settings_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSettings.read(values)

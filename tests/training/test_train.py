@@ -1,0 +1,164 @@
+"""The stage as a whole: it learns, it writes what it says, and it never looks at the test split."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import torch
+
+import gmcn
+from gmcn.artifacts import load_tensors, read_metadata, save_tensors, sha256
+from gmcn.errors import InputError
+from gmcn.training import NonFiniteError, train
+from gmcn.training.mixture_set import TEST, read_split
+from tests.training.conftest import Recorder, make_mixtures
+
+
+def read_history(folder) -> list[dict[str, str]]:
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rewrite(source, target, change) -> None:
+    tensors, metadata = load_tensors(source)
+    change(tensors)
+    save_tensors(target, tensors, metadata)
+
+
+@pytest.fixture
+def trained(mixtures, settings, tmp_path):
+    run = Recorder()
+    settings["training"] |= {"epochs": 12}
+    result = train(mixtures, settings=settings, seed=3, output=tmp_path / "seed3", device="cpu", threads=1, run=run)
+    return result, tmp_path / "seed3", run
+
+
+def test_learns_and_describes_what_it_did(mixtures, trained):
+    result, folder, run = trained
+    test = read_split(mixtures, TEST)
+    with torch.no_grad():
+        accuracy = (gmcn.load(folder)(test.mixture).argmax(1) == test.labels).float().mean()
+    assert accuracy >= 0.9  # chance is 0.5
+
+    assert result == json.loads((folder / "training.json").read_text())
+    assert result["inputs"] == {
+        "mixtures": str(mixtures),
+        "sha256": sha256(mixtures),
+        "run_id": "fit-run",
+        "points_run_id": "points-run",
+    }
+    assert (result["seed"], result["run_id"], result["resumed"]) == (3, "train-run", 0)
+    assert result["steps"] == 12 * 4
+    assert result["shapes"] == {"train": 32, "validation": 8}
+    assert result["peak_memory"]["bytes"] > 1e7
+    assert result["provenance"]["versions"]["torch"]
+    metadata = read_metadata(folder / "model.safetensors")
+    assert metadata["class_names"] == ["line", "ring"]
+    assert metadata["settings"]["training"]["epochs"] == 12
+    assert not list(folder.glob("*.ckpt")), "a training that has ended needs no checkpoint"
+
+    steps = [step for step, metrics in run.metrics if "train/loss" in metrics]
+    assert steps == list(range(1, 49))
+    assert {path.name for path in run.artifacts} == {"history.csv", "training.json", "model.safetensors"}
+
+
+def test_history_has_one_complete_row_per_epoch(trained):
+    result, folder, _ = trained
+    rows = read_history(folder)
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
+    assert [int(row["step"]) for row in rows] == list(range(4, 49, 4))
+    assert all(float(value) >= 0 for row in rows for value in row.values())
+    assert float(rows[-1]["train_loss"]) == result["metrics"]["train_loss"] < float(rows[0]["train_loss"])
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds == sorted(seconds)
+
+
+def test_never_reads_the_test_split(mixtures, settings, tmp_path):
+    def poison(tensors):
+        for name in ("weights", "positions", "covariances"):
+            tensors[name][tensors["split"] == 1] = float("nan")
+        tensors["labels"][tensors["split"] == 1] = 10**9
+
+    rewrite(mixtures, tmp_path / "poisoned.safetensors", poison)
+    results = [
+        train(path, settings=settings, seed=0, output=tmp_path / name, device="cpu", threads=1)["metrics"]
+        for name, path in [("a", mixtures), ("b", tmp_path / "poisoned.safetensors")]
+    ]
+    assert results[0] == results[1]
+
+
+def test_same_seed_same_network_other_seed_another(mixtures, settings, tmp_path):
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder, seed in zip(folders, (0, 0, 1), strict=True):
+        train(mixtures, settings=settings, seed=seed, output=folder, device="cpu", threads=1)
+    first, again, other = (load_tensors(folder / "model.safetensors")[0] for folder in folders)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_nan_in_the_data_is_refused_with_the_name_of_the_shape(mixtures, settings, tmp_path):
+    def poison(tensors):
+        tensors["positions"][5, 0, 0] = float("nan")
+
+    rewrite(mixtures, mixtures, poison)
+    with pytest.raises(InputError, match=r"'shape5' holds values that are not finite \(1 of 40 shapes do\)"):
+        train(mixtures, settings=settings, seed=0, output=tmp_path / "out", device="cpu")
+
+
+def test_a_diverging_training_stops_with_the_layer_and_keeps_the_last_good_checkpoint(
+    mixtures, settings, tmp_path, monkeypatch
+):
+    from gmcn.nn import GaussianConvolution
+
+    original, calls = GaussianConvolution.decay_, []
+
+    def spoil(self, *arguments):  # after the third step of the second epoch
+        original(self, *arguments)
+        calls.append(self)
+        if len(calls) == 2 * 7:
+            self.raw_weights.data[0] = float("inf")
+
+    monkeypatch.setattr(GaussianConvolution, "decay_", spoil)
+    with pytest.raises(
+        NonFiniteError, match=r"at step 8 in epoch 2: .*layer 'blocks\.1.*last good checkpoint"
+    ) as info:
+        train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
+    assert "\n" not in str(info.value)
+    monkeypatch.undo()
+    assert len(read_history(tmp_path)) == 1
+    result = train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
+    assert result["resumed"] == 1
+    assert result["steps"] == 16
+
+
+def test_a_non_finite_gradient_is_named(mixtures, settings, tmp_path, monkeypatch):
+    from gmcn.nn import GaussianConvolution
+
+    original = GaussianConvolution.kernels
+
+    def kernels(self):
+        self.raw_positions.register_hook(lambda gradient: gradient * float("nan"))
+        return original(self)
+
+    monkeypatch.setattr(GaussianConvolution, "kernels", kernels)
+    with pytest.raises(NonFiniteError, match=r"the gradient of 'blocks\.0\.convolution\.raw_positions'"):
+        train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("classes", [3])
+def test_without_validation_the_columns_stay_empty(settings, tmp_path, classes):
+    path = make_mixtures(tmp_path / "three.safetensors", classes=classes, train=5, test=1, dim=3)
+    settings["training"] |= {"validation_fraction": 0.0, "epochs": 2, "early_batches": 1}
+    result = train(path, settings=settings, seed=0, output=tmp_path / "out", device="cpu", threads=1)
+    assert result["steps"] == 2
+    assert result["metrics"]["validation_loss"] is None
+    assert [row["validation_accuracy"] for row in read_history(tmp_path / "out")] == ["", ""]
+
+
+def test_bad_network_settings_are_one_sentence(mixtures, settings, tmp_path):
+    settings["network"]["layrs"] = 1
+    with pytest.raises(InputError, match=r"network cannot be built.*layrs"):
+        train(mixtures, settings=settings, seed=0, output=tmp_path / "out", device="cpu")
