@@ -22,6 +22,8 @@ def pixels(images: Tensor) -> tuple[Tensor, Tensor]:
     if images.dim() != 3 or images.numel() == 0:
         raise InputError(f"images have shape {list(images.shape)}; they must be [images, rows, columns]")
     mass = images.flatten(1)
+    if (mass < 0).any():
+        raise InputError(f"image {int((mass < 0).any(-1).int().argmax())} has negative brightness; shift it first")
     lit = (mass > 0).sum(-1)
     if (lit == 0).any():
         raise InputError(f"image {int((lit == 0).int().argmax())} is all black: there is nothing to fit; remove it")

@@ -49,8 +49,8 @@ def lloyd(
     for _ in range(iterations):
         c = _means(x, m, a, centres[active])
         new = nearest(x, c)
-        centres[active], assignment[active] = c, new
         changed = (new != a).any(-1)
+        centres[active], assignment[active] = c, new
         if not changed.any():
             break
         active = active[changed]
