@@ -30,8 +30,11 @@ def explain(error: Any, source: str) -> InputError:
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return InputError(f"{source}: the key '{missing}' is missing{within}")
-    if error.validator in ("pattern", "propertyNames", "not") and "description" in schema:
+    if "propertyNames" in error.absolute_schema_path:
         return InputError(f"{source}: the name {error.instance!r}{within} is not allowed: {schema['description']}")
+    if error.validator == "pattern":
+        wanted = schema.get("description", f"it must match {error.validator_value}")
+        return InputError(f"{source}: '{path}' cannot be {error.instance!r}: {wanted}")
     return InputError(f"{source}: '{path}' is {error.instance!r}, but {_demand(error)}{_hint(error)}")
 
 
@@ -58,8 +61,6 @@ def _demand(error: Any) -> str:
         return f"must be {bounds[error.validator]} {value}"
     if error.validator in ("minItems", "maxItems"):
         return f"must have {'at least' if error.validator == 'minItems' else 'at most'} {value} items"
-    if error.validator == "pattern":
-        return f"must match {value}"
     return f"does not fit: {error.message}"
 
 

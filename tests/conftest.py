@@ -1,0 +1,30 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_store(monkeypatch):
+    # A developer's own MLflow server must not receive the tests' runs.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def mirror():
+    """A function that gives the folder of a data set's published files, or skips the test where there is none."""
+
+    def folder(dataset: str) -> Path:
+        base = os.environ.get("GMCN_MIRROR", "")
+        path = Path(base) / dataset
+        if not base or not path.is_dir():
+            pytest.skip(f"needs the files of {dataset}: set GMCN_MIRROR to a folder that has {dataset}/")
+        return path.resolve()
+
+    return folder

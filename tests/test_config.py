@@ -1,0 +1,203 @@
+"""The configuration: what it resolves to, and what it says to someone who made a mistake."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import yaml
+
+from gmcn import config
+from gmcn.errors import InputError
+from tests.conftest import ROOT
+
+REAL = config.load(ROOT / "config.yaml")
+
+SMALL = {
+    "datasets": {"digits": {"kind": "digits"}, "solids10": {"kind": "solids"}},
+    "fits": {"kmeans8": {"method": "kmeans", "components": 8}, "kmeans4": {"method": "kmeans", "components": 4}},
+    "variants": {
+        "base": {
+            "fit": "kmeans8",
+            "seeds": [0],
+            "network": {"layers": [[8, 4]], "kernel_components": 5},
+            "training": {"epochs": 3, "batch_size": 4},
+            "probe": {"shapes": 2},
+            "datasets": {"digits": {"training": {"batch_size": 8}}},
+        },
+        "child": {"base": "base", "training": {"epochs": 9}, "datasets": {"solids10": {"fit": "kmeans4"}}},
+    },
+}
+
+
+def changed(path: str, value: object) -> dict:
+    """A copy of the small configuration with one key, given as ``a.b.c``, set."""
+    new = copy.deepcopy(SMALL)
+    place = new
+    *keys, last = path.split(".")
+    for key in keys:
+        place = place.setdefault(key, {})
+    place[last] = value
+    return new
+
+
+def sentence(raw: dict) -> str:
+    with pytest.raises(InputError) as error:
+        config.check(raw)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_real_configuration_is_valid_and_every_pair_resolves():
+    for dataset in REAL["datasets"]:
+        for variant in REAL["variants"]:
+            assert config.resolve(REAL, dataset, variant)["fit"] in REAL["fits"]
+
+
+def test_five_layer_network_is_the_papers():
+    resolved = config.resolve(REAL, "modelnet10", "treehem2")
+    assert resolved["network"]["layers"] == [[8, 64], [16, 32], [32, 16], [64, 8]]
+    assert config.fit(REAL, resolved["fit"])["components"] == 128
+    assert (resolved["training"]["epochs"], resolved["training"]["batch_size"]) == (60, 21)
+
+
+def test_resolve_merges_mappings_and_replaces_the_rest():
+    resolved = config.resolve(SMALL, "digits", "child")
+    assert resolved["training"] == {
+        "epochs": 9,
+        "batch_size": 8,
+    }  # own key over the base's, data set's from the base
+    assert resolved["network"] == SMALL["variants"]["base"]["network"]
+    assert config.resolve(SMALL, "solids10", "child")["fit"] == "kmeans4"
+    assert "base" not in resolved
+    assert "datasets" not in resolved
+    lists = changed("variants.child.network", {"layers": []})
+    assert config.resolve(lists, "digits", "child")["network"] == {"layers": [], "kernel_components": 5}
+
+
+def test_resolving_leaves_the_configuration_as_it_was():
+    before = copy.deepcopy(SMALL)
+    resolved = config.resolve(SMALL, "digits", "child")
+    resolved["network"]["layers"].append([1, 1])
+    resolved["training"]["epochs"] = 0
+    assert before == SMALL
+
+
+def test_stages_are_given_only_what_they_read():
+    train = config.stage_settings(SMALL, "train", "digits", "child")
+    assert set(train) == {"network", "training"}
+    assert config.stage_settings(SMALL, "probe", "digits", "child") == {"shapes": 2}
+    assert config.stage_settings(SMALL, "fit", "digits", "kmeans4")["components"] == 4
+    one = config.stage_settings(REAL, "download", "mnist", "t10k-labels-idx1-ubyte.gz")
+    assert [file["name"] for file in one["files"]] == ["t10k-labels-idx1-ubyte.gz"]
+    assert len(config.stage_settings(REAL, "download", "mnist", None)["files"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "parts"),
+    [
+        (
+            "variants.child.training.epoch",
+            3,
+            ["unknown key 'variants.child.training.epoch'", "did you mean 'epochs'?"],
+        ),
+        ("variants.child.training.learning_rate", "1e-3", ["must be a number", "write it as 1.0e-3"]),
+        ("variants.child.training.epochs", 0, ["variants.child.training.epochs", "at least 1"]),
+        ("variants.child.training.batch_size", 1.5, ["must be a whole number"]),
+        ("variants.child.training.schedule", "cosin", ["one of cosine, constant"]),
+        ("variants.child.network.layers", [[8]], ["variants.child.network.layers.0", "at least 2 items"]),
+        ("variants.child.network.reduction", "treehem", ["variants.child.network.reduction", "treehem<T>"]),
+        ("variants.child.base", "bsae", ["unknown variant 'bsae'", "did you mean 'base'?", "as the base of"]),
+        ("variants.child.fit", "kmeans9", ["unknown fit 'kmeans9'", "kmeans4, kmeans8", "variants.child"]),
+        ("variants.child.datasets.digit", {}, ["unknown data set 'digit'", "did you mean 'digits'?"]),
+        ("variants.two_words", {}, ["two_words", "underscore"]),
+        ("variants.base.base", "child", ["in a circle", "child"]),
+        ("fits.kmeans8.methods", "em", ["unknown key 'fits.kmeans8.methods'", "did you mean 'method'?"]),
+        ("fits.fresh", {"method": "kmeans"}, ["the key 'components' is missing in 'fits.fresh'"]),
+        ("datasets.digits.points", 7, ["unknown key 'datasets.digits.points'", "test_fraction"]),
+        ("datasets.digits.kind", "digit", ["datasets.digits.kind", "one of digits, solids"]),
+        ("datasets.new", {"kind": "images"}, ["the key 'files' is missing in 'datasets.new'"]),
+        ("tables", {"digits": [{"variant": "fast"}]}, ["unknown variant 'fast'"]),
+        ("targets", ["digits_fast"], ["unknown variant 'fast'"]),
+        ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),
+    ],
+)
+def test_mistakes_are_explained_in_one_sentence(path, value, parts):
+    text = sentence(changed(path, value))
+    for part in parts:
+        assert part in text
+
+
+def test_incomplete_variant_says_what_is_missing():
+    bare = changed("variants.bare", {"fit": "kmeans8", "seeds": [0]})
+    with pytest.raises(InputError, match="'bare' does not say network and training and probe"):
+        config.resolve(bare, "digits", "bare")
+
+
+def test_files_are_merged_in_their_order(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(yaml.safe_dump(SMALL))
+    second.write_text("variants: {child: {training: {epochs: 5}}}")
+    loaded = config.load(first, second)
+    assert loaded["variants"]["child"] == {**SMALL["variants"]["child"], "training": {"epochs": 5}}
+
+
+@pytest.mark.parametrize(
+    ("content", "part"), [(None, "does not exist"), ("a: [", "not readable YAML"), ("- a", "must be a mapping")]
+)
+def test_unreadable_files_are_named(tmp_path, content, part):
+    path = tmp_path / "broken.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=part) as error:
+        config.load(path)
+    assert "broken.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        ("results/digit_treehem2.json", "unknown data set 'digit'; did you mean 'digits'?"),
+        ("results/digits_treehem.json", "unknown variant 'treehem'; did you mean"),
+        ("results/digits.json", "names no variant"),
+        ("results/runs/digits_nothing/rmse.json", "unknown variant 'nothing'"),
+        ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'"),
+        ("results/points/digit.safetensors", "unknown data set 'digit'"),
+        ("results/tables/mnist.md", "unknown table 'mnist'"),
+    ],
+)
+def test_unknown_names_in_targets(target, part):
+    with pytest.raises(InputError, match=part.replace("?", r"\?")) as error:
+        config.check_target(REAL, target)
+    assert "known: " in str(error.value) or "called" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "target", ["results/digits_treehem2.json", "all", "-n", "--report", "results/report.zip", "results", "2"]
+)
+def test_known_targets_and_other_arguments_pass(target):
+    config.check_target(REAL, target)
+
+
+def test_every_key_of_the_schema_is_described():
+    missing = []
+
+    def visit(node: object, path: str) -> None:
+        if not isinstance(node, dict):
+            return
+        for key, child in node.get("properties", {}).items():
+            described = "$ref" in child or "description" in child
+            missing.extend([] if described else [f"{path}.{key}"])
+            visit(child, f"{path}.{key}")
+        for key in ("items", "additionalProperties"):
+            visit(node.get(key), f"{path}.{key}")
+
+    schema = json.loads(config.SCHEMA.read_text())
+    visit(schema, "")
+    for name, definition in schema["$defs"].items():
+        assert "description" in definition, name
+        visit(definition, name)
+    assert missing == []
