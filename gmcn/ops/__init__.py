@@ -1,11 +1,23 @@
-"""Differentiable operations on Gaussian mixtures (temporary: the compiled ones are being built)."""
+"""Differentiable operations on Gaussian mixtures, compiled for the CPU.
 
-from gmcn.ops.reference import (  # noqa: F401
-    convolve,
-    convolve_fit,
-    evaluate,
-    integrate,
-    reduce_em,
-    reduce_treehem,
-    relu_fit,
-)
+Each has a plain-torch twin of the same name and signature in :mod:`gmcn.ops.reference`.
+"""
+
+from gmcn.ops import reference
+from gmcn.ops.convolve import convolve, convolve_fit
+from gmcn.ops.evaluate import evaluate
+from gmcn.ops.integrate import integrate
+from gmcn.ops.reduce_em import reduce_em
+from gmcn.ops.reduce_treehem import reduce_treehem
+from gmcn.ops.relu_fit import relu_fit
+
+__all__ = [
+    "convolve",
+    "convolve_fit",
+    "evaluate",
+    "integrate",
+    "reduce_em",
+    "reduce_treehem",
+    "reference",
+    "relu_fit",
+]

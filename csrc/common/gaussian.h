@@ -1,0 +1,67 @@
+// A Gaussian evaluated at a point, equation (1), in the form that is fast and does not cancel:
+//
+//   normal(x; mu, C) = scale * exp2(-|t|^2),   t = W (x - mu),   W = sqrt(log2(e) / 2) L^-1,   C = L L^T,
+//   scale = (2 pi)^(-D/2) det(L)^-1.
+//
+// V is a scalar or a vector of lanes, each lane one point; the Gaussian is the same in all lanes.
+#pragma once
+
+#include "symmetric.h"
+
+namespace gmcn {
+
+inline constexpr double kLog2E = 1.4426950408889634074;
+inline constexpr double kTwoPi = 6.2831853071795864769;
+inline constexpr double kLn2Times2 = 1.3862943611198906188;  // 1 / (log2(e) / 2)
+
+template <typename T, int D>
+struct Whitened {
+  T position[D];
+  T factor[kPacked<D>];  // W, lower triangular by rows, scaled as above
+  T scale;
+};
+
+// False where the covariance (packed) is not positive definite.
+template <typename T, int D>
+GMCN_HD bool whiten(const T* position, const T* covariance, Whitened<T, D>& result) {
+  if (!inverse_cholesky<T, D>(covariance, result.factor)) return false;
+  T scale = D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969);  // (2 pi)^(-D/2)
+  for (int i = 0; i < D; ++i) {
+    scale *= result.factor[i * (i + 1) / 2 + i];
+    result.position[i] = position[i];
+  }
+  for (int i = 0; i < kPacked<D>; ++i) result.factor[i] *= T(0.84932180028801904272);  // sqrt(log2(e) / 2)
+  result.scale = scale;
+  return true;
+}
+
+// t = W (x - mu)
+template <int D, typename V, typename T>
+GMCN_HD void standardise(const V* x, const T* position, const T* factor, V* t) {
+  V d[D];
+  for (int i = 0; i < D; ++i) d[i] = x[i] - position[i];
+  for (int i = 0; i < D; ++i) {
+    t[i] = d[0] * factor[i * (i + 1) / 2];
+    for (int j = 1; j <= i; ++j) t[i] += d[j] * factor[i * (i + 1) / 2 + j];
+  }
+}
+
+// The sums over points that the gradient of one Gaussian needs. With e = exp2(-|t|^2), upstream gradients g of the
+// value and h = g * scale * weight:
+//   zeroth = sum g e (one per set of weights),  first = sum h e t,  second = sum h e t t^T.
+// whitened_vjp turns them into gradients of weight, position and covariance:
+//   d/dw = scale zeroth,   d/dmu = 2 ln2 W^T first,   d/dC = ln2 W^T (2 ln2 second - (sum h e) 1) W.
+template <typename T, int D>
+GMCN_HD void whitened_vjp(const Whitened<T, D>& g, T weighted_zeroth, const T* first, const T* second,
+                          T* position_gradient, T* covariance_gradient) {  // both are added to
+  T inside[kPacked<D>], outside[kPacked<D>];
+  for (int i = 0; i < D; ++i)
+    for (int j = i; j < D; ++j)
+      inside[packed<D>(i, j)] = T(kLn2Times2) * second[packed<D>(i, j)] - (i == j ? weighted_zeroth : T(0));
+  congruence<T, D>(g.factor, inside, outside);
+  add_scaled<T, D>(T(0.5 * kLn2Times2), outside, covariance_gradient);
+  for (int j = 0; j < D; ++j)
+    for (int i = j; i < D; ++i) position_gradient[j] += T(kLn2Times2) * g.factor[i * (i + 1) / 2 + j] * first[i];
+}
+
+}  // namespace gmcn

@@ -1,0 +1,124 @@
+// Vectors of the instruction set that the including file is compiled for: GMCN_PATH names it (avx512, avx2, baseline),
+// GMCN_VECTOR_BYTES is its width. Everything lies in a namespace of that name, so that nothing of one path can be
+// linked into another. (GMCN_AVX512 is a macro of ours: g++ has read the whole file before a target pragma acts.)
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(GMCN_AVX512)
+#include <immintrin.h>
+#endif
+
+namespace gmcn::GMCN_PATH {
+
+template <typename T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float type __attribute__((vector_size(GMCN_VECTOR_BYTES)));
+  typedef std::int32_t bits __attribute__((vector_size(GMCN_VECTOR_BYTES)));
+};
+template <>
+struct VectorOf<double> {
+  typedef double type __attribute__((vector_size(GMCN_VECTOR_BYTES)));
+  typedef std::int64_t bits __attribute__((vector_size(GMCN_VECTOR_BYTES)));
+};
+
+template <typename T>
+using Vector = typename VectorOf<T>::type;
+
+template <typename T>
+inline constexpr int kLanes = GMCN_VECTOR_BYTES / sizeof(T);
+
+template <typename T>
+inline __attribute__((always_inline)) Vector<T> load(const T* address) {
+  Vector<T> v;
+  std::memcpy(&v, address, sizeof(v));
+  return v;
+}
+
+template <typename T>
+inline __attribute__((always_inline)) void store(T* address, Vector<T> v) {
+  std::memcpy(address, &v, sizeof(v));
+}
+
+template <typename T>
+inline __attribute__((always_inline)) T sum_of_lanes(Vector<T> v) {
+  T sum = 0;
+  for (int i = 0; i < kLanes<T>; ++i) sum += v[i];
+  return sum;
+}
+
+// 2^f for |f| <= 1/2. float: minimax polynomial of degree 5 (Remez, relative error 7.5e-8; the constant is set to one,
+// so that the value at a centre is exact). double: Taylor series of degree 13 (relative error below 1e-16).
+template <typename V>
+inline __attribute__((always_inline)) V exp2_polynomial(V f, float) {
+  V p = f * 0.0013276472f + 0.009675541f;
+  p = p * f + 0.05550713f;
+  p = p * f + 0.2402212f;
+  p = p * f + 0.69314694f;
+  return p * f + 1.0f;
+}
+
+template <typename V>
+inline __attribute__((always_inline)) V exp2_polynomial(V f, double) {
+  constexpr double c[] = {1.0,
+                          0.69314718055994530942,
+                          0.24022650695910071233,
+                          0.055504108664821579953,
+                          0.0096181291076284771620,
+                          0.0013333558146428443423,
+                          1.5403530393381609954e-4,
+                          1.5252733804059840280e-5,
+                          1.3215486790144309488e-6,
+                          1.0178086009239699728e-7,
+                          7.0549116208011233299e-9,
+                          4.4455382718708114976e-10,
+                          2.5678435993488205142e-11,
+                          1.3691488853904128881e-12};
+  V p = f * c[13] + c[12];
+  for (int i = 11; i >= 0; --i) p = p * f + c[i];
+  return p;
+}
+
+// 2^y for y <= 0; not-a-number stays not-a-number.
+template <typename T>
+inline __attribute__((always_inline)) Vector<T> exp2(Vector<T> y) {
+#if defined(GMCN_AVX512)
+  if constexpr (sizeof(T) == 4) {
+    const Vector<T> n = (Vector<T>)_mm512_roundscale_ps((__m512)y, 0);
+    return (Vector<T>)_mm512_scalef_ps((__m512)exp2_polynomial(y - n, T()), (__m512)n);
+  } else {
+    const Vector<T> n = (Vector<T>)_mm512_roundscale_pd((__m512d)y, 0);
+    return (Vector<T>)_mm512_scalef_pd((__m512d)exp2_polynomial(y - n, T()), (__m512d)n);
+  }
+#else
+  // Adding 1.5 * 2^(mantissa bits) rounds to an integer and leaves it in the low bits, from where it is shifted into
+  // the exponent of the polynomial's value. Below the smallest normal number the result is zero up to that number.
+  using Bits = typename VectorOf<T>::bits;
+  constexpr T magic = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);
+  constexpr T lowest = sizeof(T) == 4 ? T(-126) : T(-1022);
+  constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
+  const Vector<T> floor = Vector<T>{} + lowest;
+  y = floor > y ? floor : y;
+  const Vector<T> shifted = y + magic;
+  const Vector<T> p = exp2_polynomial(y - (shifted - magic), T());
+  return (Vector<T>)((Bits)p + ((Bits)shifted << mantissa));
+#endif
+}
+
+// -x x - y, one instruction where the instruction set has it
+template <typename T>
+inline __attribute__((always_inline)) Vector<T> minus_square(Vector<T> x) {
+#if defined(GMCN_AVX512)
+  if constexpr (sizeof(T) == 4)
+    return (Vector<T>)_mm512_fnmadd_ps((__m512)x, (__m512)x, _mm512_setzero_ps());
+  else
+    return (Vector<T>)_mm512_fnmadd_pd((__m512d)x, (__m512d)x, _mm512_setzero_pd());
+#else
+  return -(x * x);
+#endif
+}
+
+}  // namespace gmcn::GMCN_PATH

@@ -1,0 +1,88 @@
+// What every operation needs of torch, through its stable ABI: checks, allocation, dispatch, tasks.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <atomic>
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+namespace gmcn {
+
+using Tensor = torch::stable::Tensor;
+
+inline Tensor empty_like_of(const Tensor& like, std::initializer_list<std::int64_t> sizes) {
+  const std::vector<std::int64_t> shape(sizes);
+  return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.data(), shape.size()));
+}
+
+inline Tensor zeros_like_of(const Tensor& like, std::initializer_list<std::int64_t> sizes) {
+  Tensor result = empty_like_of(like, sizes);
+  torch::stable::zero_(result);
+  return result;
+}
+
+inline void check_shape(const Tensor& tensor, const char* name, std::initializer_list<std::int64_t> sizes) {
+  bool same = tensor.dim() == static_cast<std::int64_t>(sizes.size());
+  std::int64_t d = 0;
+  for (const std::int64_t size : sizes) same = same && tensor.size(d++) == size;
+  STD_TORCH_CHECK(same, name, " has the wrong shape for the other arguments (call gmcn.ops, which checks them)");
+}
+
+// Calls f(T(), std::integral_constant<int, D>()) for the tensor's dtype and the dimension D.
+template <typename F>
+void dispatch(const Tensor& tensor, std::int64_t dimension, const F& f) {
+  using torch::headeronly::ScalarType;
+  const auto type = tensor.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "expected float32 or float64 tensors");
+  STD_TORCH_CHECK(dimension == 2 || dimension == 3, "expected mixtures in 2 or 3 dimensions");
+  if (type == ScalarType::Float)
+    dimension == 2 ? f(float(), std::integral_constant<int, 2>()) : f(float(), std::integral_constant<int, 3>());
+  else
+    dimension == 2 ? f(double(), std::integral_constant<int, 2>()) : f(double(), std::integral_constant<int, 3>());
+}
+
+// Numbers below the smallest normal one count as zero while this lives: far Gaussians would be computed in microcode.
+class FlushDenormals {
+#if defined(__SSE__)
+ public:
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#endif
+};
+
+// Runs f(i) for i < tasks on torch's threads. A task that returns false is reported through `first_bad`: the smallest
+// such i, or -1.
+template <typename F>
+std::int64_t run_tasks(std::int64_t tasks, const F& f) {
+  std::atomic<std::int64_t> first_bad{tasks};
+  torch::stable::parallel_for(0, tasks, 1, [&](std::int64_t begin, std::int64_t end) {
+    const FlushDenormals flush;
+    for (std::int64_t i = begin; i < end; ++i) {
+      if (f(i)) continue;
+      std::int64_t seen = first_bad;
+      while (i < seen && !first_bad.compare_exchange_weak(seen, i)) {
+      }
+    }
+  });
+  return first_bad == tasks ? -1 : first_bad.load();
+}
+
+inline void check_positive_definite(std::int64_t bad_mixture) {
+  STD_TORCH_CHECK(bad_mixture < 0, "a covariance of mixture ", bad_mixture,
+                  " (leading dimensions flattened) is not positive definite or not finite");
+}
+
+}  // namespace gmcn

@@ -1,0 +1,130 @@
+// evaluate on the CPU: equation (2) at any points, and its gradient. Tasks are (mixture, slice) pairs.
+#include "../common/tensors.h"
+#include "soa.h"
+
+namespace gmcn {
+
+namespace {
+
+struct Sizes {
+  std::int64_t b, n, m, d;
+};
+
+Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covariances, const Tensor& points) {
+  STD_TORCH_CHECK(weights.dim() == 2 && points.dim() == 3, "evaluate: expected weights [B, N] and points [B, M, D]");
+  const Sizes s{weights.size(0), weights.size(1), points.size(1), points.size(2)};
+  check_shape(positions, "positions", {s.b, s.n, s.d});
+  check_shape(covariances, "covariances", {s.b, s.n, s.d, s.d});
+  check_shape(points, "points", {s.b, s.m, s.d});
+  return s;
+}
+
+template <typename T, int D>
+void load_points(const T* points, std::int64_t count, Arrays<T, D>& result) {
+  for (int d = 0; d < D; ++d) {
+    for (std::int64_t m = 0; m < count; ++m) result.rows[d][m] = points[m * D + d];
+    // Padding repeats a real point: any other place could overflow.
+    std::fill(result.rows[d] + count, result.rows[d] + result.size, count ? result.rows[d][count - 1] : T(0));
+  }
+}
+
+// How many slices a mixture's work is cut into. Depends on sizes alone, so that results do not depend on threads.
+std::int64_t slices_of(const Sizes& s, std::int64_t sliced) {
+  constexpr std::int64_t kPairs = 1 << 19;
+  const std::int64_t wanted = s.b >= 8 ? 1 : s.n * s.m / kPairs + 1;
+  return std::clamp<std::int64_t>(wanted, 1, std::max<std::int64_t>(1, std::min<std::int64_t>(16, sliced / 64)));
+}
+
+}  // namespace
+
+Tensor evaluate(Tensor weights,      // [B, N]
+                Tensor positions,    // [B, N, D]
+                Tensor covariances,  // [B, N, D, D]
+                Tensor points) {     // [B, M, D]
+  const Sizes s = check(weights, positions, covariances, points);
+  weights = torch::stable::contiguous(weights), positions = torch::stable::contiguous(positions);
+  covariances = torch::stable::contiguous(covariances), points = torch::stable::contiguous(points);
+  Tensor result = empty_like_of(weights, {s.b, s.m});
+  const std::int64_t slices = slices_of(s, s.m), slice = (s.m + slices - 1) / slices;
+  std::int64_t bad = -1;
+  dispatch(weights, s.d, [&](auto type, auto dimension) {
+    using T = decltype(type);
+    constexpr int D = dimension;
+    bad = run_tasks(s.b * slices, [&](std::int64_t task) {
+      const std::int64_t b = task / slices, begin = std::min(s.m, task % slices * slice);
+      const std::int64_t count = std::min(slice, s.m - begin);
+      std::vector<WeightedGaussian<T, D, 1>> gaussians;
+      const T* w = weights.const_data_ptr<T>() + b * s.n;
+      if (!prepare<T, D, 1>(
+              s.n, positions.const_data_ptr<T>() + b * s.n * D, covariances.const_data_ptr<T>() + b * s.n * D * D,
+              [&](std::int64_t i, int) { return w[i]; }, gaussians))
+        return false;
+      Arrays<T, D> x(count);
+      Arrays<T, 1> values(count);
+      load_points<T, D>(points.const_data_ptr<T>() + (b * s.m + begin) * D, count, x);
+      pair_kernels<T, D, 1>().evaluate(gaussians.data(), s.n, x.rows, x.size, values.rows);
+      std::copy_n(values.rows[0], count, result.mutable_data_ptr<T>() + b * s.m + begin);
+      return true;
+    });
+  });
+  check_positive_definite(bad < 0 ? bad : bad / slices);
+  return result;
+}
+
+// Gradients with respect to weights, positions, covariances and points; slices are ranges of components.
+std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  // [B, M]
+                                                             Tensor weights, Tensor positions, Tensor covariances,
+                                                             Tensor points) {
+  const Sizes s = check(weights, positions, covariances, points);
+  check_shape(gradient, "gradient", {s.b, s.m});
+  gradient = torch::stable::contiguous(gradient), weights = torch::stable::contiguous(weights);
+  positions = torch::stable::contiguous(positions), covariances = torch::stable::contiguous(covariances);
+  points = torch::stable::contiguous(points);
+  Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = zeros_like_of(weights, {s.b, s.n, s.d});
+  Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
+  Tensor points_out = zeros_like_of(weights, {s.b, s.m, s.d});
+  const std::int64_t slices = slices_of(s, s.n), slice = (s.n + slices - 1) / slices;
+  dispatch(weights, s.d, [&](auto type, auto dimension) {
+    using T = decltype(type);
+    constexpr int D = dimension;
+    std::vector<std::vector<T>> partial(s.b * slices);  // gradients of the points from each slice
+    run_tasks(s.b * slices, [&](std::int64_t task) {
+      const std::int64_t b = task / slices, begin = b * s.n + std::min(s.n, task % slices * slice);
+      const std::int64_t count = std::min(slice, (b + 1) * s.n - begin);
+      std::vector<WeightedGaussian<T, D, 1>> gaussians;
+      const T* w = weights.const_data_ptr<T>() + begin;
+      prepare<T, D, 1>(
+          count, positions.const_data_ptr<T>() + begin * D, covariances.const_data_ptr<T>() + begin * D * D,
+          [&](std::int64_t i, int) { return w[i]; }, gaussians);
+      Arrays<T, D> x(s.m), x_gradients(s.m);
+      Arrays<T, 1> upstream(s.m);
+      load_points<T, D>(points.const_data_ptr<T>() + b * s.m * D, s.m, x);
+      std::copy_n(gradient.const_data_ptr<T>() + b * s.m, s.m, upstream.rows[0]);
+      std::vector<PairSums<T, D, 1>> sums(count);
+      pair_kernels<T, D, 1>().backward(gaussians.data(), count, x.rows, x.size, upstream.rows, sums.data(),
+                                       x_gradients.rows);
+      for (std::int64_t i = 0; i < count; ++i)
+        component_gradients<T, D, 1>(gaussians[i], sums[i], weights_out.mutable_data_ptr<T>() + begin + i,
+                                     positions_out.mutable_data_ptr<T>() + (begin + i) * D,
+                                     covariances_out.mutable_data_ptr<T>() + (begin + i) * D * D);
+      partial[task] = std::move(x_gradients.data);
+      return true;
+    });
+    T* out = points_out.mutable_data_ptr<T>();
+    run_tasks(s.b, [&](std::int64_t b) {
+      for (std::int64_t k = 0; k < slices; ++k)
+        for (int d = 0; d < D; ++d)
+          for (std::int64_t m = 0; m < s.m; ++m)
+            out[(b * s.m + m) * D + d] -= T(kLn2Times2) * partial[b * slices + k][d * padded(s.m) + m];
+      return true;
+    });
+  });
+  return {weights_out, positions_out, covariances_out, points_out};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gmcn, CPU, m) {
+  m.impl("evaluate", TORCH_BOX(&evaluate));
+  m.impl("evaluate_backward", TORCH_BOX(&evaluate_backward));
+}
+
+}  // namespace gmcn

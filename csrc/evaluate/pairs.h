@@ -1,0 +1,45 @@
+// Sums over pairs of a Gaussian and a point: what evaluate and relu_fit spend their time in. Raw pointers only: the
+// implementations are compiled once per instruction set (pairs_avx512.cpp, ...) and chosen at run time.
+//
+// W sets of weights share each exponential. Points are stored as one array per coordinate, padded to kPointPadding.
+#pragma once
+
+#include <cstdint>
+
+#include "../common/gaussian.h"
+
+namespace gmcn {
+
+inline constexpr std::int64_t kPointPadding = 64;  // points; a multiple of every vector's lanes times its unrolling
+
+inline std::int64_t padded(std::int64_t points) { return (points + kPointPadding - 1) / kPointPadding * kPointPadding; }
+
+template <typename T, int D, int W>
+struct WeightedGaussian {
+  Whitened<T, D> gaussian;
+  T weights[W];  // times gaussian.scale
+};
+
+template <typename T, int D, int W>
+struct PairSums {
+  T zeroth[W];
+  T first[D];
+  T second[kPacked<D>];
+};
+
+template <typename T, int D, int W>
+struct PairKernels {
+  // values[w][m] = sum_n weights[n][w] exp2(-|t_nm|^2) for m < points (a multiple of kPointPadding)
+  void (*evaluate)(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const T* const coordinates[D],
+                   std::int64_t points, T* const values[W]);
+  // The sums of gaussian.h for every Gaussian, and position_gradients[d][m] += sum_n h e (W^T t)_d: the gradient with
+  // respect to the point is -2 ln2 times that. upstream[w][m] is zero in the padding.
+  void (*backward)(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const T* const coordinates[D],
+                   std::int64_t points, const T* const upstream[W], PairSums<T, D, W>* sums,
+                   T* const position_gradients[D]);
+};
+
+template <typename T, int D, int W>
+const PairKernels<T, D, W>& pair_kernels();
+
+}  // namespace gmcn

@@ -1,0 +1,9 @@
+// pairs.h for avx512.
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")
+#define GMCN_AVX512
+#define GMCN_PATH avx512
+#define GMCN_VECTOR_BYTES 64
+#define GMCN_UNROLL 4
+#include "pairs_kernel.h"
+#endif

@@ -1,0 +1,29 @@
+// The schemas of all operations; their implementations register themselves beside each device's code.
+#include "common/tensors.h"
+
+STABLE_TORCH_LIBRARY(gmcn, m) {
+  m.def("evaluate(Tensor weights, Tensor positions, Tensor covariances, Tensor points) -> Tensor");
+  m.def(
+      "evaluate_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor points)"
+      " -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "relu_fit(Tensor weights, Tensor positions, Tensor covariances, float offset, float s0, float s1)"
+      " -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "relu_fit_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor f, Tensor g,"
+      " float offset, float s0, float s1) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "reduce_treehem(Tensor weights, Tensor positions, Tensor covariances, int n, int t, float kl_threshold,"
+      " float virtual_samples) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "reduce_treehem_backward(Tensor weights_gradient, Tensor positions_gradient, Tensor covariances_gradient,"
+      " Tensor weights, Tensor positions, Tensor covariances, int n, int t, float kl_threshold, float virtual_samples)"
+      " -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_fit(Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights,"
+      " Tensor kernel_positions, Tensor kernel_covariances, int n) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_fit_backward(Tensor weights_gradient, Tensor positions_gradient, Tensor covariances_gradient,"
+      " Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights, Tensor kernel_positions,"
+      " Tensor kernel_covariances, int n) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+}

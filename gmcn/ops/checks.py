@@ -1,0 +1,66 @@
+"""Argument checks of all operations, each a sentence that names both sides, and the flattening of leading dimensions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmcn.mixture import Mixture
+
+
+def check_mixture(
+    mixture: Mixture,  # [..., N]
+    name: str = "mixture",
+) -> Mixture:
+    """The mixture itself if its three tensors belong together; else ValueError."""
+    weights, positions, covariances = mixture
+    for field, tensor in zip(Mixture._fields, mixture, strict=True):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name}.{field} must be a tensor, got {type(tensor).__name__}")
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name}.{field} must be float32 or float64, got {tensor.dtype}")
+        if tensor.dtype != weights.dtype or tensor.device != weights.device:
+            raise ValueError(
+                f"{name}.{field} ({tensor.dtype}, {tensor.device}) and {name}.weights ({weights.dtype}, "
+                f"{weights.device}) must have the same dtype and device"
+            )
+    dim = positions.shape[-1] if positions.ndim else 0
+    if dim not in (2, 3):
+        raise ValueError(f"{name}.positions must be [..., N, 2] or [..., N, 3], got {list(positions.shape)}")
+    if weights.ndim < 1 or positions.shape != (*weights.shape, dim):
+        raise ValueError(
+            f"{name}.positions {list(positions.shape)} do not fit {name}.weights {list(weights.shape)}: "
+            f"expected {[*weights.shape, dim]}"
+        )
+    if covariances.shape != (*weights.shape, dim, dim):
+        raise ValueError(
+            f"{name}.covariances {list(covariances.shape)} do not fit {name}.weights {list(weights.shape)}: "
+            f"expected {[*weights.shape, dim, dim]}"
+        )
+    return mixture
+
+
+def check_same(first: Tensor, second: Tensor, names: tuple[str, str]) -> None:
+    """ValueError unless both tensors have one dtype and one device."""
+    if first.dtype != second.dtype or first.device != second.device:
+        raise ValueError(
+            f"{names[0]} ({first.dtype}, {first.device}) and {names[1]} ({second.dtype}, {second.device}) must have "
+            "the same dtype and device"
+        )
+
+
+def check_count(n: int, name: str = "n") -> int:
+    """``n`` as a positive int; else ValueError."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"{name} must be a positive integer, got {n!r}")
+    return n
+
+
+def flatten(mixture: Mixture) -> Mixture:
+    """Leading dimensions as one: [..., N] -> [B, N]."""
+    n, dim = mixture.components, mixture.dim
+    return Mixture(
+        mixture.weights.reshape(-1, n),
+        mixture.positions.reshape(-1, n, dim),
+        mixture.covariances.reshape(-1, n, dim, dim),
+    )

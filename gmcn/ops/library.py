@@ -1,0 +1,24 @@
+"""Loads the compiled operations and tells torch about shapes; imported before anything calls ``torch.ops.gmcn``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+_PATH = next(iter(Path(__file__).resolve().parent.parent.glob("_kernels*.so")), None)
+if _PATH is None:
+    raise ImportError(
+        "gmcn's kernels are not built; run `make setup`, or `pip install --no-build-isolation -e .` in the checkout"
+    )
+torch.ops.load_library(str(_PATH))
+
+
+def differentiable(name: str, setup_context, backward) -> None:
+    """Register the autograd formula of ``gmcn::<name>``."""
+    torch.library.register_autograd(f"gmcn::{name}", backward, setup_context=setup_context)
+
+
+def fake(name: str):
+    """Decorator: the shapes that ``gmcn::<name>`` returns, for torch.compile and export."""
+    return torch.library.register_fake(f"gmcn::{name}")

@@ -1,0 +1,67 @@
+"""TreeHEM: the paper's reduction of a mixture to fewer components."""
+
+from __future__ import annotations
+
+import torch
+
+from gmcn.mixture import Mixture
+from gmcn.ops import library
+from gmcn.ops.checks import check_count, check_mixture, flatten
+
+MAX_PER_NODE = 8
+
+
+def reduce_treehem(
+    mixture: Mixture,  # [..., N], weights not negative
+    n: int,
+    t: int = 2,
+    *,
+    kl_threshold: float = 0.5,
+    virtual_samples: float = 4.0,
+) -> Mixture:  # [..., min(n, N)]
+    """Tree-based hierarchical expectation-maximisation, section 4.1 and appendix D of the GMCN paper.
+
+    A radix tree over the Morton order of the centres; each node keeps at most ``t`` Gaussians, merged from its
+    children's by one step of modified EM; from the root down the heaviest nodes are opened until n Gaussians are
+    selected. Mass, mean and second moment are conserved, except for components lighter than 1e-7, which are dropped.
+    A mixture of no more than n components is returned as it is. Where fewer than n components have weight, the rest
+    are zero weights with the average covariance. Time is O(N log N), memory O(N); the tree is held fixed in the
+    gradient.
+
+    ``kl_threshold`` gates a merge by the Kullback-Leibler divergence and ``virtual_samples`` sharpens responsibilities;
+    the defaults are those of the authors' code. Raises ValueError where shapes or options do not fit, and RuntimeError
+    where a weight is negative or a value not finite.
+    """
+    check_mixture(mixture)
+    check_count(n)
+    if not 1 <= check_count(t, "t") <= MAX_PER_NODE:
+        raise ValueError(f"t must lie in 1 to {MAX_PER_NODE}, got {t}")
+    if n >= mixture.components:
+        return mixture
+    flat = flatten(mixture)
+    reduced = Mixture(*torch.ops.gmcn.reduce_treehem(*flat, n, t, float(kl_threshold), float(virtual_samples)))
+    return reduced.map(lambda tensor: tensor.reshape(*mixture.batch_shape, *tensor.shape[1:]))
+
+
+@library.fake("reduce_treehem")
+def _(weights, positions, covariances, n, t, kl_threshold, virtual_samples):
+    return tuple(
+        tensor.new_empty(tensor.shape[0], n, *tensor.shape[2:]) for tensor in (weights, positions, covariances)
+    )
+
+
+@library.fake("reduce_treehem_backward")
+def _(gw, gp, gc, weights, positions, covariances, n, t, kl_threshold, virtual_samples):
+    return tuple(torch.empty_like(tensor) for tensor in (weights, positions, covariances))
+
+
+def _setup_context(ctx, inputs, output):
+    weights, positions, covariances, *ctx.options = inputs
+    ctx.save_for_backward(weights, positions, covariances)
+
+
+def _backward(ctx, *gradients):
+    return *torch.ops.gmcn.reduce_treehem_backward(*gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
+
+
+library.differentiable("reduce_treehem", _setup_context, _backward)

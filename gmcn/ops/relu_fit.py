@@ -1,0 +1,55 @@
+"""The dense fit of the transfer function, equations (6) and (7)."""
+
+from __future__ import annotations
+
+import torch
+
+from gmcn.mixture import Mixture
+from gmcn.ops import library
+from gmcn.ops.checks import check_mixture, flatten
+
+
+def relu_fit(
+    mixture: Mixture,  # [..., N]
+    *,
+    offset: float = 0.0,
+    smoothing: tuple[float, float] = (0.0, 0.0),
+) -> Mixture:  # [..., N]
+    """A mixture that approximates max(0, mixture): the same positions and covariances, new non-negative weights.
+
+    ``a'' = x (max(0, f) + s0) / (g + s1)`` at the centres, with ``x = max(0, a) + offset``, f the mixture with its
+    weights a, g the mixture with weights x, and ``(s0, s1) = smoothing``. The defaults are equations (6) and (7) of
+    the GMCN paper, where components of non-positive weight get weight 0 and cost nothing; the authors' code has
+    offset 0.1 and smoothing (0.05, 0.05). One exponential serves f and g. Time is O(N^2), memory O(N).
+
+    Raises ValueError where shapes or options do not fit, and RuntimeError where a covariance is not positive definite.
+    """
+    check_mixture(mixture)
+    if offset < 0 or min(smoothing) < 0:
+        raise ValueError(f"offset and smoothing must not be negative, got {offset} and {tuple(smoothing)}")
+    weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), float(offset), *map(float, smoothing))
+    return Mixture(weights.reshape(mixture.weights.shape), mixture.positions, mixture.covariances)
+
+
+@library.fake("relu_fit")
+def _(weights, positions, covariances, offset, s0, s1):
+    return tuple(torch.empty_like(weights) for _ in range(3))
+
+
+@library.fake("relu_fit_backward")
+def _(gradient, weights, positions, covariances, f, g, offset, s0, s1):
+    return tuple(torch.empty_like(tensor) for tensor in (weights, positions, covariances))
+
+
+def _setup_context(ctx, inputs, output):
+    weights, positions, covariances, *ctx.options = inputs
+    _, f, g = output
+    ctx.mark_non_differentiable(f, g)
+    ctx.save_for_backward(weights, positions, covariances, f, g)
+
+
+def _backward(ctx, gradient, _f, _g):
+    return *torch.ops.gmcn.relu_fit_backward(gradient, *ctx.saved_tensors, *ctx.options), None, None, None
+
+
+library.differentiable("relu_fit", _setup_context, _backward)
