@@ -1,4 +1,4 @@
-"""Argument checks of all operations, each a sentence that names both sides, and the flattening of leading dimensions."""
+"""Argument checks of all operations, each a sentence that names both sides; flattening of leading dimensions."""
 
 from __future__ import annotations
 
