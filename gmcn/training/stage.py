@@ -16,6 +16,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import nn
 
 from gmcn.artifacts import provenance, read_metadata, save_tensors, sha256, write_json
 from gmcn.errors import InputError
@@ -85,7 +86,7 @@ def train(
         "steps": history.rows[-1]["step"],
         "epochs": len(history.rows),
         "shapes": {"train": len(batches.train_indices), "validation": len(batches.validation_indices)},
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": {"all": count_parameters(model), "kernels": count_parameters(model.blocks)},
         "peak_memory": {
             "bytes": checkpoint.peak_memory(),
             "kind": "allocated" if device.type == "cuda" else "resident",
@@ -109,6 +110,11 @@ def build_network(network: Mapping[str, Any], data: MixtureSet, seed: int) -> GM
         return GMCN(**{"classes": len(data.class_names), "dim": data.dim, "seed": seed, **network})
     except TypeError as error:
         raise InputError(f"the variant's network cannot be built: {error}") from error
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trained numbers in a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def describe_input(path: str | os.PathLike) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Pictures of a result: learning curves and the confusion matrix."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gmcn.artifacts import atomic
+
+
+def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Sequence[str], path: Path) -> None:
+    """Confusion matrices of all seeds, added up, as shares of the true class: rows true, columns predicted."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    counts = np.sum(np.array(matrices), axis=0)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = 2.5 + 0.45 * len(class_names)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=90)
+    axes.set_yticks(range(len(class_names)), class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    seeds = f", {len(matrices)} seeds" if len(matrices) > 1 else ""
+    axes.set_title(f"accuracy {np.trace(counts) / counts.sum():.4f}{seeds}")
+    _save(figure, path)
+
+
+def draw_curves(histories: Mapping[str, Path], path: Path) -> None:
+    """Loss and accuracy over the epochs from the ``history.csv`` of every seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for index, (seed, history) in enumerate(histories.items()):
+        rows = _read(history)
+        for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+            for split, style in (("train", "--"), ("validation", "-")):
+                points = [(int(row["epoch"]), row[f"{split}_{quantity}"]) for row in rows]
+                points = [(epoch, float(value)) for epoch, value in points if value]
+                if points:
+                    axes.plot(*zip(*points, strict=True), style, color=f"C{index}", label=f"seed {seed}, {split}")
+    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(quantity)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylim(bottom=0)
+    panels[1].legend(fontsize=8)
+    _save(figure, path)
+
+
+def _read(history: Path) -> list[dict[str, str]]:
+    with open(history, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _save(figure: object, path: Path) -> None:
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

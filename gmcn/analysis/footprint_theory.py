@@ -1,0 +1,54 @@
+"""Theoretically minimal memory of a network, appendix A of the paper, equations (10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FLOATS = {2: 6, 3: 10}  # a weight, a position and a symmetric covariance
+BYTES_PER_FLOAT = 4
+
+
+def theoretical_footprint(
+    network: Mapping[str, Any], *, components: int, batch_size: int, fused: bool
+) -> dict[str, Any]:
+    """Gaussians and bytes of each layer and of all, kernels and data with their gradients.
+
+    ``network`` holds the arguments of :class:`gmcn.models.GMCN` with ``classes`` and ``dim``; ``components`` is the
+    number of input Gaussians. Unfused (table 6), a layer stores all N_o = F_i N_i N_k Gaussians of its convolution;
+    fused (table 5), a convolution with built-in fitting stores N_o = 2 N_p. The last layer, which is not reduced,
+    counts with half of its input Gaussians as N_p, as in the paper's tables.
+    """
+    kernel = network.get("kernel_components", 5)
+    dim = network.get("dim", 3)
+    reduced = network.get("reduction", "treehem2") != "none"
+    layers = []
+    channels, given = network.get("in_channels", 1), components
+    for out_channels, wanted in [*network["layers"], (network["classes"], None)]:
+        convolved = channels * given * kernel
+        pooled = max(1, given // 2) if wanted is None else min(wanted, convolved) if reduced else convolved
+        stored = min(2 * pooled, convolved) if fused else convolved
+        kernels = channels * out_channels * kernel
+        data = batch_size * out_channels * (stored + pooled)
+        gaussians = 2 * (kernels + data)  # with their gradients
+        layers.append(
+            {
+                "F_i": channels,
+                "F_o": out_channels,
+                "N_i": given,
+                "N_o": stored,
+                "N_p": pooled,
+                "N_k": kernel,
+                "K": kernels,
+                "D": data,
+                "G": gaussians,
+                "bytes": gaussians * FLOATS[dim] * BYTES_PER_FLOAT,
+            }
+        )
+        channels, given = out_channels, pooled
+    return {
+        "batch_size": batch_size,
+        "layers": layers,
+        "gaussians": sum(layer["G"] for layer in layers),
+        "bytes": sum(layer["bytes"] for layer in layers),
+    }
