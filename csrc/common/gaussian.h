@@ -26,10 +26,12 @@ template <typename T, int D>
 GMCN_HD bool whiten(const T* position, const T* covariance, Whitened<T, D>& result) {
   if (!inverse_cholesky<T, D>(covariance, result.factor)) return false;
   T scale = D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969);  // (2 pi)^(-D/2)
+  GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     scale *= result.factor[i * (i + 1) / 2 + i];
     result.position[i] = position[i];
   }
+  GMCN_UNROLL
   for (int i = 0; i < kPacked<D>; ++i) result.factor[i] *= T(0.84932180028801904272);  // sqrt(log2(e) / 2)
   result.scale = scale;
   return true;
@@ -39,9 +41,12 @@ GMCN_HD bool whiten(const T* position, const T* covariance, Whitened<T, D>& resu
 template <int D, typename V, typename T>
 GMCN_HD void standardise(const V* x, const T* position, const T* factor, V* t) {
   V d[D];
+  GMCN_UNROLL
   for (int i = 0; i < D; ++i) d[i] = x[i] - position[i];
+  GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     t[i] = d[0] * factor[i * (i + 1) / 2];
+    GMCN_UNROLL
     for (int j = 1; j <= i; ++j) t[i] += d[j] * factor[i * (i + 1) / 2 + j];
   }
 }
@@ -55,13 +60,19 @@ template <typename T, int D>
 GMCN_HD void whitened_vjp(const Whitened<T, D>& g, T weighted_zeroth, const T* first, const T* second,
                           T* position_gradient, T* covariance_gradient) {  // both are added to
   T inside[kPacked<D>], outside[kPacked<D>];
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = i; j < D; ++j)
       inside[packed<D>(i, j)] = T(kLn2Times2) * second[packed<D>(i, j)] - (i == j ? weighted_zeroth : T(0));
+  }
   congruence<T, D>(g.factor, inside, outside);
   add_scaled<T, D>(T(0.5 * kLn2Times2), outside, covariance_gradient);
-  for (int j = 0; j < D; ++j)
+  GMCN_UNROLL
+  for (int j = 0; j < D; ++j) {
+    GMCN_UNROLL
     for (int i = j; i < D; ++i) position_gradient[j] += T(kLn2Times2) * g.factor[i * (i + 1) / 2 + j] * first[i];
+  }
 }
 
 }  // namespace gmcn

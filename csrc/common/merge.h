@@ -71,8 +71,10 @@ GMCN_HD void select_initial(const Gaussian<T, D>* in, int m, int t, int* initial
   T distance[kMaxMerge][kMaxMerge];
   for (int i = 0; i < m; ++i) {
     cluster[i] = i;
+    GMCN_UNROLL
     for (int j = 0; j < i; ++j) {
       distance[j][i] = 0;
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d)
         distance[j][i] += (in[i].position[d] - in[j].position[d]) * (in[i].position[d] - in[j].position[d]);
     }
@@ -124,8 +126,10 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, const MergeOptions<T>& option
     int nearest = 0;
     for (int k = 0; k < s.t; ++k) {
       T delta[D], scaled[D], distance = 0;
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) delta[d] = in[i].position[d] - in[s.initial[k]].position[d];
       multiply<T, D>(s.precision[k], delta, scaled);
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) distance += delta[d] * scaled[d];
       distance += inner<T, D>(s.precision[k], in[i].covariance);
       const T log_two_pi = T(1.8378770664093454836);
@@ -161,12 +165,15 @@ GMCN_HD void merge(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>
   for (int k = 0; k < t; ++k) {  // M step, equation (16)
     Gaussian<T, D> merged = {};
     const T divisor = s.new_share[k] > T(kClip) ? s.new_share[k] : T(kClip);
-    for (int i = 0; i < m; ++i)
+    for (int i = 0; i < m; ++i) {
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d)
         merged.position[d] += s.responsibility[i][k] * s.share[i] / divisor * in[i].position[d];
+    }
     for (int i = 0; i < m; ++i) {
       const T rho = s.responsibility[i][k] * s.share[i] / divisor;
       T delta[D];
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) delta[d] = in[i].position[d] - merged.position[d];
       add_scaled<T, D>(rho, in[i].covariance, merged.covariance);
       add_outer<T, D>(rho, delta, merged.covariance);
@@ -193,6 +200,7 @@ GMCN_HD void merge_vjp(const Gaussian<T, D>* in, const MergeOptions<T>& options,
     for (int i = 0; i < s.m; ++i) {
       const T rho = s.responsibility[i][k] * s.share[i] / divisor;
       T delta[D], spread[kPacked<D>], scaled[D], rho_gradient = 0;
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) {
         // Relative to the new mean: the divisor's own gradient is in that, and large terms do not cancel.
         delta[d] = in[i].position[d] - out[k].position[d];
@@ -200,10 +208,12 @@ GMCN_HD void merge_vjp(const Gaussian<T, D>* in, const MergeOptions<T>& options,
         gradient[i].position[d] += rho * upstream[k].position[d];
       }
       if (with_covariance) {
+        GMCN_UNROLL
         for (int p = 0; p < kPacked<D>; ++p) spread[p] = in[i].covariance[p] - out[k].covariance[p];
         add_outer<T, D>(T(1), delta, spread);
         rho_gradient += inner<T, D>(upstream[k].covariance, spread);
         multiply<T, D>(upstream[k].covariance, delta, scaled);
+        GMCN_UNROLL
         for (int d = 0; d < D; ++d) gradient[i].position[d] += 2 * rho * scaled[d];
         add_scaled<T, D>(rho, upstream[k].covariance, gradient[i].covariance);
       }
@@ -228,8 +238,10 @@ GMCN_HD void merge_vjp(const Gaussian<T, D>* in, const MergeOptions<T>& options,
       if (!(s.log_likelihood[i][k] > log_clip)) continue;
       const T likelihood_gradient = options.virtual_samples * s.share[i] * joint_gradient;
       T delta[D], scaled[D];
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) delta[d] = in[i].position[d] - in[start].position[d];
       multiply<T, D>(s.precision[k], delta, scaled);
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) {
         gradient[i].position[d] -= likelihood_gradient * scaled[d];
         gradient[start].position[d] += likelihood_gradient * scaled[d];
@@ -241,6 +253,7 @@ GMCN_HD void merge_vjp(const Gaussian<T, D>* in, const MergeOptions<T>& options,
     }
     T through_precision[kPacked<D>];
     sandwich<T, D>(s.precision[k], covariance_sum, through_precision);
+    GMCN_UNROLL
     for (int p = 0; p < kPacked<D>; ++p)
       gradient[start].covariance[p] +=
           T(0.5) * (outer_sum[p] + through_precision[p] - likelihood_sum * s.precision[k][p]);

@@ -21,19 +21,26 @@ GMCN_HD constexpr int packed(int i, int j) {
 
 template <typename T, int D>
 GMCN_HD void pack(const T* full, T* result) {  // [D, D] -> packed, the mean of both triangles
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = i; j < D; ++j) result[packed<D>(i, j)] = T(0.5) * (full[i * D + j] + full[j * D + i]);
+  }
 }
 
 template <typename T, int D>
 GMCN_HD void unpack(const T* symmetric, T* full) {  // packed -> [D, D]
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = 0; j < D; ++j) full[i * D + j] = symmetric[packed<D>(i, j)];
+  }
 }
 
 template <typename T, int D>
 GMCN_HD T trace(const T* a) {
   T sum = 0;
+  GMCN_UNROLL
   for (int i = 0; i < D; ++i) sum += a[packed<D>(i, i)];
   return sum;
 }
@@ -41,50 +48,70 @@ GMCN_HD T trace(const T* a) {
 template <typename T, int D>
 GMCN_HD T inner(const T* a, const T* b) {  // sum_ij a_ij b_ij = tr(a b)
   T sum = 0;
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = i; j < D; ++j) sum += (i == j ? T(1) : T(2)) * a[packed<D>(i, j)] * b[packed<D>(i, j)];
+  }
   return sum;
 }
 
 template <typename T, int D>
 GMCN_HD void multiply(const T* a, const T* x, T* y) {  // y = a x
+  GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     y[i] = 0;
+    GMCN_UNROLL
     for (int j = 0; j < D; ++j) y[i] += a[packed<D>(i, j)] * x[j];
   }
 }
 
 template <typename T, int D>
 GMCN_HD void add_outer(T scale, const T* x, T* a) {  // a += scale x x^T
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = i; j < D; ++j) a[packed<D>(i, j)] += scale * x[i] * x[j];
+  }
 }
 
 template <typename T, int D>
 GMCN_HD void add_scaled(T scale, const T* a, T* b) {  // b += scale a
+  GMCN_UNROLL
   for (int i = 0; i < kPacked<D>; ++i) b[i] += scale * a[i];
 }
 
 template <typename T, int D>
 GMCN_HD void set_identity(T scale, T* a) {
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = i; j < D; ++j) a[packed<D>(i, j)] = i == j ? scale : T(0);
+  }
 }
 
 template <typename T, int D>
 GMCN_HD void sandwich(const T* a, const T* b, T* c) {  // c = a b a, symmetric again
   T ab[D][D];
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = 0; j < D; ++j) {
       ab[i][j] = 0;
+      GMCN_UNROLL
       for (int k = 0; k < D; ++k) ab[i][j] += a[packed<D>(i, k)] * b[packed<D>(k, j)];
     }
-  for (int i = 0; i < D; ++i)
+  }
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = i; j < D; ++j) {
       T sum = 0;
+      GMCN_UNROLL
       for (int k = 0; k < D; ++k) sum += ab[i][k] * a[packed<D>(k, j)];
       c[packed<D>(i, j)] = sum;
     }
+  }
 }
 
 // Inverse Cholesky factor W of a covariance C = L L^T: W = L^-1, lower triangular, stored by rows (w00, w10, w11, ...),
@@ -92,28 +119,38 @@ GMCN_HD void sandwich(const T* a, const T* b, T* c) {  // c = a b a, symmetric a
 template <typename T, int D>
 GMCN_HD bool inverse_cholesky(const T* c, T* w) {
   T l[D][D] = {};
+  GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = 0; j < i; ++j) {
       T sum = c[packed<D>(j, i)];
+      GMCN_UNROLL
       for (int k = 0; k < j; ++k) sum -= l[i][k] * l[j][k];
       l[i][j] = sum / l[j][j];
     }
     T pivot = c[packed<D>(i, i)];
+    GMCN_UNROLL
     for (int k = 0; k < i; ++k) pivot -= l[i][k] * l[i][k];
     if (!(pivot > T(0)) || !(pivot < T(INFINITY))) return false;
     l[i][i] = std::sqrt(pivot);
   }
   T inverse[D][D] = {};
+  GMCN_UNROLL
   for (int j = 0; j < D; ++j) {
     inverse[j][j] = T(1) / l[j][j];
+    GMCN_UNROLL
     for (int i = j + 1; i < D; ++i) {
       T sum = 0;
+      GMCN_UNROLL
       for (int k = j; k < i; ++k) sum += l[i][k] * inverse[k][j];
       inverse[i][j] = -sum / l[i][i];
     }
   }
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = 0; j <= i; ++j) w[i * (i + 1) / 2 + j] = inverse[i][j];
+  }
   return true;
 }
 
@@ -121,17 +158,25 @@ GMCN_HD bool inverse_cholesky(const T* c, T* w) {
 template <typename T, int D>
 GMCN_HD void congruence(const T* w, const T* s, T* a) {
   T sw[D][D];
-  for (int i = 0; i < D; ++i)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = 0; j < D; ++j) {
       sw[i][j] = 0;
+      GMCN_UNROLL
       for (int k = j; k < D; ++k) sw[i][j] += s[packed<D>(i, k)] * w[k * (k + 1) / 2 + j];
     }
-  for (int i = 0; i < D; ++i)
+  }
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
     for (int j = i; j < D; ++j) {
       T sum = 0;
+      GMCN_UNROLL
       for (int k = i; k < D; ++k) sum += w[k * (k + 1) / 2 + i] * sw[k][j];
       a[packed<D>(i, j)] = sum;
     }
+  }
 }
 
 }  // namespace gmcn

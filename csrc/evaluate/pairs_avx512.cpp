@@ -4,6 +4,6 @@
 #define GMCN_AVX512
 #define GMCN_PATH avx512
 #define GMCN_VECTOR_BYTES 64
-#define GMCN_UNROLL 4
+#define GMCN_POINT_VECTORS 4
 #include "pairs_kernel.h"
 #endif

@@ -9,6 +9,7 @@ namespace gmcn::GMCN_PATH {
 template <typename T, int D>
 inline __attribute__((always_inline)) Vector<T> minus_squared_norm(const Vector<T>* t) {
   Vector<T> y = minus_square<T>(t[0]);
+  GMCN_UNROLL
   for (int i = 1; i < D; ++i) y -= t[i] * t[i];
   return y;
 }
@@ -16,29 +17,40 @@ inline __attribute__((always_inline)) Vector<T> minus_squared_norm(const Vector<
 template <typename T, int D, int W>
 void evaluate(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const T* const coordinates[D],
               std::int64_t points, T* const values[W]) {
-  constexpr int kUnroll = GMCN_UNROLL;  // vectors of points per pass over the Gaussians
-  constexpr std::int64_t kRun = 64;     // partial sums of this many Gaussians: rounding grows with the run, not with n
+  constexpr int kUnroll = GMCN_POINT_VECTORS;  // vectors of points per pass over the Gaussians
+  constexpr std::int64_t kRun = 64;  // partial sums of this many Gaussians: rounding grows with the run, not with n
   for (std::int64_t m = 0; m < points; m += kUnroll * kLanes<T>) {
     Vector<T> x[kUnroll][D], total[kUnroll][W] = {};
-    for (int u = 0; u < kUnroll; ++u)
+    GMCN_UNROLL
+    for (int u = 0; u < kUnroll; ++u) {
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) x[u][d] = load(coordinates[d] + m + u * kLanes<T>);
+    }
     for (std::int64_t begin = 0; begin < n; begin += kRun) {
       const std::int64_t end = begin + kRun < n ? begin + kRun : n;
       Vector<T> run[kUnroll][W] = {};
       for (std::int64_t i = begin; i < end; ++i) {
         const auto& g = gaussians[i];
+        GMCN_UNROLL
         for (int u = 0; u < kUnroll; ++u) {
           Vector<T> t[D];
           standardise<D>(x[u], g.gaussian.position, g.gaussian.factor, t);
           const Vector<T> e = exp2<T>(minus_squared_norm<T, D>(t));
+          GMCN_UNROLL
           for (int w = 0; w < W; ++w) run[u][w] += e * g.weights[w];
         }
       }
-      for (int u = 0; u < kUnroll; ++u)
+      GMCN_UNROLL
+      for (int u = 0; u < kUnroll; ++u) {
+        GMCN_UNROLL
         for (int w = 0; w < W; ++w) total[u][w] += run[u][w];
+      }
     }
-    for (int u = 0; u < kUnroll; ++u)
+    GMCN_UNROLL
+    for (int u = 0; u < kUnroll; ++u) {
+      GMCN_UNROLL
       for (int w = 0; w < W; ++w) store(values[w] + m + u * kLanes<T>, total[u][w]);
+    }
   }
 }
 
@@ -55,10 +67,12 @@ void backward(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const 
       Vector<T> zeroth[W] = {}, first[D] = {}, second[kPacked<D>] = {};
       for (std::int64_t m = begin; m < end; m += kLanes<T>) {
         Vector<T> x[D], t[D];
+        GMCN_UNROLL
         for (int d = 0; d < D; ++d) x[d] = load(coordinates[d] + m);
         standardise<D>(x, g.gaussian.position, g.gaussian.factor, t);
         const Vector<T> e = exp2<T>(minus_squared_norm<T, D>(t));
         Vector<T> h = {};
+        GMCN_UNROLL
         for (int w = 0; w < W; ++w) {
           const Vector<T> upstream_w = load(upstream[w] + m);
           zeroth[w] += e * upstream_w;
@@ -66,24 +80,29 @@ void backward(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const 
         }
         h *= e;
         Vector<T> ht[D];
+        GMCN_UNROLL
         for (int d = 0; d < D; ++d) {
           ht[d] = h * t[d];
           first[d] += ht[d];
         }
-#pragma GCC unroll 3
-        for (int d = 0; d < D; ++d)
-#pragma GCC unroll 3
+        GMCN_UNROLL
+        for (int d = 0; d < D; ++d) {
+          GMCN_UNROLL
           for (int c = d; c < D; ++c) second[packed<D>(d, c)] += ht[d] * t[c];
-#pragma GCC unroll 3
+        }
+        GMCN_UNROLL
         for (int d = 0; d < D; ++d) {
           Vector<T> gradient = load(position_gradients[d] + m);
-#pragma GCC unroll 3
+          GMCN_UNROLL
           for (int c = d; c < D; ++c) gradient += ht[c] * g.gaussian.factor[c * (c + 1) / 2 + d];
           store(position_gradients[d] + m, gradient);
         }
       }
+      GMCN_UNROLL
       for (int w = 0; w < W; ++w) sums[i].zeroth[w] += sum_of_lanes<T>(zeroth[w]);
+      GMCN_UNROLL
       for (int d = 0; d < D; ++d) sums[i].first[d] += sum_of_lanes<T>(first[d]);
+      GMCN_UNROLL
       for (int p = 0; p < kPacked<D>; ++p) sums[i].second[p] += sum_of_lanes<T>(second[p]);
     }
   }
