@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gmcn.console import logging_to
 from gmcn.errors import InputError
 
 STAGES = {
@@ -37,23 +38,14 @@ OTHERS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     options = parser().parse_args(arguments)
-    faulthandler.enable()
-    signal.signal(signal.SIGTERM, _terminate)
-    from gmcn.console import logging_to
-
-    with logging_to(Path(options.log) if options.log else None):
-        try:
-            _run(options)
-        except InputError as error:
-            return _fail(str(error), 2)
-        except KeyboardInterrupt:
-            return _fail(f"{options.command} was interrupted", 128 + signal.SIGINT)
-        except Exception as error:
-            sentence = _sentence(error)
-            if sentence is None:
-                raise
-            return _fail(sentence, 1)
-    return 0
+    # A crash in a compiled kernel would otherwise end without a word.
+    faulthandler.enable(sys.__stderr__)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with logging_to(Path(options.log) if options.log else None):
+            return _run(options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -111,7 +103,22 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--summaries", nargs="+", metavar="FILE", help="the results' JSON files, one per row")
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
+    try:
+        _call(options)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail(f"{options.command} was interrupted", 128 + signal.SIGINT)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        return _fail(sentence, 1)
+    return 0
+
+
+def _call(options: argparse.Namespace) -> None:
     from gmcn import commands
 
     if getattr(options, "threads", None):

@@ -1,0 +1,161 @@
+"""The commands: what they hand to the stages, what they print, how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gmcn import cli, config, console
+from gmcn.artifacts import load_tensors
+from tests.conftest import ROOT
+
+CONFIG = ["--config", str(ROOT / "config.yaml"), "--tracking", "off"]
+SOLIDS = json.dumps(
+    {"kind": "solids", "train_per_class": 2, "test_per_class": 1, "points": 64, "sampling": "uniform", "seed": 1}
+)
+
+
+@pytest.fixture
+def handed_over(monkeypatch, tmp_path):
+    """Runs a command with its stage replaced, and gives what the stage would have been called with."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(stage: str, function: str, *arguments: str) -> dict:
+        calls = {}
+
+        def record(*positional, **named):
+            calls.update(named, positional=positional)
+            if "run" not in named:
+                raise AssertionError("a stage is given its tracking run")
+
+        monkeypatch.setattr(function, record)
+        assert cli.main([stage, *arguments, *CONFIG]) == 0
+        return calls
+
+    return run
+
+
+def test_sample_and_fit_from_the_configuration_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["sample", "--dataset", "solids10", "--settings", SOLIDS, *CONFIG]) == 0
+    assert cli.main(["fit", "--dataset", "solids10", "--fit", "kmeans16", *CONFIG, "--log", "fit.log"]) == 0
+    tensors, metadata = load_tensors("results/mixtures/solids10_kmeans16.safetensors")
+    assert tensors["weights"].shape == (30, 16)
+    assert metadata["settings"] == config.load(ROOT / "config.yaml")["fits"]["kmeans16"]
+    assert metadata["run_id"] is None
+
+
+def test_settings_given_as_json_need_no_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no config.yaml here
+    arguments = ["sample", "--dataset", "mine", "--settings", SOLIDS, "--results", "out", "--tracking", "off"]
+    assert cli.main(arguments) == 0
+    assert (tmp_path / "out/points/mine.safetensors").is_file()
+
+
+def test_train_is_given_its_slice_and_default_paths(handed_over, monkeypatch):
+    monkeypatch.setattr("gmcn.training.checkpoints.training_key", lambda *_: "key")
+    monkeypatch.setattr("gmcn.training.resumable", lambda *_, **__: False)
+    calls = handed_over(
+        "train", "gmcn.training.train", "--dataset", "digits", "--variant", "smoke", "--seed", "3", "--device", "cpu"
+    )
+    assert str(calls["positional"][0]) == "results/mixtures/digits_kmeans16.safetensors"
+    assert str(calls["output"]) == "results/runs/digits_smoke/seed3"
+    assert set(calls["settings"]) == {"network", "training"}
+    assert (calls["seed"], calls["device"]) == (3, "cpu")
+
+
+def test_download_of_one_file(handed_over):
+    calls = handed_over("download", "gmcn.data.download", "--dataset", "mnist", "--file", "t10k-labels-idx1-ubyte.gz")
+    assert [file["name"] for file in calls["settings"]["files"]] == ["t10k-labels-idx1-ubyte.gz"]
+    assert str(calls["output"]) == "results/datasets/mnist"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["sample", "--dataset", "digit"], "unknown data set 'digit'; did you mean 'digits'?"),
+        (["fit", "--dataset", "digits", "--fit", "kmeans"], "unknown fit 'kmeans'; did you mean 'kmeans"),
+        (["train", "--dataset", "digits", "--variant", "smal"], "unknown variant 'smal'; did you mean 'small'?"),
+        (["sample", "--dataset", "digits", "--settings", "{"], "--settings is not readable JSON"),
+        (["sample", "--dataset", "digits", "--settings", "[]"], "--settings must be a JSON object"),
+        (["fit", "--dataset", "digits", "--fit", "kmeans16"], "points/digits.safetensors does not exist"),
+        (["download", "--dataset", "mnist", "--file", "x"], "unknown file of mnist 'x'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, part):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*arguments, *CONFIG]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("gmcn: error: ")
+    assert part in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    assert cli.main(["sample", "--dataset", "solids10", "--settings", SOLIDS, *CONFIG]) == 1
+    printed = capsys.readouterr().err
+    assert "gmcn: error: the disk is full" in printed
+    assert "Traceback" not in printed
+    assert list((tmp_path / "results/points").iterdir()) == []
+
+
+def test_mistakes_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gmcn.data.sample", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["sample", "--dataset", "digits", *CONFIG])
+
+
+def test_sigterm_ends_a_stage_with_its_status(tmp_path):
+    code = (
+        "import time, gmcn.data, gmcn.cli\n"
+        "gmcn.data.sample = lambda *a, **k: (print('started', flush=True), time.sleep(60))\n"
+        "raise SystemExit(gmcn.cli.main(['sample', '--dataset', 'd', '--settings', '{}', '--results', 'r',"
+        " '--tracking', 'off']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+
+def test_names_lists_what_the_configuration_has(capsys):
+    assert cli.main(["names", *CONFIG]) == 0
+    printed = capsys.readouterr().out
+    for name in ("digits", "kmeans128", "treehem2"):
+        assert name in printed
+
+
+def test_help_is_quick_and_names_every_stage():
+    started = time.monotonic()
+    shown = subprocess.run([sys.executable, "-m", "gmcn", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0
+    for stage in ("download", "sample", "fit", "train", "evaluate", "probe", "footprint", "summarise", "table"):
+        assert stage in shown.stdout
+    assert time.monotonic() - started < 20  # importing torch on a busy machine; seconds mean something is wrong
+
+
+def test_the_log_keeps_finished_lines_without_colours_and_bars(tmp_path):
+    terminal = io.StringIO()
+    with contextlib.redirect_stderr(terminal), console.logging_to(tmp_path / "logs/a.log"):
+        print("\x1b[31mred\x1b[0m", file=sys.stderr)
+        for percent in range(0, 101, 50):
+            print(f"\r\x1b[2K{percent} %", end="", file=sys.stderr)
+        print(" done", file=sys.stderr)
+    assert (tmp_path / "logs/a.log").read_text() == "red\n100 % done\n"
+    assert terminal.getvalue().startswith("\x1b[31mred")
