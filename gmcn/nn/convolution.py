@@ -91,9 +91,7 @@ class GaussianConvolution(nn.Module):
         """
         identity = torch.eye(self.dim, dtype=self.raw_weights.dtype, device=self.raw_weights.device)
         gram = self.covariance_factors.mT @ self.covariance_factors
-        return self._decay_factor(aggregate) * (
-            self.raw_weights.square().mean() + (gram - identity).square().mean()
-        )
+        return self._decay_factor(aggregate) * (self.raw_weights.square().mean() + (gram - identity).square().mean())
 
     @torch.no_grad()
     def decay_(self, step: float, aggregate: Literal["mean", "channel", "sum"] = "mean") -> None:

@@ -51,9 +51,7 @@ class GCL(nn.Module):
     ) -> None:
         super().__init__()
         if convolve_fit is not None and convolve_fit < 1:
-            raise InputError(
-                f"GCL: convolve_fit is {convolve_fit}; it must be positive, or None to convolve exactly"
-            )
+            raise InputError(f"GCL: convolve_fit is {convolve_fit}; it must be positive, or None to convolve exactly")
         self.convolution = GaussianConvolution(in_channels, out_channels, **kernel)
         self.relu_fit = ReLUFit(relu_offset, relu_smoothing)
         self.reduction = Reduction("none" if components is None else reduction, components)
