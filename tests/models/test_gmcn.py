@@ -1,0 +1,222 @@
+"""The classification network: shapes, invariances, gradients, reproducibility."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from gmcn import Mixture
+from gmcn.errors import InputError
+from gmcn.models import GMCN
+from gmcn.nn import mean_activation
+from gmcn.nn.norm import mean_variance
+
+from ..nn.workload import random_mixture
+
+DIMS = pytest.mark.parametrize("dim", [2, 3])
+LAYERS = ((4, 8), (6, 4))
+
+
+def network(dim=3, **options):
+    return GMCN(LAYERS, 5, dim, **{"seed": 1, **options}).double()
+
+
+def evaluated(dim=3, dtype=torch.float64, **options):
+    """In evaluation mode after one training step, so that running statistics are not the initial ones."""
+    model = network(dim, **options).to(dtype)
+    with torch.no_grad():
+        model(random_mixture(4, 12, dim=dim, seed=9, dtype=dtype))
+    return model.eval()
+
+
+@DIMS
+@pytest.mark.parametrize("reduction", ["treehem2", "treehem4", "em", "none"])
+def test_shapes_and_gradients(dim, reduction):
+    model = network(dim, reduction=reduction)
+    if reduction == "none":
+        model = GMCN([(3, 1)], 5, dim, reduction=reduction, seed=1).double()
+    output = model(random_mixture(3, 12, dim=dim))
+    assert output.shape == (3, 5)
+    loss = torch.nn.functional.cross_entropy(output, torch.tensor([0, 3, 4]))
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert (parameter.grad != 0).any(), name
+
+
+def test_both_input_shapes():
+    model, mixture = network(), random_mixture(3, 12)
+    model.eval()
+    assert torch.equal(model(mixture), model(mixture.map(lambda tensor: tensor.unsqueeze(1))))
+
+
+def test_parameters_of_the_paper():
+    """Table 1: 215K; 3336 kernel mixtures of five Gaussians with 13 numbers each."""
+    model = GMCN([(8, 64), (16, 32), (32, 16), (64, 8)], 10, 3)
+    kernels = sum(p.numel() for block in model.blocks for p in block.convolution.parameters())
+    assert kernels == 13 * 5 * (1 * 8 + 8 * 16 + 16 * 32 + 32 * 64 + 64 * 10) == 216_840
+    assert sum(p.numel() for p in model.parameters()) == 216_840 + 2 * 10
+    assert [block.reduction.components for block in model.blocks] == [64, 32, 16, 8, None]
+
+
+def test_seed():
+    states = [GMCN(LAYERS, 5, seed=seed).state_dict() for seed in (1, 1, 2)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert not torch.equal(states[0]["blocks.0.convolution.raw_weights"], states[2]["blocks.0.convolution.raw_weights"])
+
+
+def test_seed_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    GMCN(LAYERS, 5, seed=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_forward_is_deterministic():
+    model, mixture = network().float(), random_mixture(3, 12, dtype=torch.float32)
+    results = []
+    for _ in range(2):
+        model.zero_grad()
+        model(mixture).square().sum().backward()
+        results.append([parameter.grad.clone() for parameter in model.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
+@DIMS
+@pytest.mark.parametrize("reduction", ["treehem2", "em"])
+def test_invariant_to_translation(dim, reduction):
+    model, mixture = evaluated(dim, reduction=reduction), random_mixture(3, 12, dim=dim)
+    shift = torch.tensor([10.0, -20.0, 30.0], dtype=torch.float64)[:dim]
+    moved = mixture._replace(positions=mixture.positions + shift)
+    torch.testing.assert_close(model(moved), model(mixture), rtol=1e-7, atol=1e-8)
+
+
+def test_invariant_to_translation_in_float32():
+    model, mixture = evaluated(dtype=torch.float32), random_mixture(3, 12, dtype=torch.float32)
+    moved = mixture._replace(positions=mixture.positions + 10)
+    torch.testing.assert_close(model(moved), model(mixture), rtol=1e-2, atol=1e-3)
+
+
+@DIMS
+@pytest.mark.parametrize("mass", [1.0, 7.0])
+def test_invariant_to_scale_and_mass(dim, mass):
+    model, mixture = evaluated(dim), random_mixture(3, 12, dim=dim)
+    scaled = Mixture(mass * mixture.weights, 4 * mixture.positions, 16 * mixture.covariances)
+    torch.testing.assert_close(model(scaled), model(mixture), rtol=1e-7, atol=1e-8)
+
+
+def test_invariant_to_the_order_of_components():
+    model, mixture = evaluated(), random_mixture(3, 12)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    shuffled = mixture.map(lambda tensor: tensor[:, order])
+    torch.testing.assert_close(model(shuffled), model(mixture), rtol=1e-7, atol=1e-8)
+
+
+def test_samples_are_independent_in_evaluation():
+    model, mixture = evaluated(), random_mixture(3, 12)
+    together = model(mixture)
+    for index in range(3):
+        alone = model(mixture.map(lambda tensor, index=index: tensor[index : index + 1]))
+        torch.testing.assert_close(alone[0], together[index], rtol=1e-9, atol=1e-9)
+
+
+def test_training_uses_the_statistics_of_the_batch():
+    model, mixture = network(), random_mixture(3, 12)
+    output = model(mixture)
+    torch.testing.assert_close(output.mean(0), torch.zeros(5).double(), atol=1e-6, rtol=0)
+    assert not torch.allclose(model.eval()(mixture), output)
+
+
+@DIMS
+def test_input_is_normalised(dim):
+    mixture = random_mixture(3, 12, dim=dim)
+    mixture = mixture._replace(positions=mixture.positions + 50, weights=9 * mixture.weights)
+    normed = network(dim).normalize_input(mixture)
+    ones = torch.ones(3, 1, dtype=torch.float64)
+    torch.testing.assert_close(mean_variance(normed, (2,), True), ones)
+    torch.testing.assert_close(mean_activation(normed), ones)
+    centre = (normed.weights[..., None] * normed.positions).sum(2)
+    torch.testing.assert_close(centre, torch.zeros_like(centre), atol=1e-9, rtol=0)
+
+
+def test_input_without_mass():
+    mixture = random_mixture(3, 12)
+    mixture.weights[1] = 0
+    normed = network().normalize_input(mixture)
+    assert all(tensor.isfinite().all() for tensor in normed)
+    assert network()(mixture).isfinite().all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+def test_scale_of_the_kernels_matters_only_with_constants(offset):
+    """Positively homogeneous without them: the last normalisation takes the factor out."""
+    smoothing = (offset / 2, offset / 2)
+    mixture = random_mixture(3, 12)
+    outputs = [
+        network(divide_by_channels=divide, relu_offset=offset, relu_smoothing=smoothing)(mixture)
+        for divide in (True, False)
+    ]
+    assert torch.allclose(*outputs, rtol=1e-4, atol=1e-4) is (offset == 0)
+
+
+def test_convolve_fit():
+    model = network(convolve_fit=2)
+    assert [block.convolve_fit for block in model.blocks] == [16, 8, 4]
+    for channels, block in zip((1, 4, 6), model.blocks, strict=True):
+        assert block.stages(random_mixture(2, channels, 8))[0].components == block.convolve_fit
+    assert model(random_mixture(3, 12)).isfinite().all()
+
+
+def test_config_builds_the_same_network():
+    model = network(2, convolve_fit=2, reduction="em", relu_smoothing=(0.1, 0.2))
+    again = GMCN(**json.loads(json.dumps(model.config))).double()
+    again.load_state_dict(model.state_dict())
+    mixture = random_mixture(3, 12, dim=2)
+    assert torch.equal(again.eval()(mixture), model.eval()(mixture))
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "channel", "sum"])
+def test_decay_is_a_gradient_step(aggregate):
+    model = network()
+    parameters = [p for block in model.blocks for p in block.convolution.parameters()]
+    gradients = torch.autograd.grad(model.kernel_decay_loss(aggregate), parameters, allow_unused=True)
+    expected = [p.detach() - (0 if g is None else 0.02 * g) for p, g in zip(parameters, gradients, strict=True)]
+    model.decay_kernels_(0.02, aggregate)
+    for parameter, value in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.detach(), value)
+
+
+def test_learns():
+    """Two classes that differ in nothing but the shape of their Gaussians."""
+    torch.manual_seed(0)
+    mixture = random_mixture(16, 12, dim=2, dtype=torch.float32)
+    labels = torch.arange(16) % 2
+    mixture.covariances[labels == 1, :, 0, 0] *= 5
+    model = GMCN([(4, 6)], 2, 2, seed=0)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(model(mixture), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: network()(random_mixture(3, 12, dim=2)), r"\[3, 1, 12, 2\].*\[B, 1, N, 3\]"),
+        (lambda: network()(random_mixture(3, 2, 12)), r"\[3, 2, 12, 3\].*\[B, 1, N, 3\]"),
+        (lambda: GMCN([(4, 8, 2)], 5), "channels, components"),
+        (lambda: GMCN([(4, 0)], 5), "both positive"),
+        (lambda: GMCN(LAYERS, 0), "classes is 0"),
+        (lambda: network(readout="maximum"), "unknown read-out 'maximum'.*integral"),
+        (lambda: network(reduction="kmeans"), "unknown reduction 'kmeans'"),
+        (lambda: network(norm="layer"), "batch, instance, running"),
+        (lambda: network(dim=4), "dim is 4"),
+    ],
+)
+def test_bad_input(make, words):
+    with pytest.raises(InputError, match=words):
+        make()

@@ -1,0 +1,108 @@
+"""A whole block and its small parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gmcn import ops
+from gmcn.errors import InputError
+from gmcn.nn import GCL, MixtureNorm, Reduction, ReLUFit
+
+from .workload import random_mixture
+
+DIMS = pytest.mark.parametrize("dim", [2, 3])
+
+
+def block(*arguments, **options):
+    return GCL(*arguments, generator=torch.Generator().manual_seed(0), **options).double()
+
+
+@DIMS
+@pytest.mark.parametrize("reduction", ["treehem2", "treehem4", "em"])
+def test_stages(dim, reduction):
+    layer, mixture = block(3, 4, 8, dim=dim, reduction=reduction), random_mixture(2, 3, 7, dim=dim)
+    convolved, fitted, reduced = layer.stages(mixture)
+    assert convolved.weights.shape == fitted.weights.shape == (2, 4, 7 * 3 * 5)
+    assert reduced.weights.shape == (2, 4, 8)
+    assert (convolved.weights < 0).any()
+    assert (fitted.weights >= 0).all()
+    assert torch.equal(fitted.positions, convolved.positions)
+    normed = MixtureNorm(4).double()(reduced)
+    for one, other in zip(layer(mixture), normed, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_without_reduction():
+    layer, mixture = block(3, 4, None, norm=None), random_mixture(2, 3, 7)
+    _, fitted, reduced = layer.stages(mixture)
+    assert reduced is fitted
+    assert torch.equal(layer(mixture).weights, fitted.weights)
+
+
+def test_convolve_fit():
+    layer, mixture = block(3, 4, 8, convolve_fit=16), random_mixture(2, 3, 7)
+    convolved, _, reduced = layer.stages(mixture)
+    assert convolved.components == 16
+    assert reduced.components == 8
+    exact = ops.convolve(mixture, layer.convolution.kernels())
+    torch.testing.assert_close(3 * ops.integrate(convolved), ops.integrate(exact))
+
+
+def test_division_by_channels():
+    mixture = random_mixture(2, 3, 7)
+    mean, total = (block(3, 4, None, divide_by_channels=divide).stages(mixture)[0] for divide in (True, False))
+    torch.testing.assert_close(3 * mean.weights, total.weights)
+
+
+@pytest.mark.parametrize("options", [{}, {"reduction": "em"}, {"convolve_fit": 16}, {"norm": "instance"}])
+def test_gradients_reach_everything(options):
+    layer = block(3, 4, 8, **options)
+    mixture = random_mixture(2, 3, 7).map(lambda tensor: tensor.requires_grad_())
+    output = layer(mixture)
+    loss = sum((torch.randn_like(tensor) * tensor).sum() for tensor in output)
+    for gradient in torch.autograd.grad(loss, [*mixture, *layer.parameters()]):
+        assert gradient.isfinite().all()
+        assert (gradient != 0).any()
+
+
+def test_relu_fit_layer():
+    mixture = random_mixture(2, 3, 7)
+    expected = ops.relu_fit(mixture, offset=0.1, smoothing=(0.05, 0.02))
+    assert torch.equal(ReLUFit(0.1, [0.05, 0.02])(mixture).weights, expected.weights)
+    assert torch.equal(ReLUFit()(mixture).weights, ops.relu_fit(mixture).weights)
+
+
+@pytest.mark.parametrize(("method", "t"), [("treehem2", 2), ("treehem4", 4), ("treehem3", 3)])
+def test_reduction_layer(method, t):
+    mixture = random_mixture(2, 3, 17)
+    assert torch.equal(Reduction(method, 6)(mixture).weights, ops.reduce_treehem(mixture, 6, t).weights)
+
+
+def test_reduction_layer_em_and_none():
+    mixture = random_mixture(2, 3, 17)
+    assert torch.equal(Reduction("em", 6)(mixture).weights, ops.reduce_em(mixture, 6).weights)
+    assert Reduction("none")(mixture) is mixture
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Reduction("treehem0", 4), "unknown reduction 'treehem0'.*treehem2"),
+        (lambda: Reduction("tree", 4), "unknown reduction 'tree'"),
+        (lambda: Reduction("em"), "components is None"),
+        (lambda: Reduction("treehem2", 0), "components is 0"),
+        (lambda: GCL(1, 2, 4, convolve_fit=0), "convolve_fit is 0"),
+        (lambda: block(3, 4, 8)(random_mixture(2, 2, 7)), r"\[2, 2, 7\].*\[B, 3, N\]"),
+        (lambda: block(3, 4, 8)(random_mixture(2, 7)), r"\[2, 7\].*\[B, 3, N\]"),
+    ],
+)
+def test_bad_input(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
+
+
+def test_printed_form():
+    text = repr(GCL(3, 4, 8, dim=2, convolve_fit=16))
+    for words in ("treehem2", "dim=2", "offset=0.0", "convolve_fit=16", "mode='batch'"):
+        assert words in text
