@@ -5,9 +5,15 @@ rule evaluate:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source("gmcn/analysis/evaluat*.py"),
+        src=source("gmcn/analysis/evaluation.py", "gmcn/analysis/networks.py"),
     output:
-        f"{RESULTS}/runs/{{dataset}}_{{variant}}/evaluation.json",
+        summary=f"{RESULTS}/runs/{{dataset}}_{{variant}}/evaluation.json",
+        picture=report(
+            f"{RESULTS}/runs/{{dataset}}_{{variant}}/confusion.png",
+            caption="../report/confusion.rst",
+            category="Confusion",
+            labels={"data set": "{dataset}", "variant": "{variant}"},
+        ),
     log:
         f"{RESULTS}/logs/evaluate/{{dataset}}_{{variant}}.log",
     benchmark:
@@ -28,14 +34,18 @@ rule evaluate:
     shell:
         "python -m gmcn evaluate --dataset {wildcards.dataset} --variant {wildcards.variant}"
         " --settings {params.settings:q} --mixtures {input.mixtures:q} --models {input.models:q}"
-        " --output {output:q} --device {params.device} --threads {threads} {params.options} --log {log:q}"
+        " --output {output.summary:q} --device {params.device} --threads {threads} {params.options} --log {log:q}"
 
 
 rule probe:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source("gmcn/analysis/*prob*.py"),
+        src=source(
+            "gmcn/analysis/probing.py",
+            "gmcn/analysis/rmse.py",
+            "gmcn/analysis/networks.py",
+        ),
     output:
         f"{RESULTS}/runs/{{dataset}}_{{variant}}/rmse.json",
     log:
@@ -65,7 +75,7 @@ rule footprint:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source("gmcn/analysis/*footprint*.py", "gmcn/analysis/*memory*.py"),
+        src=source("gmcn/analysis/footprint*.py", "gmcn/analysis/networks.py"),
     output:
         f"{RESULTS}/runs/{{dataset}}_{{variant}}/footprint.json",
     log:
@@ -96,15 +106,21 @@ rule summarise:
         points=f"{RESULTS}/points/{{dataset}}.safetensors",
         mixtures=mixtures_of,
         training=of_seeds("training.json"),
-        evaluation=rules.evaluate.output,
+        evaluation=rules.evaluate.output.summary,
         rmse=rules.probe.output,
         footprint=rules.footprint.output,
-        src=source("gmcn/analysis/summar*.py"),
+        src=source("gmcn/analysis/summary.py"),
     output:
-        report(
+        result=report(
             f"{RESULTS}/{{dataset}}_{{variant}}.json",
             caption="../report/result.rst",
             category="Results",
+            labels={"data set": "{dataset}", "variant": "{variant}"},
+        ),
+        curves=report(
+            f"{RESULTS}/runs/{{dataset}}_{{variant}}/curves.png",
+            caption="../report/curves.rst",
+            category="Learning curves",
             labels={"data set": "{dataset}", "variant": "{variant}"},
         ),
     log:
@@ -126,4 +142,4 @@ rule summarise:
         "python -m gmcn summarise --dataset {wildcards.dataset} --variant {wildcards.variant}"
         " --settings {params.settings:q} --points {input.points:q} --mixtures {input.mixtures:q}"
         " --training {input.training:q} --evaluation {input.evaluation:q} --rmse {input.rmse:q}"
-        " --footprint {input.footprint:q} --output {output:q} {params.options} --log {log:q}"
+        " --footprint {input.footprint:q} --output {output.result:q} {params.options} --log {log:q}"

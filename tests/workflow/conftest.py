@@ -1,0 +1,84 @@
+"""A copy of the workflow in which tests may edit files and pretend that results were made."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "envs", "gmcn", "csrc")
+
+
+@dataclass
+class Answer:
+    """What Snakemake said."""
+
+    status: int
+    text: str
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """How many jobs of each rule it wants to run."""
+        table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", self.text, re.DOTALL)
+        return {line.split()[0]: int(line.split()[1]) for line in table[1].splitlines()} if table else {}
+
+
+class Checkout:
+    """A checkout that tests may change."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def snakemake(self, *arguments: str, targets: tuple[str, ...] = (), config: str = "") -> Answer:
+        """Run Snakemake; ``config`` is YAML that is merged into config.yaml, as with --configfile."""
+        if config:
+            (self.folder / "test.yaml").write_text(config)
+            arguments = (*arguments, "--configfile", "test.yaml")
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments, "--", *targets],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return Answer(done.returncode, done.stdout + done.stderr)
+
+    def plan(self, *targets: str, config: str = "") -> dict[str, int]:
+        """The jobs of a dry run, by rule."""
+        answer = self.snakemake("-n", targets=targets, config=config)
+        assert answer.status == 0, answer.text
+        assert answer.jobs or "Nothing to be done" in answer.text, answer.text
+        return answer.jobs
+
+    def pretend(self, *targets: str, files: list[str], config: str = "") -> None:
+        """Make Snakemake believe that it made ``files`` on the way to ``targets``."""
+        for file in files:
+            path = self.folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file)
+        answer = self.snakemake("--touch", "--forceall", "--no-hooks", targets=targets, config=config)
+        assert answer.status == 0, answer.text
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory):
+    """A copy of what the workflow consists of."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_symlink():
+            (folder / name).symlink_to(os.readlink(source))
+        elif source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / name)
+    return Checkout(folder)

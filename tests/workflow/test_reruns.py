@@ -1,0 +1,107 @@
+"""A change reruns what depends on it, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.workflow.conftest import Checkout
+
+AFTER_TRAINING = {"evaluate": 1, "probe": 1, "footprint": 1, "summarise": 1}
+# Two variants on one fit, the second changed by the tests.
+VARIANTS = """
+variants:
+  other: {{base: smoke, seeds: [0, 1]{other}}}
+tables:
+  solids10: [{{variant: smoke}}, {{variant: other}}]
+tracking: {{enabled: {tracking}}}
+fits: {{kmeans16: {{components: {components}}}}}
+"""
+TARGETS = ("results/solids10_smoke.json", "results/solids10_other.json", "results/tables/solids10.md")
+
+
+def settings(other: str = "", components: int = 16, tracking: str = "true") -> str:
+    return VARIANTS.format(other=other, components=components, tracking=tracking)
+
+
+def files() -> list[str]:
+    made = ["points/solids10.safetensors", "mixtures/solids10_kmeans16.safetensors"]
+    for variant, seeds in (("smoke", (0,)), ("other", (0, 1))):
+        folder = f"runs/solids10_{variant}"
+        for seed in seeds:
+            made += [f"{folder}/seed{seed}/{name}" for name in ("model.safetensors", "history.csv", "training.json")]
+        made += [
+            f"{folder}/{name}"
+            for name in ("evaluation.json", "confusion.png", "curves.png", "rmse.json", "footprint.json")
+        ]
+        made.append(f"solids10_{variant}.json")
+    made += ["tables/solids10.md", "tables/solids10.csv"]
+    return [f"results/{name}" for name in made]
+
+
+@pytest.fixture(scope="module")
+def finished(pristine, tmp_path_factory):
+    """A checkout in which everything has been made."""
+    folder = tmp_path_factory.mktemp("finished") / "checkout"
+    shutil.copytree(pristine.folder, folder, symlinks=True)
+    checkout = Checkout(folder)
+    checkout.pretend(*TARGETS, files=files(), config=settings())
+    return checkout
+
+
+def test_nothing_is_to_be_done_twice(finished):
+    assert finished.plan(*TARGETS, config=settings()) == {}
+
+
+def test_a_learning_rate_reruns_its_variants_training_and_what_follows(finished):
+    changed = settings(other=", training: {learning_rate: 2.0e-3}")
+    assert finished.plan(*TARGETS, config=changed) == {"train": 2, **AFTER_TRAINING, "table": 1}
+
+
+def test_the_components_of_a_fit_rerun_it_and_what_follows(finished):
+    twice = dict.fromkeys(AFTER_TRAINING, 2)
+    assert finished.plan(*TARGETS, config=settings(components=8)) == {"fit": 1, "train": 3, **twice, "table": 1}
+
+
+def test_the_probe_s_settings_rerun_the_probe_alone(finished):
+    changed = settings(other=", probe: {positions: 300}")
+    assert finished.plan(*TARGETS, config=changed) == {"probe": 1, "summarise": 1, "table": 1}
+
+
+def test_one_more_seed_trains_that_seed_only(finished):
+    changed = settings().replace("[0, 1]", "[0, 1, 2]")
+    assert finished.plan(*TARGETS, config=changed) == {"train": 1, **AFTER_TRAINING, "table": 1}
+
+
+def test_how_a_stage_is_run_reruns_nothing(finished):
+    changed = settings(tracking="false")
+    assert finished.plan(*TARGETS, config=changed) == {}
+
+
+def test_a_deleted_table_is_remade_alone(finished):
+    table = finished.folder / "results/tables/solids10.md"
+    content = table.read_text()
+    table.unlink()
+    try:
+        assert finished.plan(*TARGETS, config=settings()) == {"table": 1}
+    finally:
+        table.write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("gmcn/analysis/probing.py", {"probe": 2, "summarise": 2, "table": 1}),
+        ("gmcn/analysis/tables.py", {"table": 1}),
+        ("gmcn/tracking.py", {}),
+    ],
+)
+def test_an_edited_source_reruns_the_stage_it_belongs_to(finished, source, expected):
+    path = finished.folder / source
+    before = path.read_text()
+    path.write_text(before + "\n# edited\n")
+    try:
+        assert finished.plan(*TARGETS, config=settings()) == expected
+    finally:
+        path.write_text(before)

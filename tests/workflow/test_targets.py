@@ -1,0 +1,69 @@
+"""What can be asked for, and what is said about what cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from gmcn import config
+from tests.conftest import ROOT
+
+REAL = config.load(ROOT / "config.yaml")
+
+
+def test_every_target_of_the_configuration_resolves(pristine):
+    results = [f"results/{dataset}_{variant}.json" for dataset in REAL["datasets"] for variant in REAL["variants"]]
+    fits = [f"results/mixtures/{dataset}_{fit}.safetensors" for dataset in REAL["datasets"] for fit in REAL["fits"]]
+    tables = [f"results/tables/{dataset}.csv" for dataset in REAL["tables"]]
+    jobs = pristine.plan(*results, *fits, *tables)
+    assert jobs["summarise"] == len(results)
+    assert jobs["fit"] == len(fits)
+    assert jobs["sample"] == len(REAL["datasets"])
+    assert jobs["download"] == sum(len(dataset.get("files", [])) for dataset in REAL["datasets"].values())
+    assert not (pristine.folder / "results").exists()
+
+
+def test_the_default_target_is_the_configured_one(pristine):
+    jobs = pristine.plan()
+    assert jobs == {
+        "sample": 1, "fit": 1, "train": 3, "evaluate": 1, "probe": 1, "footprint": 1, "summarise": 1, "all": 1
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        ("results/digit_treehem2.json", "unknown data set 'digit'; did you mean 'digits'? (known: digits, "),
+        ("results/digits_treehem.json", "unknown variant 'treehem'; did you mean "),
+        ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'; did you mean "),
+    ],
+)
+def test_unknown_names_are_answered_with_the_known_ones(pristine, target, part):
+    answer = pristine.snakemake("-n", targets=(target,))
+    assert answer.status != 0
+    [sentence] = [line for line in answer.text.splitlines() if part in line]
+    assert "known: " in sentence
+    assert "MissingInputException" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_an_unknown_key_is_refused(pristine):
+    answer = pristine.snakemake("-n", config="variants: {smoke: {training: {epoch: 2}}}")
+    assert answer.status != 0
+    assert "unknown key 'variants.smoke.training.epoch'; did you mean 'epochs'?" in answer.text
+
+
+def test_a_variant_is_two_lines(pristine):
+    new = "variants:\n  fast: {base: treehem2, training: {learning_rate: 3.0e-3}}"
+    assert pristine.plan("results/digits_fast.json", config=new)["train"] == 3
+
+
+def test_without_a_gpu_everything_runs_on_the_cpu(pristine):
+    answer = pristine.snakemake("-n", "-p", "--resources", "gpu=0", targets=("results/digits_smoke.json",))
+    assert answer.text.count("--device cpu") == 4
+    assert "--device auto" not in answer.text
+
+
+def test_tracking_is_switched_in_the_configuration(pristine):
+    answer = pristine.snakemake("-n", "-p", config="tracking: {enabled: false}")
+    assert "--tracking off" in answer.text
+    assert "--tracking on" not in answer.text
