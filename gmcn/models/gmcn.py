@@ -83,35 +83,32 @@ class GMCN(nn.Module):
             raise unknown("read-out", readout, ("integral",))
         self.config |= {"layers": [list(layer) for layer in layers], "relu_smoothing": list(relu_smoothing)}
         self.dim, self.in_channels, self.classes = dim, in_channels, classes
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
 
-        # The last block's convolution is fitted as if it halved the components once more.
-        last = (classes, max(1, layers[-1][1] // 2) if layers else 1)
-        channels = in_channels
-        blocks = []
-        for index, (out_channels, components) in enumerate([*layers, last]):
-            is_last = index == len(layers)
+        every_block = {
+            "reduction": reduction,
+            "relu_offset": relu_offset,
+            "relu_smoothing": tuple(relu_smoothing),
+            "divide_by_channels": divide_by_channels,
+            "norm_weighted": norm_weighted,
+            "kernel_components": kernel_components,
+            "dim": dim,
+            "radius": kernel_radius,
+            "epsilon_scope": epsilon_scope,
+            "generator": None if seed is None else torch.Generator().manual_seed(seed),
+        }
+
+        def convolved(components: int) -> int | None:
+            return None if convolve_fit is None else convolve_fit * components
+
+        blocks, channels, halved = [], in_channels, 1
+        for width, components in layers:
             blocks.append(
-                GCL(
-                    channels,
-                    out_channels,
-                    None if is_last else components,
-                    reduction=reduction,
-                    relu_offset=relu_offset,
-                    relu_smoothing=tuple(relu_smoothing),
-                    convolve_fit=None if convolve_fit is None else convolve_fit * components,
-                    divide_by_channels=divide_by_channels,
-                    # The integral does not change with the scale of space.
-                    norm=None if is_last else norm,
-                    norm_weighted=norm_weighted,
-                    kernel_components=kernel_components,
-                    dim=dim,
-                    radius=kernel_radius,
-                    epsilon_scope=epsilon_scope,
-                    generator=generator,
-                )
+                GCL(channels, width, components, convolve_fit=convolved(components), norm=norm, **every_block)
             )
-            channels = out_channels
+            channels, halved = width, max(1, components // 2)
+        # No norm at the end: the integral does not change with the scale of space. Where convolutions are fitted,
+        # the last one is fitted as if it halved the components once more.
+        blocks.append(GCL(channels, classes, None, convolve_fit=convolved(halved), norm=None, **every_block))
         self.blocks = nn.ModuleList(blocks)
         self.output_norm = nn.BatchNorm1d(classes)
 

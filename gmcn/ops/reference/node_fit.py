@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from gmcn.mixture import Mixture
-from gmcn.ops.reference.evaluate import log_normal
+from gmcn.ops.reference.em import expected_log_densities, moments, take
 
 TINY = 1e-13  # keeps masses, likelihoods and responsibilities away from zero
 NEGLIGIBLE = 1e-7  # a component of less weight is not collected, or gets an identity covariance
@@ -47,57 +49,41 @@ def fit(
 
     Conserves the total weight, the mean and the second moment of the target.
     """
-    weights, positions, covariances = target
-    dim = target.dim
-    index = selected[..., None]
-    start_weights = weights.gather(-1, selected)
-    start_positions = positions.gather(-2, index.expand(*selected.shape, dim))
-    start_covariances = covariances.gather(-3, index[..., None].expand(*selected.shape, dim, dim))
-
+    weights = target.weights
+    start = take(target, selected)
     mass = weights.sum(-1, keepdim=True).clamp(min=TINY)
     shares = weights / mass  # [..., m]
-    mixing = start_weights / start_weights.sum(-1, keepdim=True).clamp(min=TINY)  # [..., n]
-    precisions = torch.linalg.inv(start_covariances)
-    traces = torch.einsum("...sij,...nji->...ns", precisions, covariances)  # [..., m, n]
-    log_densities = log_normal(
-        positions[..., :, None, :], start_positions[..., None, :, :], start_covariances[..., None, :, :, :]
-    )
+    mixing = start.weights / start.weights.sum(-1, keepdim=True).clamp(min=TINY)  # [..., n]
+
     # The clamp acts on the likelihood; in logarithms it costs no range.
-    floor = torch.tensor(TINY, dtype=weights.dtype, device=weights.device)
-    log_likelihoods = (log_densities - 0.5 * traces).clamp(min=floor.log())
+    log_likelihoods = expected_log_densities(target, start).clamp(min=math.log(TINY))  # [..., m, n]
     likelihoods = (virtual_samples * shares[..., :, None] * log_likelihoods).exp()
     joint = (mixing[..., None, :] * likelihoods).clamp(min=TINY)
-    joint = joint * _gate(target.detach(), start_positions.detach(), start_covariances.detach(), kl_threshold)
+    joint = joint * _gate(target.detach(), start.detach(), kl_threshold)
     responsibilities = joint / joint.sum(-1, keepdim=True)
 
     parts = responsibilities * shares[..., :, None]  # [..., m, n]
     new_shares = parts.sum(-2)
-    parts = parts / new_shares[..., None, :].clamp(min=TINY)
-    new_positions = torch.einsum("...is,...id->...sd", parts, positions)
-    delta = positions[..., :, None, :] - new_positions[..., None, :, :]
-    new_covariances = torch.einsum("...is,...ijk->...sjk", parts, covariances)
-    new_covariances = new_covariances + torch.einsum("...is,...isj,...isk->...sjk", parts, delta, delta)
-    identity = torch.eye(dim, dtype=weights.dtype, device=weights.device)
-    new_covariances = torch.where((new_shares < NEGLIGIBLE)[..., None, None], identity, new_covariances)
-    return Mixture(new_shares * mass, new_positions, new_covariances)
+    positions, covariances = moments(parts / new_shares[..., None, :].clamp(min=TINY), target)
+    identity = torch.eye(target.dim, dtype=weights.dtype, device=weights.device)
+    covariances = torch.where((new_shares < NEGLIGIBLE)[..., None, None], identity, covariances)
+    return Mixture(new_shares * mass, positions, covariances)
 
 
 def _gate(
     target: Mixture,  # [..., m]
-    positions: Tensor,  # [..., n, D]
-    covariances: Tensor,  # [..., n, D, D]
+    start: Mixture,  # [..., n]
     kl_threshold: float,
 ) -> Tensor:  # [..., m, n] of 0 and 1
-    """Which selected Gaussians may represent which target: those of small divergence, and always the nearest.
+    """Which starting Gaussians may represent which target: those of small divergence, and always the nearest.
 
     The geometrical regularisation of Preiner et al. (2014).
     """
-    precisions = torch.linalg.inv(covariances)
-    delta = target.positions[..., :, None, :] - positions[..., None, :, :]
+    delta = target.positions[..., :, None, :] - start.positions[..., None, :, :]
+    precisions = torch.linalg.inv(start.covariances)
     squared = torch.einsum("...nsi,...sij,...nsj->...ns", delta, precisions, delta)
     traces = torch.einsum("...sij,...nji->...ns", precisions, target.covariances)
-    log_det = torch.linalg.slogdet(covariances).logabsdet
-    log_det_target = torch.linalg.slogdet(target.covariances).logabsdet
+    log_det, log_det_target = (torch.linalg.slogdet(some.covariances).logabsdet for some in (start, target))
     divergences = 0.5 * (squared + traces - target.dim - (log_det_target[..., :, None] - log_det[..., None, :]))
     nearest = torch.nn.functional.one_hot(divergences.argmin(-1), divergences.shape[-1]).bool()
     return ((divergences < kl_threshold) | nearest).to(target.weights.dtype)

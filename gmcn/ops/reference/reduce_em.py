@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from gmcn.mixture import Mixture
-from gmcn.ops.reference.evaluate import log_normal
+from gmcn.ops.reference.em import expected_log_densities, moments, take
 
 VIRTUAL_SAMPLES = 20.0
 MIN_MASS = 0.05  # of a mixture, where weights are normalised
@@ -25,7 +24,7 @@ def reduce_em(
     """
     if n >= mixture.components:
         return mixture
-    weights, positions, covariances = mixture
+    weights = mixture.weights
     order = weights.detach().abs().sort(dim=-1, descending=True, stable=True).indices[..., :n]
     mass = weights.abs().sum(-1, keepdim=True).clamp(min=MIN_MASS)
     shares = weights.abs() / mass  # [..., N]
@@ -33,7 +32,7 @@ def reduce_em(
     mixing = selected.abs() / selected.abs().sum(-1, keepdim=True).clamp(min=MIN_MASS)  # [..., n]
 
     with torch.no_grad():
-        log_likelihoods = VIRTUAL_SAMPLES * shares[..., :, None] * _log_likelihoods(mixture, order)
+        log_likelihoods = VIRTUAL_SAMPLES * shares[..., :, None] * expected_log_densities(mixture, take(mixture, order))
         # The largest likelihood of each row is divided out, of the clamp too: thin components would overflow.
         largest = log_likelihoods.amax(-1, keepdim=True)
         likelihoods, floor = (log_likelihoods - largest).exp(), MIN_SHARE * (-largest).exp()
@@ -42,28 +41,8 @@ def reduce_em(
 
     parts = responsibilities * shares[..., :, None]  # [..., N, n]
     new_shares = parts.sum(-2)
-    parts = parts / new_shares[..., None, :].clamp(min=MIN_SHARE)
-    new_positions = torch.einsum("...is,...id->...sd", parts, positions)
-    delta = positions[..., :, None, :] - new_positions[..., None, :, :]  # [..., N, n, D]
-    new_covariances = torch.einsum("...is,...ijk->...sjk", parts, covariances)
-    new_covariances = new_covariances + torch.einsum("...is,...isj,...isk->...sjk", parts, delta, delta)
+    positions, covariances = moments(parts / new_shares[..., None, :].clamp(min=MIN_SHARE), mixture)
     singular = SINGULAR_SHARE * (new_shares < SINGULAR_SHARE).to(weights.dtype)
     identity = torch.eye(mixture.dim, dtype=weights.dtype, device=weights.device)
-    new_covariances = new_covariances + singular[..., None, None] * identity
-    return Mixture(new_shares * mass * selected.detach().sign(), new_positions, new_covariances)
-
-
-def _log_likelihoods(
-    mixture: Mixture,  # [..., N]
-    order: Tensor,  # [..., n]
-) -> Tensor:  # [..., N, n]
-    """Equation (15) for one virtual sample: every component under every selected one."""
-    index = order[..., None]
-    dim = mixture.dim
-    positions = mixture.positions.gather(-2, index.expand(*order.shape, dim))
-    covariances = mixture.covariances.gather(-3, index[..., None].expand(*order.shape, dim, dim))
-    at_centres = log_normal(
-        mixture.positions[..., :, None, :], positions[..., None, :, :], covariances[..., None, :, :, :]
-    )
-    traces = torch.einsum("...sij,...nji->...ns", torch.linalg.inv(covariances), mixture.covariances)
-    return at_centres - 0.5 * traces
+    covariances = covariances + singular[..., None, None] * identity
+    return Mixture(new_shares * mass * selected.detach().sign(), positions, covariances)
