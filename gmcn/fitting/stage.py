@@ -16,7 +16,7 @@ from gmcn.artifacts import load_tensors, provenance, save_tensors
 from gmcn.errors import InputError
 from gmcn.fitting import em
 from gmcn.fitting.images import fit_images, pixels
-from gmcn.fitting.points import fit_points, unit_frame
+from gmcn.fitting.points import fit_points, map_chunks, unit_frame
 from gmcn.mixture import Mixture
 
 _OPTIONS = ("method", "init", "iterations", "em_steps", "covariance_floor", "seed")
@@ -98,20 +98,22 @@ def judge(
 ) -> dict[str, float]:
     """Numbers that say how good the mixtures are; see :func:`fit`."""
     size = max(1, _CHUNK // (points.shape[1] * mixture.components))
-    likelihood, thin = [], []
-    for start in range(0, points.shape[0], size):
+
+    def judge_chunk(start: int) -> tuple[Tensor, Tensor]:
         rows = slice(start, start + size)
         centre, side = (t.double() for t in unit_frame(points[rows], mass[rows]))
-        part = mixture.map(lambda t, rows=rows: t[rows].double())
+        part = mixture.map(lambda t: t[rows].double())
         covariances = part.covariances / side.square()[..., None]
         part = Mixture(part.weights, (part.positions - centre) / side, covariances)
         phi = em.monomials((points[rows].double() - centre) / side)
         density = torch.logsumexp(em.log_densities(phi, part), dim=-1) - mixture.dim * side[..., 0].log()
         share = mass[rows].double()
-        likelihood.append((density * share).sum(-1) / share.sum(-1))
-        thin.append(torch.linalg.eigvalsh(covariances)[..., 0] < 2 * floor)
+        thin = torch.linalg.eigvalsh(covariances)[..., 0] < 2 * floor
+        return (density * share).sum(-1) / share.sum(-1), thin
+
+    chunks = zip(*map_chunks(judge_chunk, range(0, points.shape[0], size), points.device), strict=True)
+    likelihood, thin = (torch.cat(parts) for parts in chunks)
     empty = mixture.weights <= 0
-    likelihood, thin = torch.cat(likelihood), torch.cat(thin)
     quality = {
         "empty_share": empty.double().mean().item(),
         "floored_share": (thin & ~empty).double().mean().item(),

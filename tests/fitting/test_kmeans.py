@@ -66,9 +66,7 @@ def test_more_centres_than_distinct_points_end():
 
 
 def test_farthest_points_by_hand():
-    points = torch.tensor(
-        [[[0.0, 0], [1, 0], [10, 0], [10, 3], [4, 0]], [[5.0, 5], [0, 0], [5, 4], [5, 0], [9, 9]]]
-    )
+    points = torch.tensor([[[0.0, 0], [1, 0], [10, 0], [10, 3], [4, 0]], [[5.0, 5], [0, 0], [5, 4], [5, 0], [9, 9]]])
     mass = torch.ones(2, 5)
     assert kmeans.farthest_points(points, mass, 3).tolist() == [[0, 3, 4], [0, 1, 4]]
     mass[0, 0] = 0  # a point without mass does not exist: it starts nothing and is never the farthest

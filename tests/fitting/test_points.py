@@ -107,9 +107,7 @@ def test_more_gaussians_than_points(method):
     # Those left over: at a real point, as large as the others.
     assert torch.cdist(mixture.positions, points).amin(-1).max() < 1e-5
     spare = mixture.weights == 0
-    torch.testing.assert_close(
-        mixture.covariances[spare][0], mixture.covariances[0, mixture.weights[0] > 0].mean(0)
-    )
+    torch.testing.assert_close(mixture.covariances[spare][0], mixture.covariances[0, mixture.weights[0] > 0].mean(0))
 
 
 def test_floor_is_relative_to_the_size():
