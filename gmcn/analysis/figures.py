@@ -50,6 +50,7 @@ def draw_curves(histories: Mapping[str, Path], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     panels[0].set_ylim(bottom=0)
     panels[1].legend(fontsize=8)
     _save(figure, path)

@@ -68,6 +68,7 @@ def summarise(
         },
         "footprint": {key: contents["footprint"][key] for key in ("theory", "paper", "measured", "ratio")},
         "parameters": trainings[0][1]["parameters"],
+        "kernel_parameters": trainings[0][1]["kernel_parameters"],
         "shapes": {**trainings[0][1]["shapes"], "test": tested["shapes"]},
         "input_fit": fitted.get("quality"),
         "seconds": {

@@ -86,7 +86,8 @@ def train(
         "steps": history.rows[-1]["step"],
         "epochs": len(history.rows),
         "shapes": {"train": len(batches.train_indices), "validation": len(batches.validation_indices)},
-        "parameters": {"all": count_parameters(model), "kernels": count_parameters(model.blocks)},
+        "parameters": count_parameters(model),
+        "kernel_parameters": count_parameters(model.blocks),
         "peak_memory": {
             "bytes": checkpoint.peak_memory(),
             "kind": "allocated" if device.type == "cuda" else "resident",

@@ -20,9 +20,7 @@ def test_cosine_rises_linearly_and_falls_to_almost_nothing():
 
 def test_step_and_constant():
     settings = TrainingSettings(epochs=9, learning_rate=1.0, schedule="step", warmup_epochs=0)
-    assert [settings.learning_rate_at(step, 1) for step in range(9)] == pytest.approx(
-        [1] * 3 + [0.1] * 3 + [0.01] * 3
-    )
+    assert [settings.learning_rate_at(step, 1) for step in range(9)] == pytest.approx([1] * 3 + [0.1] * 3 + [0.01] * 3)
     constant = TrainingSettings(learning_rate=0.3, schedule="constant", warmup_epochs=0)
     assert {constant.learning_rate_at(step, 5) for step in range(300)} == {0.3}
 

@@ -121,9 +121,7 @@ def test_a_diverging_training_stops_with_the_layer_and_keeps_the_last_good_check
             self.raw_weights.data[0] = float("inf")
 
     monkeypatch.setattr(GaussianConvolution, "decay_", spoil)
-    with pytest.raises(
-        NonFiniteError, match=r"at step 8 in epoch 2: .*layer 'blocks\.1.*last good checkpoint"
-    ) as info:
+    with pytest.raises(NonFiniteError, match=r"at step 8 in epoch 2: .*layer 'blocks\.1.*last good checkpoint") as info:
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
     assert "\n" not in str(info.value)
     monkeypatch.undo()
