@@ -62,17 +62,13 @@ def read_json(path: str | os.PathLike) -> Any:
         raise InputError(f"{path} is not readable JSON ({error}); delete it and make it again") from error
 
 
-def save_tensors(
-    path: str | os.PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
-) -> None:
+def save_tensors(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
     """Write named tensors as safetensors; every metadata value is stored as a JSON string."""
     header = {key: json.dumps(value, allow_nan=False) for key, value in metadata.items()}
     with atomic(path) as temporary:
         # safetensors reports a full disk as its own error: a caller should see the operating system's.
         try:
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, header
-            )
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, header)
         except SafetensorError as error:
             raise OSError(f"cannot write {path}: {error}") from error
 
@@ -93,7 +89,7 @@ def _read(path: str | os.PathLike, tensors: bool) -> tuple[dict[str, torch.Tenso
     try:
         with safe_open(path, framework="pt") as file:
             header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, header
+            return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, header  # noqa: SIM118  (not iterable)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is damaged ({error}); delete it and make it again") from error
 

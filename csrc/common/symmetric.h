@@ -154,6 +154,16 @@ GMCN_HD bool inverse_cholesky(const T* c, T* w) {
   return true;
 }
 
+// By the signs of the pivots; false for what is not a number.
+template <typename T, int D>
+GMCN_HD bool is_positive_definite(const T* c) {
+  const T minor = c[0] * c[D] - c[1] * c[1];
+  if (!(c[0] > T(0)) || !(minor > T(0))) return false;
+  if constexpr (D == 2) return true;
+  const T l2 = c[2] / c[0], l21 = (c[4] - l2 * c[1]) * c[0] / minor;
+  return c[5] - l2 * c[2] - l21 * (c[4] - l2 * c[1]) > T(0);
+}
+
 // a = W^T S W for a lower triangular W (by rows) and a packed S.
 template <typename T, int D>
 GMCN_HD void congruence(const T* w, const T* s, T* a) {

@@ -50,7 +50,8 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem(Tensor weights,      // [B, N]
     });
   });
   STD_TORCH_CHECK(bad < 0, "reduce_treehem: mixture ", bad,
-                  " (leading dimensions flattened) has a negative weight or a value that is not finite");
+                  " (leading dimensions flattened) has a negative weight, a covariance that is not positive definite, "
+                  "or a value that is not finite");
   return {w, p, c};
 }
 

@@ -43,7 +43,7 @@ class Reduction {
       T finite = g.weight;
       for (int d = 0; d < D; ++d) finite += g.position[d];
       for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale_ * scale_, finite += g.covariance[p];
-      if (!(g.weight >= T(0)) || !std::isfinite(finite)) return false;
+      if (!(g.weight >= T(0)) || !std::isfinite(finite) || !is_positive_definite<T, D>(g.covariance)) return false;
       codes[i] = morton_code<T, D>(g.position, low, high);
     }
     sort_codes(codes.data(), n_, 30, order_);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -58,9 +60,9 @@ def check_count(n: int, name: str = "n") -> int:
 
 def flatten(mixture: Mixture) -> Mixture:
     """Leading dimensions as one: [..., N] -> [B, N]."""
-    n, dim = mixture.components, mixture.dim
+    batch, n, dim = math.prod(mixture.batch_shape), mixture.components, mixture.dim  # -1 is ambiguous where n is 0
     return Mixture(
-        mixture.weights.reshape(-1, n),
-        mixture.positions.reshape(-1, n, dim),
-        mixture.covariances.reshape(-1, n, dim, dim),
+        mixture.weights.reshape(batch, n),
+        mixture.positions.reshape(batch, n, dim),
+        mixture.covariances.reshape(batch, n, dim, dim),
     )

@@ -43,7 +43,7 @@ def evaluate(
             mixture.covariances.expand(*batch, n, dim, dim),
         )
     )
-    values = torch.ops.gmcn.evaluate(*flat, points.expand(*batch, m, dim).reshape(-1, m, dim))
+    values = torch.ops.gmcn.evaluate(*flat, points.expand(*batch, m, dim).reshape(flat.weights.shape[0], m, dim))
     return values.reshape(*batch, m)
 
 
