@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,19 @@ from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
+# What the readers of zip files and of restricted pickles raise for content that is not theirs.
+DAMAGE = (
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    zlib.error,
+)
 NAMES = ("last.ckpt", "previous.ckpt")
 
 
@@ -62,7 +77,11 @@ def resumable(
 def _key_in(path: Path) -> str | None:
     """The key stored in a checkpoint; None if the file is damaged or none of ours."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            # torch.load does not look at the checksums in its file: a flipped bit would go on training.
+            if archive.testzip() is not None:
+                return None
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         return checkpoint["callbacks"][LastCheckpoint.__qualname__]["key"]
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError, TypeError, AttributeError):
+    except DAMAGE:
         return None
