@@ -72,9 +72,14 @@ def crash():
 )
 def test_a_crash_at_any_step_changes_nothing(mixtures, settings, tmp_path, step, schedule):
     # At every batch a checkpoint: the crash comes right before the one of its own step.
+    # At this rate the validation loss goes up and down, so that the plateau schedule has something to do.
     settings["training"] |= {"schedule": schedule, "checkpoint_minutes": 1e-9, "plateau_patience": 0}
+    settings["training"]["learning_rate"] = 0.5 if schedule == "plateau" else 0.02
     arguments = {"settings": settings, "seed": 0, "device": "cpu", "threads": 1}
     train(mixtures, output=tmp_path / "straight", **arguments)
+    if schedule == "plateau":
+        rates = [float(row["learning_rate"]) for row in read_history(tmp_path / "straight")]
+        assert rates[2] < rates[1], "reduced before the crash, so that the reduction has to survive it"
     with pytest.raises(Halt):
         train(mixtures, output=tmp_path / "halted", run=Recorder({step: crash}), **arguments)
     assert resumable(mixtures, settings=settings, seed=0, output=tmp_path / "halted")

@@ -131,6 +131,25 @@ def test_a_diverging_training_stops_with_the_layer_and_keeps_the_last_good_check
     assert result["steps"] == 16
 
 
+def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(mixtures, settings, tmp_path, monkeypatch):
+    from gmcn.nn import GaussianConvolution
+
+    original, calls = GaussianConvolution.decay_, []
+
+    def spoil(self, *arguments):  # in the last step of the second epoch
+        original(self, *arguments)
+        calls.append(self)
+        if len(calls) == 2 * 8:
+            self.raw_weights.data[0] = float("nan")
+
+    monkeypatch.setattr(GaussianConvolution, "decay_", spoil)
+    with pytest.raises(
+        NonFiniteError, match=r"'blocks\.1\.convolution\.raw_weights' is not finite after the last update"
+    ):
+        train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
 def test_a_non_finite_gradient_is_named(mixtures, settings, tmp_path, monkeypatch):
     from gmcn.nn import GaussianConvolution
 
