@@ -1,0 +1,81 @@
+"""The whole workflow on almost nothing, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.workflow.conftest import Checkout
+
+TARGET = "results/solids10_smoke.json"
+TINY = """
+datasets: {solids10: {train_per_class: 4, test_per_class: 1, points: 64}}
+"""
+LONG = """
+datasets: {solids10: {train_per_class: 4, test_per_class: 1, points: 64}}
+variants: {smoke: {training: {epochs: 12, batch_size: 2, early_batches: 10}}}
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def checkout(pristine, tmp_path):
+    folder = tmp_path / "checkout"
+    shutil.copytree(pristine.folder, folder, symlinks=True)
+    return Checkout(folder)
+
+
+def test_from_a_name_to_a_result_once(checkout):
+    answer = checkout.snakemake("--cores", "2", targets=(TARGET,), config=TINY)
+    assert answer.status == 0, answer.text
+    result = json.loads((checkout.folder / TARGET).read_text())
+    assert (result["dataset"], result["variant"]) == ("solids10", "smoke")
+    assert 0 <= result["accuracy"]["mean"] <= 1
+    mlflow = pytest.importorskip("mlflow")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{checkout.folder / 'results/mlflow.db'}")
+    for run_id in (result["runs"]["train"]["0"], result["runs"]["fit"], result["runs"]["summarise"]):
+        assert client.get_run(run_id).info.status == "FINISHED"
+    assert result["settings"]["training"]["epochs"] == 1
+    for log in ("fit/solids10_kmeans16.log", "train/solids10_smoke_seed0.log"):
+        assert (checkout.folder / "results/logs" / log).is_file()
+
+    again = checkout.snakemake("--cores", "2", targets=(TARGET,), config=TINY)
+    assert again.status == 0
+    assert "Nothing to be done" in again.text
+
+
+def test_a_stopped_training_goes_on_where_it_was(checkout):
+    (checkout.folder / "test.yaml").write_text(LONG)
+    folder = checkout.folder / "results/runs/solids10_smoke/seed0"
+    target = "results/runs/solids10_smoke/seed0/training.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "test.yaml", "--", target],
+        cwd=checkout.folder,
+        env={**os.environ, "PYTHONPATH": str(checkout.folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    history = folder / "history.csv"
+    while not (history.is_file() and history.read_text().count("\n") > 2):
+        assert process.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
+    assert process.wait(timeout=120) != 0
+    assert (folder / "last.ckpt").is_file()
+    assert not (folder / "training.json").exists()
+
+    answer = checkout.snakemake("--cores", "2", targets=(target,), config=LONG)
+    assert answer.status == 0, answer.text
+    assert "resuming from results/runs/solids10_smoke/seed0/last.ckpt" in answer.text
+    rows = history.read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, 13))
+    assert json.loads((folder / "training.json").read_text())["resumed"] == 1
