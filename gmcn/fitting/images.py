@@ -27,12 +27,15 @@ def pixels(images: Tensor) -> tuple[Tensor, Tensor]:
     lit = (mass > 0).sum(-1)
     if (lit == 0).any():
         raise InputError(f"image {int((lit == 0).int().argmax())} is all black: there is nothing to fit; remove it")
-    # Stable: lit pixels first, in reading order.
-    index = (mass > 0).to(torch.uint8).argsort(dim=-1, descending=True, stable=True)[:, : int(lit.max())]
     dtype = images.dtype if images.dtype in (torch.float32, torch.float64) else torch.float32
+    image, pixel = (mass > 0).nonzero(as_tuple=True)
+    place = torch.arange(len(image), device=image.device) - (lit.cumsum(0) - lit)[image]
+    brightness = torch.zeros(len(images), int(lit.max()), dtype=dtype, device=image.device)
+    brightness[image, place] = mass[image, pixel].to(dtype)
+    centres = torch.zeros(*brightness.shape, 2, dtype=dtype, device=image.device)
     width = images.shape[2]
-    centres = torch.stack([index % width, index // width], dim=-1).to(dtype) + 0.5
-    return centres, mass.gather(1, index).to(dtype)
+    centres[image, place] = torch.stack([pixel % width, pixel // width], dim=-1).to(dtype) + 0.5
+    return centres, brightness
 
 
 def fit_images(images: Tensor, n: int, method: str = "kmeans", **options) -> Mixture:

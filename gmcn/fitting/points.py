@@ -23,8 +23,8 @@ INITS = ("kmeans++", "farthest")
 
 T = TypeVar("T")
 
-# Numbers in the largest tensor of a chunk (points x components x shapes): some 32 MB in float64.
-_CHUNK = 1 << 22
+# Numbers in the largest tensor of a chunk (points x components x shapes): 8 MB in float64.
+_CHUNK = 1 << 20
 
 
 def fit_points(
