@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import inspect
 import json
 
 import pytest
@@ -13,6 +15,7 @@ from gmcn.errors import InputError
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
+SCHEMA = json.loads(config.SCHEMA.read_text())
 
 SMALL = {
     "datasets": {"digits": {"kind": "digits"}, "solids10": {"kind": "solids"}},
@@ -182,6 +185,24 @@ def test_known_targets_and_other_arguments_pass(target):
     config.check_target(REAL, target)
 
 
+def test_schema_and_code_know_the_same_keys():
+    from gmcn.fitting import METHODS, fit_points
+    from gmcn.fitting.points import INITS
+    from gmcn.models import GMCN
+    from gmcn.training import TrainingSettings
+    from gmcn.training.settings import SCHEDULES
+
+    known = {name: entry["properties"] for name, entry in SCHEMA["$defs"].items() if "properties" in entry}
+    network = set(inspect.signature(GMCN).parameters)
+    assert set(known["network"]) == network - {"classes", "dim", "in_channels", "seed"}  # the data and the training say
+    fitting = set(inspect.signature(fit_points).parameters)
+    assert set(known["fit"]) == fitting - {"points", "n", "weights", "point_covariance", "progress"} | {"components"}
+    assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
+    assert known["fit"]["method"]["enum"] == list(METHODS)
+    assert known["fit"]["init"]["enum"] == list(INITS)
+    assert known["training"]["schedule"]["enum"] == list(SCHEDULES)
+
+
 def test_every_key_of_the_schema_is_described():
     missing = []
 
@@ -195,9 +216,8 @@ def test_every_key_of_the_schema_is_described():
         for key in ("items", "additionalProperties"):
             visit(node.get(key), f"{path}.{key}")
 
-    schema = json.loads(config.SCHEMA.read_text())
-    visit(schema, "")
-    for name, definition in schema["$defs"].items():
+    visit(SCHEMA, "")
+    for name, definition in SCHEMA["$defs"].items():
         assert "description" in definition, name
         visit(definition, name)
     assert missing == []
