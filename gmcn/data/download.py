@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import logging
@@ -29,7 +30,7 @@ def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLik
     Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<dataset>/<name>`` (a folder or a URL) and then at
     its ``url``. It must have one of the checksums in ``sha256`` (a string or a list of them) or, uncompressed, the
     checksum ``content_md5``: a gzip wrapper may differ where the content does not. A file that is there already
-    and verifies is kept. ``download.json`` beside the files says where each came from.
+    and verifies is kept. ``<name>.json`` beside a file says where it came from.
 
     Raises:
         InputError: a checksum that does not match, a truncated file, no place to take a file from. Nothing of that
@@ -41,22 +42,22 @@ def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLik
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    records = []
+    total = 0
     try:
         for entry in files:
-            origin = _bring(dataset, entry, output / entry["name"])
             path = output / entry["name"]
-            size = path.stat().st_size
-            records.append({"name": entry["name"], "origin": origin, "sha256": sha256(path), "bytes": size})
+            origin = _bring(dataset, entry, path)
+            total += path.stat().st_size
+            if origin is not None:
+                record = {"origin": origin, "sha256": sha256(path), "provenance": provenance()}
+                record["run_id"] = run.id if run is not None else None
+                write_json(path.with_name(f"{path.name}.json"), record)
     finally:
-        if not any(output.iterdir()):
+        # Only an empty folder goes: another job may have put its file there.
+        with contextlib.suppress(OSError):
             output.rmdir()
-    run_id = run.id if run is not None else None
-    write_json(output / "download.json", {"files": records, "provenance": provenance(), "run_id": run_id})
     if run is not None:
-        total = sum(record["bytes"] for record in records)
-        seconds = time.perf_counter() - started
-        run.log_metrics({"download/bytes": total, "download/seconds": seconds})
+        run.log_metrics({"download/bytes": total, "download/seconds": time.perf_counter() - started})
 
 
 def verify(path: Path, entry: dict[str, Any], origin: str) -> None:
@@ -81,12 +82,12 @@ def verify(path: Path, entry: dict[str, Any], origin: str) -> None:
         )
 
 
-def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str:
-    """Put the verified file at ``target`` and return where it came from."""
+def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str | None:
+    """Put the verified file at ``target`` and return where it came from; None where it was there already."""
     if target.is_file():
         try:
             verify(target, entry, str(target))
-            return str(target)
+            return None
         except InputError as error:
             _LOG.warning("%s; taking it anew", error)
     tried = []

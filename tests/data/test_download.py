@@ -75,7 +75,7 @@ def test_mirror_folder(tmp_path, mirror, monkeypatch, prefix):
     monkeypatch.setenv("GMCN_MIRROR", f"{prefix}{mirror.parent}")
     run(tmp_path, entry())
     assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
-    record = json.loads((tmp_path / "out/download.json").read_text())["files"][0]
+    record = json.loads((tmp_path / "out/chairs.npz.json").read_text())
     assert record["origin"] == str(mirror / "chairs.npz")
     assert record["sha256"] == entry()["sha256"]
 
@@ -109,7 +109,7 @@ def test_content_checksum_ignores_the_gzip_wrapper(tmp_path, mirror):
     (mirror / "chairs.npz").write_bytes(gzip.compress(CONTENT)[:-9])
     with pytest.raises(InputError, match="truncated or no gzip"):
         run(tmp_path, entry(sha256=None, content_md5=md5))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["download.json"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["chairs.npz.json"]
 
 
 def test_no_place_to_take_it_from(tmp_path, monkeypatch):
