@@ -20,7 +20,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        [f"{RESULTS}/{target}.json" for target in config["targets"]],
+        [f"{RESULTS}/{target}.json" for target in config.get("targets", [])],
 
 
 include: "workflow/rules/data.smk"

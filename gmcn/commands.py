@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn import config as configuration
-from gmcn import tracking
+from gmcn import tracking, tracking_store
 from gmcn.errors import InputError
 
 
@@ -232,7 +232,7 @@ def _table_rows(context: Context) -> list[dict[str, Any]]:
 
 def store(context: Context) -> None:
     if context.tracked:
-        tracking.create_store(context.results)
+        tracking_store.create_store(context.results)
 
 
 def info(context: Context) -> None:

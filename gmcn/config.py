@@ -97,9 +97,7 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
         resolved = merge(resolved, config["variants"][name].get("datasets", {}).get(dataset_name, {}))
     missing = [key for key in REQUIRED if key not in resolved]
     if missing:
-        raise InputError(
-            f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it"
-        )
+        raise InputError(f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it")
     return resolved
 
 

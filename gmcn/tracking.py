@@ -7,16 +7,16 @@ the stages before a variant is chosen). Tracking never stops a stage: what canno
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import importlib.util
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from gmcn.tracking_store import connect, experiment_of, find_run, locked, warn
 
 FLUSH_POINTS = 200  # metrics per request: log_batch of 100 and more is 30 times as fast as single calls
 FLUSH_SECONDS = 10.0
@@ -48,13 +48,13 @@ class Run:
             part = entries[start_ : start_ + MAX_PARAMS_PER_BATCH]
             self._try(lambda part=part: self._client.log_batch(self.id, params=part))
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Buffer numbers; steps that a resumed run has logged already are left out."""
+    def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
+        """Buffer numbers; steps that a resumed run has logged already, and None, are left out."""
         if self.id is None:
             return
         now = int(time.time() * 1000)
         for key, value in metrics.items():
-            if step is None or step > self._logged.get(key, -1):
+            if value is not None and (step is None or step > self._logged.get(key, -1)):
                 self._buffer.append((key, float(value), now, step or 0))
         if len(self._buffer) >= FLUSH_POINTS or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
             self.flush()
@@ -151,11 +151,10 @@ def start(
             run = _open(stage, name, dataset, result or dataset, job_key, resume, Path(results))
         except Exception as error:  # as in Run._try
             warn(error)
-        else:
-            run.log_params(params or {})
-            for role, path in inputs:
-                _log_input(run, role, path)
     try:
+        run.log_params(params or {})
+        for role, path in inputs:
+            _log_input(run, role, path)
         yield run
     except (KeyboardInterrupt, SystemExit):
         run.end("KILLED")
@@ -164,22 +163,6 @@ def start(
         run.end("FAILED")
         raise
     run.end("FINISHED")
-
-
-def store_uri(results: str | os.PathLike = "results") -> str:
-    """Where runs go: MLFLOW_TRACKING_URI, or a SQLite file in the results, at its absolute path."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(results).resolve() / 'mlflow.db'}"
-
-
-def create_store(results: str | os.PathLike = "results") -> None:
-    """Create the store unless it exists. Safe to call from many processes at once; a failure is only said."""
-    if importlib.util.find_spec("mlflow") is None:
-        return
-    try:
-        with _locked(Path(results)):
-            _client(Path(results)).search_experiments(max_results=1)
-    except Exception as error:  # as in Run._try
-        warn(error)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -194,37 +177,21 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-_warned = False
-
-
-def warn(error: Exception) -> None:
-    """Say once per process that tracking does not work."""
-    global _warned
-    if not _warned:
-        _warned = True
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f"warning: this stage is not fully logged to MLflow ({first}); it goes on", file=sys.stderr)
-
-
-def _open(
-    stage: str, name: str, dataset: str, result: str, job_key: str | None, resume: bool, results: Path
-) -> Run:
+def _open(stage: str, name: str, dataset: str, result: str, job_key: str | None, resume: bool, results: Path) -> Run:
     from gmcn.artifacts import git_commit
 
-    with _locked(results):
-        client = _client(results)
-        experiment = _experiment(client, dataset, results)
-        parent = _find(client, experiment, f"tags.`gmcn.result` = '{result}'")
+    with locked(results):
+        client = connect(results)
+        experiment = experiment_of(client, dataset, results)
+        parent = find_run(client, experiment, f"tags.`gmcn.result` = '{result}'")
         if parent is None:
-            parent = client.create_run(
-                experiment, run_name=result, tags={"gmcn.result": result, **_origin("result")}
-            )
+            parent = client.create_run(experiment, run_name=result, tags={"gmcn.result": result, **_origin("result")})
         else:
             client.update_run(parent.info.run_id, status="RUNNING")
         found = None
         if resume and job_key:
             unfinished = f"tags.`gmcn.job_key` = '{job_key}' and attributes.status != 'FINISHED'"
-            found = _find(client, experiment, unfinished)
+            found = find_run(client, experiment, unfinished)
         tags = {"gmcn.stage": stage, "mlflow.parentRunId": parent.info.run_id, **_origin(stage)}
         tags |= {"gmcn.job_key": job_key} if job_key else {}
         commit = git_commit()
@@ -251,34 +218,6 @@ def _origin(stage: str) -> dict[str, str]:
     return tags
 
 
-def _client(results: Path) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
-    # Its own patience is minutes per request, during which a training would stand still.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    from mlflow import MlflowClient
-
-    results.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=store_uri(results))
-
-
-def _experiment(client: Any, dataset: str, results: Path) -> str:
-    name = f"gmcn/{dataset}"
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    # A server decides itself where artifacts lie; a database has to be told, or takes the working directory.
-    local = not store_uri(results).startswith("http")
-    location = (results.resolve() / "mlartifacts" / dataset).as_uri() if local else None
-    return client.create_experiment(name, artifact_location=location)
-
-
-def _find(client: Any, experiment: str, condition: str) -> Any:
-    runs = client.search_runs([experiment], condition, max_results=1, order_by=["attributes.start_time DESC"])
-    return runs[0] if runs else None
-
-
 def _log_input(run: Run, role: str, path: str | os.PathLike) -> None:
     from gmcn.artifacts import read_json, read_metadata, sha256
     from gmcn.errors import InputError
@@ -286,17 +225,7 @@ def _log_input(run: Run, role: str, path: str | os.PathLike) -> None:
     path = Path(path)
     if run.id is None or not path.is_file():
         return
-    maker = None
-    with contextlib.suppress(InputError):  # the stage itself will say what is wrong with its input
+    with contextlib.suppress(InputError, OSError):  # the stage itself will say what is wrong with its input
         header = read_metadata(path) if path.suffix == ".safetensors" else read_json(path)
         maker = header.get("run_id") if isinstance(header, dict) else None
-    run.log_input(role, path, sha256(path), maker)
-
-
-@contextlib.contextmanager
-def _locked(results: Path) -> Iterator[None]:
-    # Processes that create or migrate one SQLite store at the same time crash each other.
-    results.mkdir(parents=True, exist_ok=True)
-    with open(results / ".tracking.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        run.log_input(role, path, sha256(path), maker)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gmcn import tracking
+from gmcn import tracking, tracking_store
 from gmcn.artifacts import sha256, write_json
 from tests.conftest import ROOT
 
@@ -28,17 +28,17 @@ with tracking.start("train", name=f"train seed {sys.argv[1]}", dataset="digits",
 def store(tmp_path_factory):
     """One store for all tests of the module, each with a data set of its own: creating it takes seconds."""
     folder = tmp_path_factory.mktemp("results")
-    tracking.create_store(folder)
+    tracking_store.create_store(folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _warn_again(monkeypatch):
-    monkeypatch.setattr(tracking, "_warned", False)
+    monkeypatch.setattr(tracking_store, "_warned", False)
 
 
 def client(store: Path):
-    return mlflow.MlflowClient(tracking_uri=tracking.store_uri(store))
+    return mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(store))
 
 
 def runs(store: Path, dataset: str, condition: str = ""):

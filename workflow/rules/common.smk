@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 
 # Jobs run the Python that runs Snakemake, also when its environment is not activated.
@@ -70,7 +71,7 @@ def settings(stage):
 
 def options(wildcards, resources):
     """Options that change how a stage runs, never what it computes: taking ``resources`` keeps them untracked."""
-    return f"--results {RESULTS} --tracking {TRACKING}"
+    return f"--results {shlex.quote(RESULTS)} --tracking {TRACKING}"
 
 
 def device(wildcards, resources):
