@@ -58,6 +58,11 @@ template <typename T, int D, int W>
 void backward(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const T* const coordinates[D],
               std::int64_t points, const T* const upstream[W], PairSums<T, D, W>* sums,
               T* const position_gradients[D]) {
+  // Copies that no store can alias: else every iteration would read the pointers again.
+  const T *x_rows[D], *upstream_rows[W];
+  T* gradient_rows[D];
+  for (int d = 0; d < D; ++d) x_rows[d] = coordinates[d], gradient_rows[d] = position_gradients[d];
+  for (int w = 0; w < W; ++w) upstream_rows[w] = upstream[w];
   constexpr std::int64_t kBlock = 1024;  // points whose coordinates and gradients stay in the first cache
   for (std::int64_t i = 0; i < n; ++i) sums[i] = {};
   for (std::int64_t begin = 0; begin < points; begin += kBlock) {
@@ -68,13 +73,13 @@ void backward(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const 
       for (std::int64_t m = begin; m < end; m += kLanes<T>) {
         Vector<T> x[D], t[D];
         GMCN_UNROLL
-        for (int d = 0; d < D; ++d) x[d] = load(coordinates[d] + m);
+        for (int d = 0; d < D; ++d) x[d] = load(x_rows[d] + m);
         standardise<D>(x, g.gaussian.position, g.gaussian.factor, t);
         const Vector<T> e = exp2<T>(minus_squared_norm<T, D>(t));
         Vector<T> h = {};
         GMCN_UNROLL
         for (int w = 0; w < W; ++w) {
-          const Vector<T> upstream_w = load(upstream[w] + m);
+          const Vector<T> upstream_w = load(upstream_rows[w] + m);
           zeroth[w] += e * upstream_w;
           h = w == 0 ? upstream_w * g.weights[w] : h + upstream_w * g.weights[w];
         }
@@ -92,10 +97,10 @@ void backward(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const 
         }
         GMCN_UNROLL
         for (int d = 0; d < D; ++d) {
-          Vector<T> gradient = load(position_gradients[d] + m);
+          Vector<T> gradient = load(gradient_rows[d] + m);
           GMCN_UNROLL
           for (int c = d; c < D; ++c) gradient += ht[c] * g.gaussian.factor[c * (c + 1) / 2 + d];
-          store(position_gradients[d] + m, gradient);
+          store(gradient_rows[d] + m, gradient);
         }
       }
       GMCN_UNROLL
