@@ -52,7 +52,6 @@ GMCN_HD T invert(const T* c, T* inverse) {
 // Everything that both directions of a merge need.
 template <typename T, int D, int M = kMaxMerge>
 struct Merge {
-  int m, t;
   int initial[M];              // [t] indices of the Gaussians that start the clusters
   T total, initial_total;      // clipped sums of weights
   T share[M];                  // [m] weight / total
@@ -102,29 +101,29 @@ GMCN_HD void select_initial(const Gaussian<T, D>* in, int m, int t, int* initial
 
 // E step: responsibilities of the t initial Gaussians for the m given ones, equation (15).
 template <typename T, int D>
-GMCN_HD void expectation(const Gaussian<T, D>* in, const MergeOptions<T>& options, Merge<T, D>& s) {
+GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D>& s) {
   const T clip = T(kClip), log_clip = T(kLogClip);
   T log_det[kMaxMerge], initial_log_det[kMaxMerge];
   T sum = 0, initial_sum = 0, unused[kPacked<D>];
-  for (int i = 0; i < s.m; ++i) {
+  for (int i = 0; i < m; ++i) {
     sum += in[i].weight;
     log_det[i] = std::log(invert<T, D>(in[i].covariance, unused));
   }
-  for (int k = 0; k < s.t; ++k) initial_sum += in[s.initial[k]].weight;
+  for (int k = 0; k < t; ++k) initial_sum += in[s.initial[k]].weight;
   s.total = sum > clip ? sum : clip;
   s.initial_total = initial_sum > clip ? initial_sum : clip;
-  for (int k = 0; k < s.t; ++k) {
+  for (int k = 0; k < t; ++k) {
     const Gaussian<T, D>& start = in[s.initial[k]];
     s.log_prior[k] = std::log(start.weight / s.initial_total);
     invert<T, D>(start.covariance, s.precision[k]);
     initial_log_det[k] = log_det[s.initial[k]];
     s.new_share[k] = 0;
   }
-  for (int i = 0; i < s.m; ++i) {
+  for (int i = 0; i < m; ++i) {
     s.share[i] = in[i].weight / s.total;
     T divergence[kMaxMerge], joint[kMaxMerge], norm = 0;
     int nearest = 0;
-    for (int k = 0; k < s.t; ++k) {
+    for (int k = 0; k < t; ++k) {
       T delta[D], scaled[D], distance = 0;
       GMCN_UNROLL
       for (int d = 0; d < D; ++d) delta[d] = in[i].position[d] - in[s.initial[k]].position[d];
@@ -138,7 +137,7 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, const MergeOptions<T>& option
       if (i == s.initial[k]) divergence[k] = 0;  // exactly, whatever the rounding
       if (divergence[k] < divergence[nearest]) nearest = k;
     }
-    for (int k = 0; k < s.t; ++k) {
+    for (int k = 0; k < t; ++k) {
       joint[k] = 0;
       if (k == nearest || divergence[k] < options.kl_threshold) {
         const T a = s.log_likelihood[i][k] > log_clip ? s.log_likelihood[i][k] : log_clip;
@@ -147,7 +146,7 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, const MergeOptions<T>& option
       }
       norm += joint[k];
     }
-    for (int k = 0; k < s.t; ++k) {
+    for (int k = 0; k < t; ++k) {
       s.responsibility[i][k] = joint[k] / norm;
       s.new_share[k] += s.responsibility[i][k] * s.share[i];
     }
@@ -156,12 +155,10 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, const MergeOptions<T>& option
 
 // m Gaussians in, t out (t < m <= kMaxMerge). Mass, mean and second moment of the whole are conserved.
 template <typename T, int D>
-GMCN_HD void merge(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D>& s,
-                   Gaussian<T, D>* out) {
-  s.m = m;
-  s.t = t;
+GMCN_HD void merge_sized(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D>& s,
+                         Gaussian<T, D>* out) {
   select_initial<T, D>(in, m, t, s.initial);
-  expectation<T, D>(in, options, s);
+  expectation<T, D>(in, m, t, options, s);
   for (int k = 0; k < t; ++k) {  // M step, equation (16)
     Gaussian<T, D> merged = {};
     const T divisor = s.new_share[k] > T(kClip) ? s.new_share[k] : T(kClip);
@@ -187,17 +184,18 @@ GMCN_HD void merge(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>
 // Adds to `gradient` of the m inputs what the upstream gradients of the t outputs (`out`, as merge made them from `s`)
 // give. Clusters and gates are held fixed.
 template <typename T, int D>
-GMCN_HD void merge_vjp(const Gaussian<T, D>* in, const MergeOptions<T>& options, const Merge<T, D>& s,
-                       const Gaussian<T, D>* out, const Gaussian<T, D>* upstream, Gaussian<T, D>* gradient) {
+GMCN_HD void merge_vjp_sized(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options,
+                             const Merge<T, D>& s, const Gaussian<T, D>* out, const Gaussian<T, D>* upstream,
+                             Gaussian<T, D>* gradient) {
   const T clip = T(kClip), log_clip = T(kLogClip);
   T responsibility_gradient[kMaxMerge][kMaxMerge], share_gradient[kMaxMerge] = {};
   T total_gradient = 0;
-  for (int k = 0; k < s.t; ++k) {  // M step
+  for (int k = 0; k < t; ++k) {  // M step
     const T new_share_gradient = upstream[k].weight * s.total;
     const T divisor = s.new_share[k] > clip ? s.new_share[k] : clip;
     const bool with_covariance = !(s.new_share[k] < T(kMinWeight));
     total_gradient += upstream[k].weight * s.new_share[k];
-    for (int i = 0; i < s.m; ++i) {
+    for (int i = 0; i < m; ++i) {
       const T rho = s.responsibility[i][k] * s.share[i] / divisor;
       T delta[D], spread[kPacked<D>], scaled[D], rho_gradient = 0;
       GMCN_UNROLL
@@ -223,15 +221,15 @@ GMCN_HD void merge_vjp(const Gaussian<T, D>* in, const MergeOptions<T>& options,
     }
   }
   T log_prior_sum = 0, log_prior_gradient[kMaxMerge] = {};
-  for (int k = 0; k < s.t; ++k) {  // E step
+  for (int k = 0; k < t; ++k) {  // E step
     const int start = s.initial[k];
     T outer_sum[kPacked<D>] = {}, covariance_sum[kPacked<D>] = {}, likelihood_sum = 0;
-    for (int i = 0; i < s.m; ++i) {
+    for (int i = 0; i < m; ++i) {
       if (s.responsibility[i][k] == T(0)) continue;  // gated
       const T a = s.log_likelihood[i][k] > log_clip ? s.log_likelihood[i][k] : log_clip;
       if (s.log_prior[k] + options.virtual_samples * s.share[i] * a <= log_clip) continue;  // clipped
       T mean = 0;
-      for (int j = 0; j < s.t; ++j) mean += responsibility_gradient[i][j] * s.responsibility[i][j];
+      for (int j = 0; j < t; ++j) mean += responsibility_gradient[i][j] * s.responsibility[i][j];
       const T joint_gradient = (responsibility_gradient[i][k] - mean) * s.responsibility[i][k];  // of its logarithm
       log_prior_gradient[k] += joint_gradient;
       share_gradient[i] += options.virtual_samples * a * joint_gradient;
@@ -261,10 +259,33 @@ GMCN_HD void merge_vjp(const Gaussian<T, D>* in, const MergeOptions<T>& options,
     gradient[start].weight += log_prior_gradient[k] / in[start].weight;
   }
   if (s.initial_total > clip)
-    for (int k = 0; k < s.t; ++k) gradient[s.initial[k]].weight -= log_prior_sum / s.initial_total;
-  for (int i = 0; i < s.m; ++i) total_gradient -= share_gradient[i] * s.share[i] / s.total;
-  for (int i = 0; i < s.m; ++i)
+    for (int k = 0; k < t; ++k) gradient[s.initial[k]].weight -= log_prior_sum / s.initial_total;
+  for (int i = 0; i < m; ++i) total_gradient -= share_gradient[i] * s.share[i] / s.total;
+  for (int i = 0; i < m; ++i)
     gradient[i].weight += share_gradient[i] / s.total + (s.total > clip ? total_gradient : T(0));
+}
+
+// The same two with the sizes of T = 2, by far the most frequent, known to the compiler.
+template <typename T, int D>
+GMCN_HD void merge(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D>& s,
+                   Gaussian<T, D>* out) {
+  if (m == 4 && t == 2)
+    merge_sized<T, D>(in, 4, 2, options, s, out);
+  else if (m == 3 && t == 2)
+    merge_sized<T, D>(in, 3, 2, options, s, out);
+  else
+    merge_sized<T, D>(in, m, t, options, s, out);
+}
+
+template <typename T, int D>
+GMCN_HD void merge_vjp(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, const Merge<T, D>& s,
+                       const Gaussian<T, D>* out, const Gaussian<T, D>* upstream, Gaussian<T, D>* gradient) {
+  if (m == 4 && t == 2)
+    merge_vjp_sized<T, D>(in, 4, 2, options, s, out, upstream, gradient);
+  else if (m == 3 && t == 2)
+    merge_vjp_sized<T, D>(in, 3, 2, options, s, out, upstream, gradient);
+  else
+    merge_vjp_sized<T, D>(in, m, t, options, s, out, upstream, gradient);
 }
 
 }  // namespace gmcn

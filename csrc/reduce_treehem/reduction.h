@@ -227,7 +227,7 @@ class Reduction {
     const int m = collect(node, collected, where);
     merge_to(collected, m, most, state, merged);
     if (m > most)
-      merge_vjp<T, D>(collected, options_, state, merged, upstream, gradient);
+      merge_vjp<T, D>(collected, m, most, options_, state, merged, upstream, gradient);
     else
       for (int k = 0; k < kept; ++k) gradient[k] = upstream[k];
     for (int j = 0; j < m; ++j) add(gradient[j], gradients(where[j].first)[where[j].second]);
