@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from gmcn.mixture import Mixture
-
 __version__ = "0.1.0"
 __all__ = ["Mixture", "info", "load", "ops"]
 
 
 def __getattr__(name: str):
-    # Lazy: `import gmcn` must not pay for lightning, and gmcn.ops must be importable without the networks.
+    # Lazy: `gmcn --help` must not pay for torch, nor gmcn.ops for lightning.
+    if name == "Mixture":
+        from gmcn.mixture import Mixture
+
+        return Mixture
     if name == "load":
         from gmcn.training.loading import load
 

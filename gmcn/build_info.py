@@ -1,4 +1,4 @@
-"""What was built and what this machine offers: ``gmcn.info()``, and the choice of a device."""
+"""What was built and what this machine offers: ``gmcn.info()``."""
 
 from __future__ import annotations
 
@@ -6,28 +6,12 @@ from typing import Any
 
 import torch
 
-from gmcn.errors import InputError
-
 
 def has_cuda_kernels() -> bool:
     """Whether the compiled operations exist for CUDA devices."""
     import gmcn.ops  # noqa: F401  registers the operations
 
     return torch._C._dispatch_has_kernel_for_dispatch_key("gmcn::relu_fit", "CUDA")
-
-
-def choose_device(wanted: str = "auto") -> str:
-    """The device for ``auto``, ``cpu`` or ``cuda``; InputError where CUDA was asked for and cannot be had.
-
-    ``auto`` is CUDA where a GPU and kernels for it exist, else the CPU.
-    """
-    usable = torch.cuda.is_available() and has_cuda_kernels()
-    if wanted == "auto":
-        return "cuda" if usable else "cpu"
-    if wanted.startswith("cuda") and not usable:
-        missing = "torch finds no GPU" if not torch.cuda.is_available() else "gmcn was built without CUDA kernels"
-        raise InputError(f"device '{wanted}' cannot be used: {missing}; use --device cpu")
-    return wanted
 
 
 def info() -> dict[str, Any]:

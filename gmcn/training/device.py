@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import torch
 
+from gmcn.build_info import has_cuda_kernels
 from gmcn.errors import InputError, unknown
 
 
 def select_device(name: str) -> torch.device:
-    """``auto`` (the GPU where there is one), ``cpu`` or ``cuda`` as a device."""
+    """``auto`` (the GPU where there is one and kernels for it), ``cpu`` or ``cuda`` as a device."""
     if name not in ("auto", "cpu", "cuda"):
         raise unknown("device", name, ("auto", "cpu", "cuda"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU here; use --device cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    missing = "torch sees no GPU here"
+    if torch.cuda.is_available():
+        missing = None if has_cuda_kernels() else "gmcn was built without CUDA kernels"
+    if name == "cuda" and missing:
+        raise InputError(f"--device cuda: {missing}; use --device cpu or auto")
+    return torch.device("cpu" if name == "cpu" or missing else "cuda")
