@@ -21,24 +21,42 @@ class Interrupted(BaseException):
 
 
 def first_non_finite_layer(model: nn.Module, mixture: Mixture) -> str | None:  # mixture [B, N]
-    """Name of the first layer of ``model`` whose output is not finite for this batch; None if all are."""
-    found: list[str] = []
+    """Name of the first layer of ``model`` whose output is not finite for this batch; None if all are.
 
-    def hook(name: str):
+    The compiled operations refuse such input themselves: then it is the layer that the error left.
+    """
+    found: list[str] = []
+    running: list[str] = []
+
+    def leave(name: str):
         def check(_module: nn.Module, _inputs: tuple, output: object) -> None:
+            running.remove(name)
             if any(not tensor.isfinite().all() for tensor in _tensors(output)):
                 found.append(name)
 
         return check
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in model.named_modules() if name]
+    handles = []
+    for name, module in model.named_modules():
+        if name:
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
+            handles.append(module.register_forward_hook(leave(name)))
     try:
         with torch.no_grad():
             model(mixture)
+    except RuntimeError as error:
+        if not is_numerical(error):
+            raise
+        found.extend(running[-1:])
     finally:
         for handle in handles:
             handle.remove()
     return found[0] if found else None
+
+
+def is_numerical(error: RuntimeError) -> bool:
+    """Whether an operation refused its input because of its values."""
+    return "not finite" in str(error)
 
 
 def non_finite_parameters(module: nn.Module, *, gradient: bool) -> list[str]:

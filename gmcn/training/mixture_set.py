@@ -41,7 +41,8 @@ class MixtureSet:
 def read_split(path: str | os.PathLike, split: int) -> MixtureSet:
     """The training (0) or test (1) mixtures of an artifact; the other split is dropped unseen.
 
-    Raises :class:`InputError` where the file lacks a tensor, the split is empty or a value is not finite.
+    Raises :class:`InputError` where the file lacks a tensor, the split is empty, a value is not finite or a
+    covariance not positive definite.
     """
     tensors, metadata = load_tensors(path)
     missing = {"weights", "positions", "covariances", "labels", "split"} - tensors.keys()
@@ -57,13 +58,19 @@ def read_split(path: str | os.PathLike, split: int) -> MixtureSet:
     names = metadata.get("names") or [str(index) for index in range(len(tensors["split"]))]
     names = [names[index] for index in chosen.tolist()]
     finite = torch.stack([tensor.flatten(1).isfinite().all(1) for tensor in mixture]).all(0)
-    if not finite.all():
-        bad = (~finite).nonzero().squeeze(1).tolist()
-        raise InputError(
-            f"{path}: the mixture of '{names[bad[0]]}' holds values that are not finite "
-            f"({len(bad)} of {len(names)} shapes do); fit the data set again"
-        )
+    _refuse(path, names, ~finite, "holds values that are not finite")
+    valid = (torch.linalg.cholesky_ex(mixture.covariances).info == 0).all(1)
+    _refuse(path, names, ~valid, "has a covariance that is not positive definite")
     return MixtureSet(mixture, tensors["labels"][chosen], names, metadata)
+
+
+def _refuse(path: str | os.PathLike, names: list[str], bad: Tensor, fault: str) -> None:  # bad [S]
+    if bad.any():
+        first = names[int(bad.nonzero()[0])]
+        raise InputError(
+            f"{path}: the mixture of '{first}' {fault} ({int(bad.sum())} of {len(names)} shapes); "
+            "fit the data set again"
+        )
 
 
 def select(mixture: Mixture, indices: Tensor) -> Mixture:  # mixture [S, N], indices [I]

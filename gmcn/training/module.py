@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
 from gmcn.mixture import Mixture
-from gmcn.training.errors import NonFiniteError, first_non_finite_layer, non_finite_parameters
+from gmcn.training.errors import NonFiniteError, first_non_finite_layer, is_numerical, non_finite_parameters
 from gmcn.training.settings import TrainingSettings
 
 Batch = tuple[Mixture, Tensor]  # mixture [B, N], labels [B]
@@ -57,10 +57,16 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of a batch."""
         mixture, labels = batch
-        logits = self.model(mixture)
+        self.batch = batch
+        try:
+            logits = self.model(mixture)
+        except RuntimeError as error:
+            if not is_numerical(error):
+                raise
+            raise NonFiniteError(self._explain()) from None
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
         self.train_accuracy.update(logits.detach(), labels)
-        self.batch, self.loss = batch, loss.detach()
+        self.loss = loss.detach()
         return loss
 
     def configure_gradient_clipping(

@@ -103,7 +103,7 @@ def test_nan_in_the_data_is_refused_with_the_name_of_the_shape(mixtures, setting
         tensors["positions"][5, 0, 0] = float("nan")
 
     rewrite(mixtures, mixtures, poison)
-    with pytest.raises(InputError, match=r"'shape5' holds values that are not finite \(1 of 40 shapes do\)"):
+    with pytest.raises(InputError, match=r"'shape5' holds values that are not finite \(1 of 40 shapes\)"):
         train(mixtures, settings=settings, seed=0, output=tmp_path / "out", device="cpu")
 
 
@@ -179,3 +179,20 @@ def test_bad_network_settings_are_one_sentence(mixtures, settings, tmp_path):
     settings["network"]["layrs"] = 1
     with pytest.raises(InputError, match=r"network cannot be built.*layrs"):
         train(mixtures, settings=settings, seed=0, output=tmp_path / "out", device="cpu")
+
+
+def test_a_covariance_that_is_not_positive_definite_is_named(mixtures, settings, tmp_path):
+    def spoil(tensors):
+        tensors["covariances"][5, 1] *= -1
+
+    rewrite(mixtures, mixtures, spoil)
+    with pytest.raises(InputError, match=r"'shape5' has a covariance that is not positive definite \(1 of 40 shapes\)"):
+        train(mixtures, settings=settings, seed=0, output=tmp_path / "out", device="cpu")
+
+
+def test_a_layer_whose_operation_refuses_its_values_is_named(mixtures, settings, tmp_path):
+    settings["training"]["learning_rate"] = 1e8  # Adam's first step leaves float32's range of covariances
+    with pytest.raises(
+        NonFiniteError, match=r"step 2 in epoch 1: the output of layer 'blocks\.\d+\.\w+' is not finite"
+    ):
+        train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
