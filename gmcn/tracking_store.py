@@ -50,7 +50,15 @@ def connect(results: Path) -> Any:
     from mlflow import MlflowClient
 
     results.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=store_uri(results))
+    uri = store_uri(results)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not database.exists():
+        # Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted.
+        unfinished = database.with_name(f".{database.name}.part")
+        unfinished.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
+        unfinished.replace(database)
+    return MlflowClient(tracking_uri=uri)
 
 
 def experiment_of(client: Any, dataset: str, results: Path) -> str:

@@ -195,3 +195,12 @@ def test_processes_that_start_together_on_no_store_lose_nothing(tmp_path):
         for key in ("train/loss", "train/accuracy"):
             points = client(results).get_metric_history(run.info.run_id, key)
             assert [point.step for point in points] == list(range(300))
+
+
+def test_a_store_whose_making_was_interrupted_is_made_anew(tmp_path):
+    (tmp_path / ".mlflow.db.part").write_bytes(b"half a database")
+    tracking_store.create_store(tmp_path)
+    with tracking.start("fit", name="fit", dataset="digits", results=tmp_path) as run:
+        assert run.id
+    assert client(tmp_path).get_run(run.id).info.status == "FINISHED"
+    assert not (tmp_path / ".mlflow.db.part").exists()
