@@ -95,10 +95,10 @@ inline __attribute__((always_inline)) Vector<T> exp2(Vector<T> y) {
   }
 #else
   // Adding 1.5 * 2^(mantissa bits) rounds to an integer and leaves it in the low bits, from where it is shifted into
-  // the exponent of the polynomial's value. Below the smallest normal number the result is zero up to that number.
+  // the exponent of the polynomial's value. At the lowest argument exponent and polynomial cancel to zero.
   using Bits = typename VectorOf<T>::bits;
   constexpr T magic = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);
-  constexpr T lowest = sizeof(T) == 4 ? T(-126) : T(-1022);
+  constexpr T lowest = sizeof(T) == 4 ? T(-127) : T(-1023);
   constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
   const Vector<T> floor = Vector<T>{} + lowest;
   y = floor > y ? floor : y;
