@@ -22,9 +22,14 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     write_json(tmp_path / "x.json", {"old": 1})
-    with pytest.raises(RuntimeError, match="in the middle"), atomic(tmp_path / "x.json") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("in the middle")
+
+    def fail_half_way():
+        with atomic(tmp_path / "x.json") as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_half_way()
     assert read_json(tmp_path / "x.json") == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
