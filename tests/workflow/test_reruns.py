@@ -93,6 +93,8 @@ def test_a_deleted_table_is_remade_alone(finished):
     ("source", "expected"),
     [
         ("gmcn/analysis/probing.py", {"probe": 2, "summarise": 2, "table": 1}),
+        ("gmcn/analysis/figures.py", {"evaluate": 2, "summarise": 2, "table": 1}),
+        ("gmcn/analysis/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
         ("gmcn/analysis/tables.py", {"table": 1}),
         ("gmcn/tracking.py", {}),
     ],

@@ -5,7 +5,11 @@ rule evaluate:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source("gmcn/analysis/evaluation.py", "gmcn/analysis/networks.py"),
+        src=source(
+            "gmcn/analysis/evaluation.py",
+            "gmcn/analysis/figures.py",
+            "gmcn/analysis/networks.py",
+        ),
     output:
         summary=f"{RESULTS}/runs/{{dataset}}_{{variant}}/evaluation.json",
         picture=report(
@@ -75,7 +79,7 @@ rule footprint:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source("gmcn/analysis/footprint*.py", "gmcn/analysis/networks.py"),
+        src=source("gmcn/analysis/footprint*.py", "gmcn/analysis/measured_memory.py"),
     output:
         f"{RESULTS}/runs/{{dataset}}_{{variant}}/footprint.json",
     log:
@@ -109,7 +113,11 @@ rule summarise:
         evaluation=rules.evaluate.output.summary,
         rmse=rules.probe.output,
         footprint=rules.footprint.output,
-        src=source("gmcn/analysis/summary.py"),
+        src=source(
+            "gmcn/analysis/summary.py",
+            "gmcn/analysis/figures.py",
+            "gmcn/analysis/networks.py",
+        ),
     output:
         result=report(
             f"{RESULTS}/{{dataset}}_{{variant}}.json",
