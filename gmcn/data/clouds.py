@@ -31,7 +31,7 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
         raise InputError(f"{path} is not a readable .npz of plain arrays ({error}); download it again") from error
     missing = sorted({"label", "is_train", "name", "class_names"} - arrays.keys())
     if missing or not {"points", "points_u16"} & arrays.keys():

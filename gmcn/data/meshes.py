@@ -73,7 +73,7 @@ def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
             for (class_name, part, name, member), mesh_seed in zip(_track(members), seeds, strict=True):
                 source = f"{path}:{member}"
                 cloud = sample_mesh(
-                    *parse_off(archive.read(member), source),
+                    *parse_off(_read(archive, member), source),
                     settings.get("points", 1024),
                     settings.get("sampling", "uniform"),
                     seed=int(mesh_seed),
@@ -99,12 +99,20 @@ def _members(archive: zipfile.ZipFile, path: Path) -> list[tuple[str, str, str, 
     found = []
     for member in archive.namelist():
         parts = PurePosixPath(member).parts
-        shadow = "__MACOSX" in parts or parts[-1].startswith(".")
-        if not shadow and len(parts) >= 3 and parts[-2] in ("train", "test") and parts[-1].endswith(".off"):
+        if len(parts) < 3 or "__MACOSX" in parts or parts[-1].startswith("."):
+            continue
+        if parts[-2] in ("train", "test") and parts[-1].endswith(".off"):
             found.append((parts[-3], parts[-2], parts[-1].removesuffix(".off"), member))
     if not found:
         raise InputError(f"{path} holds no <class>/<train|test>/<name>.off")
     return sorted(found)
+
+
+def _read(archive: zipfile.ZipFile, member: str) -> bytes:
+    try:
+        return archive.read(member)
+    except RuntimeError as error:  # encrypted, or an unknown method of compression
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def _track(items: list) -> Any:

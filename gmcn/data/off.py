@@ -39,8 +39,8 @@ def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     for row in range(counts[0]):
         words = lines.next(f"vertex {row} of {counts[0]}")
         try:
-            vertices[row] = words[:3]
-        except ValueError:
+            vertices[row] = [float(words[axis]) for axis in range(3)]  # a single word would be broadcast
+        except (ValueError, IndexError):
             raise lines.error(f"a vertex needs three numbers, not '{' '.join(words)}'") from None
         if not np.isfinite(vertices[row]).all():
             raise lines.error("a coordinate is not finite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 
 import numpy as np
@@ -83,6 +84,7 @@ def archive(tmp_path):
     with zipfile.ZipFile(path, "w") as target:
         for file in sorted((tmp_path / "set").rglob("*.off"), reverse=True):
             target.write(file, file.relative_to(tmp_path))
+        target.writestr("./", "")  # some programs list the folder itself
         target.writestr("set/README.txt", "about")
         target.writestr("__MACOSX/set/bowl/train/._bowl.off", "rubbish")
         target.writestr("set/bowl/train/.DS_Store", "rubbish")
@@ -109,6 +111,13 @@ def test_archive_errors(archive, tmp_path):
     damaged.write_bytes(archive.read_bytes()[:-50])
     with pytest.raises(InputError, match=r"damaged\.zip is truncated or damaged"):
         read_meshes({}, [damaged])
+    encrypted = tmp_path / "encrypted.zip"
+    content = bytearray(archive.read_bytes())
+    for flags in (m.start() + 8 for m in re.finditer(b"PK\x01\x02", content)):
+        content[flags] |= 1
+    encrypted.write_bytes(content)
+    with pytest.raises(InputError, match=r"encrypted\.zip is truncated or damaged \(.*encrypted"):
+        read_meshes({}, [encrypted])
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as target:
         target.writestr("a/b.off", "OFF")
     with pytest.raises(InputError, match=r"empty\.zip holds no <class>/<train\|test>/<name>\.off"):

@@ -54,6 +54,7 @@ def test_colours_are_skipped():
         ("OFF\n-1 1 0\n", "line 2: -1 vertices"),
         (f"OFF\n4 1 0\n{SQUARE}", "line 6: .*"),
         ("OFF\n3 1 0\n0 0 0\n1 0\n0 1 0\n3 0 1 2\n", "line 4: a vertex needs three numbers, not '1 0'"),
+        ("OFF\n3 1 0\n0 0 0\n1\n0 1 0\n3 0 1 2\n", "line 4: a vertex needs three numbers, not '1'"),
         ("OFF\n3 1 0\n0 0 0\n1 x 0\n0 1 0\n3 0 1 2\n", "line 4: a vertex needs three numbers, not '1 x 0'"),
         ("OFF\n3 1 0\n0 0 0\n1 nan 0\n0 1 0\n3 0 1 2\n", "line 4: a coordinate is not finite"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 3\n", r"line 6: a face uses a vertex that is not there"),
