@@ -121,7 +121,7 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOpti
   }
   for (int i = 0; i < m; ++i) {
     s.share[i] = in[i].weight / s.total;
-    T divergence[kMaxMerge], joint[kMaxMerge], norm = 0;
+    T divergence[kMaxMerge], joint[kMaxMerge], norm = 0, largest = log_clip;
     int nearest = 0;
     for (int k = 0; k < t; ++k) {
       T delta[D], scaled[D], distance = 0;
@@ -138,12 +138,16 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOpti
       if (divergence[k] < divergence[nearest]) nearest = k;
     }
     for (int k = 0; k < t; ++k) {
-      joint[k] = 0;
+      joint[k] = -T(INFINITY);
       if (k == nearest || divergence[k] < options.kl_threshold) {
         const T a = s.log_likelihood[i][k] > log_clip ? s.log_likelihood[i][k] : log_clip;
-        joint[k] = std::exp(s.log_prior[k] + options.virtual_samples * s.share[i] * a);
-        joint[k] = joint[k] > clip ? joint[k] : clip;
+        const T log_joint = s.log_prior[k] + options.virtual_samples * s.share[i] * a;
+        joint[k] = log_joint > log_clip ? log_joint : log_clip;
+        largest = joint[k] > largest ? joint[k] : largest;
       }
+    }
+    for (int k = 0; k < t; ++k) {  // the largest is divided out: a thin Gaussian's likelihood would overflow
+      joint[k] = joint[k] < log_clip ? T(0) : std::exp(joint[k] - largest);
       norm += joint[k];
     }
     for (int k = 0; k < t; ++k) {

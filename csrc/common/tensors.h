@@ -9,7 +9,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <initializer_list>
+#include <new>
 #include <vector>
 
 #if defined(__SSE__)
@@ -63,20 +65,33 @@ class FlushDenormals {
 #endif
 };
 
-// Runs f(i) for i < tasks on torch's threads. A task that returns false is reported through `first_bad`: the smallest
-// such i, or -1.
+// Runs f(i) for i < tasks on torch's threads. Returns the smallest i whose task returned false, or -1. An exception is
+// thrown again here: through torch's stable ABI it would lose its words.
 template <typename F>
 std::int64_t run_tasks(std::int64_t tasks, const F& f) {
   std::atomic<std::int64_t> first_bad{tasks};
+  std::exception_ptr thrown;
+  std::atomic<bool> has_thrown{false};
   torch::stable::parallel_for(0, tasks, 1, [&](std::int64_t begin, std::int64_t end) {
-    const FlushDenormals flush;
-    for (std::int64_t i = begin; i < end; ++i) {
-      if (f(i)) continue;
-      std::int64_t seen = first_bad;
-      while (i < seen && !first_bad.compare_exchange_weak(seen, i)) {
+    [[maybe_unused]] const FlushDenormals flush;
+    try {
+      for (std::int64_t i = begin; i < end; ++i) {
+        if (f(i)) continue;
+        std::int64_t seen = first_bad;
+        while (i < seen && !first_bad.compare_exchange_weak(seen, i)) {
+        }
       }
+    } catch (...) {
+      if (!has_thrown.exchange(true)) thrown = std::current_exception();
     }
   });
+  if (has_thrown) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::bad_alloc&) {
+      STD_TORCH_CHECK(false, "not enough memory for this operation's working space; try a smaller batch");
+    }
+  }
   return first_bad == tasks ? -1 : first_bad.load();
 }
 

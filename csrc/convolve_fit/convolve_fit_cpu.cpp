@@ -3,6 +3,7 @@
 // from a data and a kernel Gaussian where they are needed.
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <queue>
 
 #include "../common/merge.h"
@@ -30,7 +31,11 @@ Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covari
   check_shape(kernel_weights, "kernel_weights", {s.g, s.f, s.k});
   check_shape(kernel_positions, "kernel_positions", {s.g, s.f, s.k, s.d});
   check_shape(kernel_covariances, "kernel_covariances", {s.g, s.f, s.k, s.d, s.d});
-  STD_TORCH_CHECK(wanted > 0, "convolve_fit: n must be at least 1");
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();  // components are numbered in 32 bits
+  STD_TORCH_CHECK(0 < wanted && wanted <= most, "convolve_fit: n must lie in 1 to ", most);
+  std::int64_t size = 0;
+  STD_TORCH_CHECK(!__builtin_mul_overflow(s.n, s.f, &size) && !__builtin_mul_overflow(size, s.k, &size) && size <= most,
+                  "convolve_fit: ", s.n, " x ", s.f, " x ", s.k, " convolved components are more than ", most);
   return s;
 }
 
@@ -39,10 +44,13 @@ template <typename T, int D>
 std::vector<Gaussian<T, D>> read(const Tensor& weights, const Tensor& positions, const Tensor& covariances,
                                  std::int64_t begin, std::int64_t count) {
   std::vector<Gaussian<T, D>> result(count);
+  const T* const w = weights.const_data_ptr<T>() + begin;
+  const T* const p = positions.const_data_ptr<T>() + begin * D;
+  const T* const c = covariances.const_data_ptr<T>() + begin * D * D;
   for (std::int64_t i = 0; i < count; ++i) {
-    result[i].weight = weights.const_data_ptr<T>()[begin + i];
-    std::copy_n(positions.const_data_ptr<T>() + (begin + i) * D, D, result[i].position);
-    pack<T, D>(covariances.const_data_ptr<T>() + (begin + i) * D * D, result[i].covariance);
+    result[i].weight = w[i];
+    std::copy_n(p + i * D, D, result[i].position);
+    pack<T, D>(c + i * D * D, result[i].covariance);
   }
   return result;
 }
@@ -51,13 +59,15 @@ std::vector<Gaussian<T, D>> read(const Tensor& weights, const Tensor& positions,
 template <typename T, int D>
 void add_to(const std::vector<Gaussian<T, D>>& gradients, std::int64_t begin, const Tensor& weights,
             const Tensor& positions, const Tensor& covariances) {
+  T* const w = weights.mutable_data_ptr<T>() + begin;
+  T* const p = positions.mutable_data_ptr<T>() + begin * D;
+  T* const c = covariances.mutable_data_ptr<T>() + begin * D * D;
   for (std::size_t i = 0; i < gradients.size(); ++i) {
-    const std::int64_t row = begin + i;
     T full[D * D];
     unpack<T, D>(gradients[i].covariance, full);
-    weights.mutable_data_ptr<T>()[row] += gradients[i].weight;
-    for (int d = 0; d < D; ++d) positions.mutable_data_ptr<T>()[row * D + d] += gradients[i].position[d];
-    for (int e = 0; e < D * D; ++e) covariances.mutable_data_ptr<T>()[row * D * D + e] += full[e];
+    w[i] += gradients[i].weight;
+    for (int d = 0; d < D; ++d) p[i * D + d] += gradients[i].position[d];
+    for (int e = 0; e < D * D; ++e) c[i * D * D + e] += full[e];
   }
 }
 
@@ -99,6 +109,7 @@ struct Groups {
   // Positive and negative components are separated first, then along the Morton order.
   void build(std::int32_t wanted) {
     const auto count = static_cast<std::int32_t>(s.convolved());
+    if (count == 0) return;  // no group: every slot stays empty
     T low[D], high[D];
     box(low, high);
     std::vector<std::uint32_t> codes(count);

@@ -84,18 +84,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
   Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
   Tensor points_out = zeros_like_of(weights, {s.b, s.m, s.d});
   const std::int64_t slices = slices_of(s, s.n), slice = (s.n + slices - 1) / slices;
+  std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
     std::vector<std::vector<T>> partial(s.b * slices);  // gradients of the points from each slice
-    run_tasks(s.b * slices, [&](std::int64_t task) {
+    bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = b * s.n + std::min(s.n, task % slices * slice);
       const std::int64_t count = std::min(slice, (b + 1) * s.n - begin);
       std::vector<WeightedGaussian<T, D, 1>> gaussians;
       const T* w = weights.const_data_ptr<T>() + begin;
-      prepare<T, D, 1>(
-          count, positions.const_data_ptr<T>() + begin * D, covariances.const_data_ptr<T>() + begin * D * D,
-          [&](std::int64_t i, int) { return w[i]; }, gaussians);
+      if (!prepare<T, D, 1>(
+              count, positions.const_data_ptr<T>() + begin * D, covariances.const_data_ptr<T>() + begin * D * D,
+              [&](std::int64_t i, int) { return w[i]; }, gaussians))
+        return false;
       Arrays<T, D> x(s.m), x_gradients(s.m);
       Arrays<T, 1> upstream(s.m);
       load_points<T, D>(points.const_data_ptr<T>() + b * s.m * D, s.m, x);
@@ -110,6 +112,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
       partial[task] = std::move(x_gradients.data);
       return true;
     });
+    if (bad >= 0) return;
     T* out = points_out.mutable_data_ptr<T>();
     run_tasks(s.b, [&](std::int64_t b) {
       for (std::int64_t k = 0; k < slices; ++k)
@@ -119,6 +122,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
       return true;
     });
   });
+  check_positive_definite(bad < 0 ? bad : bad / slices);
   return {weights_out, positions_out, covariances_out, points_out};
 }
 

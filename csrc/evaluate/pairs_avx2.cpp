@@ -1,8 +1,15 @@
 // pairs.h for avx2.
 #if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
 #pragma GCC target("avx2,fma")
+#endif
 #define GMCN_PATH avx2
 #define GMCN_VECTOR_BYTES 32
 #define GMCN_POINT_VECTORS 2
 #include "pairs_kernel.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
 #endif

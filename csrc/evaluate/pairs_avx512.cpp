@@ -1,9 +1,17 @@
 // pairs.h for avx512.
 #if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"))), \
+                             apply_to = function)
+#else
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")
+#endif
 #define GMCN_AVX512
 #define GMCN_PATH avx512
 #define GMCN_VECTOR_BYTES 64
 #define GMCN_POINT_VECTORS 4
 #include "pairs_kernel.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
 #endif

@@ -18,8 +18,16 @@ Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covari
   check_shape(positions, "positions", {s.b, s.n, s.d});
   check_shape(covariances, "covariances", {s.b, s.n, s.d, s.d});
   STD_TORCH_CHECK(0 < wanted && wanted < s.n, "reduce_treehem: n must be at least 1 and less than N");
+  constexpr std::int64_t most = 1 << 27;  // nodes and covariance entries are numbered in 32 bits
+  STD_TORCH_CHECK(s.n <= most, "reduce_treehem: ", s.n, " components are more than ", most);
   STD_TORCH_CHECK(0 < t && t <= kMaxPerNode, "reduce_treehem: t must lie in 1 to ", kMaxPerNode);
   return s;
+}
+
+void check_values(std::int64_t bad_mixture) {
+  STD_TORCH_CHECK(bad_mixture < 0, "reduce_treehem: mixture ", bad_mixture,
+                  " (leading dimensions flattened) has a negative weight, a covariance that is not positive definite, "
+                  "or a value that is not finite");
 }
 
 }  // namespace
@@ -49,9 +57,7 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem(Tensor weights,      // [B, N]
       return true;
     });
   });
-  STD_TORCH_CHECK(bad < 0, "reduce_treehem: mixture ", bad,
-                  " (leading dimensions flattened) has a negative weight, a covariance that is not positive definite, "
-                  "or a value that is not finite");
+  check_values(bad);
   return {w, p, c};
 }
 
@@ -70,10 +76,11 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_backward(Tensor weights_gradie
     *tensor = torch::stable::contiguous(*tensor);
   Tensor w = zeros_like_of(weights, {s.b, s.n}), p = zeros_like_of(weights, {s.b, s.n, s.d});
   Tensor c = zeros_like_of(weights, {s.b, s.n, s.d, s.d});
+  std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    run_tasks(s.b, [&](std::int64_t b) {
+    bad = run_tasks(s.b, [&](std::int64_t b) {
       Reduction<T, D> reduction(s.n, n, t, {T(kl_threshold), T(virtual_samples)});
       if (!reduction.read(weights.const_data_ptr<T>() + b * s.n, positions.const_data_ptr<T>() + b * s.n * D,
                           covariances.const_data_ptr<T>() + b * s.n * D * D))
@@ -86,6 +93,7 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_backward(Tensor weights_gradie
       return true;
     });
   });
+  check_values(bad);
   return {w, p, c};
 }
 

@@ -73,13 +73,14 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit(Tensor weights,      // [B, N]
       const auto active = active_centres<T>(w, s.n, T(offset));
       const auto x = gather<T, D>(p, active);
       Arrays<T, 2> values(active.size());
+      T* const f_out = f.mutable_data_ptr<T>() + b * s.n;
+      T* const g_out = g.mutable_data_ptr<T>() + b * s.n;
+      T* const out = result.mutable_data_ptr<T>() + b * s.n;
       pair_kernels<T, D, 2>().evaluate(gaussians.data(), s.n, x.rows, x.size, values.rows);
       for (std::size_t m = 0; m < active.size(); ++m) {
-        const std::int64_t i = b * s.n + active[m];
-        const T fi = values.rows[0][m], gi = values.rows[1][m];
-        f.mutable_data_ptr<T>()[i] = fi, g.mutable_data_ptr<T>()[i] = gi;
-        result.mutable_data_ptr<T>()[i] =
-            corrected_weight<T>(coarse_weight<T>(w[active[m]], T(offset)), fi, gi, T(s0), T(s1));
+        const std::int64_t i = active[m];
+        f_out[i] = values.rows[0][m], g_out[i] = values.rows[1][m];
+        out[i] = corrected_weight<T>(coarse_weight<T>(w[i], T(offset)), f_out[i], g_out[i], T(s0), T(s1));
       }
       return true;
     });
@@ -100,16 +101,22 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward(Tensor gradient,  // [B, N]
   f = torch::stable::contiguous(f), g = torch::stable::contiguous(g);
   Tensor weights_out = zeros_like_of(weights, {s.b, s.n}), positions_out = zeros_like_of(weights, {s.b, s.n, s.d});
   Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
+  std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    run_tasks(s.b, [&](std::int64_t b) {
+    bad = run_tasks(s.b, [&](std::int64_t b) {
       const T* w = weights.const_data_ptr<T>() + b * s.n;
       const T* p = positions.const_data_ptr<T>() + b * s.n * D;
       T* w_out = weights_out.mutable_data_ptr<T>() + b * s.n;
       T* p_out = positions_out.mutable_data_ptr<T>() + b * s.n * D;
       std::vector<WeightedGaussian<T, D, 2>> gaussians;
-      prepare_both<T, D>(s.n, w, p, covariances.const_data_ptr<T>() + b * s.n * D * D, T(offset), gaussians);
+      if (!prepare_both<T, D>(s.n, w, p, covariances.const_data_ptr<T>() + b * s.n * D * D, T(offset), gaussians))
+        return false;
+      const T* const gradient_in = gradient.const_data_ptr<T>() + b * s.n;
+      const T* const f_in = f.const_data_ptr<T>() + b * s.n;
+      const T* const g_in = g.const_data_ptr<T>() + b * s.n;
+      T* const c_out = covariances_out.mutable_data_ptr<T>() + b * s.n * D * D;
       const auto active = active_centres<T>(w, s.n, T(offset));
       const auto x = gather<T, D>(p, active);
       Arrays<T, 2> upstream(active.size());
@@ -117,8 +124,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward(Tensor gradient,  // [B, N]
       for (std::size_t m = 0; m < active.size(); ++m) {
         const std::int64_t i = active[m];
         T coarse_gradient;
-        corrected_weight_vjp<T>(gradient.const_data_ptr<T>()[b * s.n + i], coarse_weight<T>(w[i], T(offset)),
-                                f.const_data_ptr<T>()[b * s.n + i], g.const_data_ptr<T>()[b * s.n + i], T(s0), T(s1),
+        corrected_weight_vjp<T>(gradient_in[i], coarse_weight<T>(w[i], T(offset)), f_in[i], g_in[i], T(s0), T(s1),
                                 coarse_gradient, upstream.rows[0][m], upstream.rows[1][m]);
         w_out[i] = coarse_weight_vjp<T>(coarse_gradient, w[i]);
       }
@@ -127,8 +133,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward(Tensor gradient,  // [B, N]
                                        x_gradients.rows);
       for (std::int64_t i = 0; i < s.n; ++i) {
         T both[2];
-        component_gradients<T, D, 2>(gaussians[i], sums[i], both, p_out + i * D,
-                                     covariances_out.mutable_data_ptr<T>() + (b * s.n + i) * D * D);
+        component_gradients<T, D, 2>(gaussians[i], sums[i], both, p_out + i * D, c_out + i * D * D);
         w_out[i] += both[0] + coarse_weight_vjp<T>(both[1], w[i]);
       }
       for (std::size_t m = 0; m < active.size(); ++m)
@@ -136,6 +141,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward(Tensor gradient,  // [B, N]
       return true;
     });
   });
+  check_positive_definite(bad);
   return {weights_out, positions_out, covariances_out};
 }
 

@@ -76,7 +76,7 @@ def _(weights, positions, covariances, kernel_weights, kernel_positions, kernel_
 
 @library.fake("convolve_fit_backward")
 def _(gw, gp, gc, *inputs):
-    return tuple(torch.empty_like(tensor) for tensor in inputs[:6])
+    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:6])
 
 
 def _setup_context(ctx, inputs, output):

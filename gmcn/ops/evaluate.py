@@ -54,7 +54,7 @@ def _(weights, positions, covariances, points):
 
 @library.fake("evaluate_backward")
 def _(gradient, weights, positions, covariances, points):
-    return tuple(torch.empty_like(tensor) for tensor in (weights, positions, covariances, points))
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances, points))
 
 
 def _setup_context(ctx, inputs, output):

@@ -52,7 +52,7 @@ def _(weights, positions, covariances, n, t, kl_threshold, virtual_samples):
 
 @library.fake("reduce_treehem_backward")
 def _(gw, gp, gc, weights, positions, covariances, n, t, kl_threshold, virtual_samples):
-    return tuple(torch.empty_like(tensor) for tensor in (weights, positions, covariances))
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances))
 
 
 def _setup_context(ctx, inputs, output):

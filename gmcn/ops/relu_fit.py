@@ -33,12 +33,12 @@ def relu_fit(
 
 @library.fake("relu_fit")
 def _(weights, positions, covariances, offset, s0, s1):
-    return tuple(torch.empty_like(weights) for _ in range(3))
+    return tuple(weights.new_empty(weights.shape) for _ in range(3))
 
 
 @library.fake("relu_fit_backward")
 def _(gradient, weights, positions, covariances, f, g, offset, s0, s1):
-    return tuple(torch.empty_like(tensor) for tensor in (weights, positions, covariances))
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances))
 
 
 def _setup_context(ctx, inputs, output):

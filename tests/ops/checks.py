@@ -76,9 +76,16 @@ def assert_twins(operation: Operation, inputs: Inputs, tolerance: float = 1e-10)
 
 
 def assert_deterministic(operation: Operation, inputs: Inputs) -> None:
-    """Twice the same bits, gradients included."""
-    once, again = (run(operation, gmcn.ops, inputs, torch.float32) for _ in range(2))
-    assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
+    """The same bits again, and on any number of threads, gradients included."""
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 1, 3):
+            torch.set_num_threads(count)
+            results.append(run(operation, gmcn.ops, inputs, torch.float32))
+    finally:
+        torch.set_num_threads(threads)
+    for again in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(results[0], again, strict=True))
 
 
 def assert_strides_do_not_matter(operation: Operation, inputs: Inputs) -> None:
@@ -128,8 +135,23 @@ def assert_gradcheck(ops, operation: Operation, inputs: Inputs) -> None:
 
 
 def opcheck(name: str, *arguments) -> None:
-    """Schema, fake implementation and autograd registration of ``torch.ops.gmcn.<name>``."""
-    operator = getattr(torch.ops.gmcn, name, None)
-    if operator is None:
-        pytest.skip(f"torch.ops.gmcn.{name} is not built")
-    torch.library.opcheck(operator.default, arguments)
+    """Schema, fake implementation and autograd registration of ``torch.ops.gmcn.<name>``, for any strides."""
+
+    def transposed(argument):
+        if not isinstance(argument, Tensor):
+            return argument
+        return argument.detach().mT.contiguous().mT.requires_grad_(argument.requires_grad)
+
+    operator = getattr(torch.ops.gmcn, name).default
+    torch.library.opcheck(operator, arguments)
+    torch.library.opcheck(operator, tuple(map(transposed, arguments)))
+
+
+def assert_no_second_derivative(operation: Operation, inputs: Inputs) -> None:
+    """Refused in words; the gradient's gradient would else be zero."""
+    leaves = _cast(inputs, torch.float64)
+    outputs = _tensors(operation(gmcn.ops, *leaves))
+    loss = sum(output.square().sum() for output in outputs)
+    gradient = torch.autograd.grad(loss, _tensors(leaves)[0], create_graph=True)[0]
+    with pytest.raises(NotImplementedError, match=r"has no second derivative; use its twin gmcn\.ops\.reference"):
+        torch.autograd.grad(gradient.square().sum(), _tensors(leaves), allow_unused=True)

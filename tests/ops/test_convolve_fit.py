@@ -105,6 +105,21 @@ def test_empty(ops):
     assert ops.convolve_fit(*inputs(3, batch=0), 16).covariances.shape == (0, 4, 16, 3, 3)
 
 
+@pytest.mark.parametrize("empty", ["components", "kernel_components", "channels"])
+def test_empty_mixtures(empty):
+    """Nothing convolved is n empty slots, and gradients of nothing."""
+    fitted = checks.run(to(4), gmcn.ops, inputs(3, **{empty: 0}))
+    assert (fitted[0] == 0).all()
+    assert torch.equal(fitted[2], torch.eye(3).double().expand(2, 4, 4, 3, 3))
+
+
+def test_too_many_components():
+    one, many = random_mixture((1, 1), 1, 2), random_mixture((1, 1), 65537, 2)
+    data = one.map(lambda tensor: tensor.expand(1, 1, 65536, *tensor.shape[3:]))
+    with pytest.raises(RuntimeError, match="65536 x 1 x 65537 convolved components are more than 2147483647"):
+        gmcn.ops.convolve_fit(data, many, 4)
+
+
 @pytest.mark.parametrize(
     ("data", "kernels", "words"),
     [
@@ -126,6 +141,10 @@ def test_determinism():
 
 def test_strides():
     checks.assert_strides_do_not_matter(to(16), inputs(2))
+
+
+def test_no_second_derivative():
+    checks.assert_no_second_derivative(to(16), inputs(3))
 
 
 def test_opcheck():

@@ -70,6 +70,7 @@ def test_far_away(ops):
 
 def test_determinism():
     checks.assert_deterministic(operation, inputs(3, 100, 65))
+    checks.assert_deterministic(operation, inputs(3, 1100, 1000, shape=(2,)))  # in slices
 
 
 def test_strides():
@@ -127,6 +128,10 @@ def test_integral_of_values(ops):
     axis = torch.arange(-12, 12, 0.1, dtype=torch.float64)
     values = ops.evaluate(mixture, torch.cartesian_prod(axis, axis))
     torch.testing.assert_close(values.sum(-1) * 0.1**2, ops.integrate(mixture), rtol=1e-9, atol=1e-9)
+
+
+def test_no_second_derivative():
+    checks.assert_no_second_derivative(operation, inputs(3))
 
 
 def test_opcheck():

@@ -149,6 +149,15 @@ def test_thin_and_heavy_tailed(dim):
     checks.assert_twins(to(12), [mixture], tolerance=1e-7)
 
 
+def test_thin_and_dominant_in_float32(ops):
+    """Its likelihood to the power of the virtual samples is beyond float32."""
+    covariances = torch.eye(3).repeat(3, 1, 1)
+    covariances[0] *= 1e-10
+    mixture = Mixture(torch.tensor([1.0, 1e-3, 1e-3]), torch.eye(3), covariances)
+    for tensor in checks.run(to(2), ops, [mixture], torch.float32):
+        assert tensor.isfinite().all()
+
+
 def test_parameters(ops):
     """The gate closes the way for a small threshold: fewer components are mixed."""
     mixture = random_mixture((), 33, 3, positive=True)
@@ -167,7 +176,7 @@ def test_bad_input(n, t):
 def test_bad_weights(weight):
     mixture = random_mixture((2,), 12, 3, positive=True)
     mixture.weights[1, 3] = weight
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"mixture 1 .* has a negative weight"):
         gmcn.ops.reduce_treehem(mixture, 4)
 
 
@@ -182,6 +191,10 @@ def test_determinism():
 
 def test_strides():
     checks.assert_strides_do_not_matter(to(4), [random_mixture((2,), 17, 2, positive=True)])
+
+
+def test_no_second_derivative():
+    checks.assert_no_second_derivative(to(4), [random_mixture((2,), 9, 3, positive=True)])
 
 
 def test_opcheck():

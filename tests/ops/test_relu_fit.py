@@ -145,7 +145,7 @@ def test_covariances_that_are_not_positive_definite(name):
     mixture = random_mixture((2,), 12, 3, positive=True)
     mixture.covariances[1, 3] *= -1
     more = {"evaluate": [mixture.positions], "relu_fit": []}[name]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match=r"a covariance of mixture 1 .* is not positive definite"):
         getattr(gmcn.ops, name)(mixture, *more)
 
 
@@ -156,6 +156,10 @@ def test_determinism(constants):
 
 def test_strides():
     checks.assert_strides_do_not_matter(with_constants(AUTHORS), [random_mixture((2,), 17, 2)])
+
+
+def test_no_second_derivative():
+    checks.assert_no_second_derivative(with_constants(PAPER), [random_mixture((2,), 5, 3)])
 
 
 def test_opcheck():

@@ -57,10 +57,10 @@ def fit(
 
     # The clamp acts on the likelihood; in logarithms it costs no range.
     log_likelihoods = expected_log_densities(target, start).clamp(min=math.log(TINY))  # [..., m, n]
-    likelihoods = (virtual_samples * shares[..., :, None] * log_likelihoods).exp()
-    joint = (mixing[..., None, :] * likelihoods).clamp(min=TINY)
-    joint = joint * _gate(target.detach(), start.detach(), kl_threshold)
-    responsibilities = joint / joint.sum(-1, keepdim=True)
+    log_joint = virtual_samples * shares[..., :, None] * log_likelihoods + mixing[..., None, :].log()
+    log_joint = log_joint.clamp(min=math.log(TINY))
+    gate = _gate(target.detach(), start.detach(), kl_threshold)
+    responsibilities = torch.softmax(log_joint.masked_fill(gate == 0, -torch.inf), -1)
 
     parts = responsibilities * shares[..., :, None]  # [..., m, n]
     new_shares = parts.sum(-2)
