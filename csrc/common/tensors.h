@@ -12,6 +12,9 @@
 #include <exception>
 #include <initializer_list>
 #include <new>
+#include <sstream>
+#include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 #if defined(__SSE__)
@@ -21,6 +24,15 @@
 namespace gmcn {
 
 using Tensor = torch::stable::Tensor;
+
+// For what a user can put right: the sentence alone. STD_TORCH_CHECK begins with function, file and line.
+template <typename... Words>
+void require(bool good, const Words&... words) {
+  if (good) return;
+  std::ostringstream sentence;
+  (sentence << ... << words);
+  throw std::runtime_error(sentence.str());
+}
 
 inline Tensor empty_like_of(const Tensor& like, std::initializer_list<std::int64_t> sizes) {
   const std::vector<std::int64_t> shape(sizes);
@@ -89,15 +101,15 @@ std::int64_t run_tasks(std::int64_t tasks, const F& f) {
     try {
       std::rethrow_exception(thrown);
     } catch (const std::bad_alloc&) {
-      STD_TORCH_CHECK(false, "not enough memory for this operation's working space; try a smaller batch");
+      require(false, "not enough memory for this operation's working space; try a smaller batch");
     }
   }
   return first_bad == tasks ? -1 : first_bad.load();
 }
 
 inline void check_positive_definite(std::int64_t bad_mixture) {
-  STD_TORCH_CHECK(bad_mixture < 0, "a covariance of mixture ", bad_mixture,
-                  " (leading dimensions flattened) is not positive definite or not finite");
+  require(bad_mixture < 0, "a covariance of mixture ", bad_mixture,
+          " (leading dimensions flattened) is not positive definite or not finite");
 }
 
 }  // namespace gmcn

@@ -34,8 +34,8 @@ Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covari
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();  // components are numbered in 32 bits
   STD_TORCH_CHECK(0 < wanted && wanted <= most, "convolve_fit: n must lie in 1 to ", most);
   std::int64_t size = 0;
-  STD_TORCH_CHECK(!__builtin_mul_overflow(s.n, s.f, &size) && !__builtin_mul_overflow(size, s.k, &size) && size <= most,
-                  "convolve_fit: ", s.n, " x ", s.f, " x ", s.k, " convolved components are more than ", most);
+  require(!__builtin_mul_overflow(s.n, s.f, &size) && !__builtin_mul_overflow(size, s.k, &size) && size <= most,
+          "convolve_fit: ", s.n, " x ", s.f, " x ", s.k, " convolved components are more than ", most);
   return s;
 }
 

@@ -19,15 +19,15 @@ Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covari
   check_shape(covariances, "covariances", {s.b, s.n, s.d, s.d});
   STD_TORCH_CHECK(0 < wanted && wanted < s.n, "reduce_treehem: n must be at least 1 and less than N");
   constexpr std::int64_t most = 1 << 27;  // nodes and covariance entries are numbered in 32 bits
-  STD_TORCH_CHECK(s.n <= most, "reduce_treehem: ", s.n, " components are more than ", most);
+  require(s.n <= most, "reduce_treehem: ", s.n, " components are more than ", most);
   STD_TORCH_CHECK(0 < t && t <= kMaxPerNode, "reduce_treehem: t must lie in 1 to ", kMaxPerNode);
   return s;
 }
 
 void check_values(std::int64_t bad_mixture) {
-  STD_TORCH_CHECK(bad_mixture < 0, "reduce_treehem: mixture ", bad_mixture,
-                  " (leading dimensions flattened) has a negative weight, a covariance that is not positive definite, "
-                  "or a value that is not finite");
+  require(bad_mixture < 0, "reduce_treehem: mixture ", bad_mixture,
+          " (leading dimensions flattened) has a negative weight, a covariance that is not positive definite, "
+          "or a value that is not finite");
 }
 
 }  // namespace

@@ -176,7 +176,7 @@ def test_bad_input(n, t):
 def test_bad_weights(weight):
     mixture = random_mixture((2,), 12, 3, positive=True)
     mixture.weights[1, 3] = weight
-    with pytest.raises(RuntimeError, match=r"mixture 1 .* has a negative weight"):
+    with pytest.raises(RuntimeError, match=r"^reduce_treehem: mixture 1 .* has a negative weight"):
         gmcn.ops.reduce_treehem(mixture, 4)
 
 
