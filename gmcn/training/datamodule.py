@@ -47,7 +47,8 @@ class BatchLoader:
         early_batches: int | None = None,
     ) -> None:
         self.mixture, self.labels, self.seed = mixture, labels, seed
-        self.batches = -(-len(labels) // batch_size)
+        # Of two shapes at least: one alone has no batch statistics.
+        self.batches = max(1, min(-(-len(labels) // batch_size), len(labels) // 2))
         self.length = min(self.batches, early_batches or self.batches)
         self.epoch = 0
         self.position = 0

@@ -34,6 +34,12 @@ def test_batches_hold_every_shape_once_and_are_of_one_size_or_smaller_by_one():
         assert torch.equal(mixture.weights[:, 0].long(), labels)
 
 
+def test_no_batch_of_one():
+    """Batch normalisation refuses it."""
+    for count in (2, 3, 5, 7):
+        assert min(len(labels) for _, labels in BatchLoader(*numbered(count), 2, seed=0)) == 2 + (count == 3)
+
+
 def test_order_depends_on_seed_and_epoch_only():
     loader = BatchLoader(*numbered(20), 4, seed=0)
     first, second = epoch(loader, 0), epoch(loader, 1)
