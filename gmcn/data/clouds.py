@@ -46,6 +46,9 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     for key in ("label", "is_train", "name"):
         if arrays[key].shape != points.shape[:1]:
             raise InputError(f"'{key}' of {path} has shape {arrays[key].shape} for {points.shape[0]} clouds")
+    if arrays["label"].dtype.kind not in "iu" or arrays["is_train"].dtype.kind not in "biu":
+        types = f"{arrays['label'].dtype} and {arrays['is_train'].dtype}"
+        raise InputError(f"'label' and 'is_train' of {path} are {types}; they must be whole numbers and booleans")
     return Samples(
         labels=arrays["label"].astype(np.int64),
         split=1 - arrays["is_train"].astype(bool).astype(np.uint8),
@@ -56,4 +59,4 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
 
 
 def _text(values: np.ndarray) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()]
+    return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values.tolist()]

@@ -59,6 +59,12 @@ def test_malformed(tmp_path, changes, message):
         read_clouds({}, [write(tmp_path, **changes)])
 
 
+@pytest.mark.parametrize("label", [[0.0, 0.7, 1.0, 0.0], ["chair", "bed", "bed", "bed"]])
+def test_labels_that_are_no_numbers(tmp_path, label):
+    with pytest.raises(InputError, match="must be whole numbers and booleans"):
+        read_clouds({}, [write(tmp_path, label=np.array(label))])
+
+
 def test_truncated_archive(tmp_path):
     path = write(tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
