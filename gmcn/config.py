@@ -112,7 +112,10 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         wanted = list(files.values()) if name is None else [_entry(files, f"file of {dataset_name}", name, "")]
         return copy.deepcopy({"kind": own["kind"], "files": wanted})
     if stage == "sample":
-        return copy.deepcopy(dataset(config, dataset_name))
+        own = copy.deepcopy(dataset(config, dataset_name))
+        if "files" in own:  # their content is an input; another address for it changes nothing
+            own["files"] = [{"name": entry["name"]} for entry in own["files"]]
+        return own
     if stage == "fit":
         dataset(config, dataset_name)
         return copy.deepcopy(fit(config, str(name)))

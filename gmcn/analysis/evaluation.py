@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from gmcn.analysis.figures import draw_confusion
 from gmcn.analysis.networks import load_networks, over_seeds
 from gmcn.artifacts import provenance, read_metadata, sha256, write_json
+from gmcn.errors import InputError
 from gmcn.models import GMCN
 from gmcn.training.device import select_device
 from gmcn.training.mixture_set import TEST, MixtureSet, batches_in_order, read_split
@@ -80,6 +81,12 @@ def predict(model: GMCN, data: MixtureSet, device: torch.device | str = "cpu") -
 
 def measure(logits: Tensor, data: MixtureSet) -> dict[str, Any]:  # logits [S, classes]
     """Accuracy, loss, confusion and predictions. A class without test shapes has the accuracy None."""
+    bad = (~logits.isfinite().all(1)).nonzero().squeeze(1)
+    if len(bad):
+        raise InputError(
+            f"the network's output for '{data.names[int(bad[0])]}' is not finite ({len(bad)} of {len(data)} shapes); "
+            "train it again with a lower training.learning_rate"
+        )
     predictions = logits.argmax(1)
     confusion = multiclass_confusion_matrix(predictions, data.labels, num_classes=len(data.class_names))
     right, total = confusion.diagonal().tolist(), confusion.sum(1).tolist()

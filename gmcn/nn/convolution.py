@@ -66,7 +66,11 @@ class GaussianConvolution(nn.Module):
         self.covariance_factors = nn.Parameter(torch.eye(dim) + FACTOR_NOISE * noise)  # [G, F, K, D, D]
 
     def kernels(self) -> Mixture:  # [G, F, K]
-        """The kernel mixtures."""
+        """The kernel mixtures, in the parameters' precision also under autocast."""
+        with torch.autocast(self.raw_weights.device.type, enabled=False):
+            return self._kernels()
+
+    def _kernels(self) -> Mixture:  # [G, F, K]
         gram = self.covariance_factors.mT @ self.covariance_factors
         over = (-2, -1) if self.epsilon_scope == "component" else tuple(range(gram.dim()))
         largest = gram.detach().abs().amax(over, keepdim=True).clamp(min=1.0)

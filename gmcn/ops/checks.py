@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import torch
 from torch import Tensor
@@ -53,9 +54,20 @@ def check_same(first: Tensor, second: Tensor, names: tuple[str, str]) -> None:
 
 def check_count(n: int, name: str = "n") -> int:
     """``n`` as a positive int; else ValueError."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    try:
+        count = 0 if isinstance(n, bool) else operator.index(n)
+    except TypeError:
+        count = 0
+    if count < 1:
         raise ValueError(f"{name} must be a positive integer, got {n!r}")
-    return n
+    return count
+
+
+def check_at_least_zero(**options: float) -> None:
+    """ValueError unless every option is a number that is not negative."""
+    for name, value in options.items():
+        if not value >= 0:  # also not-a-number
+            raise ValueError(f"{name} must be a number that is not negative, got {value}")
 
 
 def flatten(mixture: Mixture) -> Mixture:

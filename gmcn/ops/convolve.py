@@ -44,7 +44,8 @@ def convolve_fit(
     The convolved components are sorted by sign and Morton code, the radix tree over that order is opened from its root
     at the node of largest absolute mass until there are n, and each subtree becomes the Gaussian of the same mass, mean
     and covariance. Slots that stay empty have weight 0, position 0 and the identity as covariance. Time is
-    O(N F K log(N F K)) per output mixture; the gradient is exact for a fixed tree.
+    O(N F K log(N F K)) per output mixture; the gradient is exact for a fixed tree. With n = 1 and weights of both signs
+    the one Gaussian's covariance need not be positive definite: take n >= 2.
 
     Raises ValueError where shapes, dtypes or devices do not fit.
     """

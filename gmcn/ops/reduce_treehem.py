@@ -6,7 +6,7 @@ import torch
 
 from gmcn.mixture import Mixture
 from gmcn.ops import library
-from gmcn.ops.checks import check_count, check_mixture, flatten
+from gmcn.ops.checks import check_at_least_zero, check_count, check_mixture, flatten
 
 MAX_PER_NODE = 8
 
@@ -33,9 +33,10 @@ def reduce_treehem(
     where a weight is negative, a covariance not positive definite or a value not finite.
     """
     check_mixture(mixture)
-    check_count(n)
-    if not 1 <= check_count(t, "t") <= MAX_PER_NODE:
+    n, t = check_count(n), check_count(t, "t")
+    if t > MAX_PER_NODE:
         raise ValueError(f"t must lie in 1 to {MAX_PER_NODE}, got {t}")
+    check_at_least_zero(kl_threshold=kl_threshold, virtual_samples=virtual_samples)
     if n >= mixture.components:
         return mixture
     flat = flatten(mixture)

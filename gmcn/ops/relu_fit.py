@@ -6,7 +6,7 @@ import torch
 
 from gmcn.mixture import Mixture
 from gmcn.ops import library
-from gmcn.ops.checks import check_mixture, flatten
+from gmcn.ops.checks import check_at_least_zero, check_mixture, flatten
 
 
 def relu_fit(
@@ -25,8 +25,9 @@ def relu_fit(
     Raises ValueError where shapes or options do not fit, and RuntimeError where a covariance is not positive definite.
     """
     check_mixture(mixture)
-    if offset < 0 or min(smoothing) < 0:
-        raise ValueError(f"offset and smoothing must not be negative, got {offset} and {tuple(smoothing)}")
+    if len(smoothing) != 2:
+        raise ValueError(f"smoothing must be a pair (s0, s1), got {tuple(smoothing)}")
+    check_at_least_zero(offset=offset, s0=smoothing[0], s1=smoothing[1])
     weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), float(offset), *map(float, smoothing))
     return Mixture(weights.reshape(mixture.weights.shape), mixture.positions, mixture.covariances)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -58,12 +59,7 @@ class Classifier(L.LightningModule):
         """Mean cross-entropy of a batch."""
         mixture, labels = batch
         self.batch = batch
-        try:
-            logits = self.model(mixture)
-        except RuntimeError as error:
-            if not is_numerical(error):
-                raise
-            raise NonFiniteError(self._explain()) from None
+        logits = self._logits(mixture)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
         self.train_accuracy.update(logits.detach(), labels)
         self.loss = loss.detach()
@@ -80,7 +76,7 @@ class Classifier(L.LightningModule):
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
         # One transfer per step: reading a value makes the GPU wait.
         self.last_loss, norm_value = torch.stack([self.loss, norm.to(self.loss)]).tolist()
-        if not (abs(self.last_loss) < float("inf") and norm_value < float("inf")):
+        if not (math.isfinite(self.last_loss) and math.isfinite(norm_value)):
             raise NonFiniteError(self._explain())
         if self.settings.gradient_clip:
             nn.utils.clip_grads_with_norm_(parameters, self.settings.gradient_clip, norm)
@@ -102,9 +98,13 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of a batch of the validation split."""
         mixture, labels = batch
-        logits = self.model(mixture)
+        self.batch = batch
+        logits = self._logits(mixture)
         self.validation_accuracy.update(logits, labels)
-        self.validation_sums["loss"] += functional.cross_entropy(logits, labels, reduction="sum").item()
+        self.last_loss = functional.cross_entropy(logits, labels, reduction="sum").item()
+        if not math.isfinite(self.last_loss):
+            raise NonFiniteError(self._explain())
+        self.validation_sums["loss"] += self.last_loss
         self.validation_sums["shapes"] += len(labels)
 
     def on_validation_epoch_start(self) -> None:
@@ -140,6 +140,14 @@ class Classifier(L.LightningModule):
         self.sums = dict(checkpoint["sums"])
         if self.plateau:
             self.plateau.load_state_dict(checkpoint["plateau"])
+
+    def _logits(self, mixture: Mixture) -> Tensor:  # [B, N] -> [B, classes]
+        try:
+            return self.model(mixture)
+        except RuntimeError as error:
+            if not is_numerical(error):
+                raise
+            raise NonFiniteError(self._explain()) from None
 
     def _explain(self) -> str:
         where = f"step {self.global_step + 1} in epoch {self.current_epoch + 1}"

@@ -136,7 +136,7 @@ def test_empty(ops, shape, components):
 
 @pytest.mark.parametrize("constants", [{"offset": -0.1}, {"smoothing": (0.0, -1.0)}])
 def test_bad_input(constants):
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="must be a number that is not negative"):
         gmcn.ops.relu_fit(random_mixture((2,), 5, 3), **constants)
 
 

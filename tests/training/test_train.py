@@ -131,23 +131,32 @@ def test_a_diverging_training_stops_with_the_layer_and_keeps_the_last_good_check
     assert result["steps"] == 16
 
 
-def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(mixtures, settings, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("fraction", "steps", "message"),
+    [
+        (None, 4, r"the output of layer 'blocks\.1.*' is not finite"),  # met by the validation
+        (0.0, 5, r"'blocks\.1\.convolution\.raw_weights' is not finite after the last update"),
+    ],
+)
+def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(
+    mixtures, settings, tmp_path, monkeypatch, fraction, steps, message
+):
     from gmcn.nn import GaussianConvolution
 
+    if fraction is not None:
+        settings["training"]["validation_fraction"] = fraction
     original, calls = GaussianConvolution.decay_, []
 
     def spoil(self, *arguments):  # in the last step of the second epoch
         original(self, *arguments)
         calls.append(self)
-        if len(calls) == 2 * 8:
+        if len(calls) == 2 * 2 * steps:
             self.raw_weights.data[0] = float("nan")
 
     monkeypatch.setattr(GaussianConvolution, "decay_", spoil)
-    with pytest.raises(
-        NonFiniteError, match=r"'blocks\.1\.convolution\.raw_weights' is not finite after the last update"
-    ):
+    with pytest.raises(NonFiniteError, match=message):
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == steps
 
 
 def test_a_non_finite_gradient_is_named(mixtures, settings, tmp_path, monkeypatch):
