@@ -56,6 +56,7 @@ def train(
     a loss, gradient or parameter is not finite.
     """
     output = Path(output)
+    origin = provenance()  # of the code that runs: a checkout may change while it does
     training = TrainingSettings.read(settings.get("training", {}))
     key = training_key(mixtures, settings, seed)
     device = select_device(device)
@@ -98,7 +99,7 @@ def train(
         "device": str(device),
         "threads": torch.get_num_threads() if threads is None else threads,
         "run_id": getattr(run, "id", None),
-        "provenance": provenance(),
+        "provenance": origin,
     }
     _write(output, model, data, result, run)
     checkpoint.remove()
