@@ -53,7 +53,7 @@ ui: $(INSTALLED)
 	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RESULTS))/mlflow.db}"
 
 bench: $(INSTALLED)
-	@for file in benchmarks/bm_*.py; do python "$$file" || exit 1; done
+	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" || exit 1; done
 
 # What was built, never what was computed.
 clean:
