@@ -28,11 +28,20 @@ void load_points(const T* points, std::int64_t count, Arrays<T, D>& result) {
   }
 }
 
-// How many slices a mixture's work is cut into. Depends on sizes alone, so that results do not depend on threads.
-std::int64_t slices_of(const Sizes& s, std::int64_t sliced) {
+// How many slices the points of a mixture are cut into. A point's value does not depend on that, but every slice
+// prepares all Gaussians again: only what gives each thread the same work.
+std::int64_t point_slices(const Sizes& s) {
+  const std::int64_t threads = torch::stable::get_num_threads();
+  if (s.b % threads == 0 || s.b >= 4 * threads) return 1;
+  return std::clamp<std::int64_t>(s.m / kPointPadding, 1, threads);
+}
+
+// How many slices the components of a mixture are cut into. Their gradients of the points are added up, so that this
+// depends on sizes alone: results must not depend on threads.
+std::int64_t component_slices(const Sizes& s) {
   constexpr std::int64_t kPairs = 1 << 19;
-  const std::int64_t wanted = s.b >= 8 ? 1 : s.n * s.m / kPairs + 1;
-  return std::clamp<std::int64_t>(wanted, 1, std::max<std::int64_t>(1, std::min<std::int64_t>(16, sliced / 64)));
+  if (s.b >= 8) return 1;
+  return std::clamp<std::int64_t>(s.n * s.m / kPairs + 1, 1, std::clamp<std::int64_t>(s.n / 64, 1, 16));
 }
 
 }  // namespace
@@ -45,7 +54,7 @@ Tensor evaluate(Tensor weights,      // [B, N]
   weights = torch::stable::contiguous(weights), positions = torch::stable::contiguous(positions);
   covariances = torch::stable::contiguous(covariances), points = torch::stable::contiguous(points);
   Tensor result = empty_like_of(weights, {s.b, s.m});
-  const std::int64_t slices = slices_of(s, s.m), slice = (s.m + slices - 1) / slices;
+  const std::int64_t slices = point_slices(s), slice = (s.m + slices - 1) / slices;
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
@@ -83,7 +92,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
   Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = zeros_like_of(weights, {s.b, s.n, s.d});
   Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
   Tensor points_out = zeros_like_of(weights, {s.b, s.m, s.d});
-  const std::int64_t slices = slices_of(s, s.n), slice = (s.n + slices - 1) / slices;
+  const std::int64_t slices = component_slices(s), slice = (s.n + slices - 1) / slices;
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
