@@ -156,8 +156,10 @@ def _options(method: str, **given) -> dict:
 
 def _check(points: Tensor, n: int, weights: Tensor | None, floor: float) -> Tensor:
     """The points' masses [S, M], or an :class:`InputError`."""
-    if points.dim() != 3 or points.shape[-1] not in (2, 3) or points.shape[1] == 0:
+    if points.dim() != 3 or points.shape[-1] not in (2, 3):
         raise InputError(f"points have shape {list(points.shape)}; they must be [shapes, points, 2 or 3]")
+    if points.shape[1] == 0:
+        raise InputError(f"the clouds are empty: points have shape {list(points.shape)}; a cloud needs a point or more")
     if points.dtype not in (torch.float32, torch.float64):
         raise InputError(f"points are {points.dtype}; they must be float32 or float64")
     if n < 1:

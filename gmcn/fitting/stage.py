@@ -52,13 +52,16 @@ def fit(
     with _progress() as bar:
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
         options["progress"] = lambda count: bar.advance(task, count)
-        if "images" in tensors:
-            mixture = fit_images(tensors["images"], settings["components"], **options)
-            locations, mass = pixels(tensors["images"])
-        else:
-            locations = tensors["points"]
-            mass = locations.new_ones(locations.shape[:2])
-            mixture = fit_points(locations, settings["components"], **options)
+        try:
+            if "images" in tensors:
+                mixture = fit_images(tensors["images"], settings["components"], **options)
+                locations, mass = pixels(tensors["images"])
+            else:
+                locations = tensors["points"]
+                mass = locations.new_ones(locations.shape[:2])
+                mixture = fit_points(locations, settings["components"], **options)
+        except InputError as error:
+            raise InputError(f"{points}: {error}") from error
     seconds = time.perf_counter() - started
 
     quality = judge(mixture, locations, mass, tensors["split"], options.get("covariance_floor", 1e-4))

@@ -176,7 +176,7 @@ BAD[2, 5, 1] = float("nan")
         ({"em_steps": -1}, "em_steps is -1"),
         ({"covariance_floor": 0.0}, "covariance_floor is 0.0"),
         ({"points": torch.zeros(4, 5, 4)}, r"shape \[4, 5, 4\]; they must be \[shapes, points, 2 or 3\]"),
-        ({"points": torch.zeros(4, 0, 3)}, r"shape \[4, 0, 3\]"),
+        ({"points": torch.zeros(4, 0, 3)}, r"the clouds are empty: points have shape \[4, 0, 3\]"),
         ({"points": torch.zeros(4, 5, 3, dtype=torch.long)}, "must be float32 or float64"),
         ({"points": BAD}, "shape 2 has a coordinate or weight that is not finite"),
         ({"weights": torch.ones(4, 7)}, r"weights have shape \[4, 7\], the points \[4, 120, 3\]"),

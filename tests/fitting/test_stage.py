@@ -97,4 +97,9 @@ def test_errors(tmp_path, points):
         fit(tmp_path / "nowhere.safetensors", settings=SETTINGS, output=output, dataset="d", name="f")
     with pytest.raises(InputError, match="fit 'f' needs 'components' and knows only"):
         fit(points, settings={"component": 6}, output=output, dataset="d", name="f")
+    tensors, metadata = load_tensors(points)
+    empty = tmp_path / "empty.safetensors"
+    save_tensors(empty, {**tensors, "points": tensors["points"][:, :0]}, metadata)
+    with pytest.raises(InputError, match=r"empty\.safetensors: the clouds are empty"):
+        fit(empty, settings=SETTINGS, output=output, dataset="d", name="f")
     assert not output.exists()
