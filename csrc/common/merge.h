@@ -5,7 +5,7 @@
 // gate on the Kullback-Leibler divergence, `virtual_samples` per node, and the clips below.
 #pragma once
 
-#include "symmetric.h"
+#include "components.h"
 
 namespace gmcn {
 
@@ -15,13 +15,6 @@ inline constexpr int kMaxMerge = 2 * kMaxPerNode;  // Gaussians that meet in a n
 inline constexpr double kClip = 1e-13;  // of likelihoods, responsibilities and sums
 inline constexpr double kLogClip = -29.933606208922594;
 inline constexpr double kMinWeight = 1e-7;  // lighter Gaussians are dropped when a node is made
-
-template <typename T, int D>
-struct Gaussian {
-  T weight;
-  T position[D];
-  T covariance[kPacked<D>];
-};
 
 template <typename T>
 struct MergeOptions {

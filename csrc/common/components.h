@@ -1,0 +1,75 @@
+// Where the components of a batch of mixtures come from: stored, or convolved on the fly (equations 3 and 4), which
+// needs no memory for the convolved mixture. A source maps (mixture, index) to a Gaussian.
+#pragma once
+
+#include <cstdint>
+
+#include "symmetric.h"
+
+namespace gmcn {
+
+template <typename T, int D>
+struct Gaussian {
+  T weight;
+  T position[D];
+  T covariance[kPacked<D>];
+};
+
+template <typename T, int D>
+struct Stored {
+  const T* weights;      // [B, N]
+  const T* positions;    // [B, N, D]
+  const T* covariances;  // [B, N, D, D]
+  std::int64_t n;
+
+  GMCN_HD Gaussian<T, D> operator()(std::int64_t b, std::int32_t i) const { return at(b * n + i); }
+  GMCN_HD Gaussian<T, D> at(std::int64_t row) const {
+    Gaussian<T, D> g;
+    g.weight = weights[row];
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) g.position[d] = positions[row * D + d];
+    pack<T, D>(covariances + row * D * D, g.covariance);
+    return g;
+  }
+};
+
+// Mixture b = batch * G + g holds component i = n + N (f + F k): data (batch, f, n) convolved with kernel (g, f, k).
+template <typename T, int D>
+struct Convolved {
+  Stored<T, D> data;     // [B, F, N]
+  Stored<T, D> kernels;  // [G, F, K]
+  std::int32_t channels_in, channels_out;
+
+  GMCN_HD std::int64_t data_row(std::int64_t b, std::int32_t i) const {
+    return b / channels_out * channels_in * data.n + i % (channels_in * static_cast<std::int32_t>(data.n));
+  }
+  GMCN_HD std::int64_t kernel_row(std::int64_t b, std::int32_t i) const {
+    const auto n = static_cast<std::int32_t>(data.n);
+    return (b % channels_out * channels_in + i / n % channels_in) * kernels.n + i / (n * channels_in);
+  }
+  GMCN_HD Gaussian<T, D> operator()(std::int64_t b, std::int32_t i) const {
+    Gaussian<T, D> a = data.at(data_row(b, i));
+    const Gaussian<T, D> k = kernels.at(kernel_row(b, i));
+    a.weight *= k.weight;
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) a.position[d] += k.position[d];
+    add_scaled<T, D>(T(1), k.covariance, a.covariance);
+    return a;
+  }
+};
+
+// Another source's positions and covariances with weights of their own, as the reduction after a dense fit sees them.
+template <typename T, int D, typename Source>
+struct Reweighted {
+  const T* weights;  // [B, N]
+  std::int64_t n;
+  Source source;
+
+  GMCN_HD Gaussian<T, D> operator()(std::int64_t b, std::int32_t i) const {
+    Gaussian<T, D> g = source(b, i);
+    g.weight = weights[b * n + i];
+    return g;
+  }
+};
+
+}  // namespace gmcn
