@@ -4,8 +4,8 @@
 STABLE_TORCH_LIBRARY(gmcn, m) {
   m.def("evaluate(Tensor weights, Tensor positions, Tensor covariances, Tensor points) -> Tensor");
   m.def(
-      "evaluate_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor points)"
-      " -> (Tensor, Tensor, Tensor, Tensor)");
+      "evaluate_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor points,"
+      " bool points_gradient) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "relu_fit(Tensor weights, Tensor positions, Tensor covariances, float offset, float s0, float s1)"
       " -> (Tensor, Tensor, Tensor)");

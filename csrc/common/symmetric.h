@@ -118,7 +118,7 @@ GMCN_HD void sandwich(const T* a, const T* b, T* c) {  // c = a b a, symmetric a
 // so that x^T C^-1 x = |W x|^2. Returns false where C is not positive definite or not finite.
 template <typename T, int D>
 GMCN_HD bool inverse_cholesky(const T* c, T* w) {
-  T l[D][D] = {};
+  T l[D][D] = {}, inverse[D][D] = {};  // one division per row: of the diagonal
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
@@ -126,24 +126,22 @@ GMCN_HD bool inverse_cholesky(const T* c, T* w) {
       T sum = c[packed<D>(j, i)];
       GMCN_UNROLL
       for (int k = 0; k < j; ++k) sum -= l[i][k] * l[j][k];
-      l[i][j] = sum / l[j][j];
+      l[i][j] = sum * inverse[j][j];
     }
     T pivot = c[packed<D>(i, i)];
     GMCN_UNROLL
     for (int k = 0; k < i; ++k) pivot -= l[i][k] * l[i][k];
     if (!(pivot > T(0)) || !(pivot < T(INFINITY))) return false;
-    l[i][i] = std::sqrt(pivot);
+    inverse[i][i] = T(1) / std::sqrt(pivot);
   }
-  T inverse[D][D] = {};
   GMCN_UNROLL
   for (int j = 0; j < D; ++j) {
-    inverse[j][j] = T(1) / l[j][j];
     GMCN_UNROLL
     for (int i = j + 1; i < D; ++i) {
       T sum = 0;
       GMCN_UNROLL
       for (int k = j; k < i; ++k) sum += l[i][k] * inverse[k][j];
-      inverse[i][j] = -sum / l[i][i];
+      inverse[i][j] = -sum * inverse[i][i];
     }
   }
   GMCN_UNROLL

@@ -1,4 +1,6 @@
 // evaluate on the CPU: equation (2) at any points, and its gradient. Tasks are (mixture, slice) pairs.
+#include <optional>
+
 #include "../common/tensors.h"
 #include "soa.h"
 
@@ -80,10 +82,11 @@ Tensor evaluate(Tensor weights,      // [B, N]
   return result;
 }
 
-// Gradients with respect to weights, positions, covariances and points; slices are ranges of components.
+// Gradients with respect to weights, positions, covariances and, if wanted, points (else empty); slices are ranges of
+// components.
 std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  // [B, M]
                                                              Tensor weights, Tensor positions, Tensor covariances,
-                                                             Tensor points) {
+                                                             Tensor points, bool points_gradient) {
   const Sizes s = check(weights, positions, covariances, points);
   check_shape(gradient, "gradient", {s.b, s.m});
   gradient = torch::stable::contiguous(gradient), weights = torch::stable::contiguous(weights);
@@ -91,13 +94,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
   points = torch::stable::contiguous(points);
   Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = zeros_like_of(weights, {s.b, s.n, s.d});
   Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
-  Tensor points_out = zeros_like_of(weights, {s.b, s.m, s.d});
+  Tensor points_out = zeros_like_of(weights, {points_gradient ? s.b : 0, s.m, s.d});
   const std::int64_t slices = component_slices(s), slice = (s.n + slices - 1) / slices;
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    std::vector<std::vector<T>> partial(s.b * slices);  // gradients of the points from each slice
+    std::vector<std::optional<Arrays<T, D>>> partial(s.b * slices);  // gradients of the points from each slice
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = b * s.n + std::min(s.n, task % slices * slice);
       const std::int64_t count = std::min(slice, (b + 1) * s.n - begin);
@@ -107,27 +110,28 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
               count, positions.const_data_ptr<T>() + begin * D, covariances.const_data_ptr<T>() + begin * D * D,
               [&](std::int64_t i, int) { return w[i]; }, gaussians))
         return false;
-      Arrays<T, D> x(s.m), x_gradients(s.m);
+      Arrays<T, D> x(s.m), x_gradients(points_gradient ? s.m : 0);
       Arrays<T, 1> upstream(s.m);
       load_points<T, D>(points.const_data_ptr<T>() + b * s.m * D, s.m, x);
       std::copy_n(gradient.const_data_ptr<T>() + b * s.m, s.m, upstream.rows[0]);
       std::vector<PairSums<T, D, 1>> sums(count);
-      pair_kernels<T, D, 1>().backward(gaussians.data(), count, x.rows, x.size, upstream.rows, sums.data(),
-                                       x_gradients.rows);
+      const auto& kernels = pair_kernels<T, D, 1>();
+      (points_gradient ? kernels.backward : kernels.backward_of_gaussians)(
+          gaussians.data(), count, x.rows, x.size, upstream.rows, sums.data(), x_gradients.rows);
       for (std::int64_t i = 0; i < count; ++i)
         component_gradients<T, D, 1>(gaussians[i], sums[i], weights_out.mutable_data_ptr<T>() + begin + i,
                                      positions_out.mutable_data_ptr<T>() + (begin + i) * D,
                                      covariances_out.mutable_data_ptr<T>() + (begin + i) * D * D);
-      partial[task] = std::move(x_gradients.data);
+      partial[task] = std::move(x_gradients);
       return true;
     });
-    if (bad >= 0) return;
+    if (bad >= 0 || !points_gradient) return;
     T* out = points_out.mutable_data_ptr<T>();
     run_tasks(s.b, [&](std::int64_t b) {
       for (std::int64_t k = 0; k < slices; ++k)
         for (int d = 0; d < D; ++d)
           for (std::int64_t m = 0; m < s.m; ++m)
-            out[(b * s.m + m) * D + d] -= T(kLn2Times2) * partial[b * slices + k][d * padded(s.m) + m];
+            out[(b * s.m + m) * D + d] -= T(kLn2Times2) * partial[b * slices + k]->rows[d][m];
       return true;
     });
   });

@@ -1,9 +1,11 @@
 // Sums over pairs of a Gaussian and a point: what evaluate and relu_fit spend their time in. Raw pointers only: the
 // implementations are compiled once per instruction set (pairs_avx512.cpp, ...) and chosen at run time.
 //
-// W sets of weights share each exponential. Points are stored as one array per coordinate, padded to kPointPadding.
+// W sets of weights share each exponential. Points are stored as one array per coordinate, padded to kPointPadding and
+// aligned to kAlignment.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "../common/gaussian.h"
@@ -11,6 +13,8 @@
 namespace gmcn {
 
 inline constexpr std::int64_t kPointPadding = 64;  // points; a multiple of every vector's lanes times its unrolling
+
+inline constexpr std::size_t kAlignment = 64;  // bytes; of the widest vector
 
 inline std::int64_t padded(std::int64_t points) { return (points + kPointPadding - 1) / kPointPadding * kPointPadding; }
 
@@ -34,9 +38,11 @@ struct PairKernels {
                    std::int64_t points, T* const values[W]);
   // The sums of gaussian.h for every Gaussian, and position_gradients[d][m] += sum_n h e (W^T t)_d: the gradient with
   // respect to the point is -2 ln2 times that. upstream[w][m] is zero in the padding.
-  void (*backward)(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const T* const coordinates[D],
-                   std::int64_t points, const T* const upstream[W], PairSums<T, D, W>* sums,
-                   T* const position_gradients[D]);
+  using Backward = void (*)(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const T* const coordinates[D],
+                            std::int64_t points, const T* const upstream[W], PairSums<T, D, W>* sums,
+                            T* const position_gradients[D]);
+  Backward backward;
+  Backward backward_of_gaussians;  // the sums alone; position_gradients is not read
 };
 
 template <typename T, int D, int W>

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "pairs.h"
@@ -11,13 +13,14 @@ namespace gmcn {
 // Arrays of `count` points, one per coordinate, padded as pairs.h wants it.
 template <typename T, int K>
 struct Arrays {
-  explicit Arrays(std::int64_t points) : size(padded(points)), data(K * size) {
-    for (int k = 0; k < K; ++k) rows[k] = data.data() + k * size;
+  explicit Arrays(std::int64_t points) : size(padded(points)), data(new (std::align_val_t(kAlignment)) T[K * size]()) {
+    for (int k = 0; k < K; ++k) rows[k] = data.get() + k * size;
   }
-  Arrays(const Arrays&) = delete;  // rows point into data, which only a move keeps in place
-  Arrays(Arrays&&) = default;
+  struct Delete {
+    void operator()(T* array) const { ::operator delete[](array, std::align_val_t(kAlignment)); }
+  };
   std::int64_t size;
-  std::vector<T> data;  // zero
+  std::unique_ptr<T[], Delete> data;  // zero
   T* rows[K];
 };
 

@@ -53,8 +53,9 @@ def _(weights, positions, covariances, points):
 
 
 @library.fake("evaluate_backward")
-def _(gradient, weights, positions, covariances, points):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances, points))
+def _(gradient, weights, positions, covariances, points, points_gradient):
+    of_points = points.new_empty(points.shape if points_gradient else (0, *points.shape[1:]))
+    return *(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances)), of_points
 
 
 def _setup_context(ctx, inputs, output):
@@ -62,7 +63,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, gradient):
-    gradients = torch.ops.gmcn.evaluate_backward(gradient, *ctx.saved_tensors)
+    gradients = torch.ops.gmcn.evaluate_backward(gradient, *ctx.saved_tensors, ctx.needs_input_grad[3])
     return tuple(g if needed else None for g, needed in zip(gradients, ctx.needs_input_grad, strict=True))
 
 
