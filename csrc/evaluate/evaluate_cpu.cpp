@@ -118,10 +118,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
       const auto& kernels = pair_kernels<T, D, 1>();
       (points_gradient ? kernels.backward : kernels.backward_of_gaussians)(
           gaussians.data(), count, x.rows, x.size, upstream.rows, sums.data(), x_gradients.rows);
+      T* const w_out = weights_out.mutable_data_ptr<T>() + begin;
+      T* const p_out = positions_out.mutable_data_ptr<T>() + begin * D;
+      T* const c_out = covariances_out.mutable_data_ptr<T>() + begin * D * D;
       for (std::int64_t i = 0; i < count; ++i)
-        component_gradients<T, D, 1>(gaussians[i], sums[i], weights_out.mutable_data_ptr<T>() + begin + i,
-                                     positions_out.mutable_data_ptr<T>() + (begin + i) * D,
-                                     covariances_out.mutable_data_ptr<T>() + (begin + i) * D * D);
+        component_gradients<T, D, 1>(gaussians[i], sums[i], w_out + i, p_out + i * D, c_out + i * D * D);
       partial[task] = std::move(x_gradients);
       return true;
     });
