@@ -17,6 +17,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "components.h"
+
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
@@ -45,11 +47,33 @@ inline Tensor zeros_like_of(const Tensor& like, std::initializer_list<std::int64
   return result;
 }
 
+// Contiguous tensors of a mixture [..., N] as a source of components, and as a place for their gradients.
+template <typename T, int D>
+Stored<T, D> stored(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
+  return {weights.const_data_ptr<T>(), positions.const_data_ptr<T>(), covariances.const_data_ptr<T>(),
+          weights.size(weights.dim() - 1)};
+}
+
+template <typename T, int D>
+StoredGradients<T, D> stored_gradients(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
+  return {weights.mutable_data_ptr<T>(), positions.mutable_data_ptr<T>(), covariances.mutable_data_ptr<T>()};
+}
+
 inline void check_shape(const Tensor& tensor, const char* name, std::initializer_list<std::int64_t> sizes) {
   bool same = tensor.dim() == static_cast<std::int64_t>(sizes.size());
   std::int64_t d = 0;
   for (const std::int64_t size : sizes) same = same && tensor.size(d++) == size;
   STD_TORCH_CHECK(same, name, " has the wrong shape for the other arguments (call gmcn.ops, which checks them)");
+}
+
+inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
+  for (Tensor* tensor : tensors) *tensor = torch::stable::contiguous(*tensor);
+}
+
+// Components of one mixture are numbered in 32 bits, and so are the entries of their covariances.
+inline void check_count(std::int64_t components, const char* operation) {
+  constexpr std::int64_t most = 1 << 27;
+  require(components <= most, operation, ": ", components, " components in one mixture are more than ", most);
 }
 
 // Calls f(T(), std::integral_constant<int, D>()) for the tensor's dtype and the dimension D.

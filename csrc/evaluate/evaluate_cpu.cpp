@@ -30,6 +30,17 @@ void load_points(const T* points, std::int64_t count, Arrays<T, D>& result) {
   }
 }
 
+template <typename T, int D>
+bool prepare_rows(const Stored<T, D>& source, std::int64_t begin, std::int64_t count,
+                  std::vector<WeightedGaussian<T, D, 1>>& result) {
+  result.resize(count);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Gaussian<T, D> g = source.at(begin + i);
+    if (!prepare<T, D, 1>(g, &g.weight, result[i])) return false;
+  }
+  return true;
+}
+
 // How many slices the points of a mixture are cut into. A point's value does not depend on that, but every slice
 // prepares all Gaussians again: only what gives each thread the same work.
 std::int64_t point_slices(const Sizes& s) {
@@ -53,23 +64,19 @@ Tensor evaluate(Tensor weights,      // [B, N]
                 Tensor covariances,  // [B, N, D, D]
                 Tensor points) {     // [B, M, D]
   const Sizes s = check(weights, positions, covariances, points);
-  weights = torch::stable::contiguous(weights), positions = torch::stable::contiguous(positions);
-  covariances = torch::stable::contiguous(covariances), points = torch::stable::contiguous(points);
+  make_contiguous({&weights, &positions, &covariances, &points});
   Tensor result = empty_like_of(weights, {s.b, s.m});
   const std::int64_t slices = point_slices(s), slice = (s.m + slices - 1) / slices;
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
+    const Stored<T, D> source = stored<T, D>(weights, positions, covariances);
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = std::min(s.m, task % slices * slice);
       const std::int64_t count = std::min(slice, s.m - begin);
       std::vector<WeightedGaussian<T, D, 1>> gaussians;
-      const T* w = weights.const_data_ptr<T>() + b * s.n;
-      if (!prepare<T, D, 1>(
-              s.n, positions.const_data_ptr<T>() + b * s.n * D, covariances.const_data_ptr<T>() + b * s.n * D * D,
-              [&](std::int64_t i, int) { return w[i]; }, gaussians))
-        return false;
+      if (!prepare_rows<T, D>(source, b * s.n, s.n, gaussians)) return false;
       Arrays<T, D> x(count);
       Arrays<T, 1> values(count);
       load_points<T, D>(points.const_data_ptr<T>() + (b * s.m + begin) * D, count, x);
@@ -89,10 +96,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
                                                              Tensor points, bool points_gradient) {
   const Sizes s = check(weights, positions, covariances, points);
   check_shape(gradient, "gradient", {s.b, s.m});
-  gradient = torch::stable::contiguous(gradient), weights = torch::stable::contiguous(weights);
-  positions = torch::stable::contiguous(positions), covariances = torch::stable::contiguous(covariances);
-  points = torch::stable::contiguous(points);
-  Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = zeros_like_of(weights, {s.b, s.n, s.d});
+  make_contiguous({&gradient, &weights, &positions, &covariances, &points});
+  Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = empty_like_of(weights, {s.b, s.n, s.d});
   Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
   Tensor points_out = zeros_like_of(weights, {points_gradient ? s.b : 0, s.m, s.d});
   const std::int64_t slices = component_slices(s), slice = (s.n + slices - 1) / slices;
@@ -100,16 +105,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
+    const Stored<T, D> source = stored<T, D>(weights, positions, covariances);
+    const StoredGradients<T, D> gradients = stored_gradients<T, D>(weights_out, positions_out, covariances_out);
     std::vector<std::optional<Arrays<T, D>>> partial(s.b * slices);  // gradients of the points from each slice
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = b * s.n + std::min(s.n, task % slices * slice);
       const std::int64_t count = std::min(slice, (b + 1) * s.n - begin);
       std::vector<WeightedGaussian<T, D, 1>> gaussians;
-      const T* w = weights.const_data_ptr<T>() + begin;
-      if (!prepare<T, D, 1>(
-              count, positions.const_data_ptr<T>() + begin * D, covariances.const_data_ptr<T>() + begin * D * D,
-              [&](std::int64_t i, int) { return w[i]; }, gaussians))
-        return false;
+      if (!prepare_rows<T, D>(source, begin, count, gaussians)) return false;
       Arrays<T, D> x(s.m), x_gradients(points_gradient ? s.m : 0);
       Arrays<T, 1> upstream(s.m);
       load_points<T, D>(points.const_data_ptr<T>() + b * s.m * D, s.m, x);
@@ -118,11 +121,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
       const auto& kernels = pair_kernels<T, D, 1>();
       (points_gradient ? kernels.backward : kernels.backward_of_gaussians)(
           gaussians.data(), count, x.rows, x.size, upstream.rows, sums.data(), x_gradients.rows);
-      T* const w_out = weights_out.mutable_data_ptr<T>() + begin;
-      T* const p_out = positions_out.mutable_data_ptr<T>() + begin * D;
-      T* const c_out = covariances_out.mutable_data_ptr<T>() + begin * D * D;
-      for (std::int64_t i = 0; i < count; ++i)
-        component_gradients<T, D, 1>(gaussians[i], sums[i], w_out + i, p_out + i * D, c_out + i * D * D);
+      for (std::int64_t i = 0; i < count; ++i) {
+        T weight_gradient;
+        Gaussian<T, D> g = component_gradient<T, D, 1>(gaussians[i], sums[i], &weight_gradient);
+        g.weight = weight_gradient;
+        gradients.write(begin + i, g);
+      }
       partial[task] = std::move(x_gradients);
       return true;
     });

@@ -6,6 +6,7 @@
 #include <new>
 #include <vector>
 
+#include "../common/components.h"
 #include "pairs.h"
 
 namespace gmcn {
@@ -24,36 +25,26 @@ struct Arrays {
   T* rows[K];
 };
 
-// Whitens n Gaussians and multiplies their W weights by the normalisation; false where one is not positive definite.
-// weight(i, w) gives weight w of component i.
-template <typename T, int D, int W, typename F>
-bool prepare(std::int64_t n,
-             const T* positions,    // [N, D]
-             const T* covariances,  // [N, D, D]
-             const F& weight, std::vector<WeightedGaussian<T, D, W>>& result) {
-  result.resize(n);
-  for (std::int64_t i = 0; i < n; ++i) {
-    T covariance[kPacked<D>];
-    pack<T, D>(covariances + i * D * D, covariance);
-    if (!whiten<T, D>(positions + i * D, covariance, result[i].gaussian)) return false;
-    for (int w = 0; w < W; ++w) result[i].weights[w] = weight(i, w) * result[i].gaussian.scale;
-  }
+// Whitens a Gaussian and multiplies its W weights by the normalisation; false where it is not positive definite.
+template <typename T, int D, int W>
+bool prepare(const Gaussian<T, D>& g, const T* weights, WeightedGaussian<T, D, W>& result) {
+  if (!whiten<T, D>(g.position, g.covariance, result.gaussian)) return false;
+  for (int w = 0; w < W; ++w) result.weights[w] = weights[w] * result.gaussian.scale;
   return true;
 }
 
-// Gradients of one component from its sums over points: weights (times scale), position and full covariance.
+// Gradient of one component from its sums over points, without its weights', of which there are W.
 template <typename T, int D, int W>
-void component_gradients(const WeightedGaussian<T, D, W>& g, const PairSums<T, D, W>& sums,
-                         T* weight_gradients,       // [W], written
-                         T* position_gradient,      // [D], added to
-                         T* covariance_gradient) {  // [D, D], written
-  T weighted_zeroth = 0, packed_gradient[kPacked<D>] = {};
+Gaussian<T, D> component_gradient(const WeightedGaussian<T, D, W>& g, const PairSums<T, D, W>& sums,
+                                  T* weight_gradients) {
+  Gaussian<T, D> result = {};
+  T weighted_zeroth = 0;
   for (int w = 0; w < W; ++w) {
     weight_gradients[w] = g.gaussian.scale * sums.zeroth[w];
     weighted_zeroth += g.weights[w] * sums.zeroth[w];
   }
-  whitened_vjp<T, D>(g.gaussian, weighted_zeroth, sums.first, sums.second, position_gradient, packed_gradient);
-  unpack<T, D>(packed_gradient, covariance_gradient);
+  whitened_vjp<T, D>(g.gaussian, weighted_zeroth, sums.first, sums.second, result.position, result.covariance);
+  return result;
 }
 
 }  // namespace gmcn
