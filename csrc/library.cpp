@@ -13,6 +13,14 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
       "relu_fit_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor f, Tensor g,"
       " float offset, float s0, float s1) -> (Tensor, Tensor, Tensor)");
   m.def(
+      "convolve_relu_fit(Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights,"
+      " Tensor kernel_positions, Tensor kernel_covariances, float offset, float s0, float s1)"
+      " -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_relu_fit_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances,"
+      " Tensor kernel_weights, Tensor kernel_positions, Tensor kernel_covariances, Tensor f, Tensor g, float offset,"
+      " float s0, float s1) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "reduce_treehem(Tensor weights, Tensor positions, Tensor covariances, int n, int t, float kl_threshold,"
       " float virtual_samples) -> (Tensor, Tensor, Tensor)");
   m.def(

@@ -25,11 +25,16 @@ def relu_fit(
     Raises ValueError where shapes or options do not fit, and RuntimeError where a covariance is not positive definite.
     """
     check_mixture(mixture)
+    weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), *check_options(offset, smoothing))
+    return Mixture(weights.reshape(mixture.weights.shape), mixture.positions, mixture.covariances)
+
+
+def check_options(offset: float, smoothing: tuple[float, float]) -> tuple[float, float, float]:
+    """offset, s0 and s1; ValueError where they are not numbers of at least zero."""
     if len(smoothing) != 2:
         raise ValueError(f"smoothing must be a pair (s0, s1), got {tuple(smoothing)}")
     check_at_least_zero(offset=offset, s0=smoothing[0], s1=smoothing[1])
-    weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), float(offset), *map(float, smoothing))
-    return Mixture(weights.reshape(mixture.weights.shape), mixture.positions, mixture.covariances)
+    return float(offset), float(smoothing[0]), float(smoothing[1])
 
 
 @library.fake("relu_fit")

@@ -152,7 +152,8 @@ def test_a_gradient_of_the_points_that_nobody_wants_changes_no_other():
     *both, of_points = torch.ops.gmcn.evaluate_backward(*arguments, True)
     *alone, empty = torch.ops.gmcn.evaluate_backward(*arguments, False)
     assert all(torch.equal(a, b) for a, b in zip(both, alone, strict=True))
-    assert of_points.shape == points.shape and empty.numel() == 0
+    assert of_points.shape == points.shape
+    assert empty.numel() == 0
 
 
 @pytest.mark.parametrize(
