@@ -51,6 +51,25 @@ GMCN_HD void standardise(const V* x, const T* position, const T* factor, V* t) {
   }
 }
 
+// The least |t|^2 that a point of the box centre +- half can have, or something smaller. V as above, each lane one box.
+template <int D, typename V, typename T>
+GMCN_HD V least_squared_norm(const V* centre, const V* half, const T* position, const T* factor) {
+  V t[D], sum = {};
+  standardise<D>(centre, position, factor, t);
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    V gap = t[i] < V{} ? -t[i] : t[i];
+    GMCN_UNROLL
+    for (int j = 0; j <= i; ++j) {
+      const T w = factor[i * (i + 1) / 2 + j];
+      gap -= half[j] * (w < T(0) ? -w : w);
+    }
+    gap = gap < V{} ? V{} : gap;
+    sum += gap * gap;
+  }
+  return sum;
+}
+
 // The sums over points that the gradient of one Gaussian needs. With e = exp2(-|t|^2), upstream gradients g of the
 // value and h = g * scale * weight:
 //   zeroth = sum g e (one per set of weights),  first = sum h e t,  second = sum h e t t^T.

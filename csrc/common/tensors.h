@@ -70,10 +70,10 @@ inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
   for (Tensor* tensor : tensors) *tensor = torch::stable::contiguous(*tensor);
 }
 
-// Components of one mixture are numbered in 32 bits, and so are the entries of their covariances.
-inline void check_count(std::int64_t components, const char* operation) {
+// Components (or sorted points) of one mixture are numbered in 32 bits, and so are the entries of their covariances.
+inline void check_count(std::int64_t count, const char* operation) {
   constexpr std::int64_t most = 1 << 27;
-  require(components <= most, operation, ": ", components, " components in one mixture are more than ", most);
+  require(count <= most, operation, ": ", count, " components or points of one mixture are more than ", most);
 }
 
 // Calls f(T(), std::integral_constant<int, D>()) for the tensor's dtype and the dimension D.

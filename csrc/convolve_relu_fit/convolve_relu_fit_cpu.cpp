@@ -33,7 +33,7 @@ std::tuple<Tensor, Tensor, Tensor> convolve_relu_fit(Tensor weights,            
                                                      Tensor kernel_weights,      // [G, F, K]
                                                      Tensor kernel_positions,    // [G, F, K, D]
                                                      Tensor kernel_covariances,  // [G, F, K, D, D]
-                                                     double offset, double s0, double s1) {
+                                                     double offset, double s0, double s1, double cutoff) {
   const auto s = check(weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances);
   make_contiguous({&weights, &positions, &covariances, &kernel_weights, &kernel_positions, &kernel_covariances});
   const std::int64_t count = s.components();
@@ -47,7 +47,7 @@ std::tuple<Tensor, Tensor, Tensor> convolve_relu_fit(Tensor weights,            
         source_of<T, D>(s, weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances);
     T* const rows[] = {result.mutable_data_ptr<T>(), f.mutable_data_ptr<T>(), g.mutable_data_ptr<T>()};
     bad = run_tasks(s.mixtures(), [&](std::int64_t b) {
-      DenseFit<T, D> fit({offset, s0, s1});
+      DenseFit<T, D> fit({offset, s0, s1, cutoff});
       if (!fit.read(count, [&](std::int32_t i) { return source(b, i); })) return false;
       fit.forward(rows[0] + b * count, rows[1] + b * count, rows[2] + b * count);
       return true;
@@ -63,7 +63,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_relu_fit_bac
     Tensor kernel_covariances,
     Tensor f,  // [B, G, N F K]
     Tensor g,  // [B, G, N F K]
-    double offset, double s0, double s1) {
+    double offset, double s0, double s1, double cutoff) {
   const auto s = check(weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances);
   const std::int64_t count = s.components();
   for (const Tensor& tensor : {gradient, f, g}) check_shape(tensor, "gradient, f or g", {s.b, s.g, count});
@@ -81,7 +81,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_relu_fit_bac
     const T* const rows[] = {gradient.const_data_ptr<T>(), f.const_data_ptr<T>(), g.const_data_ptr<T>()};
     ConvolvedGradients<T, D> gradients(s, source);
     bad = gradients.add([&](std::int64_t b, Gaussian<T, D>* result) {
-      DenseFit<T, D> fit({offset, s0, s1});
+      DenseFit<T, D> fit({offset, s0, s1, cutoff});
       if (!fit.read(count, [&](std::int32_t i) { return source(b, i); })) return false;
       fit.backward(rows[0] + b * count, rows[1] + b * count, rows[2] + b * count, result);
       return true;

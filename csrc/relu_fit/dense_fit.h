@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "../common/components.h"
@@ -12,13 +13,13 @@
 namespace gmcn {
 
 struct DenseFitOptions {
-  double offset, s0, s1;
+  double offset, s0, s1, cutoff;
 };
 
 template <typename T, int D>
 class DenseFit {
  public:
-  explicit DenseFit(const DenseFitOptions& o) : offset_(T(o.offset)), s0_(T(o.s0)), s1_(T(o.s1)) {}
+  explicit DenseFit(const DenseFitOptions& o) : offset_(T(o.offset)), s0_(T(o.s0)), s1_(T(o.s1)), cutoff_(o.cutoff) {}
 
   // Takes component(i) for i < n; false where a covariance is not positive definite.
   template <typename F>
@@ -33,18 +34,21 @@ class DenseFit {
       // All other centres keep the weight 0: with offset 0 about half of them, which then cost nothing.
       if (!(both[1] <= T(0))) active_.push_back(i);
     }
+    if (cutoff_ > 0)
+      sort_by_morton_code<T, D>(active_, [&](std::int32_t i) { return gaussians_[i].gaussian.position; });
     x_ = Arrays<T, D>(active_.size());
     for (std::int64_t m = 0; m < x_.size; ++m) {  // padding repeats the last centre: another place could overflow
       const std::int32_t i = active_[std::min<std::size_t>(m, active_.size() - 1)];
       for (int d = 0; d < D; ++d) x_.rows[d][m] = gaussians_[i].gaussian.position[d];
     }
+    if (cutoff_ > 0) boxes_.emplace(x_, pair_kernels<T, D, 2>().group, cutoff_);
     return true;
   }
 
   // New weights, and the values f and g at the centres; only those of active centres are written.
   void forward(T* result, T* f, T* g) const {
     Arrays<T, 2> values(active_.size());
-    pair_kernels<T, D, 2>().evaluate(gaussians_.data(), gaussians_.size(), x_.rows, x_.size, values.rows);
+    pair_kernels<T, D, 2>().evaluate(gaussians_.data(), gaussians_.size(), x_.rows, x_.size, culling(), values.rows);
     for (std::size_t m = 0; m < active_.size(); ++m) {
       const std::int32_t i = active_[m];
       f[i] = values.rows[0][m], g[i] = values.rows[1][m];
@@ -63,7 +67,7 @@ class DenseFit {
                               of_values.rows[0][m], of_values.rows[1][m]);
     }
     std::vector<PairSums<T, D, 2>> sums(gaussians_.size());
-    pair_kernels<T, D, 2>().backward(gaussians_.data(), gaussians_.size(), x_.rows, x_.size, of_values.rows,
+    pair_kernels<T, D, 2>().backward(gaussians_.data(), gaussians_.size(), x_.rows, x_.size, culling(), of_values.rows,
                                      sums.data(), of_points.rows);
     for (std::size_t i = 0; i < gaussians_.size(); ++i) {
       T both[2];
@@ -78,11 +82,15 @@ class DenseFit {
   }
 
  private:
+  const Culling<T, D>* culling() const { return boxes_ ? boxes_->culling() : nullptr; }
+
   T offset_, s0_, s1_;
+  double cutoff_;
   std::vector<T> weights_;
   std::vector<WeightedGaussian<T, D, 2>> gaussians_;
   std::vector<std::int32_t> active_;  // centres whose coarse weight is not zero
   Arrays<T, D> x_{0};
+  std::optional<Boxes<T, D>> boxes_;  // of the active centres, where far pairs are left out
 };
 
 }  // namespace gmcn

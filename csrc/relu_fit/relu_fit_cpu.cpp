@@ -26,7 +26,7 @@ Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covari
 std::tuple<Tensor, Tensor, Tensor> relu_fit(Tensor weights,      // [B, N]
                                             Tensor positions,    // [B, N, D]
                                             Tensor covariances,  // [B, N, D, D]
-                                            double offset, double s0, double s1) {
+                                            double offset, double s0, double s1, double cutoff) {
   const Sizes s = check(weights, positions, covariances);
   make_contiguous({&weights, &positions, &covariances});
   Tensor result = zeros_like_of(weights, {s.b, s.n}), f = zeros_like_of(weights, {s.b, s.n});
@@ -38,7 +38,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit(Tensor weights,      // [B, N]
     const auto source = stored<T, D>(weights, positions, covariances);
     T* const rows[] = {result.mutable_data_ptr<T>(), f.mutable_data_ptr<T>(), g.mutable_data_ptr<T>()};
     bad = run_tasks(s.b, [&](std::int64_t b) {
-      DenseFit<T, D> fit({offset, s0, s1});
+      DenseFit<T, D> fit({offset, s0, s1, cutoff});
       if (!fit.read(s.n, [&](std::int32_t i) { return source(b, i); })) return false;
       fit.forward(rows[0] + b * s.n, rows[1] + b * s.n, rows[2] + b * s.n);
       return true;
@@ -52,7 +52,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward(Tensor gradient,  // [B, N]
                                                      Tensor weights, Tensor positions, Tensor covariances,
                                                      Tensor f,  // [B, N]
                                                      Tensor g,  // [B, N]
-                                                     double offset, double s0, double s1) {
+                                                     double offset, double s0, double s1, double cutoff) {
   const Sizes s = check(weights, positions, covariances);
   for (const Tensor& tensor : {gradient, f, g}) check_shape(tensor, "gradient, f or g", {s.b, s.n});
   make_contiguous({&gradient, &weights, &positions, &covariances, &f, &g});
@@ -66,7 +66,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward(Tensor gradient,  // [B, N]
     const auto gradients = stored_gradients<T, D>(weights_out, positions_out, covariances_out);
     const T* const rows[] = {gradient.const_data_ptr<T>(), f.const_data_ptr<T>(), g.const_data_ptr<T>()};
     bad = run_tasks(s.b, [&](std::int64_t b) {
-      DenseFit<T, D> fit({offset, s0, s1});
+      DenseFit<T, D> fit({offset, s0, s1, cutoff});
       if (!fit.read(s.n, [&](std::int32_t i) { return source(b, i); })) return false;
       std::vector<Gaussian<T, D>> result(s.n);
       fit.backward(rows[0] + b * s.n, rows[1] + b * s.n, rows[2] + b * s.n, result.data());

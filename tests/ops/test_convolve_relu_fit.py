@@ -74,7 +74,7 @@ def test_strides_do_not_matter():
 
 def test_opcheck():
     data, kernels = (value.to(torch.float32).map(torch.Tensor.requires_grad_) for value in inputs(3))
-    checks.opcheck("convolve_relu_fit", *data, *kernels, 0.1, 0.0, 0.0)
+    checks.opcheck("convolve_relu_fit", *data, *kernels, 0.1, 0.0, 0.0, 0.0)
 
 
 def test_no_second_derivative():

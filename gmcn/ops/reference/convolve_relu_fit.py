@@ -15,6 +15,7 @@ def convolve_relu_fit(
     *,
     offset: float = 0.0,
     smoothing: tuple[float, float] = (0.0, 0.0),
+    cutoff: float = 0.0,
 ) -> Tensor:  # [B, G, N*F*K]
     """The weights of the fitted convolution."""
-    return relu_fit(convolve(data, kernels), offset=offset, smoothing=smoothing).weights
+    return relu_fit(convolve(data, kernels), offset=offset, smoothing=smoothing, cutoff=cutoff).weights
