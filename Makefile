@@ -52,8 +52,10 @@ ui: $(INSTALLED)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --port $(PORT) \
 	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RESULTS))/mlflow.db}"
 
+# KeOps and scikit-learn are among the rivals where they are installed: pip install -e '.[bench]'.
 bench: $(INSTALLED)
-	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" || exit 1; done
+	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" $(ARGS) || exit 1; done
+	@python benchmarks/summary.py
 
 # What was built, never what was computed.
 clean:
