@@ -5,6 +5,7 @@ PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
 RESULTS ?= results
 PORT ?= 5000
+BENCH ?= benchmarks/results
 ARGS ?=
 
 BIN := .venv/bin
@@ -54,8 +55,8 @@ ui: $(INSTALLED)
 
 # KeOps and scikit-learn are among the rivals where they are installed: pip install -e '.[bench]'.
 bench: $(INSTALLED)
-	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" $(ARGS) || exit 1; done
-	@python benchmarks/summary.py
+	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" --output $(BENCH) $(ARGS) || exit 1; done
+	@python benchmarks/summary.py --output $(BENCH)
 
 # What was built, never what was computed.
 clean:

@@ -1,9 +1,9 @@
 """The dense fit beside one evaluation of the same mixture, and beside other ways to do it.
 
-The task: new weights for B = 32 mixtures of N = 640 Gaussians in 3D, float32, and their gradient with respect to weights,
-positions and covariances. Two sets of weights share one exponential. With offset 0, the network's default, centres of
-non-positive weight are not visited; the share of the limit counts the pairs that are. Error: largest deviation of the
-values from float64 over the largest value.
+The task: new weights for B = 32 mixtures of N = 640 Gaussians in 3D, float32, and their gradient with respect to
+weights, positions and covariances. Two sets of weights share one exponential. With offset 0, the network's default,
+centres of non-positive weight are not visited; the share of the limit counts the pairs that are. Error: largest
+deviation of the values from float64 over the largest value.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ A pair is one Gaussian at one point. In the centred form, W the whitening matrix
     exp2             range reduction, a polynomial of degree 5, the exponent: 7 with AVX-512, 11 with AVX2
     value            1 multiply-add
 
-and going back, after the first three again, 1 for the weight, 2 for h = upstream x weight x exponential, 3 for h t, 3 and
-6 for its sums, 6 for the gradient of the point.
+and going back, after the first four again, 1 for the weight, 2 for h = upstream x weight x exponential, 3 for h t, 3
+and 6 for its sums, 6 for the gradient of the point.
 """
 
 from __future__ import annotations

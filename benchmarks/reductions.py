@@ -14,8 +14,8 @@ from torch import Tensor
 from gmcn import Mixture, ops
 
 # There is no share of a limit: sorting, trees and dependent merges have none that a machine's data sheet would give.
-COLUMNS = """Error: deviation of mass, mean and second moment from those of the given mixture, in float64, relative. Distance:
-root mean square of what the values at the given centres change by, over that of the values."""
+COLUMNS = """Error: deviation of mass, mean and second moment from those of the given mixture, in float64, relative.
+Distance: root mean square of what the values at the given centres change by, over that of the values."""
 
 
 def measure_reduction(
