@@ -39,6 +39,11 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	pytest -m slow $(ARGS)
 
+# The tests of the operations under AddressSanitizer and ThreadSanitizer, each a build of its own below build/.
+sanitize: $(INSTALLED)
+	tests/sanitizers/run.sh address $(ARGS)
+	tests/sanitizers/run.sh thread $(ARGS)
+
 lint: $(INSTALLED)
 	ruff check .
 	ruff format --check .

@@ -7,14 +7,15 @@ import os
 import pytest
 import torch
 
-import gmcn.ops
 import gmcn.ops.reference
+
+from .compiled import compiled
 
 
 @pytest.fixture(params=["compiled", "reference"])
 def ops(request):
     """The module under test."""
-    return gmcn.ops if request.param == "compiled" else gmcn.ops.reference
+    return compiled if request.param == "compiled" else gmcn.ops.reference
 
 
 @pytest.fixture(autouse=True)
