@@ -1,11 +1,13 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
 #   make ui                                          look at the runs in MLflow
+#   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
 RESULTS ?= results
 PORT ?= 5000
 BENCH ?= benchmarks/results
+OUTPUT ?= $(RESULTS)/gpu-check
 ARGS ?=
 
 BIN := .venv/bin
@@ -14,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run setup test test-slow lint ui bench clean
+.PHONY: run setup test test-slow sanitize lint ui bench gpu-check clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -62,6 +64,10 @@ ui: $(INSTALLED)
 bench: $(INSTALLED)
 	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" --output $(BENCH) $(ARGS) || exit 1; done
 	@python benchmarks/summary.py --output $(BENCH)
+
+# For a machine with a GPU; takes $(PYTHON) as it is, without an environment of ours and without the internet.
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py --output $(OUTPUT)
 
 # What was built, never what was computed.
 clean:

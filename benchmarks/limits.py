@@ -14,6 +14,7 @@ and 6 for its sums, 6 for the gradient of the point.
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
@@ -54,10 +55,11 @@ def vector_rate(threads: int, seconds: float) -> float:
         return max(sum(pool.map(run, range(threads))) for _ in range(5))
 
 
+@functools.cache
 def clock_hz() -> float:
     """The GPU's clock under load, as its driver reports it."""
     busy = torch.rand(4096, 4096, device="cuda")
-    for _ in range(200):  # about a second of queued work
+    for _ in range(800):  # seconds of queued work, which outlast the question
         busy = (busy @ busy).clamp(0, 1)
     query = ["nvidia-smi", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits", "--id=0"]
     answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout

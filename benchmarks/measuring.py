@@ -16,7 +16,7 @@ from torch.utils import benchmark
 
 from gmcn import Mixture
 
-MEMORY, TIME, ABSENT = "out of memory", "out of time", "not installed"
+MEMORY, TIME, ABSENT, FAILED = "out of memory", "out of time", "not installed", "failed"
 
 
 class NotApplicableError(Exception):
@@ -82,7 +82,8 @@ def measure(
 ) -> dict[str, Any]:
     """Seconds forward and with the gradient of all inputs, the values and their error, peak memory in MiB; a remark.
 
-    A way that fails in its backward pass keeps what it did forward.
+    A way that fails in its backward pass keeps what it did forward. Whatever goes wrong is a remark: no rival may end
+    the benchmark or drop out of its table.
     """
     found: dict[str, Any] = dict.fromkeys(("values", "forward", "both", "error", "peak", "remark"))
     try:
@@ -104,10 +105,9 @@ def measure(
         found["remark"] = str(reason)
     except TimeoutError:
         found["remark"] = f"{TIME} ({options.limit:g} s)"
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        found["remark"] = MEMORY
+    except Exception as error:  # of any library
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        found["remark"] = MEMORY if _is_out_of_memory(error) else f"{FAILED}: {reason}"
         torch.cuda.empty_cache()
     return found
 

@@ -78,10 +78,16 @@ def profile(step: Callable[[], None], options: Namespace) -> list[dict[str, Any]
     def row(name: str, calls: int, microseconds: float) -> dict[str, Any]:
         return {"operation": name, "calls": calls, "ms": microseconds / 1e3, "share": f"{microseconds / total:.1%}"}
 
-    rows = [row(event.key.split("(")[0], event.count, getattr(event, field)) for event in events[:LARGEST]]
+    rows = [row(_short(event.key), event.count, getattr(event, field)) for event in events[:LARGEST]]
     rest = events[LARGEST:]
     rows.append(row("everything else", sum(event.count for event in rest), sum(getattr(e, field) for e in rest)))
     return rows
+
+
+def _short(name: str) -> str:
+    """A kernel's or operation's name without its arguments."""
+    name = name.replace("(anonymous namespace)::", "").removeprefix("void ").split("(")[0]
+    return name if len(name) <= 90 else name[:87] + "..."
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The compiled operations on the device that the environment variable GMCN_TEST_DEVICE names.
 
-That is cpu (the default) or cuda. Tests make their inputs on the CPU and look at results there; with cuda, arguments travel to the GPU and results back.
+That is cpu (the default) or cuda. Tests make their inputs on the CPU and look at results there; with cuda, arguments
+travel to the GPU and results back.
 """
 
 from __future__ import annotations
