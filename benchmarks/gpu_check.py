@@ -53,12 +53,10 @@ def steps(capability: tuple[int, int], results: Path) -> Iterator[Step]:
         more = ("--batch", "4", "21", "32") if name == "train_step" else ()
         common = ("--device", "cuda", "--seconds", "0.3", "--limit", "20", "--output", str(results))
         yield Step(name, (python, f"benchmarks/{name}.py", *common, *more), 100)
-    sanitizer = shutil.which("compute-sanitizer")
-    for tool in ("memcheck", "racecheck") if sanitizer else ():
-        command = (sanitizer, "--tool", tool, "--error-exitcode", "66", python, "tests/sanitizers/exercise.py")
-        yield Step(f"compute-sanitizer {tool}", command, 90, (("PYTORCH_NO_CUDA_MEMORY_CACHING", "1"),))
-    if not sanitizer:
-        yield Step("compute-sanitizer", (), 0)
+    for tool in ("memcheck", "racecheck"):
+        command = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "66")
+        exercise = (python, "tests/sanitizers/exercise.py")
+        yield Step(f"compute-sanitizer {tool}", (*command, *exercise), 90, (("PYTORCH_NO_CUDA_MEMORY_CACHING", "1"),))
 
 
 def _processes() -> tuple[str, ...]:
@@ -71,7 +69,7 @@ def _processes() -> tuple[str, ...]:
 
 def run(step: Step, deadline: float, log: Any) -> dict[str, Any]:
     """State and seconds of one step; everything that it prints goes to the log."""
-    if not step.command:
+    if shutil.which(step.command[0]) is None:
         return {"step": step.name, "state": "not installed", "seconds": 0.0}
     limit = min(step.limit, deadline - time.monotonic())
     if limit < 5:

@@ -15,6 +15,7 @@ and 6 for its sums, 6 for the gradient of the point.
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,9 @@ def vector_rate(threads: int, seconds: float) -> float:
 
 @functools.cache
 def clock_hz() -> float:
-    """The GPU's clock under load, as its driver reports it."""
+    """The GPU's clock under load, as its driver reports it; its highest where there is no nvidia-smi."""
+    if shutil.which("nvidia-smi") is None:
+        return 1e3 * torch.cuda.get_device_properties(0).clock_rate
     busy = torch.rand(4096, 4096, device="cuda")
     for _ in range(800):  # seconds of queued work, which outlast the question
         busy = (busy @ busy).clamp(0, 1)
