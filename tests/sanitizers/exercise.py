@@ -1,4 +1,4 @@
-"""Every operation once, forward and backward, on odd sizes: for compute-sanitizer, which is slow.
+"""Every operation, forward and backward, on odd sizes and all threads: for sanitizers, which are slow.
 
 compute-sanitizer --tool memcheck python tests/sanitizers/exercise.py [cuda|cpu]
 """

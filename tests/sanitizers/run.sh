@@ -38,7 +38,9 @@ status=0
 # Not the tests that start processes of their own for the instruction sets: the loop below is for these.
 tests() { python -X faulthandler -m pytest -q -p no:cacheprovider -m "not slow" --ignore tests/ops/test_cpu_paths.py "$@"; }
 tests tests/ops "$@" || status=$?
+python tests/sanitizers/exercise.py cpu || status=$?
 for path in avx2 baseline; do
+    GMCN_CPU_PATH=$path python -c "from gmcn import _inspect; _inspect.cpu_path()" 2>/dev/null || continue
     GMCN_CPU_PATH=$path tests tests/ops/test_evaluate.py tests/ops/test_relu_fit.py -k "compiled or not reference" "$@" || status=$?
 done
 unset LD_PRELOAD
