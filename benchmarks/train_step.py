@@ -8,7 +8,9 @@ process grows by.
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -69,23 +71,28 @@ def profile(step: Callable[[], None], options: Namespace) -> list[dict[str, Any]
         if options.device == "cuda":
             torch.cuda.synchronize()
     field = "self_device_time_total" if options.device == "cuda" else "self_cpu_time_total"
-    events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, field))
-    events = [event for event in events if getattr(event, field) > 0]
-    if options.device == "cuda":  # kernels only: the operations that launch them would count the same time again
-        events = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
-    total = sum(getattr(event, field) for event in events) or 1
+    calls: dict[str, int] = defaultdict(int)
+    times: dict[str, float] = defaultdict(float)  # in microseconds
+    for event in profiler.key_averages():
+        # On the GPU kernels alone: the operations that launch them would count the same time again.
+        if options.device == "cpu" or event.device_type == torch.autograd.DeviceType.CUDA:
+            calls[_short(event.key)] += event.count
+            times[_short(event.key)] += getattr(event, field)
+    total = sum(times.values()) or 1
 
-    def row(name: str, calls: int, microseconds: float) -> dict[str, Any]:
-        return {"operation": name, "calls": calls, "ms": microseconds / 1e3, "share": f"{microseconds / total:.1%}"}
+    def row(name: str, calls: int, time: float) -> dict[str, Any]:
+        return {"operation": name, "calls": calls, "ms": time / 1e3, "share": f"{time / total:.1%}"}
 
-    rows = [row(_short(event.key), event.count, getattr(event, field)) for event in events[:LARGEST]]
-    rest = events[LARGEST:]
-    rows.append(row("everything else", sum(event.count for event in rest), sum(getattr(e, field) for e in rest)))
-    return rows
+    names = sorted(times, key=lambda name: -times[name])
+    rest = names[LARGEST:]
+    rows = [row(name, calls[name], times[name]) for name in names[:LARGEST]]
+    return [*rows, row("everything else", sum(calls[name] for name in rest), sum(times[name] for name in rest))]
 
 
 def _short(name: str) -> str:
-    """A kernel's or operation's name without its arguments."""
+    """A kernel's or operation's name without its arguments; what torch derives from ours by its own name."""
+    if derived := re.fullmatch(r"GeneratedBackwardFor_gmcn_(\w+)_default(Backward)?", name):
+        return f"gmcn::{derived[1]}{'_backward' if derived[2] else ''}"
     name = name.replace("(anonymous namespace)::", "").removeprefix("void ").split("(")[0]
     return name if len(name) <= 90 else name[:87] + "..."
 
