@@ -8,6 +8,7 @@ import torch
 import gmcn.ops
 
 from . import checks
+from .compiled import compiled
 from .workload import random_mixture
 
 DIMS = pytest.mark.parametrize("dim", [2, 3])
@@ -40,7 +41,7 @@ def test_budget(dim, options):
 
 @DIMS
 def test_gradcheck(dim):
-    checks.assert_gradcheck(gmcn.ops, fit({"offset": 0.1}), inputs(dim, 1, 2, 2, 2, 2))
+    checks.assert_gradcheck(compiled, fit({"offset": 0.1}), inputs(dim, 1, 2, 2, 2, 2))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 33, 70])
@@ -52,14 +53,14 @@ def test_gradients_are_those_of_the_stored_convolution(batch, outputs):
         return ops.relu_fit(ops.convolve(data, kernels), offset=0.1).weights
 
     values = inputs(3, batch, 2, outputs, 3, 2)
-    ours = checks.run(fit({"offset": 0.1}), gmcn.ops, values)
-    for one, other in zip(ours, checks.run(stored, gmcn.ops, values), strict=True):
+    ours = checks.run(fit({"offset": 0.1}), compiled, values)
+    for one, other in zip(ours, checks.run(stored, compiled, values), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize(("batch", "outputs", "components"), [(0, 2, 3), (2, 0, 3), (2, 2, 0)])
 def test_nothing_to_fit(batch, outputs, components):
-    weights, *gradients = checks.run(fit({}), gmcn.ops, inputs(3, batch, 2, outputs, components, 2))
+    weights, *gradients = checks.run(fit({}), compiled, inputs(3, batch, 2, outputs, components, 2))
     assert weights.shape == (batch, outputs, components * 4)
     assert all((gradient == 0).all() for gradient in gradients)
 

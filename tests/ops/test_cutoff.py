@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-import gmcn.ops
 from gmcn import Mixture
 
 from . import checks
+from .compiled import compiled
 from .workload import random_mixture, random_points
 
 CUTOFF = 1e-7
@@ -46,8 +46,8 @@ def cases(dim):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_and_gradients_stay_within_the_cutoff(dim, case, dtype):
     operation, inputs = cases(dim)[case]
-    exact = checks.run(operation(0.0), gmcn.ops, inputs, dtype)
-    close = checks.run(operation(CUTOFF), gmcn.ops, inputs, dtype)
+    exact = checks.run(operation(0.0), compiled, inputs, dtype)
+    close = checks.run(operation(CUTOFF), compiled, inputs, dtype)
     # Each component may lose its cutoff at each point; slopes there are up to |t| = 5.7 times as large.
     assert max(checks.errors(close, [tensor.double() for tensor in exact])) < 100 * CUTOFF
 
@@ -57,7 +57,7 @@ def test_any_size(components):
     mixture = wide(3, components)
     points = 3 * random_points((2,), 130, 3)
     torch.testing.assert_close(
-        gmcn.ops.evaluate(mixture, points, cutoff=CUTOFF), gmcn.ops.evaluate(mixture, points), rtol=0, atol=1e-4
+        compiled.evaluate(mixture, points, cutoff=CUTOFF), compiled.evaluate(mixture, points), rtol=0, atol=1e-4
     )
 
 
@@ -65,15 +65,15 @@ def test_it_leaves_something_out():
     """Two clusters, far apart: a coarse cutoff drops the other cluster's tail and nothing of one's own."""
     mixture = Mixture(torch.ones(1, 2), torch.tensor([[[0.0, 0, 0], [4, 0, 0]]]), torch.eye(3).expand(1, 2, 3, 3))
     points = torch.zeros(1, 1, 3)
-    alone = gmcn.ops.evaluate(mixture.map(lambda tensor: tensor[:, :1]), points)
-    assert torch.equal(gmcn.ops.evaluate(mixture, points, cutoff=0.01), alone)
-    assert (gmcn.ops.evaluate(mixture, points, cutoff=1e-6) > alone).all()
+    alone = compiled.evaluate(mixture.map(lambda tensor: tensor[:, :1]), points)
+    assert torch.equal(compiled.evaluate(mixture, points, cutoff=0.01), alone)
+    assert (compiled.evaluate(mixture, points, cutoff=1e-6) > alone).all()
 
 
 def test_not_a_number_is_not_left_out():
     mixture = wide(3, 100).map(lambda tensor: tensor.float())
     mixture.weights[0, 3] = float("nan")
-    assert gmcn.ops.evaluate(mixture, mixture.positions, cutoff=CUTOFF)[0].isnan().any()
+    assert compiled.evaluate(mixture, mixture.positions, cutoff=CUTOFF)[0].isnan().any()
 
 
 def test_deterministic():
@@ -84,4 +84,4 @@ def test_deterministic():
 @pytest.mark.parametrize("cutoff", [-0.1, 1.0, float("nan")])
 def test_a_cutoff_lies_between_zero_and_one(cutoff):
     with pytest.raises(ValueError, match="cutoff"):
-        gmcn.ops.relu_fit(wide(3, 2), cutoff=cutoff)
+        compiled.relu_fit(wide(3, 2), cutoff=cutoff)
