@@ -48,11 +48,11 @@ template <typename T, int D>
 bool prepare_rows(const Stored<T, D>& source, std::int64_t begin, std::int64_t count,
                   std::vector<WeightedGaussian<T, D, 1>>& result) {
   result.resize(count);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const Gaussian<T, D> g = source.at(begin + i);
-    if (!prepare<T, D, 1>(g, &g.weight, result[i])) return false;
-  }
-  return true;
+  std::vector<Gaussian<T, D>> rows(count);
+  std::vector<T> w(count);
+  for (std::int64_t i = 0; i < count; ++i) rows[i] = source.at(begin + i), w[i] = rows[i].weight;
+  const T* const weights[] = {w.data()};
+  return pair_kernels<T, D, 1>().prepare(rows.data(), weights, count, result.data());
 }
 
 // How many slices the points of a mixture are cut into. A point's exact value does not depend on that, but every

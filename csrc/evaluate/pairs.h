@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../common/components.h"
 #include "../common/gaussian.h"
 
 namespace gmcn {
@@ -46,6 +47,9 @@ inline constexpr std::int32_t kNear = 1024;  // Gaussians between which and all 
 
 template <typename T, int D, int W>
 struct PairKernels {
+  // Whitens n Gaussians, with their weights times the normalisation. False where one is not positive definite.
+  bool (*prepare)(const Gaussian<T, D>* rows, const T* const weights[W], std::int64_t n,
+                  WeightedGaussian<T, D, W>* result);
   std::int64_t group;  // successive points that share a box; divides kPointPadding
   // values[w][m] = sum_n weights[n][w] exp2(-|t_nm|^2) for m < points (a multiple of kPointPadding). Exact where
   // `culling` is null.

@@ -17,6 +17,47 @@ inline __attribute__((always_inline)) Vector<T> minus_squared_norm(const Vector<
   return y;
 }
 
+template <typename T, int D, int W>
+bool prepare(const Gaussian<T, D>* rows, const T* const weights[W], std::int64_t n, WeightedGaussian<T, D, W>* result) {
+  constexpr int kPart = kPacked<D>;
+  for (std::int64_t begin = 0; begin < n; begin += kLanes<T>) {
+    const std::int64_t lanes = n - begin < kLanes<T> ? n - begin : kLanes<T>;
+    alignas(Vector<T>) T entries[kPart + 1][kLanes<T>];  // of covariances, then of factors and scales
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+      const Gaussian<T, D>& row = rows[begin + (lane < lanes ? lane : lanes - 1)];
+      GMCN_UNROLL
+      for (int p = 0; p < kPart; ++p) entries[p][lane] = row.covariance[p];
+    }
+    Vector<T> covariance[kPart], factor[kPart], scale;
+    for (int p = 0; p < kPart; ++p) covariance[p] = load(entries[p]);
+    const auto good = whiten<T, D, Vector<T>>(covariance, factor, scale);
+    for (int lane = 0; lane < lanes; ++lane)
+      if (!good[lane]) return false;
+    for (int p = 0; p < kPart; ++p) store(entries[p], factor[p]);
+    store(entries[kPart], scale);
+    for (int lane = 0; lane < lanes; ++lane) {
+      WeightedGaussian<T, D, W>& to = result[begin + lane];
+      GMCN_UNROLL
+      for (int d = 0; d < D; ++d) to.gaussian.position[d] = rows[begin + lane].position[d];
+      GMCN_UNROLL
+      for (int p = 0; p < kPart; ++p) to.gaussian.factor[p] = entries[p][lane];
+      to.gaussian.scale = entries[kPart][lane];
+      GMCN_UNROLL
+      for (int w = 0; w < W; ++w) to.weights[w] = weights[w][begin + lane] * to.gaussian.scale;
+    }
+  }
+  return true;
+}
+
+// Makes the compiler read *g anew for the next vector of points. AVX-512 broadcasts an operand from memory within the
+// instruction that uses it; kept for all vectors, the Gaussian would push the points out of the registers.
+template <typename G>
+inline __attribute__((always_inline)) void load_again([[maybe_unused]] const G*& g) {
+#if defined(GMCN_AVX512)
+  asm("" : "+r"(g));
+#endif
+}
+
 // Appends to near[j], for groups j of [begin, end), whatever lies within reach of the Gaussian.
 template <typename T, int D, typename F>
 inline __attribute__((always_inline)) void for_each_near(const Whitened<T, D>& g, const Culling<T, D>& culling,
@@ -51,14 +92,15 @@ inline __attribute__((always_inline)) void add_values(const WeightedGaussian<T, 
     const std::int64_t end = begin + kRun < count ? begin + kRun : count;
     Vector<T> run[kUnroll][W] = {};
     for (std::int64_t i = begin; i < end; ++i) {
-      const auto& g = gaussians[index(i)];
+      const WeightedGaussian<T, D, W>* g = gaussians + index(i);
       GMCN_UNROLL
       for (int u = 0; u < kUnroll; ++u) {
+        load_again(g);
         Vector<T> t[D];
-        standardise<D>(x[u], g.gaussian.position, g.gaussian.factor, t);
+        standardise<D>(x[u], g->gaussian.position, g->gaussian.factor, t);
         const Vector<T> e = exp2<T>(minus_squared_norm<T, D>(t));
         GMCN_UNROLL
-        for (int w = 0; w < W; ++w) run[u][w] += e * g.weights[w];
+        for (int w = 0; w < W; ++w) run[u][w] += e * g->weights[w];
       }
     }
     GMCN_UNROLL
@@ -194,7 +236,7 @@ void backward(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const 
 
 template <typename T, int D, int W>
 PairKernels<T, D, W> kernels() {
-  return {kUnroll * kLanes<T>, evaluate<T, D, W>, backward<T, D, W, true>, backward<T, D, W, false>};
+  return {prepare<T, D, W>, kUnroll * kLanes<T>, evaluate<T, D, W>, backward<T, D, W, true>, backward<T, D, W, false>};
 }
 
 template PairKernels<float, 2, 1> kernels();

@@ -71,14 +71,6 @@ class Boxes {
   Culling<T, D> culling_;
 };
 
-// Whitens a Gaussian and multiplies its W weights by the normalisation; false where it is not positive definite.
-template <typename T, int D, int W>
-bool prepare(const Gaussian<T, D>& g, const T* weights, WeightedGaussian<T, D, W>& result) {
-  if (!whiten<T, D>(g.position, g.covariance, result.gaussian)) return false;
-  for (int w = 0; w < W; ++w) result.weights[w] = weights[w] * result.gaussian.scale;
-  return true;
-}
-
 // Gradient of one component from its sums over points, without its weights', of which there are W.
 template <typename T, int D, int W>
 Gaussian<T, D> component_gradient(const WeightedGaussian<T, D, W>& g, const PairSums<T, D, W>& sums,

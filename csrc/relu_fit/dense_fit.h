@@ -26,14 +26,17 @@ class DenseFit {
   bool read(std::int32_t n, const F& component) {
     weights_.resize(n);
     gaussians_.resize(n);
+    std::vector<Gaussian<T, D>> rows(n);
+    std::vector<T> coarse(n);
     for (std::int32_t i = 0; i < n; ++i) {
-      const Gaussian<T, D> g = component(i);
-      weights_[i] = g.weight;
-      const T both[2] = {g.weight, coarse_weight(g.weight, offset_)};
-      if (!prepare<T, D, 2>(g, both, gaussians_[i])) return false;
+      rows[i] = component(i);
+      weights_[i] = rows[i].weight;
+      coarse[i] = coarse_weight(weights_[i], offset_);
       // All other centres keep the weight 0: with offset 0 about half of them, which then cost nothing.
-      if (!(both[1] <= T(0))) active_.push_back(i);
+      if (!(coarse[i] <= T(0))) active_.push_back(i);
     }
+    const T* const both[] = {weights_.data(), coarse.data()};
+    if (!pair_kernels<T, D, 2>().prepare(rows.data(), both, n, gaussians_.data())) return false;
     if (cutoff_ > 0)
       sort_by_morton_code<T, D>(active_, [&](std::int32_t i) { return gaussians_[i].gaussian.position; });
     x_ = Arrays<T, D>(active_.size());
