@@ -13,7 +13,15 @@ import torch
 from tests.conftest import ROOT
 
 FAST = ["bm_evaluate"]
-SLOW = ["bm_relu_fit", "bm_reduce_treehem", "bm_reduce_em", "bm_convolve_fit", "bm_scaling", "train_step"]
+SLOW = [
+    "bm_relu_fit",
+    "bm_convolve_relu_fit",
+    "bm_reduce_treehem",
+    "bm_reduce_em",
+    "bm_convolve_fit",
+    "bm_scaling",
+    "train_step",
+]
 
 
 def run(script, *arguments):
