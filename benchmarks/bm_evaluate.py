@@ -2,8 +2,8 @@
 
 The task: B mixtures of N Gaussians in 3D, float32, full covariances, each evaluated at its own N centres; forward +
 backward differentiates with respect to weights, positions, covariances and points. Error: largest deviation of the
-values from float64 over the largest value. Limit: the machine's rate of multiply-adds over the operations per pair; pairs
-that a cutoff leaves out are counted all the same.
+values from float64 over the largest value. Limit: the machine's rate of multiply-adds over the operations per pair;
+pairs that a cutoff leaves out are counted all the same.
 """
 
 from __future__ import annotations
