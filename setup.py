@@ -1,15 +1,19 @@
-"""Builds the kernels: one library of torch operations on the stable ABI, and a small pybind11 module.
+"""Builds the kernels: libraries of torch operations on the stable ABI, and a small pybind11 module.
 
 The library needs no particular version of Python or torch (2.11 or newer); build with --no-build-isolation, so that
-pip does not download another torch.
+pip does not download another torch. Where torch has CUDA and nvcc is found, the CUDA kernels become a second library;
+TORCH_CUDA_ARCH_LIST chooses their architectures, as everywhere with torch.
 """
 
 import os
+import shutil
+import warnings
 from pathlib import Path
 
+import torch
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
-from torch.utils.cpp_extension import BuildExtension, CppExtension
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
 ROOT = Path(__file__).parent
 TORCH_2_11 = "0x020b000000000000"
@@ -50,4 +54,33 @@ inspect = Pybind11Extension(
     "gmcn._inspect", ["csrc/inspect.cpp"], depends=headers, extra_compile_args=FLAGS, extra_link_args=SANITIZE
 )
 
-setup(ext_modules=[kernels, inspect], cmdclass={"build_ext": BuildExtension})
+NVCC_FLAGS = [
+    "-O3",
+    "-std=c++20",
+    "--expt-relaxed-constexpr",
+    "-ftz=true",  # numbers below the smallest normal one count as zero, as on the CPU
+    "-DUSE_CUDA",
+    f"-DTORCH_TARGET_VERSION={TORCH_2_11}",
+]
+
+
+def cuda_kernels() -> list[CUDAExtension]:
+    """The CUDA kernels, where they can be built."""
+    if torch.version.cuda is None or SANITIZE:
+        return []
+    if CUDA_HOME is None or shutil.which("nvcc", path=str(Path(CUDA_HOME) / "bin")) is None:
+        warnings.warn("torch has CUDA, but there is no nvcc: gmcn is built for the CPU alone", stacklevel=2)
+        return []
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "7.5;8.0;8.6;8.9;9.0+PTX")
+    return [
+        CUDAExtension(
+            "gmcn._kernels_cuda",
+            sources("csrc/**/*.cu"),
+            depends=[*headers, *sources("csrc/**/*.cuh")],
+            extra_compile_args={"cxx": FLAGS, "nvcc": NVCC_FLAGS},
+            py_limited_api=True,
+        )
+    ]
+
+
+setup(ext_modules=[kernels, *cuda_kernels(), inspect], cmdclass={"build_ext": BuildExtension})

@@ -6,12 +6,23 @@ from pathlib import Path
 
 import torch
 
-_PATH = next(iter(Path(__file__).resolve().parent.parent.glob("_kernels*.so")), None)
-if _PATH is None:
+_FOLDER = Path(__file__).resolve().parent.parent
+
+
+def _load(name: str) -> bool:
+    path = next(iter(_FOLDER.glob(f"{name}.*so")), None)
+    if path is not None:
+        torch.ops.load_library(str(path))
+    return path is not None
+
+
+if not _load("_kernels"):
     raise ImportError(
         "gmcn's kernels are not built; run `make setup`, or `pip install --no-build-isolation -e .` in the checkout"
     )
-torch.ops.load_library(str(_PATH))
+# A library of its own: it needs symbols that only a CUDA build of torch has.
+if torch.version.cuda is not None:
+    _load("_kernels_cuda")
 
 
 def differentiable(name: str, setup_context, backward) -> None:

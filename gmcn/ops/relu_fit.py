@@ -21,7 +21,8 @@ def relu_fit(
     ``a'' = x (max(0, f) + s0) / (g + s1)`` at the centres, with ``x = max(0, a) + offset``, f the mixture with its
     weights a, g the mixture with weights x, and ``(s0, s1) = smoothing``. The defaults are equations (6) and (7) of
     the GMCN paper, where components of non-positive weight get weight 0 and cost nothing; the authors' code has
-    offset 0.1 and smoothing (0.05, 0.05). ``cutoff`` is that of :func:`gmcn.ops.evaluate`; 0 is exact. One exponential serves f and g. Time is O(N^2), memory O(N).
+    offset 0.1 and smoothing (0.05, 0.05). ``cutoff`` is that of :func:`gmcn.ops.evaluate`; 0 is exact. One
+    exponential serves f and g. Time is O(N^2), memory O(N).
 
     Raises ValueError where shapes or options do not fit, and RuntimeError where a covariance is not positive definite.
     """

@@ -1,22 +1,55 @@
-"""The formulas of csrc/common compile for the GPU; no GPU is needed for that."""
+"""The CUDA files compile, and how many registers they take; no GPU is needed for that."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from torch.utils import cpp_extension
 
 from tests.conftest import ROOT
 
 NVCC = shutil.which("nvcc")
+FLAGS = ["-std=c++20", "-O3", "-ftz=true", "--expt-relaxed-constexpr", "-DUSE_CUDA", "-Xptxas", "-v"]
+TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"
+SOURCES = sorted((ROOT / "csrc").rglob("*.cu"))
+
+pytestmark = pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 
 
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
-def test_formulas_compile_for_the_device(tmp_path):
-    source = Path(__file__).parent / "common.cu"
-    command = [NVCC, "-std=c++20", "-arch=sm_80", "-c", source, "-o", tmp_path / "common.o", "-I", ROOT / "csrc/common"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "error" not in done.stderr
+def compile_all(architecture: str, folder: Path) -> str:
+    """What the compiler says of all files; fails where it refuses one."""
+    includes = [f"-I{path}" for path in cpp_extension.include_paths()]
+
+    def compile_one(source: Path) -> str:
+        command = [NVCC, *FLAGS, TARGET, f"-arch={architecture}", "-c", source, "-o", folder / f"{source.stem}.o"]
+        done = subprocess.run([*command, *includes], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        return "".join(pool.map(compile_one, SOURCES))
+
+
+def test_every_operation_has_cuda_code():
+    registered = set(re.findall(r'm\.impl\("(\w+)"', "".join(source.read_text() for source in SOURCES)))
+    assert registered == set(re.findall(r'"(\w+)\(Tensor', (ROOT / "csrc/library.cpp").read_text()))
+
+
+def test_the_newest_architecture(tmp_path):
+    """The hot loops over pairs keep everything in registers."""
+    log = compile_all("sm_90", tmp_path)
+    usage = re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores", log, re.DOTALL)
+    hot = {name: int(spilled) for name, spilled in usage if re.search(r"_pairsIfLi3ELi\dELi4|of_gaussiansIfLi3", name)}
+    assert len(hot) >= 4
+    assert set(hot.values()) == {0}, hot
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_80"])
+def test_older_architectures(architecture, tmp_path):
+    compile_all(architecture, tmp_path)
