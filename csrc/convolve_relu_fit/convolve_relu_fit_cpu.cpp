@@ -1,30 +1,12 @@
 // relu_fit of a convolved mixture that is never stored: one task per mixture builds its components, fits and forgets
 // them.
-#include "../common/convolved.h"
 #include "../relu_fit/dense_fit.h"
+#include "arguments.h"
 
 namespace gmcn {
 
-namespace {
-
-template <typename T, int D>
-Convolved<T, D> source_of(const ConvolvedSizes& s, const Tensor& weights, const Tensor& positions,
-                          const Tensor& covariances, const Tensor& kernel_weights, const Tensor& kernel_positions,
-                          const Tensor& kernel_covariances) {
-  return {stored<T, D>(weights, positions, covariances),
-          stored<T, D>(kernel_weights, kernel_positions, kernel_covariances), static_cast<std::int32_t>(s.f),
-          static_cast<std::int32_t>(s.g)};
-}
-
-ConvolvedSizes check(const Tensor& weights, const Tensor& positions, const Tensor& covariances,
-                     const Tensor& kernel_weights, const Tensor& kernel_positions, const Tensor& kernel_covariances) {
-  const auto s = check_convolved(positions, covariances, kernel_positions, kernel_covariances, "convolve_relu_fit");
-  check_shape(weights, "weights", {s.b, s.f, s.n});
-  check_shape(kernel_weights, "kernel_weights", {s.g, s.f, s.k});
-  return s;
-}
-
-}  // namespace
+using convolved_fit::check;
+using convolved_fit::source_of;
 
 // New weights, and the values f and g at the centres, which the gradient needs; all [B, G, N F K].
 std::tuple<Tensor, Tensor, Tensor> convolve_relu_fit(Tensor weights,             // [B, F, N]

@@ -62,6 +62,19 @@ def test_relu_fit(emulated, dim, dtype, options, components):
     close(emulated.relu_fit_backward(*arguments), cpu.relu_fit_backward(*arguments))
 
 
+@DIMS
+@DTYPES
+@FITS
+def test_convolve_relu_fit(emulated, dim, dtype, options):
+    data = random_mixture((3, 2), 6, dim, seed=1).to(dtype)
+    kernels = random_mixture((4, 2), 5, dim, seed=2).to(dtype)
+    forward = cpu.convolve_relu_fit(*data, *kernels, *options, 0.0)
+    close(emulated.convolve_relu_fit(*data, *kernels, *options, 0.0), forward)
+    gradient = torch.randn(3, 4, 60, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    arguments = (gradient, *data, *kernels, *forward[1:], *options, 0.0)
+    close(emulated.convolve_relu_fit_backward(*arguments), cpu.convolve_relu_fit_backward(*arguments))
+
+
 def test_a_mixture_without_positive_weights(emulated):
     values = mixture(3, 40, torch.float32)
     values = values._replace(weights=-values.weights.abs())

@@ -1,0 +1,92 @@
+// Gradients of data and kernels from those of the convolved components, on CUDA: gathered by who owns them, in a fixed
+// order, so that they need no atomics. One warp per data Gaussian, one block per kernel Gaussian.
+#pragma once
+
+#include "block.cuh"
+#include "components.h"
+#include "cuda.h"
+
+namespace gmcn {
+
+inline constexpr int kGatherThreads = 256;
+
+template <typename T, int D>
+__device__ void add_gradient(const Gaussian<T, D>& gradient, T factor, Gaussian<T, D>& sum) {
+  sum.weight += gradient.weight * factor;
+  GMCN_UNROLL
+  for (int d = 0; d < D; ++d) sum.position[d] += gradient.position[d];
+  add_scaled<T, D>(T(1), gradient.covariance, sum.covariance);
+}
+
+// reduce(value) for every number of g.
+template <typename T, int D, typename Reduce>
+__device__ void reduce_each(Gaussian<T, D>& g, const Reduce& reduce) {
+  g.weight = reduce(g.weight);
+  for (int d = 0; d < D; ++d) g.position[d] = reduce(g.position[d]);
+  for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] = reduce(g.covariance[p]);
+}
+
+// gradient(mixture, i) is that of component i of a convolved mixture.
+template <typename T, int D, typename Gradient>
+__global__ void __launch_bounds__(kGatherThreads)
+    gather_for_data(Convolved<T, D> source, std::int64_t rows, Gradient gradient, StoredGradients<T, D> result) {
+  const std::int64_t row = blockIdx.x * std::int64_t{kGatherThreads / 32} + warp();
+  if (row >= rows) return;
+  const std::int64_t per_shape = source.channels_in * source.data.n, terms = source.channels_out * source.kernels.n;
+  Gaussian<T, D> sum = {};
+  for (std::int64_t term = lane(); term < terms; term += 32) {
+    const std::int64_t mixture = row / per_shape * source.channels_out + term / source.kernels.n;
+    const auto i = static_cast<std::int32_t>(row % per_shape + per_shape * (term % source.kernels.n));
+    const T factor = source.kernels.weights ? source.kernels.weights[source.kernel_row(mixture, i)] : T(0);
+    add_gradient<T, D>(gradient(mixture, i), factor, sum);
+  }
+  reduce_each(sum, [](T value) { return warp_sum(value); });
+  if (lane() == 0) result.write(row, sum);
+}
+
+template <typename T, int D, typename Gradient>
+__global__ void __launch_bounds__(kGatherThreads)
+    gather_for_kernels(Convolved<T, D> source, std::int64_t batch, Gradient gradient, StoredGradients<T, D> result) {
+  const std::int64_t row = blockIdx.x, channels = source.channels_in, n = source.data.n;
+  const std::int64_t g = row / (channels * source.kernels.n), f = row / source.kernels.n % channels;
+  Gaussian<T, D> sum = {};
+  for (std::int64_t term = threadIdx.x; term < batch * n; term += kGatherThreads) {
+    const std::int64_t mixture = term / n * source.channels_out + g;
+    const auto i = static_cast<std::int32_t>(term % n + n * (f + channels * (row % source.kernels.n)));
+    const T factor = source.data.weights ? source.data.weights[source.data_row(mixture, i)] : T(0);
+    add_gradient<T, D>(gradient(mixture, i), factor, sum);
+  }
+  reduce_each(sum, [](T value) { return block_sum(value); });
+  if (threadIdx.x == 0) result.write(row, sum);
+}
+
+// Gradients of the components of all mixtures, stored for gathering.
+template <typename T, int D>
+struct StoredComponentGradients {
+  Stored<T, D> rows;  // [B G, N F K]
+  __device__ Gaussian<T, D> operator()(std::int64_t mixture, std::int32_t i) const { return rows(mixture, i); }
+};
+
+// Working space for the gradients of `count` components.
+template <typename T, int D>
+struct GradientRows {
+  GradientRows(const Tensor& like, std::int64_t count)
+      : weights(like, count), positions(like, count * D), covariances(like, count * D * D) {}
+  StoredGradients<T, D> to_write() const { return {weights.data(), positions.data(), covariances.data()}; }
+  StoredComponentGradients<T, D> to_read(std::int64_t n) const {
+    return {{weights.data(), positions.data(), covariances.data(), n}};
+  }
+  Scratch<T> weights, positions, covariances;
+};
+
+template <typename T, int D, typename Gradient>
+void gather(const Convolved<T, D>& source, std::int64_t batch, const Gradient& gradient, const OnDevice& on,
+            const StoredGradients<T, D>& of_data, const StoredGradients<T, D>& of_kernels) {
+  const std::int64_t rows = batch * source.channels_in * source.data.n;
+  launch(gather_for_data<T, D, Gradient>, blocks_for(rows, kGatherThreads / 32), kGatherThreads, 0, on.stream, source,
+         rows, gradient, of_data);
+  launch(gather_for_kernels<T, D, Gradient>, source.channels_out * source.channels_in * source.kernels.n,
+         kGatherThreads, 0, on.stream, source, batch, gradient, of_kernels);
+}
+
+}  // namespace gmcn
