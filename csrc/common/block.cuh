@@ -1,0 +1,97 @@
+// What the threads of one block, or of one warp, do together. Sums are added in a fixed order: results are the same in
+// every run.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda.h"
+
+namespace gmcn {
+
+inline constexpr unsigned kWholeWarp = 0xffffffffu;
+
+__device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % 32); }
+__device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x / 32); }
+__device__ __forceinline__ int warps() { return static_cast<int>(blockDim.x / 32); }
+
+// In every lane, the combination of all lanes' values; combine must be commutative.
+template <typename V, typename F>
+__device__ V warp_reduce(V value, const F& combine) {
+  for (int offset = 16; offset > 0; offset /= 2) value = combine(value, __shfl_xor_sync(kWholeWarp, value, offset));
+  return value;
+}
+
+template <typename V>
+__device__ V warp_sum(V value) {
+  return warp_reduce(value, [](V a, V b) { return a + b; });
+}
+
+template <typename V, typename F>
+__device__ V block_reduce(V value, const F& combine) {
+  __shared__ V partial[32];
+  value = warp_reduce(value, combine);
+  __syncthreads();  // the previous call has been read
+  if (lane() == 0) partial[warp()] = value;
+  __syncthreads();
+  value = partial[0];
+  for (int w = 1; w < warps(); ++w) value = combine(value, partial[w]);
+  return value;
+}
+
+template <typename V>
+__device__ V block_sum(V value) {
+  return block_reduce(value, [](V a, V b) { return a + b; });
+}
+
+// put(i, get(0) + ... + get(i)) for all i < n.
+template <typename V, typename Get, typename Put>
+__device__ void block_scan(std::int64_t n, const Get& get, const Put& put) {
+  __shared__ V totals[32];
+  V before = 0;
+  for (std::int64_t begin = 0; begin < n; begin += blockDim.x) {
+    const std::int64_t i = begin + threadIdx.x;
+    V sum = i < n ? get(i) : V(0);
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const V other = __shfl_up_sync(kWholeWarp, sum, offset);
+      if (lane() >= offset) sum += other;
+    }
+    if (lane() == 31) totals[warp()] = sum;
+    __syncthreads();
+    V until_here = before;
+    for (int w = 0; w < warps(); ++w) {
+      if (w < warp()) until_here += totals[w];
+      before += totals[w];
+    }
+    if (i < n) put(i, until_here + sum);
+    __syncthreads();
+  }
+}
+
+// Ascending bitonic sort in place. Every comparison puts the smaller key first (the first step of a stage mirrors
+// instead of reversing the order), so that any n will do: beyond it lie, in thought, the largest keys, which never
+// move.
+__device__ inline void block_sort(std::uint64_t* keys, std::uint32_t n) {
+  const auto step = [&](std::uint32_t reach, std::uint32_t span, bool mirrored) {
+    const std::uint32_t pairs = (n + span - 1) / span * reach;
+    for (std::uint32_t pair = threadIdx.x; pair < pairs; pair += blockDim.x) {
+      const std::uint32_t offset = pair & (reach - 1), begin = (pair - offset) * 2;
+      const std::uint32_t a = begin + offset, b = mirrored ? begin + span - 1 - offset : a + reach;
+      if (b < n && keys[b] < keys[a]) {
+        const std::uint64_t larger = keys[a];
+        keys[a] = keys[b], keys[b] = larger;
+      }
+    }
+    // Pairs within 64 keys stay in one warp, which need not wait for the others until wider ones follow.
+    span <= 64 ? __syncwarp() : __syncthreads();
+  };
+  __syncthreads();
+  for (std::uint64_t span = 2; span < 2 * std::uint64_t(n); span *= 2) {
+    if (span == 128) __syncthreads();
+    step(span / 2, span, true);
+    for (std::uint32_t reach = span / 4; reach > 0; reach /= 2) step(reach, 2 * reach, false);
+    if (span > 64) __syncthreads();
+  }
+  __syncthreads();
+}
+
+}  // namespace gmcn
