@@ -1,10 +1,13 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
 #   make ui                                          look at the runs in MLflow
+#   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
 RESULTS ?= results
 PORT ?= 5000
+BENCH ?= benchmarks/results
+OUTPUT ?= $(RESULTS)/gpu-check
 ARGS ?=
 
 BIN := .venv/bin
@@ -13,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run setup test test-slow lint ui bench clean
+.PHONY: run setup test test-slow sanitize lint ui bench gpu-check clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -38,6 +41,11 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	pytest -m slow $(ARGS)
 
+# The tests of the operations under AddressSanitizer and ThreadSanitizer, each a build of its own below build/.
+sanitize: $(INSTALLED)
+	tests/sanitizers/run.sh address $(ARGS)
+	tests/sanitizers/run.sh thread $(ARGS)
+
 lint: $(INSTALLED)
 	ruff check .
 	ruff format --check .
@@ -52,8 +60,14 @@ ui: $(INSTALLED)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --port $(PORT) \
 	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RESULTS))/mlflow.db}"
 
+# KeOps and scikit-learn are among the rivals where they are installed: pip install -e '.[bench]'.
 bench: $(INSTALLED)
-	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" || exit 1; done
+	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" --output $(BENCH) $(ARGS) || exit 1; done
+	@python benchmarks/summary.py --output $(BENCH)
+
+# For a machine with a GPU; takes $(PYTHON) as it is, without an environment of ours and without the internet.
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py --output $(OUTPUT)
 
 # What was built, never what was computed.
 clean:

@@ -4,6 +4,7 @@ The library needs no particular version of Python or torch (2.11 or newer); buil
 pip does not download another torch.
 """
 
+import os
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
@@ -22,6 +23,14 @@ FLAGS = [
     "-fno-trapping-math",
     "-g0",
 ]
+# GMCN_SANITIZE=address or thread: what `make sanitize` builds beside the installed library.
+SANITIZERS = {
+    "": [],
+    "address": ["-fsanitize=address,undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=undefined"],
+    "thread": ["-fsanitize=thread"],
+}
+SANITIZE = SANITIZERS[os.environ.get("GMCN_SANITIZE", "")]
+FLAGS += [*SANITIZE, "-O1", "-g1", "-fno-omit-frame-pointer"] if SANITIZE else []
 
 
 def sources(*patterns: str) -> list[str]:
@@ -34,8 +43,11 @@ kernels = CppExtension(
     [path for path in sources("csrc/**/*.cpp") if path != "csrc/inspect.cpp"],
     depends=headers,
     extra_compile_args=[*FLAGS, f"-DTORCH_TARGET_VERSION={TORCH_2_11}"],
+    extra_link_args=SANITIZE,
     py_limited_api=True,
 )
-inspect = Pybind11Extension("gmcn._inspect", ["csrc/inspect.cpp"], depends=headers, extra_compile_args=FLAGS)
+inspect = Pybind11Extension(
+    "gmcn._inspect", ["csrc/inspect.cpp"], depends=headers, extra_compile_args=FLAGS, extra_link_args=SANITIZE
+)
 
 setup(ext_modules=[kernels, inspect], cmdclass={"build_ext": BuildExtension})

@@ -1,45 +1,37 @@
-"""The reduction, and how its time grows.
+"""The reduction beside its plain-torch twin and the paper's modified EM.
 
-The task: 32 mixtures of N Gaussians in 3D, float32, reduced to 32 with T = 2.
+The task: 32 mixtures of N Gaussians in 3D, float32, positive weights, reduced to 32 with T = 2; the gradient is that of
+all their numbers.
 """
 
 from __future__ import annotations
 
-from argparse import Namespace
-from typing import Any
-
-import torch
-from common import arguments, random_mixture, report, seconds_of
+from common import arguments, random_mixture, report
+from measuring import memory_limited
+from reductions import COLUMNS, measure_reduction
 
 from gmcn import Mixture, ops
 
 B, KEPT = 32, 32
 
 
-def measure(n: int, options: Namespace) -> dict[str, Any]:
-    mixture = random_mixture(B, n)
-    mixture = mixture._replace(weights=mixture.weights.abs())
-    leaves = [tensor.clone().requires_grad_() for tensor in mixture]
-    with torch.no_grad():
-        forward = seconds_of(lambda: ops.reduce_treehem(mixture, KEPT), options)
-        mass = ops.reduce_treehem(mixture, KEPT).weights.sum(-1) / mixture.weights.sum(-1)
-
-    def step() -> tuple[torch.Tensor, ...]:
-        reduced = ops.reduce_treehem(Mixture(*leaves), KEPT)
-        return torch.autograd.grad(sum(tensor.sum() for tensor in reduced), leaves)
-
-    return {
-        "N": n,
-        "forward, ms": 1e3 * forward,
-        "forward + backward, ms": 1e3 * seconds_of(step, options),
-        "error of the mass": float((mass - 1).abs().max()),
-    }
-
-
 def main() -> None:
     options = arguments(__doc__)
-    rows = [measure(n, options) for n in (160, 640, 2560, 10240)]
-    report("reduce_treehem", __doc__.split("\n\n")[1].replace("\n", " "), rows, options)
+    b, sizes = (2, (40,)) if options.smoke else (B, (160, 640, 2560, 10240))
+    rows = []
+    with memory_limited(options):
+        for n in sizes:
+            mixture = random_mixture(b, n, device=options.device, positive=True)
+            ways = {
+                "gmcn.ops.reduce_treehem": lambda *given: ops.reduce_treehem(Mixture(*given), KEPT),
+                "gmcn.ops.reduce_treehem, T = 4": lambda *given: ops.reduce_treehem(Mixture(*given), KEPT, 4),
+                "gmcn.ops.reduce_em": lambda *given: ops.reduce_em(Mixture(*given), KEPT),
+            }
+            if n == min(sizes):  # minutes for larger ones
+                twin = ops.reference.reduce_treehem
+                ways["plain-torch twin"] = lambda *given, twin=twin: twin(Mixture(*given), KEPT)
+            rows += [measure_reduction(name, way, mixture, mixture, options) for name, way in ways.items()]
+    report("reduce_treehem", f"{__doc__.rstrip()} {COLUMNS}", rows, options)
 
 
 if __name__ == "__main__":

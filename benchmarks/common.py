@@ -1,65 +1,103 @@
-"""What all benchmarks share: workloads, timing, and a table with machine, command and commit."""
+"""What all benchmarks share: options, workloads, and a table with machine, command and commit."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils import benchmark
 
-from gmcn import Mixture
+from gmcn import Mixture, _inspect
 from gmcn.artifacts import provenance, write_json, write_text
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Options of every benchmark."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(description: str, *more: tuple[str, dict[str, Any]]) -> argparse.Namespace:
+    """Options of every benchmark, and ``more`` of one."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--seconds", type=float, default=2.0, help="time to spend on each cell")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds after which a way is given up")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the JSON and the Markdown table")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes and no rival that compiles: does it run?")
+    for flag, settings in more:
+        parser.add_argument(flag, **settings)
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here")
+    if options.smoke:
+        options.seconds = 0.01
     torch.set_num_threads(options.threads)
     return options
 
 
-def random_mixture(*shape: int, dim: int = 3, dtype: torch.dtype = torch.float32, seed: int = 0) -> Mixture:
+def random_mixture(*shape: int, dim: int = 3, device: str = "cpu", seed: int = 0, positive: bool = False) -> Mixture:
     """A mixture like those inside the network: average variance about one, positions over a few units."""
     generator = torch.Generator().manual_seed(seed)
-    weights = torch.randn(*shape, generator=generator, dtype=dtype)
-    positions = 3 * torch.randn(*shape, dim, generator=generator, dtype=dtype)
-    factors = 0.5 * torch.randn(*shape, dim, dim, generator=generator, dtype=dtype)
-    return Mixture(weights, positions, factors @ factors.mT + 0.3 * torch.eye(dim, dtype=dtype))
+    weights = torch.randn(*shape, generator=generator)
+    positions = 3 * torch.randn(*shape, dim, generator=generator)
+    factors = 0.5 * torch.randn(*shape, dim, dim, generator=generator)
+    covariances = factors @ factors.mT + 0.3 * torch.eye(dim)
+    return Mixture(weights.abs() if positive else weights, positions, covariances).to(device)
 
 
-def seconds_of(function: Callable[[], Any], options: argparse.Namespace) -> float:
-    """Median seconds of a call, after a warm-up."""
-    function()
-    timer = benchmark.Timer("function()", globals={"function": function}, num_threads=options.threads)
-    return timer.blocked_autorange(min_run_time=options.seconds).median
+def progress(words: str) -> None:
+    """What is being measured, for whoever waits."""
+    print(f"... {words}", file=sys.stderr, flush=True)
 
 
-def report(name: str, title: str, rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Prints the rows as a Markdown table and writes them with their provenance."""
-    columns = list(rows[0])
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in rows]
+def title_of(document: str) -> str:
+    """The paragraph of a benchmark's docstring that says what the task is."""
+    return document.split("\n\n")[1].replace("\n", " ").strip()
+
+
+def machine_of(options: argparse.Namespace) -> str:
+    """The processor that a benchmark ran on, in words."""
     made = provenance()
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    made |= {"command": command, "threads": options.threads}
+    return made["gpu"] if options.device == "cuda" else f"{made['cpu']}, {_inspect.cpu_path()}"
+
+
+def report(name: str, document: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace, **more: Any) -> None:
+    """Prints the rows as a Markdown table and writes them, and ``more`` into the JSON, with their provenance.
+
+    Ends the program with an error where one of our own ways has failed.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    made = provenance()
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    made |= {"command": command, "threads": options.threads, "device": options.device}
+    made |= {"cpu_path": _inspect.cpu_path(), "smoke": options.smoke}
     footer = (
-        f"{made['cpu']}, {options.threads} threads, torch {torch.__version__}, `{command}`, commit {made['commit']}"
+        f"{machine_of(options)}, {options.threads} threads, torch {torch.__version__}, `{command}`, "
+        f"commit {made['commit']}"
     )
-    text = "\n".join([title, "", *lines, "", footer, ""])
-    print(text)
+    text = "\n".join([title_of(document), "", table(columns, rows), "", footer, ""])
+    print(text, flush=True)
     write_text(options.output / f"{name}.md", text)
-    write_json(options.output / f"{name}.json", {"title": title, "rows": rows, "provenance": made})
+    write_json(
+        options.output / f"{name}.json", {"title": title_of(document), "rows": list(rows), **more, "provenance": made}
+    )
+    ours = [row for row in rows if str(row.get("way", "gmcn")).startswith("gmcn")]
+    if any(str(row.get("remark")).startswith("failed") for row in ours):
+        sys.exit(f"{name}: one of our own operations failed, see the remarks")
+
+
+def table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)

@@ -1,42 +1,115 @@
 """Whole training steps.
 
-The task: one step (forward, backward, Adam, kernel decay) of the paper's five-layer network for ModelNet10, on random
-mixtures of 128 Gaussians.
+The task: one step (forward, backward, Adam, kernel decay) of the paper's five-layer network for ModelNet10, float32, on
+random mixtures of 128 Gaussians. Pairs: what the exact dense fits evaluate forward, 802.8 M per shape. Peak: of tensors
+that torch holds, network and Adam's moments included, over appendix A's minimum without fusing; resident: what the
+process grows by.
 """
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import arguments, random_mixture, report, seconds_of
+from common import arguments, progress, random_mixture, report, table
+from measuring import given_up_after, peak_of, seconds_of
 
 from gmcn.analysis.footprint_theory import theoretical_footprint
 from gmcn.analysis.measured_memory import peak_of_allocations, training_step
+from gmcn.artifacts import write_text
 
 NETWORK = {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "dim": 3, "seed": 0}
+SMALL = {"layers": [[2, 8]], "classes": 10, "dim": 3, "seed": 0}
+COMPONENTS = 128
+LARGEST = 25  # rows of a profile
 
 
-def measure(batch: int, options: Namespace) -> dict[str, Any]:
-    mixture = random_mixture(batch, 128)
-    mixture = mixture._replace(weights=mixture.weights.abs())
-    step = training_step(NETWORK, mixture, torch.arange(batch) % 10)
-    seconds = seconds_of(step, options)
-    peak = peak_of_allocations(step)
-    minimum = theoretical_footprint(NETWORK, components=128, batch_size=batch, fused=False)["bytes"]
-    return {
-        "batch": batch,
-        "seconds": seconds,
-        "peak, MiB": peak / 2**20,
-        "unfused minimum, MiB": minimum / 2**20,
-        "ratio": peak / minimum,
-    }
+def measure(network: dict[str, Any], batch: int, options: Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The row of one batch size, and its profile."""
+    progress(f"training step, batch {batch}")
+    mixture = random_mixture(batch, COMPONENTS, device=options.device, positive=True)
+    labels = (torch.arange(batch) % 10).to(options.device)
+    theory = theoretical_footprint(network, components=COMPONENTS, batch_size=batch, fused=False)
+    row: dict[str, Any] = {"batch": batch, "seconds": None, "shapes/s": None, "G pairs/s": None, "peak, MiB": None}
+    try:
+        with given_up_after(options.limit):
+            step = training_step(network, mixture, labels)
+            seconds = seconds_of(step, options)
+            peak = tensor_peak(step, options)
+            resident = None if options.device == "cuda" else peak_of(step, options)
+            operations = profile(step, options)
+    except (torch.OutOfMemoryError, MemoryError):
+        return row | {"remark": "out of memory"}, []
+    except TimeoutError:
+        return row | {"remark": f"out of time ({options.limit:g} s)"}, []
+    pairs = sum(layer["D"] // (layer["N_o"] + layer["N_p"]) * layer["N_o"] ** 2 for layer in theory["layers"])
+    row |= {"seconds": seconds, "shapes/s": batch / seconds, "G pairs/s": pairs / seconds / 1e9}
+    row |= {"peak, MiB": peak / 2**20, "minimum, MiB": theory["bytes"] / 2**20, "ratio": peak / theory["bytes"]}
+    return row | {"resident, MiB": resident}, operations
+
+
+def tensor_peak(step: Callable[[], None], options: Namespace) -> int:
+    if options.device == "cpu":
+        return peak_of_allocations(step)
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
+
+
+def profile(step: Callable[[], None], options: Namespace) -> list[dict[str, Any]]:
+    """The operations of one step by the time that they themselves take, and the rest in one row."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if options.device == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        step()
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+    field = "self_device_time_total" if options.device == "cuda" else "self_cpu_time_total"
+    calls: dict[str, int] = defaultdict(int)
+    times: dict[str, float] = defaultdict(float)  # in microseconds
+    for event in profiler.key_averages():
+        # On the GPU kernels alone: the operations that launch them would count the same time again.
+        if options.device == "cpu" or event.device_type == torch.autograd.DeviceType.CUDA:
+            calls[_short(event.key)] += event.count
+            times[_short(event.key)] += getattr(event, field)
+    total = sum(times.values()) or 1
+
+    def row(name: str, calls: int, time: float) -> dict[str, Any]:
+        return {"operation": name, "calls": calls, "ms": time / 1e3, "share": f"{time / total:.1%}"}
+
+    names = sorted(times, key=lambda name: -times[name])
+    rest = names[LARGEST:]
+    rows = [row(name, calls[name], times[name]) for name in names[:LARGEST]]
+    return [*rows, row("everything else", sum(calls[name] for name in rest), sum(times[name] for name in rest))]
+
+
+def _short(name: str) -> str:
+    """A kernel's or operation's name without its arguments; what torch derives from ours by its own name."""
+    if derived := re.fullmatch(r"GeneratedBackwardFor_gmcn_(\w+)_default(Backward)?", name):
+        return f"gmcn::{derived[1]}{'_backward' if derived[2] else ''}"
+    name = name.replace("(anonymous namespace)::", "").removeprefix("void ").split("(")[0]
+    return name if len(name) <= 90 else name[:87] + "..."
 
 
 def main() -> None:
-    options = arguments(__doc__)
-    report("train_step", __doc__.split("\n\n")[1].replace("\n", " "), [measure(4, options)], options)
+    batches = ("--batch", {"type": int, "nargs": "+", "default": [4], "help": "shapes per step"})
+    options = arguments(__doc__, batches)
+    network = SMALL if options.smoke else NETWORK
+    measured = [measure(network, batch, options) for batch in options.batch]
+    profiles = {row["batch"]: operations for row, operations in measured}
+    report("train_step", __doc__, [row for row, _ in measured], options, profiles=profiles)
+    text = ""
+    for batch, operations in profiles.items():
+        text += f"Operations of one training step, batch {batch}, by their own time\n\n"
+        text += table(("operation", "calls", "ms", "share"), operations) + "\n\n"
+    print(text)
+    write_text(options.output / "train_step_profile.md", text)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-// A small pybind11 module: what was built, which code path is in use, and reduction trees for tests and pictures.
+// A small pybind11 module: what was built, which code path is in use and how fast it could be at most, and reduction
+// trees for tests and pictures.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include "common/cpu_path.h"
 #include "common/morton.h"
 #include "common/radix_tree.h"
+#include "vector_rate.h"
 
 namespace py = pybind11;
 
@@ -52,6 +54,8 @@ PYBIND11_MODULE(_inspect, m) {
   m.def("tree", &tree, py::arg("positions"),
         "The radix tree over centres [N, D]: leaf_order, left and right children of inner nodes, root.");
   m.def("cpu_path", &gmcn::cpu_path, "The instruction set in use: avx512, avx2 or baseline.");
+  m.def("vector_rate", &gmcn::vector_rate, py::arg("seconds") = 0.1, py::call_guard<py::gil_scoped_release>(),
+        "Single-precision multiply-adds per second, counted per lane, that the calling thread can do.");
 #if defined(__VERSION__)
   m.attr("compiler") = __VERSION__;
 #endif

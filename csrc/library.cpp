@@ -2,16 +2,24 @@
 #include "common/tensors.h"
 
 STABLE_TORCH_LIBRARY(gmcn, m) {
-  m.def("evaluate(Tensor weights, Tensor positions, Tensor covariances, Tensor points) -> Tensor");
+  m.def("evaluate(Tensor weights, Tensor positions, Tensor covariances, Tensor points, float cutoff) -> Tensor");
   m.def(
-      "evaluate_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor points)"
-      " -> (Tensor, Tensor, Tensor, Tensor)");
+      "evaluate_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor points,"
+      " float cutoff, bool points_gradient) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "relu_fit(Tensor weights, Tensor positions, Tensor covariances, float offset, float s0, float s1)"
+      "relu_fit(Tensor weights, Tensor positions, Tensor covariances, float offset, float s0, float s1, float cutoff)"
       " -> (Tensor, Tensor, Tensor)");
   m.def(
       "relu_fit_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor f, Tensor g,"
-      " float offset, float s0, float s1) -> (Tensor, Tensor, Tensor)");
+      " float offset, float s0, float s1, float cutoff) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_relu_fit(Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights,"
+      " Tensor kernel_positions, Tensor kernel_covariances, float offset, float s0, float s1, float cutoff)"
+      " -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_relu_fit_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances,"
+      " Tensor kernel_weights, Tensor kernel_positions, Tensor kernel_covariances, Tensor f, Tensor g, float offset,"
+      " float s0, float s1, float cutoff) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "reduce_treehem(Tensor weights, Tensor positions, Tensor covariances, int n, int t, float kl_threshold,"
       " float virtual_samples) -> (Tensor, Tensor, Tensor)");

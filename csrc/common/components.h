@@ -17,7 +17,7 @@ struct Gaussian {
 
 template <typename T, int D>
 struct Stored {
-  const T* weights;      // [B, N]
+  const T* weights;      // [B, N], or null where nobody asks for them
   const T* positions;    // [B, N, D]
   const T* covariances;  // [B, N, D, D]
   std::int64_t n;
@@ -25,11 +25,26 @@ struct Stored {
   GMCN_HD Gaussian<T, D> operator()(std::int64_t b, std::int32_t i) const { return at(b * n + i); }
   GMCN_HD Gaussian<T, D> at(std::int64_t row) const {
     Gaussian<T, D> g;
-    g.weight = weights[row];
+    g.weight = weights ? weights[row] : T(0);
     GMCN_UNROLL
     for (int d = 0; d < D; ++d) g.position[d] = positions[row * D + d];
     pack<T, D>(covariances + row * D * D, g.covariance);
     return g;
+  }
+};
+
+// Gradients of stored components, written to contiguous tensors.
+template <typename T, int D>
+struct StoredGradients {
+  T* weights;
+  T* positions;
+  T* covariances;
+
+  GMCN_HD void write(std::int64_t row, const Gaussian<T, D>& g) const {
+    weights[row] = g.weight;
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) positions[row * D + d] = g.position[d];
+    unpack<T, D>(g.covariance, covariances + row * D * D);
   }
 };
 

@@ -21,20 +21,23 @@ struct Whitened {
   T scale;
 };
 
-// False where the covariance (packed) is not positive definite.
+// factor and scale for a packed covariance; returns whether it is positive definite. T is V's element.
+template <typename T, int D, typename V>
+GMCN_HD auto whiten(const V* covariance, V* factor, V& scale) {
+  const auto good = inverse_cholesky<V, D>(covariance, factor);
+  scale = V{} + (D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969));  // (2 pi)^(-D/2)
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) scale *= factor[i * (i + 1) / 2 + i];
+  GMCN_UNROLL
+  for (int i = 0; i < kPacked<D>; ++i) factor[i] *= T(0.84932180028801904272);  // sqrt(log2(e) / 2)
+  return good;
+}
+
 template <typename T, int D>
 GMCN_HD bool whiten(const T* position, const T* covariance, Whitened<T, D>& result) {
-  if (!inverse_cholesky<T, D>(covariance, result.factor)) return false;
-  T scale = D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969);  // (2 pi)^(-D/2)
   GMCN_UNROLL
-  for (int i = 0; i < D; ++i) {
-    scale *= result.factor[i * (i + 1) / 2 + i];
-    result.position[i] = position[i];
-  }
-  GMCN_UNROLL
-  for (int i = 0; i < kPacked<D>; ++i) result.factor[i] *= T(0.84932180028801904272);  // sqrt(log2(e) / 2)
-  result.scale = scale;
-  return true;
+  for (int i = 0; i < D; ++i) result.position[i] = position[i];
+  return whiten<T, D, T>(covariance, result.factor, result.scale);
 }
 
 // t = W (x - mu)
@@ -49,6 +52,25 @@ GMCN_HD void standardise(const V* x, const T* position, const T* factor, V* t) {
     GMCN_UNROLL
     for (int j = 1; j <= i; ++j) t[i] += d[j] * factor[i * (i + 1) / 2 + j];
   }
+}
+
+// The least |t|^2 that a point of the box centre +- half can have, or something smaller. V as above, each lane one box.
+template <int D, typename V, typename T>
+GMCN_HD V least_squared_norm(const V* centre, const V* half, const T* position, const T* factor) {
+  V t[D], sum = {};
+  standardise<D>(centre, position, factor, t);
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    V gap = t[i] < V{} ? -t[i] : t[i];
+    GMCN_UNROLL
+    for (int j = 0; j <= i; ++j) {
+      const T w = factor[i * (i + 1) / 2 + j];
+      gap -= half[j] * (w < T(0) ? -w : w);
+    }
+    gap = gap < V{} ? V{} : gap;
+    sum += gap * gap;
+  }
+  return sum;
 }
 
 // The sums over points that the gradient of one Gaussian needs. With e = exp2(-|t|^2), upstream gradients g of the

@@ -6,8 +6,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "macros.h"
+
 #if defined(GMCN_AVX512)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++'s own headers, once they are inlined
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 namespace gmcn::GMCN_PATH {
@@ -43,10 +48,21 @@ inline __attribute__((always_inline)) void store(T* address, Vector<T> v) {
   std::memcpy(address, &v, sizeof(v));
 }
 
+// By halves: a sum in order would be as many instructions as lanes.
 template <typename T>
 inline __attribute__((always_inline)) T sum_of_lanes(Vector<T> v) {
+  typedef T Quarter __attribute__((vector_size(16)));
+  constexpr int kQuarters = sizeof(v) / 16;
+  Quarter quarters[kQuarters];
+  std::memcpy(quarters, &v, sizeof(v));
+  GMCN_UNROLL
+  for (int half = kQuarters / 2; half > 0; half /= 2) {
+    GMCN_UNROLL
+    for (int i = 0; i < half; ++i) quarters[i] += quarters[i + half];
+  }
   T sum = 0;
-  for (int i = 0; i < kLanes<T>; ++i) sum += v[i];
+  GMCN_UNROLL
+  for (int i = 0; i < static_cast<int>(16 / sizeof(T)); ++i) sum += quarters[0][i];
   return sum;
 }
 
@@ -87,8 +103,14 @@ template <typename T>
 inline __attribute__((always_inline)) Vector<T> exp2(Vector<T> y) {
 #if defined(GMCN_AVX512)
   if constexpr (sizeof(T) == 4) {
-    const Vector<T> n = (Vector<T>)_mm512_roundscale_ps((__m512)y, 0);
-    return (Vector<T>)_mm512_scalef_ps((__m512)exp2_polynomial(y - n, T()), (__m512)n);
+    // Seven instructions: y less its floor; a minimax polynomial of degree 5 on [0, 1) (relative error 8.3e-8, exact at
+    // 0); scalef takes the floor by itself.
+    const Vector<T> f = (Vector<T>)_mm512_reduce_ps((__m512)y, 1);
+    Vector<T> p = f * 0.00186713f + 0.00901702f;
+    p = p * f + 0.05579992f;
+    p = p * f + 0.24016445f;
+    p = p * f + 0.69315131f;
+    return (Vector<T>)_mm512_scalef_ps((__m512)(p * f + 1.0f), (__m512)y);
   } else {
     const Vector<T> n = (Vector<T>)_mm512_roundscale_pd((__m512d)y, 0);
     return (Vector<T>)_mm512_scalef_pd((__m512d)exp2_polynomial(y - n, T()), (__m512d)n);

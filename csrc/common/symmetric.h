@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "macros.h"
 
@@ -114,44 +115,51 @@ GMCN_HD void sandwich(const T* a, const T* b, T* c) {  // c = a b a, symmetric a
   }
 }
 
+// 1 / sqrt(x) for a scalar or each lane of a vector.
+template <typename V>
+GMCN_HD V inverse_root(V x) {
+  if constexpr (std::is_floating_point_v<V>) {
+    return V(1) / std::sqrt(x);
+  } else {
+    GMCN_UNROLL
+    for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = std::sqrt(x[i]);
+    return std::remove_reference_t<decltype(x[0])>(1) / x;
+  }
+}
+
 // Inverse Cholesky factor W of a covariance C = L L^T: W = L^-1, lower triangular, stored by rows (w00, w10, w11, ...),
-// so that x^T C^-1 x = |W x|^2. Returns false where C is not positive definite or not finite.
-template <typename T, int D>
-GMCN_HD bool inverse_cholesky(const T* c, T* w) {
-  T l[D][D] = {};
+// so that x^T C^-1 x = |W x|^2. V is a scalar or a vector of lanes, each of them a matrix; returns whether it is
+// positive definite and finite (W is of no use where it is not).
+template <typename V, int D>
+GMCN_HD auto inverse_cholesky(const V* c, V* w) {
+  // C = M P M^T with a unit triangle M and pivots P = diag(p): fewer roundings than with roots from the start.
+  V m[D][D] = {}, mp[D][D] = {}, inverse[D][D] = {};
+  auto good = c[0] > V{};
+  GMCN_UNROLL
+  for (int i = 0; i < D; ++i) {
+    GMCN_UNROLL
+    for (int j = 0; j <= i; ++j) {
+      mp[i][j] = c[packed<D>(j, i)];
+      GMCN_UNROLL
+      for (int k = 0; k < j; ++k) mp[i][j] -= m[i][k] * mp[j][k];
+      if (j < i) m[i][j] = mp[i][j] / mp[j][j];
+    }
+    good = good & (mp[i][i] > V{}) & (mp[i][i] < V{} + INFINITY);
+  }
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = 0; j < i; ++j) {
-      T sum = c[packed<D>(j, i)];
+      inverse[i][j] = -m[i][j];
       GMCN_UNROLL
-      for (int k = 0; k < j; ++k) sum -= l[i][k] * l[j][k];
-      l[i][j] = sum / l[j][j];
+      for (int k = j + 1; k < i; ++k) inverse[i][j] -= m[i][k] * inverse[k][j];
     }
-    T pivot = c[packed<D>(i, i)];
+    const V root = inverse_root(mp[i][i]);
     GMCN_UNROLL
-    for (int k = 0; k < i; ++k) pivot -= l[i][k] * l[i][k];
-    if (!(pivot > T(0)) || !(pivot < T(INFINITY))) return false;
-    l[i][i] = std::sqrt(pivot);
+    for (int j = 0; j < i; ++j) w[i * (i + 1) / 2 + j] = inverse[i][j] * root;
+    w[i * (i + 1) / 2 + i] = root;
   }
-  T inverse[D][D] = {};
-  GMCN_UNROLL
-  for (int j = 0; j < D; ++j) {
-    inverse[j][j] = T(1) / l[j][j];
-    GMCN_UNROLL
-    for (int i = j + 1; i < D; ++i) {
-      T sum = 0;
-      GMCN_UNROLL
-      for (int k = j; k < i; ++k) sum += l[i][k] * inverse[k][j];
-      inverse[i][j] = -sum / l[i][i];
-    }
-  }
-  GMCN_UNROLL
-  for (int i = 0; i < D; ++i) {
-    GMCN_UNROLL
-    for (int j = 0; j <= i; ++j) w[i * (i + 1) / 2 + j] = inverse[i][j];
-  }
-  return true;
+  return good;
 }
 
 // By the signs of the pivots; false for what is not a number.

@@ -17,6 +17,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "components.h"
+
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
@@ -45,11 +47,33 @@ inline Tensor zeros_like_of(const Tensor& like, std::initializer_list<std::int64
   return result;
 }
 
+// Contiguous tensors of a mixture [..., N] as a source of components, and as a place for their gradients.
+template <typename T, int D>
+Stored<T, D> stored(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
+  return {weights.const_data_ptr<T>(), positions.const_data_ptr<T>(), covariances.const_data_ptr<T>(),
+          weights.size(weights.dim() - 1)};
+}
+
+template <typename T, int D>
+StoredGradients<T, D> stored_gradients(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
+  return {weights.mutable_data_ptr<T>(), positions.mutable_data_ptr<T>(), covariances.mutable_data_ptr<T>()};
+}
+
 inline void check_shape(const Tensor& tensor, const char* name, std::initializer_list<std::int64_t> sizes) {
   bool same = tensor.dim() == static_cast<std::int64_t>(sizes.size());
   std::int64_t d = 0;
   for (const std::int64_t size : sizes) same = same && tensor.size(d++) == size;
   STD_TORCH_CHECK(same, name, " has the wrong shape for the other arguments (call gmcn.ops, which checks them)");
+}
+
+inline void make_contiguous(std::initializer_list<Tensor*> tensors) {
+  for (Tensor* tensor : tensors) *tensor = torch::stable::contiguous(*tensor);
+}
+
+// Components (or sorted points) of one mixture are numbered in 32 bits, and so are the entries of their covariances.
+inline void check_count(std::int64_t count, const char* operation) {
+  constexpr std::int64_t most = 1 << 27;
+  require(count <= most, operation, ": ", count, " components or points of one mixture are more than ", most);
 }
 
 // Calls f(T(), std::integral_constant<int, D>()) for the tensor's dtype and the dimension D.
@@ -77,6 +101,20 @@ class FlushDenormals {
 #endif
 };
 
+// Torch's threads are no code that ThreadSanitizer sees: it has to be told that tasks begin after what came before
+// them, and end before what follows. Whatever else it reports is real. One address for all: that of a local variable
+// would have to be read first.
+#if defined(__SANITIZE_THREAD__)
+extern "C" void __tsan_acquire(void*);
+extern "C" void __tsan_release(void*);
+inline char threads_meet;
+#define GMCN_HAPPENS_BEFORE() __tsan_release(&threads_meet)
+#define GMCN_HAPPENS_AFTER() __tsan_acquire(&threads_meet)
+#else
+#define GMCN_HAPPENS_BEFORE()
+#define GMCN_HAPPENS_AFTER()
+#endif
+
 // Runs f(i) for i < tasks on torch's threads. Returns the smallest i whose task returned false, or -1. An exception is
 // thrown again here: through torch's stable ABI it would lose its words.
 template <typename F>
@@ -84,7 +122,8 @@ std::int64_t run_tasks(std::int64_t tasks, const F& f) {
   std::atomic<std::int64_t> first_bad{tasks};
   std::exception_ptr thrown;
   std::atomic<bool> has_thrown{false};
-  torch::stable::parallel_for(0, tasks, 1, [&](std::int64_t begin, std::int64_t end) {
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    GMCN_HAPPENS_AFTER();
     [[maybe_unused]] const FlushDenormals flush;
     try {
       for (std::int64_t i = begin; i < end; ++i) {
@@ -96,7 +135,11 @@ std::int64_t run_tasks(std::int64_t tasks, const F& f) {
     } catch (...) {
       if (!has_thrown.exchange(true)) thrown = std::current_exception();
     }
-  });
+    GMCN_HAPPENS_BEFORE();
+  };
+  GMCN_HAPPENS_BEFORE();
+  torch::stable::parallel_for(0, tasks, 1, run);
+  GMCN_HAPPENS_AFTER();
   if (has_thrown) {
     try {
       std::rethrow_exception(thrown);

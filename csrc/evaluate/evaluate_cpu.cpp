@@ -1,4 +1,7 @@
 // evaluate on the CPU: equation (2) at any points, and its gradient. Tasks are (mixture, slice) pairs.
+#include <numeric>
+#include <optional>
+
 #include "../common/tensors.h"
 #include "soa.h"
 
@@ -19,18 +22,43 @@ Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covari
   return s;
 }
 
+// Points in the order in which they are visited: along a Morton curve where far pairs are left out.
 template <typename T, int D>
-void load_points(const T* points, std::int64_t count, Arrays<T, D>& result) {
-  for (int d = 0; d < D; ++d) {
-    for (std::int64_t m = 0; m < count; ++m) result.rows[d][m] = points[m * D + d];
-    // Padding repeats a real point: any other place could overflow.
-    std::fill(result.rows[d] + count, result.rows[d] + result.size, count ? result.rows[d][count - 1] : T(0));
+struct Points {
+  Points(const T* points, std::int64_t count, double cutoff) : x(count) {
+    if (cutoff > 0) {
+      check_count(count, "evaluate");
+      order.resize(count);
+      std::iota(order.begin(), order.end(), 0);
+      sort_by_morton_code<T, D>(order, [&](std::int32_t m) { return points + m * D; });
+    }
+    for (std::int64_t m = 0; m < x.size && count; ++m)  // padding repeats a real point: another place could overflow
+      for (int d = 0; d < D; ++d) x.rows[d][m] = points[place(std::min(m, count - 1)) * D + d];
+    if (cutoff > 0) boxes.emplace(x, pair_kernels<T, D, 1>().group, cutoff);
   }
+  std::int64_t place(std::int64_t m) const { return order.empty() ? m : order[m]; }
+  const Culling<T, D>* culling() const { return boxes ? boxes->culling() : nullptr; }
+
+  Arrays<T, D> x;
+  std::vector<std::int32_t> order;
+  std::optional<Boxes<T, D>> boxes;
+};
+
+template <typename T, int D>
+bool prepare_rows(const Stored<T, D>& source, std::int64_t begin, std::int64_t count,
+                  std::vector<WeightedGaussian<T, D, 1>>& result) {
+  result.resize(count);
+  std::vector<Gaussian<T, D>> rows(count);
+  std::vector<T> w(count);
+  for (std::int64_t i = 0; i < count; ++i) rows[i] = source.at(begin + i), w[i] = rows[i].weight;
+  const T* const weights[] = {w.data()};
+  return pair_kernels<T, D, 1>().prepare(rows.data(), weights, count, result.data());
 }
 
-// How many slices the points of a mixture are cut into. A point's value does not depend on that, but every slice
-// prepares all Gaussians again: only what gives each thread the same work.
-std::int64_t point_slices(const Sizes& s) {
+// How many slices the points of a mixture are cut into. A point's exact value does not depend on that, but every
+// slice prepares all Gaussians again: only what gives each thread the same work.
+std::int64_t point_slices(const Sizes& s, double cutoff) {
+  if (cutoff > 0) return std::clamp<std::int64_t>(s.m / 4096, 1, 16);  // what is left out depends on the slices
   const std::int64_t threads = torch::stable::get_num_threads();
   if (s.b % threads == 0 || s.b >= 4 * threads) return 1;
   return std::clamp<std::int64_t>(s.m / kPointPadding, 1, threads);
@@ -49,30 +77,27 @@ std::int64_t component_slices(const Sizes& s) {
 Tensor evaluate(Tensor weights,      // [B, N]
                 Tensor positions,    // [B, N, D]
                 Tensor covariances,  // [B, N, D, D]
-                Tensor points) {     // [B, M, D]
+                Tensor points,       // [B, M, D]
+                double cutoff) {
   const Sizes s = check(weights, positions, covariances, points);
-  weights = torch::stable::contiguous(weights), positions = torch::stable::contiguous(positions);
-  covariances = torch::stable::contiguous(covariances), points = torch::stable::contiguous(points);
+  make_contiguous({&weights, &positions, &covariances, &points});
   Tensor result = empty_like_of(weights, {s.b, s.m});
-  const std::int64_t slices = point_slices(s), slice = (s.m + slices - 1) / slices;
+  const std::int64_t slices = point_slices(s, cutoff), slice = (s.m + slices - 1) / slices;
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
+    const Stored<T, D> source = stored<T, D>(weights, positions, covariances);
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = std::min(s.m, task % slices * slice);
       const std::int64_t count = std::min(slice, s.m - begin);
       std::vector<WeightedGaussian<T, D, 1>> gaussians;
-      const T* w = weights.const_data_ptr<T>() + b * s.n;
-      if (!prepare<T, D, 1>(
-              s.n, positions.const_data_ptr<T>() + b * s.n * D, covariances.const_data_ptr<T>() + b * s.n * D * D,
-              [&](std::int64_t i, int) { return w[i]; }, gaussians))
-        return false;
-      Arrays<T, D> x(count);
+      if (!prepare_rows<T, D>(source, b * s.n, s.n, gaussians)) return false;
+      const Points<T, D> at(points.const_data_ptr<T>() + (b * s.m + begin) * D, count, cutoff);
       Arrays<T, 1> values(count);
-      load_points<T, D>(points.const_data_ptr<T>() + (b * s.m + begin) * D, count, x);
-      pair_kernels<T, D, 1>().evaluate(gaussians.data(), s.n, x.rows, x.size, values.rows);
-      std::copy_n(values.rows[0], count, result.mutable_data_ptr<T>() + b * s.m + begin);
+      pair_kernels<T, D, 1>().evaluate(gaussians.data(), s.n, at.x.rows, at.x.size, at.culling(), values.rows);
+      T* const out = result.mutable_data_ptr<T>() + b * s.m + begin;
+      for (std::int64_t m = 0; m < count; ++m) out[at.place(m)] = values.rows[0][m];
       return true;
     });
   });
@@ -80,54 +105,58 @@ Tensor evaluate(Tensor weights,      // [B, N]
   return result;
 }
 
-// Gradients with respect to weights, positions, covariances and points; slices are ranges of components.
+// Gradients with respect to weights, positions, covariances and, if wanted, points (else empty); slices are ranges of
+// components.
 std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  // [B, M]
                                                              Tensor weights, Tensor positions, Tensor covariances,
-                                                             Tensor points) {
+                                                             Tensor points, double cutoff, bool points_gradient) {
   const Sizes s = check(weights, positions, covariances, points);
   check_shape(gradient, "gradient", {s.b, s.m});
-  gradient = torch::stable::contiguous(gradient), weights = torch::stable::contiguous(weights);
-  positions = torch::stable::contiguous(positions), covariances = torch::stable::contiguous(covariances);
-  points = torch::stable::contiguous(points);
-  Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = zeros_like_of(weights, {s.b, s.n, s.d});
+  make_contiguous({&gradient, &weights, &positions, &covariances, &points});
+  Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = empty_like_of(weights, {s.b, s.n, s.d});
   Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
-  Tensor points_out = zeros_like_of(weights, {s.b, s.m, s.d});
+  Tensor points_out = zeros_like_of(weights, {points_gradient ? s.b : 0, s.m, s.d});
   const std::int64_t slices = component_slices(s), slice = (s.n + slices - 1) / slices;
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    std::vector<std::vector<T>> partial(s.b * slices);  // gradients of the points from each slice
+    const Stored<T, D> source = stored<T, D>(weights, positions, covariances);
+    const StoredGradients<T, D> gradients = stored_gradients<T, D>(weights_out, positions_out, covariances_out);
+    std::vector<std::optional<Arrays<T, D>>> partial(s.b * slices);  // gradients of the points from each slice
+    std::vector<std::vector<std::int32_t>> orders(s.b);              // of the points, where they were sorted
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = b * s.n + std::min(s.n, task % slices * slice);
       const std::int64_t count = std::min(slice, (b + 1) * s.n - begin);
       std::vector<WeightedGaussian<T, D, 1>> gaussians;
-      const T* w = weights.const_data_ptr<T>() + begin;
-      if (!prepare<T, D, 1>(
-              count, positions.const_data_ptr<T>() + begin * D, covariances.const_data_ptr<T>() + begin * D * D,
-              [&](std::int64_t i, int) { return w[i]; }, gaussians))
-        return false;
-      Arrays<T, D> x(s.m), x_gradients(s.m);
+      if (!prepare_rows<T, D>(source, begin, count, gaussians)) return false;
+      Points<T, D> at(points.const_data_ptr<T>() + b * s.m * D, s.m, cutoff);
+      Arrays<T, D> x_gradients(points_gradient ? s.m : 0);
       Arrays<T, 1> upstream(s.m);
-      load_points<T, D>(points.const_data_ptr<T>() + b * s.m * D, s.m, x);
-      std::copy_n(gradient.const_data_ptr<T>() + b * s.m, s.m, upstream.rows[0]);
+      const T* const gradient_in = gradient.const_data_ptr<T>() + b * s.m;
+      for (std::int64_t m = 0; m < s.m; ++m) upstream.rows[0][m] = gradient_in[at.place(m)];
       std::vector<PairSums<T, D, 1>> sums(count);
-      pair_kernels<T, D, 1>().backward(gaussians.data(), count, x.rows, x.size, upstream.rows, sums.data(),
-                                       x_gradients.rows);
-      for (std::int64_t i = 0; i < count; ++i)
-        component_gradients<T, D, 1>(gaussians[i], sums[i], weights_out.mutable_data_ptr<T>() + begin + i,
-                                     positions_out.mutable_data_ptr<T>() + (begin + i) * D,
-                                     covariances_out.mutable_data_ptr<T>() + (begin + i) * D * D);
-      partial[task] = std::move(x_gradients.data);
+      const auto& kernels = pair_kernels<T, D, 1>();
+      (points_gradient ? kernels.backward : kernels.backward_of_gaussians)(
+          gaussians.data(), count, at.x.rows, at.x.size, at.culling(), upstream.rows, sums.data(), x_gradients.rows);
+      for (std::int64_t i = 0; i < count; ++i) {
+        T weight_gradient;
+        Gaussian<T, D> g = component_gradient<T, D, 1>(gaussians[i], sums[i], &weight_gradient);
+        g.weight = weight_gradient;
+        gradients.write(begin + i, g);
+      }
+      if (task % slices == 0) orders[b] = std::move(at.order);
+      partial[task] = std::move(x_gradients);
       return true;
     });
-    if (bad >= 0) return;
+    if (bad >= 0 || !points_gradient) return;
     T* out = points_out.mutable_data_ptr<T>();
     run_tasks(s.b, [&](std::int64_t b) {
       for (std::int64_t k = 0; k < slices; ++k)
         for (int d = 0; d < D; ++d)
           for (std::int64_t m = 0; m < s.m; ++m)
-            out[(b * s.m + m) * D + d] -= T(kLn2Times2) * partial[b * slices + k][d * padded(s.m) + m];
+            out[(b * s.m + (orders[b].empty() ? m : orders[b][m])) * D + d] -=
+                T(kLn2Times2) * partial[b * slices + k]->rows[d][m];
       return true;
     });
   });

@@ -7,7 +7,6 @@
 #endif
 #define GMCN_PATH avx2
 #define GMCN_VECTOR_BYTES 32
-#define GMCN_POINT_VECTORS 2
 #include "pairs_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -9,7 +9,6 @@
 #define GMCN_AVX512
 #define GMCN_PATH avx512
 #define GMCN_VECTOR_BYTES 64
-#define GMCN_POINT_VECTORS 4
 #include "pairs_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop

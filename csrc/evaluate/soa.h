@@ -2,8 +2,15 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <new>
 #include <vector>
 
+#include "../common/components.h"
+#include "../common/morton.h"
+#include "../common/radix_tree.h"
 #include "pairs.h"
 
 namespace gmcn {
@@ -11,46 +18,71 @@ namespace gmcn {
 // Arrays of `count` points, one per coordinate, padded as pairs.h wants it.
 template <typename T, int K>
 struct Arrays {
-  explicit Arrays(std::int64_t points) : size(padded(points)), data(K * size) {
-    for (int k = 0; k < K; ++k) rows[k] = data.data() + k * size;
+  explicit Arrays(std::int64_t points) : size(padded(points)), data(new (std::align_val_t(kAlignment)) T[K * size]()) {
+    for (int k = 0; k < K; ++k) rows[k] = data.get() + k * size;
   }
-  Arrays(const Arrays&) = delete;  // rows point into data, which only a move keeps in place
-  Arrays(Arrays&&) = default;
+  struct Delete {
+    void operator()(T* array) const { ::operator delete[](array, std::align_val_t(kAlignment)); }
+  };
   std::int64_t size;
-  std::vector<T> data;  // zero
+  std::unique_ptr<T[], Delete> data;  // zero
   T* rows[K];
 };
 
-// Whitens n Gaussians and multiplies their W weights by the normalisation; false where one is not positive definite.
-// weight(i, w) gives weight w of component i.
-template <typename T, int D, int W, typename F>
-bool prepare(std::int64_t n,
-             const T* positions,    // [N, D]
-             const T* covariances,  // [N, D, D]
-             const F& weight, std::vector<WeightedGaussian<T, D, W>>& result) {
-  result.resize(n);
-  for (std::int64_t i = 0; i < n; ++i) {
-    T covariance[kPacked<D>];
-    pack<T, D>(covariances + i * D * D, covariance);
-    if (!whiten<T, D>(positions + i * D, covariance, result[i].gaussian)) return false;
-    for (int w = 0; w < W; ++w) result[i].weights[w] = weight(i, w) * result[i].gaussian.scale;
-  }
-  return true;
+// Orders points (indices into position(i) -> const T*) along the Morton curve of their box.
+template <typename T, int D, typename F>
+void sort_by_morton_code(std::vector<std::int32_t>& points, const F& position) {
+  if (points.empty()) return;
+  T low[D], high[D];
+  for (int d = 0; d < D; ++d) low[d] = high[d] = position(points[0])[d];
+  for (const std::int32_t i : points)
+    for (int d = 0; d < D; ++d) low[d] = std::min(low[d], position(i)[d]), high[d] = std::max(high[d], position(i)[d]);
+  std::vector<std::uint32_t> codes(points.size());
+  for (std::size_t k = 0; k < points.size(); ++k) codes[k] = morton_code<T, D>(position(points[k]), low, high);
+  std::vector<std::int32_t> order, sorted(points.size());
+  sort_codes(codes.data(), static_cast<std::int32_t>(points.size()), 30, order);
+  for (std::size_t k = 0; k < points.size(); ++k) sorted[k] = points[order[k]];
+  points.swap(sorted);
 }
 
-// Gradients of one component from its sums over points: weights (times scale), position and full covariance.
+// The boxes of pairs.h around groups of points, for leaving out pairs where a Gaussian is below `cutoff` of its peak.
+template <typename T, int D>
+class Boxes {
+ public:
+  Boxes(const Arrays<T, D>& x, std::int64_t group, double cutoff)
+      : groups_(x.size / group), centres_(groups_), halves_(groups_), near_(groups_ * kNear), counts_(groups_) {
+    for (int d = 0; d < D; ++d)
+      for (std::int64_t g = 0; g < centres_.size && groups_; ++g) {
+        const T* const begin = x.rows[d] + std::min(g, groups_ - 1) * group;
+        const auto [low, high] = std::minmax_element(begin, begin + group);
+        centres_.rows[d][g] = (*low + *high) / 2;
+        // A little larger: the centre is rounded.
+        halves_.rows[d][g] = (*high - *low) / 2 + std::abs(centres_.rows[d][g]) * std::numeric_limits<T>::epsilon();
+      }
+    culling_ = {static_cast<T>(-std::log2(cutoff)), {}, {}, near_.data(), counts_.data()};
+    for (int d = 0; d < D; ++d) culling_.centres[d] = centres_.rows[d], culling_.halves[d] = halves_.rows[d];
+  }
+  const Culling<T, D>* culling() const { return &culling_; }
+
+ private:
+  std::int64_t groups_;
+  Arrays<T, D> centres_, halves_;
+  std::vector<std::int32_t> near_, counts_;
+  Culling<T, D> culling_;
+};
+
+// Gradient of one component from its sums over points, without its weights', of which there are W.
 template <typename T, int D, int W>
-void component_gradients(const WeightedGaussian<T, D, W>& g, const PairSums<T, D, W>& sums,
-                         T* weight_gradients,       // [W], written
-                         T* position_gradient,      // [D], added to
-                         T* covariance_gradient) {  // [D, D], written
-  T weighted_zeroth = 0, packed_gradient[kPacked<D>] = {};
+Gaussian<T, D> component_gradient(const WeightedGaussian<T, D, W>& g, const PairSums<T, D, W>& sums,
+                                  T* weight_gradients) {
+  Gaussian<T, D> result = {};
+  T weighted_zeroth = 0;
   for (int w = 0; w < W; ++w) {
     weight_gradients[w] = g.gaussian.scale * sums.zeroth[w];
     weighted_zeroth += g.weights[w] * sums.zeroth[w];
   }
-  whitened_vjp<T, D>(g.gaussian, weighted_zeroth, sums.first, sums.second, position_gradient, packed_gradient);
-  unpack<T, D>(packed_gradient, covariance_gradient);
+  whitened_vjp<T, D>(g.gaussian, weighted_zeroth, sums.first, sums.second, result.position, result.covariance);
+  return result;
 }
 
 }  // namespace gmcn

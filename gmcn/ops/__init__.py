@@ -5,6 +5,7 @@ Each has a plain-torch twin of the same name and signature in :mod:`gmcn.ops.ref
 
 from gmcn.ops import reference
 from gmcn.ops.convolve import convolve, convolve_fit
+from gmcn.ops.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.evaluate import evaluate
 from gmcn.ops.integrate import integrate
 from gmcn.ops.reduce_em import reduce_em
@@ -14,6 +15,7 @@ from gmcn.ops.relu_fit import relu_fit
 __all__ = [
     "convolve",
     "convolve_fit",
+    "convolve_relu_fit",
     "evaluate",
     "integrate",
     "reduce_em",

@@ -70,6 +70,13 @@ def check_at_least_zero(**options: float) -> None:
             raise ValueError(f"{name} must be a number that is not negative, got {value}")
 
 
+def check_cutoff(cutoff: float) -> float:
+    """``cutoff`` as a float; ValueError unless it lies in [0, 1)."""
+    if not 0 <= cutoff < 1:  # also not-a-number
+        raise ValueError(f"cutoff must lie in [0, 1), got {cutoff}")
+    return float(cutoff)
+
+
 def flatten(mixture: Mixture) -> Mixture:
     """Leading dimensions as one: [..., N] -> [B, N]."""
     batch, n, dim = math.prod(mixture.batch_shape), mixture.components, mixture.dim  # -1 is ambiguous where n is 0

@@ -18,7 +18,7 @@ def convolve(
     Equations (3) and (4) of the GMCN paper: weights multiply, positions and covariances add. Component (n, f, k) has
     the index ``n + N (f + F k)``. Raises ValueError where shapes, dtypes or devices do not fit.
     """
-    _check(data, kernels)
+    check_convolution(data, kernels)
     b, g = data.weights.shape[0], kernels.weights.shape[0]
 
     def pairwise(of_data, of_kernels, operation):
@@ -49,11 +49,12 @@ def convolve_fit(
 
     Raises ValueError where shapes, dtypes or devices do not fit.
     """
-    _check(data, kernels)
+    check_convolution(data, kernels)
     return Mixture(*torch.ops.gmcn.convolve_fit(*data, *kernels, check_count(n)))
 
 
-def _check(data: Mixture, kernels: Mixture) -> None:
+def check_convolution(data: Mixture, kernels: Mixture) -> None:
+    """ValueError unless the data [B, F, N] can be convolved with the kernels [G, F, K]."""
     check_mixture(data, "data")
     check_mixture(kernels, "kernels")
     check_same(data.weights, kernels.weights, ("data", "kernels"))

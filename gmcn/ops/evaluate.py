@@ -7,17 +7,21 @@ from torch import Tensor
 
 from gmcn.mixture import Mixture
 from gmcn.ops import library
-from gmcn.ops.checks import check_mixture, check_same, flatten
+from gmcn.ops.checks import check_cutoff, check_mixture, check_same, flatten
 
 
 def evaluate(
     mixture: Mixture,  # [..., N]
     points: Tensor,  # [..., M, D]
+    *,
+    cutoff: float = 0.0,
 ) -> Tensor:  # [..., M]
     """The mixture's value at each point: ``sum_n w_n normal(x; mu_n, C_n)``, GMCN equations (1) and (2).
 
-    Leading dimensions broadcast. Exact: every component counts at every point. Differentiable with respect to
-    weights, positions, covariances and points; time is O(N M), memory O(N + M) in both directions.
+    Leading dimensions broadcast. Differentiable with respect to weights, positions, covariances and points; time is
+    O(N M), memory O(N + M) in both directions. Exact by default: every component counts at every point. With a
+    ``cutoff`` a component may be left out where it has fallen below that fraction of its own peak: 1e-7 is about the
+    resolution of float32.
 
     Raises ValueError where shapes, dtypes or devices do not fit, and RuntimeError where a covariance is not positive
     definite.
@@ -43,27 +47,31 @@ def evaluate(
             mixture.covariances.expand(*batch, n, dim, dim),
         )
     )
-    values = torch.ops.gmcn.evaluate(*flat, points.expand(*batch, m, dim).reshape(flat.weights.shape[0], m, dim))
+    points = points.expand(*batch, m, dim).reshape(flat.weights.shape[0], m, dim)
+    values = torch.ops.gmcn.evaluate(*flat, points, check_cutoff(cutoff))
     return values.reshape(*batch, m)
 
 
 @library.fake("evaluate")
-def _(weights, positions, covariances, points):
+def _(weights, positions, covariances, points, cutoff):
     return weights.new_empty(points.shape[:-1])
 
 
 @library.fake("evaluate_backward")
-def _(gradient, weights, positions, covariances, points):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances, points))
+def _(gradient, weights, positions, covariances, points, cutoff, points_gradient):
+    of_points = points.new_empty(points.shape if points_gradient else (0, *points.shape[1:]))
+    return *(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances)), of_points
 
 
 def _setup_context(ctx, inputs, output):
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.cutoff = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _backward(ctx, gradient):
-    gradients = torch.ops.gmcn.evaluate_backward(gradient, *ctx.saved_tensors)
-    return tuple(g if needed else None for g, needed in zip(gradients, ctx.needs_input_grad, strict=True))
+    *needed, _ = ctx.needs_input_grad
+    gradients = torch.ops.gmcn.evaluate_backward(gradient, *ctx.saved_tensors, ctx.cutoff, needed[3])
+    return *(g if wanted else None for g, wanted in zip(gradients, needed, strict=True)), None
 
 
 library.differentiable("evaluate", _setup_context, _backward)

@@ -6,7 +6,7 @@ import torch
 
 from gmcn.mixture import Mixture
 from gmcn.ops import library
-from gmcn.ops.checks import check_at_least_zero, check_mixture, flatten
+from gmcn.ops.checks import check_at_least_zero, check_cutoff, check_mixture, flatten
 
 
 def relu_fit(
@@ -14,31 +14,37 @@ def relu_fit(
     *,
     offset: float = 0.0,
     smoothing: tuple[float, float] = (0.0, 0.0),
+    cutoff: float = 0.0,
 ) -> Mixture:  # [..., N]
     """A mixture that approximates max(0, mixture): the same positions and covariances, new non-negative weights.
 
     ``a'' = x (max(0, f) + s0) / (g + s1)`` at the centres, with ``x = max(0, a) + offset``, f the mixture with its
     weights a, g the mixture with weights x, and ``(s0, s1) = smoothing``. The defaults are equations (6) and (7) of
     the GMCN paper, where components of non-positive weight get weight 0 and cost nothing; the authors' code has
-    offset 0.1 and smoothing (0.05, 0.05). One exponential serves f and g. Time is O(N^2), memory O(N).
+    offset 0.1 and smoothing (0.05, 0.05). ``cutoff`` is that of :func:`gmcn.ops.evaluate`; 0 is exact. One exponential serves f and g. Time is O(N^2), memory O(N).
 
     Raises ValueError where shapes or options do not fit, and RuntimeError where a covariance is not positive definite.
     """
     check_mixture(mixture)
-    if len(smoothing) != 2:
-        raise ValueError(f"smoothing must be a pair (s0, s1), got {tuple(smoothing)}")
-    check_at_least_zero(offset=offset, s0=smoothing[0], s1=smoothing[1])
-    weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), float(offset), *map(float, smoothing))
+    weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), *check_options(offset, smoothing, cutoff))
     return Mixture(weights.reshape(mixture.weights.shape), mixture.positions, mixture.covariances)
 
 
+def check_options(offset: float, smoothing: tuple[float, float], cutoff: float) -> tuple[float, float, float, float]:
+    """offset, s0, s1 and cutoff; ValueError where the first three are not at least zero or the last not in [0, 1)."""
+    if len(smoothing) != 2:
+        raise ValueError(f"smoothing must be a pair (s0, s1), got {tuple(smoothing)}")
+    check_at_least_zero(offset=offset, s0=smoothing[0], s1=smoothing[1])
+    return float(offset), float(smoothing[0]), float(smoothing[1]), check_cutoff(cutoff)
+
+
 @library.fake("relu_fit")
-def _(weights, positions, covariances, offset, s0, s1):
+def _(weights, positions, covariances, offset, s0, s1, cutoff):
     return tuple(weights.new_empty(weights.shape) for _ in range(3))
 
 
 @library.fake("relu_fit_backward")
-def _(gradient, weights, positions, covariances, f, g, offset, s0, s1):
+def _(gradient, weights, positions, covariances, f, g, offset, s0, s1, cutoff):
     return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances))
 
 
@@ -50,7 +56,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, gradient, _f, _g):
-    return *torch.ops.gmcn.relu_fit_backward(gradient, *ctx.saved_tensors, *ctx.options), None, None, None
+    return *torch.ops.gmcn.relu_fit_backward(gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
 
 
 library.differentiable("relu_fit", _setup_context, _backward)

@@ -12,6 +12,8 @@ import gmcn.ops
 import gmcn.ops.reference
 from gmcn import Mixture
 
+from .compiled import DEVICE, compiled
+
 Inputs = Sequence[Mixture | Tensor]
 Operation = Callable[..., Mixture | Tensor]  # (ops, *inputs)
 
@@ -64,14 +66,14 @@ def assert_budget(operation: Operation, inputs: Inputs) -> None:
     """Value and gradient in float32: at most twice the error of the plain-torch twin, both against float64."""
     exact = run(operation, gmcn.ops.reference, inputs)
     naive = errors(run(operation, gmcn.ops.reference, inputs, torch.float32), exact)
-    ours = errors(run(operation, gmcn.ops, inputs, torch.float32), exact)
+    ours = errors(run(operation, compiled, inputs, torch.float32), exact)
     floor = 4 * torch.finfo(torch.float32).eps
     assert all(mine <= 2 * theirs + floor for mine, theirs in zip(ours, naive, strict=True)), (ours, naive)
 
 
 def assert_twins(operation: Operation, inputs: Inputs, tolerance: float = 1e-10) -> None:
     """Value and gradient in float64 as the twin's."""
-    deviations = errors(run(operation, gmcn.ops, inputs), run(operation, gmcn.ops.reference, inputs))
+    deviations = errors(run(operation, compiled, inputs), run(operation, gmcn.ops.reference, inputs))
     assert max(deviations) <= tolerance, deviations
 
 
@@ -81,7 +83,7 @@ def assert_deterministic(operation: Operation, inputs: Inputs) -> None:
     try:
         for count in (1, 1, 3):
             torch.set_num_threads(count)
-            results.append(run(operation, gmcn.ops, inputs, torch.float32))
+            results.append(run(operation, compiled, inputs, torch.float32))
     finally:
         torch.set_num_threads(threads)
     for again in results[1:]:
@@ -99,7 +101,7 @@ def assert_strides_do_not_matter(operation: Operation, inputs: Inputs) -> None:
     outputs = []
     for some in (inputs, strided):
         leaves = [value.map(_require) if isinstance(value, Mixture) else _require(value) for value in some]
-        results = _tensors(operation(gmcn.ops, *leaves))
+        results = _tensors(operation(compiled, *leaves))
         loss = sum(result.sum() for result in results)  # its gradient is an expanded scalar
         outputs.append(results + list(torch.autograd.grad(loss, _tensors(leaves), allow_unused=True)))
     for one, other in zip(*outputs, strict=True):
@@ -142,6 +144,11 @@ def opcheck(name: str, *arguments) -> None:
             return argument
         return argument.detach().mT.contiguous().mT.requires_grad_(argument.requires_grad)
 
+    if DEVICE != "cpu":
+        arguments = tuple(
+            value.detach().to(DEVICE).requires_grad_(value.requires_grad) if isinstance(value, Tensor) else value
+            for value in arguments
+        )
     operator = getattr(torch.ops.gmcn, name).default
     torch.library.opcheck(operator, arguments)
     torch.library.opcheck(operator, tuple(map(transposed, arguments)))
@@ -150,7 +157,7 @@ def opcheck(name: str, *arguments) -> None:
 def assert_no_second_derivative(operation: Operation, inputs: Inputs) -> None:
     """Refused in words; the gradient's gradient would else be zero."""
     leaves = _cast(inputs, torch.float64)
-    outputs = _tensors(operation(gmcn.ops, *leaves))
+    outputs = _tensors(operation(compiled, *leaves))
     loss = sum(output.square().sum() for output in outputs)
     gradient = torch.autograd.grad(loss, _tensors(leaves)[0], create_graph=True)[0]
     with pytest.raises(NotImplementedError, match=r"has no second derivative; use its twin gmcn\.ops\.reference"):

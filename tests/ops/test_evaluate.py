@@ -137,12 +137,23 @@ def test_no_second_derivative():
 def test_opcheck():
     mixture, points = (value.to(torch.float32) for value in inputs(3, 5, 4, shape=(2,)))
     arguments = [tensor.requires_grad_() for tensor in (*mixture, points)]
-    checks.opcheck("evaluate", *arguments)
+    checks.opcheck("evaluate", *arguments, 0.0)
 
 
-def test_opcheck_backward():
+@pytest.mark.parametrize("points_gradient", [True, False])
+def test_opcheck_backward(points_gradient):
     mixture, points = (value.to(torch.float32) for value in inputs(3, 5, 4, shape=(2,)))
-    checks.opcheck("evaluate_backward", torch.ones(2, 4), *mixture, points)
+    checks.opcheck("evaluate_backward", torch.ones(2, 4), *mixture, points, 0.0, points_gradient)
+
+
+def test_a_gradient_of_the_points_that_nobody_wants_changes_no_other():
+    mixture, points = (value.to(torch.float32) for value in inputs(3, 70, 90, shape=(2,)))
+    arguments = (torch.randn(2, 90, generator=torch.Generator().manual_seed(0)), *mixture, points)
+    *both, of_points = torch.ops.gmcn.evaluate_backward(*arguments, 0.0, True)
+    *alone, empty = torch.ops.gmcn.evaluate_backward(*arguments, 0.0, False)
+    assert all(torch.equal(a, b) for a, b in zip(both, alone, strict=True))
+    assert of_points.shape == points.shape
+    assert empty.numel() == 0
 
 
 @pytest.mark.parametrize(

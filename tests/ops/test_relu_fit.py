@@ -164,10 +164,10 @@ def test_no_second_derivative():
 
 def test_opcheck():
     mixture = random_mixture((2,), 5, 3).map(lambda tensor: tensor.float().requires_grad_())
-    checks.opcheck("relu_fit", *mixture, 0.1, 0.05, 0.05)
+    checks.opcheck("relu_fit", *mixture, 0.1, 0.05, 0.05, 0.0)
 
 
 def test_opcheck_backward():
     mixture = random_mixture((2,), 5, 3).to(torch.float32)
     ones = torch.ones(2, 5)
-    checks.opcheck("relu_fit_backward", ones, *mixture, ones, ones, 0.1, 0.05, 0.05)
+    checks.opcheck("relu_fit_backward", ones, *mixture, ones, ones, 0.1, 0.05, 0.05, 0.0)

@@ -6,9 +6,19 @@ they do not check their arguments.
 
 from gmcn.ops.reference.convolve import convolve
 from gmcn.ops.reference.convolve_fit import convolve_fit
+from gmcn.ops.reference.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.reference.evaluate import evaluate, integrate
 from gmcn.ops.reference.reduce_em import reduce_em
 from gmcn.ops.reference.reduce_treehem import reduce_treehem
 from gmcn.ops.reference.relu_fit import relu_fit
 
-__all__ = ["convolve", "convolve_fit", "evaluate", "integrate", "reduce_em", "reduce_treehem", "relu_fit"]
+__all__ = [
+    "convolve",
+    "convolve_fit",
+    "convolve_relu_fit",
+    "evaluate",
+    "integrate",
+    "reduce_em",
+    "reduce_treehem",
+    "relu_fit",
+]

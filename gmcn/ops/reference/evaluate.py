@@ -24,8 +24,13 @@ def log_normal(
 def evaluate(
     mixture: Mixture,  # [..., N]
     points: Tensor,  # [..., M, D]
+    *,
+    cutoff: float = 0.0,
 ) -> Tensor:  # [..., M]
-    """Values of the mixtures at the points; leading dimensions broadcast."""
+    """Values of the mixtures at the points; leading dimensions broadcast.
+
+    ``cutoff`` permits to leave out components below that fraction of their peak, and this twin leaves out none.
+    """
     log_values = log_normal(
         points[..., :, None, :], mixture.positions[..., None, :, :], mixture.covariances[..., None, :, :, :]
     )

@@ -1,0 +1,110 @@
+// Convolved mixtures on the CPU without storing them: reading their factors, and adding up the factors' gradients.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "components.h"
+#include "tensors.h"
+
+namespace gmcn {
+
+struct ConvolvedSizes {
+  std::int64_t b, f, n, g, k, d;
+  std::int64_t mixtures() const { return b * g; }
+  std::int64_t components() const { return n * f * k; }
+};
+
+// Sizes of data [B, F, N] and kernels [G, F, K], checked.
+inline ConvolvedSizes check_convolved(const Tensor& positions, const Tensor& covariances,
+                                      const Tensor& kernel_positions, const Tensor& kernel_covariances,
+                                      const char* operation) {
+  STD_TORCH_CHECK(positions.dim() == 4 && kernel_positions.dim() == 4,
+                  "expected positions [B, F, N, D] of the data and [G, F, K, D] of the kernels");
+  const ConvolvedSizes s{positions.size(0),        positions.size(1),        positions.size(2),
+                         kernel_positions.size(0), kernel_positions.size(2), positions.size(3)};
+  check_shape(covariances, "covariances", {s.b, s.f, s.n, s.d, s.d});
+  check_shape(kernel_positions, "kernel_positions", {s.g, s.f, s.k, s.d});
+  check_shape(kernel_covariances, "kernel_covariances", {s.g, s.f, s.k, s.d, s.d});
+  std::int64_t count = 0;
+  if (__builtin_mul_overflow(s.n, s.f, &count) || __builtin_mul_overflow(count, s.k, &count)) count = INT64_MAX;
+  check_count(count, operation);
+  return s;
+}
+
+// Gradients of data and kernels, added up from those of the convolved components of all mixtures. Tasks and the order
+// of additions depend on sizes alone: results must not depend on threads.
+template <typename T, int D>
+class ConvolvedGradients {
+ public:
+  ConvolvedGradients(const ConvolvedSizes& sizes, const Convolved<T, D>& source)
+      : s_(sizes),
+        source_(source),
+        groups_(std::clamp<std::int64_t>(s_.b, 1, kTasks)),
+        parts_(std::clamp<std::int64_t>(2 * kTasks / groups_, 1, std::max<std::int64_t>(s_.g, 1))),
+        data_(parts_ * s_.b * s_.f * s_.n),
+        kernels_(groups_ * s_.g * s_.f * s_.k) {}
+
+  // gradients_of(b, rows) fills the rows [N F K] of mixture b, or returns false. Returns the first bad mixture or -1.
+  template <typename F>
+  std::int64_t add(const F& gradients_of) {
+    const std::int64_t bad = run_tasks(groups_ * parts_, [&](std::int64_t task) {
+      const std::int64_t group = task / parts_, part = task % parts_;
+      std::vector<Gaussian<T, D>> rows(s_.components());
+      for (std::int64_t b = group * s_.b / groups_; b < (group + 1) * s_.b / groups_; ++b)
+        for (std::int64_t g = part * s_.g / parts_; g < (part + 1) * s_.g / parts_; ++g) {
+          if (!gradients_of(b * s_.g + g, rows.data())) return false;
+          scatter(rows.data(), b, g, &data_[(part * s_.b + b) * s_.f * s_.n],
+                  &kernels_[(group * s_.g + g) * s_.f * s_.k]);
+        }
+      return true;
+    });
+    return bad;
+  }
+
+  void write(const StoredGradients<T, D>& data, const StoredGradients<T, D>& kernels) const {
+    write_sums(data_, parts_, s_.b * s_.f * s_.n, data);
+    write_sums(kernels_, groups_, s_.g * s_.f * s_.k, kernels);
+  }
+
+ private:
+  static constexpr std::int64_t kTasks = 32;
+
+  static void accumulate(const Gaussian<T, D>& g, T weight, Gaussian<T, D>& sum) {
+    sum.weight += weight;
+    for (int d = 0; d < D; ++d) sum.position[d] += g.position[d];
+    add_scaled<T, D>(T(1), g.covariance, sum.covariance);
+  }
+
+  void scatter(const Gaussian<T, D>* row, std::int64_t b, std::int64_t g, Gaussian<T, D>* data,
+               Gaussian<T, D>* kernels) const {
+    const auto weight = [](const Stored<T, D>& of, std::int64_t at) { return of.weights ? of.weights[at] : T(0); };
+    for (std::int64_t k = 0; k < s_.k; ++k)
+      for (std::int64_t f = 0; f < s_.f; ++f) {
+        const T kernel_weight = weight(source_.kernels, (g * s_.f + f) * s_.k + k);
+        Gaussian<T, D> of_kernel = {};
+        for (std::int64_t n = 0; n < s_.n; ++n, ++row) {
+          accumulate(*row, row->weight * kernel_weight, data[f * s_.n + n]);
+          accumulate(*row, row->weight * weight(source_.data, (b * s_.f + f) * s_.n + n), of_kernel);
+        }
+        accumulate(of_kernel, of_kernel.weight, kernels[f * s_.k + k]);
+      }
+  }
+
+  static void write_sums(const std::vector<Gaussian<T, D>>& partial, std::int64_t parts, std::int64_t count,
+                         const StoredGradients<T, D>& to) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      Gaussian<T, D> sum = {};
+      for (std::int64_t p = 0; p < parts; ++p) accumulate(partial[p * count + i], partial[p * count + i].weight, sum);
+      to.write(i, sum);
+    }
+  }
+
+  ConvolvedSizes s_;
+  Convolved<T, D> source_;
+  std::int64_t groups_, parts_;  // of shapes, and of output channels
+  std::vector<Gaussian<T, D>> data_, kernels_;
+};
+
+}  // namespace gmcn

@@ -1,0 +1,58 @@
+"""The dense fit of a convolution, without the convolved mixture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmcn.mixture import Mixture
+from gmcn.ops import library
+from gmcn.ops.convolve import check_convolution
+from gmcn.ops.relu_fit import check_options
+
+
+def convolve_relu_fit(
+    data: Mixture,  # [B, F, N]
+    kernels: Mixture,  # [G, F, K]
+    *,
+    offset: float = 0.0,
+    smoothing: tuple[float, float] = (0.0, 0.0),
+    cutoff: float = 0.0,
+) -> Tensor:  # [B, G, N*F*K]
+    """The weights of ``relu_fit(convolve(data, kernels))``, in the order of ``convolve``.
+
+    The convolved mixture is never stored: its components are made where they are needed, so that memory is three
+    numbers per component (the weights, and two values for the gradient) instead of thirteen in 3D. Time and options are
+    those of :func:`gmcn.ops.relu_fit`.
+
+    Raises ValueError where shapes, dtypes, devices or options do not fit, and RuntimeError where a covariance is not
+    positive definite.
+    """
+    check_convolution(data, kernels)
+    weights, _, _ = torch.ops.gmcn.convolve_relu_fit(*data, *kernels, *check_options(offset, smoothing, cutoff))
+    return weights
+
+
+@library.fake("convolve_relu_fit")
+def _(weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances, offset, s0, s1, cutoff):
+    shape = (weights.shape[0], kernel_weights.shape[0], weights[0].numel() * kernel_weights.shape[2])
+    return tuple(weights.new_empty(shape) for _ in range(3))
+
+
+@library.fake("convolve_relu_fit_backward")
+def _(gradient, *inputs):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:6])
+
+
+def _setup_context(ctx, inputs, output):
+    tensors, ctx.options = inputs[:6], inputs[6:]
+    _, f, g = output
+    ctx.mark_non_differentiable(f, g)
+    ctx.save_for_backward(*tensors, f, g)
+
+
+def _backward(ctx, gradient, _f, _g):
+    return *torch.ops.gmcn.convolve_relu_fit_backward(gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
+
+
+library.differentiable("convolve_relu_fit", _setup_context, _backward)

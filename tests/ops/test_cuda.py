@@ -1,0 +1,111 @@
+"""What only a GPU can show. The other tests of the operations run there with GMCN_TEST_DEVICE=cuda."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gmcn.ops
+from gmcn.build_info import has_cuda_kernels
+
+from . import checks
+from .workload import random_mixture
+
+pytestmark = pytest.mark.skipif(
+    not (torch.cuda.is_available() and has_cuda_kernels()), reason="needs a GPU and kernels that were built for it"
+)
+
+
+def evaluate(mixture):
+    return gmcn.ops.evaluate(mixture, mixture.positions)
+
+
+def relu_fit(mixture):
+    return gmcn.ops.relu_fit(mixture).weights
+
+
+def reduce_treehem(mixture):
+    return gmcn.ops.reduce_treehem(mixture, 32)
+
+
+OPERATIONS = pytest.mark.parametrize("operation", [evaluate, relu_fit, reduce_treehem])
+
+
+def leaves_of(mixture, device="cuda"):
+    return mixture.map(lambda tensor: tensor.detach().to(device).requires_grad_())
+
+
+def results(operation, mixture):
+    """Values and gradients of their sum of squares, on the CPU in float64."""
+    leaves = leaves_of(mixture, mixture.weights.device)
+    outputs = checks._tensors(operation(leaves))
+    gradients = torch.autograd.grad(sum(output.square().sum() for output in outputs), list(leaves), allow_unused=True)
+    return [tensor.detach().cpu().double() for tensor in (*outputs, *(g for g in gradients if g is not None))]
+
+
+@OPERATIONS
+@pytest.mark.parametrize("components", [640, 2560])
+def test_as_on_the_cpu_at_the_sizes_of_the_network(operation, components):
+    """In float64, where both make the same decisions."""
+    mixture = random_mixture((3,), components, 3, positive=operation is reduce_treehem, spread=3.0)
+    for ours, theirs in zip(results(operation, mixture.to("cuda")), results(operation, mixture), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9 * float(theirs.abs().max()))
+
+
+@OPERATIONS
+def test_repeats_bit_for_bit(operation):
+    mixture = random_mixture((40,), 700, 3, positive=True).to("cuda", torch.float32)
+    first = results(operation, mixture)
+    for _ in range(5):
+        assert all(torch.equal(one, other) for one, other in zip(first, results(operation, mixture), strict=True))
+
+
+@OPERATIONS
+def test_on_the_current_stream(operation):
+    """Inputs that another stream is still writing: only work on that stream may see them."""
+    mixture = random_mixture((8,), 640, 3, positive=True).to("cuda", torch.float32)
+    expected = [tensor.clone() for tensor in checks._tensors(operation(mixture))]
+    stream = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        late = mixture.map(torch.zeros_like)
+        late.covariances.copy_(torch.eye(3, device="cuda").expand_as(late.covariances))
+        torch.cuda._sleep(200_000_000)  # cycles: about a tenth of a second
+        for target, source in zip(late, mixture, strict=True):
+            target.copy_(source)
+        outputs = checks._tensors(operation(late))
+    stream.synchronize()
+    for output, other in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(output, other, rtol=0, atol=0)
+
+
+@OPERATIONS
+def test_strides_do_not_matter(operation):
+    mixture = random_mixture((4,), 100, 3, positive=True).to("cuda", torch.float32)
+    strided = mixture.map(lambda tensor: torch.stack((tensor, torch.full_like(tensor, float("nan"))), -1)[..., 0])
+    for one, other in zip(results(operation, mixture), results(operation, strided), strict=True):
+        assert torch.equal(one, other)
+
+
+@OPERATIONS
+@pytest.mark.parametrize("field", ["covariances", "positions"])
+def test_bad_numbers_become_nan_in_their_mixture_alone(operation, field):
+    """No exception: asking the GPU would wait for it."""
+    mixture = random_mixture((3,), 100, 3, positive=True).to("cuda", torch.float32)
+    getattr(mixture, field)[1, 7] = float("nan")
+    first = checks._tensors(operation(mixture))[0]
+    assert first[1].isnan().any()
+    assert first[0].isfinite().all()
+    assert first[2].isfinite().all()
+
+
+@OPERATIONS
+@pytest.mark.parametrize("shape", [(0, 33), (70000, 33)])
+def test_no_and_many_mixtures(operation, shape):
+    """More than a grid has blocks in its second and third dimension."""
+    mixture = random_mixture((2,), shape[1], 3, positive=True).to("cuda", torch.float32)
+    few = checks._tensors(operation(mixture))
+    many = checks._tensors(operation(mixture.map(lambda t: t[:1].expand(shape[0], *t.shape[1:]).contiguous())))
+    for one, other in zip(few, many, strict=True):
+        assert other.shape[0] == shape[0]
+        assert torch.equal(other, one[:1].expand_as(other))
