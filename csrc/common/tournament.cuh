@@ -21,7 +21,7 @@ struct Tournament {
   // out of the game. Ties go to the smaller place. Returns the heaviest place, or -1 where all are out.
   template <typename V, typename Mass>
   __device__ std::int32_t play(std::int32_t place, std::int32_t size, const Mass& mass) const {
-    const std::int32_t *players = nullptr;
+    const std::int32_t* players = nullptr;
     std::int32_t* level = winners;
     std::int32_t level_capacity = capacity, group = place, best;
     do {

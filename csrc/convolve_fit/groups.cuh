@@ -2,9 +2,9 @@
 // CPU. The components are made from a data and a kernel Gaussian wherever they are needed.
 #pragma once
 
-#include "../common/memory.cuh"
 #include "../common/moments.h"
 #include "../common/morton.h"
+#include "../common/pieces.cuh"
 #include "../common/tournament.cuh"
 
 namespace gmcn {
@@ -13,7 +13,7 @@ struct Range {
   std::int32_t begin, end;
 };
 
-struct GroupsSpace {  // in shared memory, or, where a mixture is too large, in global memory
+struct GroupsSpace {    // in shared memory, or, where a mixture is too large, in global memory
   std::uint64_t* keys;  // [count] sign and Morton code, component
   double* sums;         // [count + 1] of the weights in that order
   Range* ranges;        // [most]

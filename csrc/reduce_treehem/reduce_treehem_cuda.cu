@@ -1,4 +1,5 @@
 // TreeHEM on CUDA: one block per mixture, in one launch. The backward pass makes the tree again instead of keeping it.
+#include "../common/tensors.h"
 #include "reduction_vjp.cuh"
 #include "sizes.h"
 
@@ -13,9 +14,9 @@ constexpr std::int64_t kScratch = std::int64_t(256) << 20;  // bytes beyond whic
 
 template <typename T, int D>
 struct Job {
-  Stored<T, D> mixtures;  // [B, N]
-  Stored<T, D> upstream;  // [B, wanted] of the backward pass
-  Rows<T, D> result;      // [B, wanted], or [B, N] in the backward pass
+  Stored<T, D> mixtures;         // [B, N]
+  Stored<T, D> upstream;         // [B, wanted] of the backward pass
+  StoredGradients<T, D> result;  // [B, wanted], or [B, N] in the backward pass
   MergeOptions<T> options;
   std::int64_t b;
   std::int32_t n, wanted;
@@ -25,11 +26,16 @@ struct Job {
   bool on_chip;
 };
 
+template <typename T>
+__device__ void fill(T* begin, std::int32_t count, T value) {
+  for (std::int32_t i = threadIdx.x; i < count; i += blockDim.x) begin[i] = value;
+}
+
 template <typename T, int D>
-__device__ void fill(const Rows<T, D>& rows, std::int32_t n, T value) {
-  for (std::int32_t i = threadIdx.x; i < n; i += blockDim.x) rows.weights[i] = value;
-  for (std::int32_t i = threadIdx.x; i < n * D; i += blockDim.x) rows.positions[i] = value;
-  for (std::int32_t i = threadIdx.x; i < n * D * D; i += blockDim.x) rows.covariances[i] = value;
+__device__ void fill(const StoredGradients<T, D>& rows, std::int64_t begin, std::int32_t count, T value) {
+  fill(rows.weights + begin, count, value);
+  fill(rows.positions + begin * D, count * D, value);
+  fill(rows.covariances + begin * D * D, count * D * D, value);
 }
 
 template <typename T, int D, int M, bool Backward>
@@ -38,18 +44,17 @@ __global__ void __launch_bounds__(kThreads) reduce(Job<T, D> job) {
     Pieces in_scratch(job.scratch + blockIdx.x * job.scratch_bytes), on_chip(dynamic_shared());
     const Slow<T, D> slow(in_scratch, job.n, job.t);
     const Quick<T> quick(job.on_chip ? on_chip : in_scratch, job.n);
-    BlockReduction<T, D, M, Stored<T, D>> reduction{job.mixtures, job.options, job.n, job.wanted, job.t,
-                                                    quick,        slow,        mixture};
+    BlockReduction<T, D, M, Stored<T, D>> reduction{job.mixtures, job.options, job.n, job.wanted,
+                                                    job.t,        quick,       slow,  mixture};
     const std::int32_t count = Backward ? job.n : job.wanted;
-    const Rows<T, D> result = job.result.from(mixture * count);
     const bool usable = reduction.read();
-    if (Backward || !usable) fill(result, count, usable ? T(0) : T(NAN));
+    if (Backward || !usable) fill(job.result, mixture * count, count, usable ? T(0) : T(NAN));
     if (!usable) continue;
     reduction.fit();
     if constexpr (Backward) {
-      BlockReductionVjp<T, D, M, Stored<T, D>>{reduction, job.upstream, result}.run();
+      BlockReductionVjp<T, D, M, Stored<T, D>>{reduction, job.upstream, job.result}.run();
     } else {
-      reduction.write([&](std::int32_t row, const Gaussian<T, D>& g) { result.write(row, g); });
+      reduction.write([&](std::int32_t row, const Gaussian<T, D>& g) { job.result.write(mixture * count + row, g); });
     }
     __syncthreads();
   }
@@ -57,10 +62,10 @@ __global__ void __launch_bounds__(kThreads) reduce(Job<T, D> job) {
 
 template <bool Backward, typename T, int D>
 void run(Job<T, D> job, const Tensor& like) {
-  if (job.b == 0) return;
+  const OnDevice device(like);
   Pieces quick(nullptr), slow(nullptr);
   Quick<T>(quick, job.n), Slow<T, D>(slow, job.n, job.t);
-  job.on_chip = quick.bytes() <= max_shared_bytes();
+  job.on_chip = fits_on_chip(quick.bytes());
   job.scratch_bytes = slow.bytes() + (job.on_chip ? 0 : quick.bytes());
   const std::int64_t most = kScratch / job.scratch_bytes, blocks = job.b < most ? job.b : most > 0 ? most : 1;
   const Tensor scratch = empty_like_of(like, {blocks * job.scratch_bytes / std::int64_t(sizeof(T))});
@@ -68,17 +73,7 @@ void run(Job<T, D> job, const Tensor& like) {
   const auto kernel = job.t <= 2   ? &reduce<T, D, 4, Backward>
                       : job.t <= 4 ? &reduce<T, D, 8, Backward>
                                    : &reduce<T, D, kMaxMerge, Backward>;
-  launch(kernel, blocks, kThreads, job.on_chip ? quick.bytes() : 0, nullptr, job);
-}
-
-template <typename T, int D>
-Stored<T, D> stored(const Tensor& weights, const Tensor& positions, const Tensor& covariances, std::int64_t n) {
-  return {weights.const_data_ptr<T>(), positions.const_data_ptr<T>(), covariances.const_data_ptr<T>(), n};
-}
-
-template <typename T, int D>
-Rows<T, D> rows(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
-  return {weights.mutable_data_ptr<T>(), positions.mutable_data_ptr<T>(), covariances.mutable_data_ptr<T>()};
+  launch(kernel, blocks, kThreads, job.on_chip ? quick.bytes() : 0, device.stream, job);
 }
 
 }  // namespace
@@ -89,15 +84,15 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_cuda(Tensor weights,      // [
                                                        std::int64_t n, std::int64_t t, double kl_threshold,
                                                        double virtual_samples) {
   const Sizes s = treehem::check(weights, positions, covariances, n, t);
-  for (Tensor* tensor : {&weights, &positions, &covariances}) *tensor = torch::stable::contiguous(*tensor);
+  make_contiguous({&weights, &positions, &covariances});
   Tensor w = empty_like_of(weights, {s.b, n}), p = empty_like_of(weights, {s.b, n, s.d});
   Tensor c = empty_like_of(weights, {s.b, n, s.d, s.d});
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    run<false>(Job<T, D>{stored<T, D>(weights, positions, covariances, s.n),
+    run<false>(Job<T, D>{stored<T, D>(weights, positions, covariances),
                          {},
-                         rows<T, D>(w, p, c),
+                         stored_gradients<T, D>(w, p, c),
                          {T(kl_threshold), T(virtual_samples)},
                          s.b,
                          static_cast<std::int32_t>(s.n),
@@ -118,17 +113,15 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_backward_cuda(Tensor weights_g
   check_shape(weights_gradient, "weights_gradient", {s.b, n});
   check_shape(positions_gradient, "positions_gradient", {s.b, n, s.d});
   check_shape(covariances_gradient, "covariances_gradient", {s.b, n, s.d, s.d});
-  for (Tensor* tensor :
-       {&weights_gradient, &positions_gradient, &covariances_gradient, &weights, &positions, &covariances})
-    *tensor = torch::stable::contiguous(*tensor);
+  make_contiguous({&weights_gradient, &positions_gradient, &covariances_gradient, &weights, &positions, &covariances});
   Tensor w = empty_like_of(weights, {s.b, s.n}), p = empty_like_of(weights, {s.b, s.n, s.d});
   Tensor c = empty_like_of(weights, {s.b, s.n, s.d, s.d});
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    run<true>(Job<T, D>{stored<T, D>(weights, positions, covariances, s.n),
-                        stored<T, D>(weights_gradient, positions_gradient, covariances_gradient, n),
-                        rows<T, D>(w, p, c),
+    run<true>(Job<T, D>{stored<T, D>(weights, positions, covariances),
+                        stored<T, D>(weights_gradient, positions_gradient, covariances_gradient),
+                        stored_gradients<T, D>(w, p, c),
                         {T(kl_threshold), T(virtual_samples)},
                         s.b,
                         static_cast<std::int32_t>(s.n),
@@ -137,6 +130,11 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_backward_cuda(Tensor weights_g
               weights);
   });
   return {w, p, c};
+}
+
+GMCN_REGISTER_CUDA(m) {
+  m.impl("reduce_treehem", TORCH_BOX(&reduce_treehem_cuda));
+  m.impl("reduce_treehem_backward", TORCH_BOX(&reduce_treehem_backward_cuda));
 }
 
 }  // namespace gmcn

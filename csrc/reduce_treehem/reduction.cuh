@@ -54,8 +54,7 @@ struct BlockReduction {
     const auto larger = [](T a, T b) { return b > a ? b : a; };
     for (std::int32_t i = threadIdx.x; i < n; i += blockDim.x) {
       const Gaussian<T, D> g = source(mixture, i);
-      for (int d = 0; d < D; ++d)
-        low[d] = smaller(low[d], g.position[d]), high[d] = larger(high[d], g.position[d]);
+      for (int d = 0; d < D; ++d) low[d] = smaller(low[d], g.position[d]), high[d] = larger(high[d], g.position[d]);
       trace_sum += trace<T, D>(g.covariance);
     }
     for (int d = 0; d < D; ++d) low[d] = block_reduce(low[d], smaller), high[d] = block_reduce(high[d], larger);
@@ -98,9 +97,8 @@ struct BlockReduction {
       collect(static_cast<std::int32_t>(s.node), collected);
       return collected.count < static_cast<int>(s.refit) ? collected.count : static_cast<int>(s.refit);
     };
-    block_scan<std::int32_t>(selection.places, size, [&](std::int32_t place, std::int32_t end) {
-      slow.row[place] = end;
-    });
+    block_scan<std::int32_t>(selection.places, size,
+                             [&](std::int32_t place, std::int32_t end) { slow.row[place] = end; });
   }
 
   // f(row, Gaussian) for exactly `wanted` rows of the result, in the mixture's own units.

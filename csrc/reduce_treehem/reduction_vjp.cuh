@@ -9,10 +9,10 @@ namespace gmcn {
 template <typename T, int D, int M, typename Source>
 struct BlockReductionVjp {
   using Reduction = BlockReduction<T, D, M, Source>;
-  Reduction& forward;           // after fit
-  Stored<T, D> upstream;        // [B, wanted]
-  Rows<T, D> gradient;          // [N] zeros; up to the end with respect to the scaled mixture
-  T scale_gradient = 0;         // this thread's part
+  Reduction& forward;              // after fit
+  Stored<T, D> upstream;           // [B, wanted]
+  StoredGradients<T, D> gradient;  // [B, N], zeros; up to the end with respect to the scaled mixture
+  T scale_gradient = 0;            // this thread's part
 
   __device__ void run() {
     std::uint8_t* const reached = forward.quick.flag;
@@ -63,7 +63,7 @@ struct BlockReductionVjp {
   // The gradient of the k-th Gaussian that a node keeps; the first one marks the node.
   __device__ void put(std::int32_t node, int k, const Gaussian<T, D>& g) {
     if (forward.tree.is_leaf(node)) {
-      gradient.write(forward.slow.order[node], g);
+      gradient.write(row_of(forward.slow.order[node]), g);
     } else {
       forward.slots(node)[k] = g;
       forward.quick.flag[node - forward.n] = 1;
@@ -87,22 +87,27 @@ struct BlockReductionVjp {
         put(child, k, collected.used >> bit & 1 ? children[next++] : Gaussian<T, D>{});
   }
 
+  __device__ std::int64_t row_of(std::int32_t component) const { return forward.mixture * forward.n + component; }
+  __device__ Gaussian<T, D> written(std::int32_t component) const {
+    return Stored<T, D>{gradient.weights, gradient.positions, gradient.covariances, 0}.at(row_of(component));
+  }
+
   // From the scaled mixture to the mixture itself: the scale depends on all covariances.
   __device__ void finish() {
     const T scale = forward.scale;
     const std::int32_t n = forward.n;
     for (std::int32_t i = threadIdx.x; i < n; i += blockDim.x) {
-      const Gaussian<T, D> g = gradient.read(i), leaf = forward.scaled(i);
+      const Gaussian<T, D> g = written(i), leaf = forward.scaled(i);
       for (int d = 0; d < D; ++d) scale_gradient -= g.position[d] * leaf.position[d] / scale;
       scale_gradient -= 2 * inner<T, D>(g.covariance, leaf.covariance) / scale;
     }
     const T trace_gradient = block_sum(scale_gradient) / (2 * scale * T(n) * D);
     for (std::int32_t i = threadIdx.x; i < n; i += blockDim.x) {
-      Gaussian<T, D> g = gradient.read(i);
+      Gaussian<T, D> g = written(i);
       for (int d = 0; d < D; ++d) g.position[d] /= scale;
       for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale * scale;
       for (int d = 0; d < D; ++d) g.covariance[packed<D>(d, d)] += trace_gradient;
-      gradient.write(i, g);
+      gradient.write(row_of(i), g);
     }
   }
 };

@@ -13,9 +13,9 @@ struct Selected {
 };
 
 struct Selection {
-  Selected* list;        // [places]
-  std::int32_t places;   // at most the tree's leaves, since the nodes are disjoint
-  std::int32_t* winners; // working space of the tournament
+  Selected* list;         // [places]
+  std::int32_t places;    // at most the tree's leaves, since the nodes are disjoint
+  std::int32_t* winners;  // working space of the tournament
 };
 
 // node_count(node): how many Gaussians a node keeps; refit_count(node, most): how many a refit to `most` gives;

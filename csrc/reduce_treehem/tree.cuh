@@ -1,5 +1,5 @@
-// The radix tree of csrc/common/radix_tree.h, made by one block: from each leaf upwards, the second child to arrive goes
-// on (Apetrei 2014), and a node's parent splits at the neighbouring gap of smaller difference.
+// The radix tree of csrc/common/radix_tree.h, made by one block: from each leaf upwards, the second child to arrive
+// goes on (Apetrei 2014), and a node's parent splits at the neighbouring gap of smaller difference.
 #pragma once
 
 #include "../common/block.cuh"

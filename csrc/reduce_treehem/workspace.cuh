@@ -1,20 +1,21 @@
 // The memory of one block of reduce_treehem: what is touched by dependent steps is on chip where it fits.
 #pragma once
 
-#include "../common/memory.cuh"
+#include "../common/components.h"
+#include "../common/pieces.cuh"
 #include "selection.cuh"
 
 namespace gmcn {
 
 template <typename T>
-struct Quick {  // in shared memory, or, where a mixture is too large, in global memory
-  std::uint64_t* keys;        // [N] Morton code and component, until the tree is there
+struct Quick {                 // in shared memory, or, where a mixture is too large, in global memory
+  std::uint64_t* keys;         // [N] Morton code and component, until the tree is there
   std::int32_t *left, *right;  // [N - 1]
-  T* mass;                    // [N - 1] of inner nodes
-  std::uint8_t* count;        // [N - 1] Gaussians an inner node keeps
-  std::uint8_t* flag;         // [N - 1] height of an inner node, later whether a gradient reaches it
+  T* mass;                     // [N - 1] of inner nodes
+  std::uint8_t* count;         // [N - 1] Gaussians an inner node keeps
+  std::uint8_t* flag;          // [N - 1] height of an inner node, later whether a gradient reaches it
   // In the memory of others at other times.
-  std::int32_t* far;  // [N - 1], of link
+  std::int32_t* far;   // [N - 1], of link
   Selected* selected;  // [N]
   std::int32_t* winners;
 
@@ -32,7 +33,7 @@ struct Quick {  // in shared memory, or, where a mixture is too large, in global
 };
 
 template <typename T, int D>
-struct Slow {  // in global memory
+struct Slow {               // in global memory
   Gaussian<T, D>* nodes;    // [N - 1, t] what inner nodes keep, later its gradients
   std::int32_t* order;      // [N] component of each leaf
   std::int32_t* by_height;  // [N - 1]
