@@ -2,8 +2,8 @@
 
 The task: 8 mixtures of N components in 3D, float32, from 256 to 16,384: the dense fit with offset 0, the reduction to
 32 with T = 2, and the convolution-fitting to 32 (of 8 channels of N / 32 Gaussians with 4 kernel Gaussians). Slope: of
-the straight line through the logarithms of N and of the seconds; 2 is quadratic, 1 is linear. What a call costs by itself
-makes the slope of all sizes smaller; that of the last doubling shows the operation alone.
+the straight line through the logarithms of N and of the seconds; 2 is quadratic, 1 is linear. What a call costs by
+itself makes the slope of all sizes smaller; that of the last doubling shows the operation alone.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ("train_step", "bm_evaluate", "bm_relu_fit", "bm_reduce_treehem", "bm_convolve_fit", "bm_scaling")
+OPERATIONS = ("evaluate", "relu_fit", "convolve_relu_fit", "reduce_treehem", "convolve_fit", "scaling")
+BENCHMARKS = ("train_step", *(f"bm_{name}" for name in OPERATIONS))
 TRAINING_SHAPES = 3991  # of ModelNet10
 VALIDATION = 0.1  # of these are kept for validation by the variant treehem2
 EPOCHS = 60

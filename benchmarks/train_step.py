@@ -76,7 +76,8 @@ def profile(step: Callable[[], None], options: Namespace) -> list[dict[str, Any]
     for event in profiler.key_averages():
         # On the GPU kernels alone: the operations that launch them would count the same time again.
         if options.device == "cpu" or event.device_type == torch.autograd.DeviceType.CUDA:
-            calls[_short(event.key)] += event.count
+            if not event.key.startswith("GeneratedBackwardFor"):  # they surround the operations, which count
+                calls[_short(event.key)] += event.count
             times[_short(event.key)] += getattr(event, field)
     total = sum(times.values()) or 1
 

@@ -1,7 +1,11 @@
 // The schemas of all operations; their implementations register themselves beside each device's code.
 #include "common/tensors.h"
 
+#if defined(GMCN_EMULATE)  // the CUDA kernels as tests run them on the CPU
+STABLE_TORCH_LIBRARY(gmcn_emulated, m) {
+#else
 STABLE_TORCH_LIBRARY(gmcn, m) {
+#endif
   m.def("evaluate(Tensor weights, Tensor positions, Tensor covariances, Tensor points, float cutoff) -> Tensor");
   m.def(
       "evaluate_backward(Tensor gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor points,"

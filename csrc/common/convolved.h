@@ -55,8 +55,8 @@ class ConvolvedGradients {
       for (std::int64_t b = group * s_.b / groups_; b < (group + 1) * s_.b / groups_; ++b)
         for (std::int64_t g = part * s_.g / parts_; g < (part + 1) * s_.g / parts_; ++g) {
           if (!gradients_of(b * s_.g + g, rows.data())) return false;
-          scatter(rows.data(), b, g, &data_[(part * s_.b + b) * s_.f * s_.n],
-                  &kernels_[(group * s_.g + g) * s_.f * s_.k]);
+          scatter(rows.data(), b, g, data_.data() + (part * s_.b + b) * s_.f * s_.n,
+                  kernels_.data() + (group * s_.g + g) * s_.f * s_.k);
         }
       return true;
     });

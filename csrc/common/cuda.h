@@ -32,7 +32,7 @@ inline std::int64_t max_shared_bytes() { return GMCN_EMULATE; }  // of the GPU t
 
 template <typename... P, typename... A>
 void launch(void (*kernel)(P...), std::int64_t grid, int block, std::int64_t shared_bytes, Stream, A... arguments) {
-  if (grid > 0) emulation::run(grid, block, shared_bytes, [&] { kernel(P(arguments)...); });
+  if (grid > 0) emulation::run(grid, block, shared_bytes, [&] { kernel(static_cast<P>(arguments)...); });
 }
 
 inline float fast_exp2(float y) { return std::exp2(y); }
@@ -80,8 +80,10 @@ void launch(void (*kernel)(P...), std::int64_t grid, int block, std::int64_t sha
     check_cuda(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
         "asking for shared memory");
-  kernel<<<static_cast<unsigned>(grid), block, shared_bytes, stream> > >(P(arguments)...);
-  check_cuda(cudaGetLastError(), "launching a kernel");
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(grid)), config.blockDim = dim3(static_cast<unsigned>(block));
+  config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes), config.stream = stream;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), "launching a kernel");
 }
 
 // One instruction (2 ulp) where files are compiled with -ftz=true.
@@ -89,6 +91,19 @@ __device__ __forceinline__ float fast_exp2(float y) { return exp2f(y); }
 #endif
 
 __device__ __forceinline__ double fast_exp2(double y) { return exp2(y); }
+
+// Working space for `count` objects on the tensor's device, of unknown content.
+template <typename V>
+class Scratch {
+ public:
+  Scratch(const Tensor& like, std::int64_t count)
+      : bytes_(torch::stable::new_empty(like, {count * static_cast<std::int64_t>(sizeof(V))},
+                                        torch::headeronly::ScalarType::Byte)) {}
+  V* data() const { return reinterpret_cast<V*>(bytes_.mutable_data_ptr<std::uint8_t>()); }
+
+ private:
+  Tensor bytes_;
+};
 
 // How many blocks of `size` cover `count`.
 inline std::int64_t blocks_for(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }

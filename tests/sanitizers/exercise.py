@@ -38,6 +38,7 @@ def main(device: str = "cuda") -> None:
                 data = random_mixture(2, 3, n, dim=dim, dtype=dtype, device=device)
                 kernels = random_mixture(2, 3, 5, dim=dim, dtype=dtype, device=device)
                 differentiate(ops.convolve_fit(data, kernels, 16))
+                differentiate(ops.convolve_relu_fit(data, kernels))
     if device == "cuda":
         torch.cuda.synchronize()
     print("every operation ran")

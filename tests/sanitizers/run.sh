@@ -30,13 +30,17 @@ LD_PRELOAD="$($compiler -print-file-name=$library) $($compiler -print-file-name=
 export LD_PRELOAD PYTHONMALLOC=malloc PYTHONDONTWRITEBYTECODE=1
 # Python and torch keep memory until the end of the process: leaks of theirs are not our business.
 export ASAN_OPTIONS=detect_leaks=0:exitcode=66:log_path=$target/report
-export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=66:log_path=$target/report
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=exitcode=66:ignore_noninstrumented_modules=1:log_path=$target/report
 export GMCN_TEST_THREADS=3 OMP_NUM_THREADS=3 PYTHONPATH=$target
 cd "$target"
 status=0
-# Not the tests that start processes of their own for the instruction sets: the loop below is for these.
-tests() { python -X faulthandler -m pytest -q -p no:cacheprovider -m "not slow" --ignore tests/ops/test_cpu_paths.py "$@"; }
+# Not the tests that start processes of their own for the instruction sets: the loop below is for these. What C code
+# prints has to come through: undefined behaviour is told on the standard error and ends the process.
+tests() {
+    python -X faulthandler -m pytest -q -p no:cacheprovider --capture=sys -m "not slow" \
+        --ignore tests/ops/test_cpu_paths.py "$@"
+}
 tests tests/ops "$@" || status=$?
 python tests/sanitizers/exercise.py cpu || status=$?
 for path in avx2 baseline; do
@@ -44,7 +48,7 @@ for path in avx2 baseline; do
     GMCN_CPU_PATH=$path tests tests/ops/test_evaluate.py tests/ops/test_relu_fit.py -k "compiled or not reference" "$@" || status=$?
 done
 unset LD_PRELOAD
-# pytest keeps to itself what the run-time library prints: its reports are files.
+# The other reports are files, so that none is lost in another's lines.
 if compgen -G "$target/report.*" >/dev/null; then
     cat "$target"/report.* >&2
     echo "The $name sanitizer has reported the above ($target/report.*)." >&2

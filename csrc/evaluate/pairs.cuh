@@ -1,0 +1,236 @@
+// Sums over pairs of a Gaussian and a point on a GPU; the counterpart of pairs_kernel.h. Threads own points (values and
+// gradients of points) or Gaussians (sums for their gradients), and stream the others through shared memory. Nothing is
+// added by two threads: no atomics, and the same bits in every run.
+//
+// Where a covariance is not positive definite its weights become not-a-number, and with them all that they touch.
+#pragma once
+
+#include "../common/components.h"
+#include "../common/cuda.h"
+#include "../common/gaussian.h"
+
+namespace gmcn {
+
+inline constexpr int kPairThreads = 128;     // of a block, and Gaussians or points of a tile
+inline constexpr int kPointsPerThread = 4;   // that share each Gaussian's way from shared memory to registers
+inline constexpr std::int64_t kBusy = 1024;  // blocks that keep any GPU busy
+
+// A whitened Gaussian with W weights times its normalisation, in whole 16 bytes.
+template <typename T, int D, int W>
+struct alignas(16) PreparedGaussian {
+  T position[D];
+  T factor[kPacked<D>];
+  T weights[W];
+  T scale;
+};
+
+// Rows [B, N] prepared once. weights(g, w) is weight w of a component g.
+template <typename T, int D, int W, typename Source, typename F>
+__global__ void __launch_bounds__(kPairThreads)
+    prepare_gaussians(Source source, std::int64_t b, std::int64_t n, F weights, PreparedGaussian<T, D, W>* result) {
+  const std::int64_t row = blockIdx.x * std::int64_t{kPairThreads} + threadIdx.x;
+  if (row >= b * n) return;
+  const Gaussian<T, D> g = source(row / n, static_cast<std::int32_t>(row % n));
+  PreparedGaussian<T, D, W> prepared;
+  const bool good = whiten<T, D, T>(g.covariance, prepared.factor, prepared.scale);
+  for (int d = 0; d < D; ++d) prepared.position[d] = g.position[d];
+  for (int w = 0; w < W; ++w) prepared.weights[w] = good ? weights(g, w) * prepared.scale : T(NAN);
+  result[row] = prepared;
+}
+
+template <typename T, int D>
+__device__ __forceinline__ T minus_squared_norm(const T* t) {
+  T y = -t[0] * t[0];
+  GMCN_UNROLL
+  for (int i = 1; i < D; ++i) y -= t[i] * t[i];
+  return y;
+}
+
+// Copies `count` objects into shared memory in 16-byte steps and lets all threads see them.
+template <typename V>
+__device__ __forceinline__ void load_tile(const V* from, int count, V* tile) {
+  static_assert(sizeof(V) % 16 == 0);
+  struct alignas(16) Piece {
+    unsigned words[4];
+  };
+  constexpr int kPieces = sizeof(V) / 16;
+  __syncthreads();  // the last tile has been read
+  const Piece* const pieces = reinterpret_cast<const Piece*>(from);
+  for (int i = static_cast<int>(threadIdx.x); i < count * kPieces; i += kPairThreads)
+    reinterpret_cast<Piece*>(tile)[i] = pieces[i];
+  __syncthreads();
+}
+
+// Where a block works: mixture b and the first of its points (or Gaussians) begin.
+struct Place {
+  std::int64_t b, begin;
+};
+__device__ __forceinline__ Place place_of_block(std::int64_t count, int per_block) {
+  const std::int64_t blocks = (count + per_block - 1) / per_block;
+  return {blockIdx.x / blocks, blockIdx.x % blocks * per_block};
+}
+
+// Values of W weighted sums at P points per thread. Points are points(b, m) for m < count(b) <= m_most, and
+// finish(b, m, values) takes what was found there.
+template <typename T, int D, int W, int P, typename Points, typename Finish>
+__global__ void __launch_bounds__(kPairThreads)
+    evaluate_pairs(const PreparedGaussian<T, D, W>* gaussians, std::int64_t n, Points points, std::int64_t m_most,
+                   Finish finish) {
+  __shared__ PreparedGaussian<T, D, W> tile[kPairThreads];
+  const auto [b, begin] = place_of_block(m_most, kPairThreads * P);
+  const std::int64_t m_count = points.count(b);
+  if (begin >= m_count) return;
+  T x[P][D], total[P][W] = {};
+  GMCN_UNROLL
+  for (int p = 0; p < P; ++p) {  // beyond the end: the last point again
+    const std::int64_t m = begin + p * kPairThreads + threadIdx.x;
+    points(b, m < m_count ? m : m_count - 1, x[p]);
+  }
+  for (std::int64_t first = 0; first < n; first += kPairThreads) {
+    const int count = static_cast<int>(n - first < kPairThreads ? n - first : kPairThreads);
+    load_tile(gaussians + b * n + first, count, tile);
+    T run[P][W] = {};
+    for (int i = 0; i < count; ++i) {
+      const PreparedGaussian<T, D, W> g = tile[i];
+      GMCN_UNROLL
+      for (int p = 0; p < P; ++p) {
+        T t[D];
+        standardise<D>(x[p], g.position, g.factor, t);
+        const T e = fast_exp2(minus_squared_norm<T, D>(t));
+        GMCN_UNROLL
+        for (int w = 0; w < W; ++w) run[p][w] += e * g.weights[w];
+      }
+    }
+    GMCN_UNROLL
+    for (int p = 0; p < P; ++p) {
+      GMCN_UNROLL
+      for (int w = 0; w < W; ++w) total[p][w] += run[p][w];
+    }
+  }
+  GMCN_UNROLL
+  for (int p = 0; p < P; ++p) {
+    const std::int64_t m = begin + p * kPairThreads + threadIdx.x;
+    if (m < m_count) finish(b, m, total[p]);
+  }
+}
+
+// Calls launch_one(points per thread, blocks): with fewer points per thread where there are few blocks.
+template <typename F>
+void launch_by_points(std::int64_t b, std::int64_t m, const F& launch_one) {
+  const std::int64_t blocks = b * blocks_for(m, kPairThreads * kPointsPerThread);
+  if (blocks >= kBusy)
+    launch_one(std::integral_constant<int, kPointsPerThread>(), blocks);
+  else
+    launch_one(std::integral_constant<int, 1>(), b * blocks_for(m, kPairThreads));
+}
+
+// A point with the upstream gradients of its W values, in whole 16 bytes.
+template <typename T, int D, int W>
+struct alignas(16) UpstreamPoint {
+  T x[D];
+  T upstream[W];
+};
+
+// Gradients of Gaussians: thread by Gaussian, over points of `upstream` [B, m_most]. finish(b, i, gradient, weights)
+// takes the gradient without weights, and those of the W weights.
+template <typename T, int D, int W, typename Points, typename Finish>
+__global__ void __launch_bounds__(kPairThreads)
+    gradients_of_gaussians(const PreparedGaussian<T, D, W>* gaussians, std::int64_t n,
+                           const UpstreamPoint<T, D, W>* upstream, Points points, std::int64_t m_most, Finish finish) {
+  __shared__ UpstreamPoint<T, D, W> tile[kPairThreads];
+  const auto [b, begin] = place_of_block(n, kPairThreads);
+  const std::int64_t i = begin + threadIdx.x, m_count = points.count(b);
+  const PreparedGaussian<T, D, W> g = gaussians[b * n + (i < n ? i : n - 1)];
+  T zeroth[W] = {}, first[D] = {}, second[kPacked<D>] = {};
+  for (std::int64_t start = 0; start < m_count; start += kPairThreads) {
+    const int count = static_cast<int>(m_count - start < kPairThreads ? m_count - start : kPairThreads);
+    load_tile(upstream + b * m_most + start, count, tile);
+    T run_zeroth[W] = {}, run_first[D] = {}, run_second[kPacked<D>] = {};
+    for (int k = 0; k < count; ++k) {
+      const UpstreamPoint<T, D, W> point = tile[k];
+      T t[D], h = 0;
+      standardise<D>(point.x, g.position, g.factor, t);
+      const T e = fast_exp2(minus_squared_norm<T, D>(t));
+      GMCN_UNROLL
+      for (int w = 0; w < W; ++w) {
+        run_zeroth[w] += e * point.upstream[w];
+        h += g.weights[w] * point.upstream[w];
+      }
+      h *= e;
+      GMCN_UNROLL
+      for (int d = 0; d < D; ++d) run_first[d] += h * t[d];
+      add_outer<T, D>(h, t, run_second);
+    }
+    for (int w = 0; w < W; ++w) zeroth[w] += run_zeroth[w];
+    for (int d = 0; d < D; ++d) first[d] += run_first[d];
+    add_scaled<T, D>(T(1), run_second, second);
+  }
+  if (i >= n) return;
+  Whitened<T, D> whitened;
+  for (int d = 0; d < D; ++d) whitened.position[d] = g.position[d];
+  for (int p = 0; p < kPacked<D>; ++p) whitened.factor[p] = g.factor[p];
+  Gaussian<T, D> gradient = {};
+  T weight_gradients[W], weighted_zeroth = 0;
+  for (int w = 0; w < W; ++w) {
+    weight_gradients[w] = g.scale * zeroth[w];
+    weighted_zeroth += g.weights[w] * zeroth[w];
+  }
+  whitened_vjp<T, D>(whitened, weighted_zeroth, first, second, gradient.position, gradient.covariance);
+  finish(b, static_cast<std::int32_t>(i), gradient, weight_gradients);
+}
+
+// Gradients of points: thread by point. finish(b, m, gradient) takes dL/dx.
+template <typename T, int D, int W, int P, typename Points, typename Finish>
+__global__ void __launch_bounds__(kPairThreads)
+    gradients_of_points(const PreparedGaussian<T, D, W>* gaussians, std::int64_t n,
+                        const UpstreamPoint<T, D, W>* upstream, Points points, std::int64_t m_most, Finish finish) {
+  __shared__ PreparedGaussian<T, D, W> tile[kPairThreads];
+  const auto [b, begin] = place_of_block(m_most, kPairThreads * P);
+  const std::int64_t m_count = points.count(b);
+  if (begin >= m_count) return;
+  UpstreamPoint<T, D, W> at[P];
+  T total[P][D] = {};
+  GMCN_UNROLL
+  for (int p = 0; p < P; ++p) {
+    const std::int64_t m = begin + p * kPairThreads + threadIdx.x;
+    at[p] = upstream[b * m_most + (m < m_count ? m : m_count - 1)];
+  }
+  for (std::int64_t first = 0; first < n; first += kPairThreads) {
+    const int count = static_cast<int>(n - first < kPairThreads ? n - first : kPairThreads);
+    load_tile(gaussians + b * n + first, count, tile);
+    T run[P][D] = {};
+    for (int i = 0; i < count; ++i) {
+      const PreparedGaussian<T, D, W> g = tile[i];
+      GMCN_UNROLL
+      for (int p = 0; p < P; ++p) {
+        T t[D], h = 0;
+        standardise<D>(at[p].x, g.position, g.factor, t);
+        GMCN_UNROLL
+        for (int w = 0; w < W; ++w) h += g.weights[w] * at[p].upstream[w];
+        h *= fast_exp2(minus_squared_norm<T, D>(t));
+        GMCN_UNROLL
+        for (int d = 0; d < D; ++d) t[d] *= h;
+        GMCN_UNROLL
+        for (int d = 0; d < D; ++d) {
+          GMCN_UNROLL
+          for (int c = d; c < D; ++c) run[p][d] += t[c] * g.factor[c * (c + 1) / 2 + d];
+        }
+      }
+    }
+    GMCN_UNROLL
+    for (int p = 0; p < P; ++p) {
+      GMCN_UNROLL
+      for (int d = 0; d < D; ++d) total[p][d] += run[p][d];
+    }
+  }
+  GMCN_UNROLL
+  for (int p = 0; p < P; ++p) {
+    const std::int64_t m = begin + p * kPairThreads + threadIdx.x;
+    T gradient[D];
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) gradient[d] = -T(kLn2Times2) * total[p][d];
+    if (m < m_count) finish(b, m, gradient);
+  }
+}
+
+}  // namespace gmcn

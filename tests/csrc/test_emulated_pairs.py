@@ -1,0 +1,92 @@
+"""The CUDA kernels of evaluate and relu_fit, run on the CPU, beside the CPU's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gmcn.ops  # noqa: F401  registers the operations
+from tests.ops.workload import random_mixture, random_points
+
+DIMS = pytest.mark.parametrize("dim", [2, 3])
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+SIZES = pytest.mark.parametrize("size", [(1, 1), (31, 33), (128, 129), (257, 1000), (3, 600)])
+FITS = pytest.mark.parametrize("options", [(0.0, 0.0, 0.0), (0.1, 0.05, 0.05)], ids=["paper", "authors"])
+cpu = torch.ops.gmcn
+
+
+def close(actual, expected):
+    """Relative to the largest magnitude of each tensor."""
+    for one, other in zip(actual, expected, strict=True):
+        assert one.shape == other.shape
+        eps = torch.finfo(other.dtype).eps
+        scale = float(other.abs().max()) if other.numel() else 0.0
+        torch.testing.assert_close(one, other, rtol=0, atol=200 * eps * scale, equal_nan=True)
+
+
+def mixture(dim, components, dtype, batch=2):
+    return random_mixture((batch,), components, dim, seed=components).to(dtype)
+
+
+@DIMS
+@DTYPES
+@SIZES
+def test_evaluate(emulated, dim, dtype, size):
+    values = mixture(dim, size[0], dtype)
+    points = random_points((2,), size[1], dim).to(dtype)
+    close([emulated.evaluate(*values, points, 0.0)], [cpu.evaluate(*values, points, 0.0)])
+    gradient = torch.randn(2, size[1], generator=torch.Generator().manual_seed(0), dtype=dtype)
+    for wanted in (True, False):
+        arguments = (gradient, *values, points, 0.0, wanted)
+        close(emulated.evaluate_backward(*arguments), cpu.evaluate_backward(*arguments))
+
+
+def test_many_mixtures_take_several_points_per_thread(emulated):
+    values = mixture(3, 2, torch.float32, batch=1030)
+    points = random_points((1030,), 5, 3).float()
+    close([emulated.evaluate(*values, points, 0.0)], [cpu.evaluate(*values, points, 0.0)])
+    arguments = (torch.ones(1030, 5), *values, points, 0.0, True)
+    close(emulated.evaluate_backward(*arguments), cpu.evaluate_backward(*arguments))
+
+
+@DIMS
+@DTYPES
+@FITS
+@pytest.mark.parametrize("components", [1, 31, 257, 600])
+def test_relu_fit(emulated, dim, dtype, options, components):
+    values = mixture(dim, components, dtype)
+    forward = cpu.relu_fit(*values, *options, 0.0)
+    close(emulated.relu_fit(*values, *options, 0.0), forward)
+    gradient = torch.randn(2, components, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    arguments = (gradient, *values, *forward[1:], *options, 0.0)
+    close(emulated.relu_fit_backward(*arguments), cpu.relu_fit_backward(*arguments))
+
+
+def test_a_mixture_without_positive_weights(emulated):
+    values = mixture(3, 40, torch.float32)
+    values = values._replace(weights=-values.weights.abs())
+    forward = emulated.relu_fit(*values, 0.0, 0.0, 0.0, 0.0)
+    assert all((tensor == 0).all() for tensor in forward)
+    gradients = emulated.relu_fit_backward(torch.ones(2, 40), *values, *forward[1:], 0.0, 0.0, 0.0, 0.0)
+    assert all((tensor == 0).all() for tensor in gradients)
+
+
+@pytest.mark.parametrize(("batch", "components", "points"), [(0, 3, 3), (2, 0, 3), (2, 3, 0)])
+def test_nothing_to_do(emulated, batch, components, points):
+    values = mixture(3, components, torch.float32, batch)
+    x = torch.zeros(batch, points, 3)
+    close([emulated.evaluate(*values, x, 0.0)], [cpu.evaluate(*values, x, 0.0)])
+    arguments = (torch.ones(batch, points), *values, x, 0.0, True)
+    close(emulated.evaluate_backward(*arguments), cpu.evaluate_backward(*arguments))
+    close(emulated.relu_fit(*values, 0.0, 0.0, 0.0, 0.0), cpu.relu_fit(*values, 0.0, 0.0, 0.0, 0.0))
+
+
+def test_a_bad_covariance_makes_its_mixture_not_a_number(emulated):
+    values = mixture(3, 10, torch.float32)
+    values.covariances[0, 4] *= -1
+    result = emulated.evaluate(*values, values.positions, 0.0)
+    assert result[0].isnan().all()
+    assert result[1].isfinite().all()
+    fitted = emulated.relu_fit(*values, 0.1, 0.0, 0.0, 0.0)[0]
+    assert fitted[0].isnan().all()
+    assert fitted[1].isfinite().all()
