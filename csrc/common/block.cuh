@@ -8,6 +8,9 @@
 
 namespace gmcn {
 
+// Whether a block can have `bytes` of dynamic shared memory beside the little that kernels declare themselves.
+inline bool fits_on_chip(std::int64_t bytes) { return bytes + 2048 <= max_shared_bytes(); }
+
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
 __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % 32); }

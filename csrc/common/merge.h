@@ -57,10 +57,10 @@ struct Merge {
 
 // Single linkage: the closest pair of different clusters is joined until t clusters remain. The heaviest member of each
 // cluster starts it; clusters are ordered by their first member. Ties go to the smaller indices.
-template <typename T, int D>
+template <typename T, int D, int M>
 GMCN_HD void select_initial(const Gaussian<T, D>* in, int m, int t, int* initial) {
-  int cluster[kMaxMerge];
-  T distance[kMaxMerge][kMaxMerge];
+  int cluster[M];
+  T distance[M][M];
   for (int i = 0; i < m; ++i) {
     cluster[i] = i;
     GMCN_UNROLL
@@ -93,10 +93,10 @@ GMCN_HD void select_initial(const Gaussian<T, D>* in, int m, int t, int* initial
 }
 
 // E step: responsibilities of the t initial Gaussians for the m given ones, equation (15).
-template <typename T, int D>
-GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D>& s) {
+template <typename T, int D, int M>
+GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D, M>& s) {
   const T clip = T(kClip), log_clip = T(kLogClip);
-  T log_det[kMaxMerge], initial_log_det[kMaxMerge];
+  T log_det[M], initial_log_det[M];
   T sum = 0, initial_sum = 0, unused[kPacked<D>];
   for (int i = 0; i < m; ++i) {
     sum += in[i].weight;
@@ -114,7 +114,7 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOpti
   }
   for (int i = 0; i < m; ++i) {
     s.share[i] = in[i].weight / s.total;
-    T divergence[kMaxMerge], joint[kMaxMerge], norm = 0, largest = log_clip;
+    T divergence[M], joint[M], norm = 0, largest = log_clip;
     int nearest = 0;
     for (int k = 0; k < t; ++k) {
       T delta[D], scaled[D], distance = 0;
@@ -150,11 +150,11 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOpti
   }
 }
 
-// m Gaussians in, t out (t < m <= kMaxMerge). Mass, mean and second moment of the whole are conserved.
-template <typename T, int D>
-GMCN_HD void merge_sized(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D>& s,
+// m Gaussians in, t out (t < m <= M). Mass, mean and second moment of the whole are conserved.
+template <typename T, int D, int M>
+GMCN_HD void merge_sized(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D, M>& s,
                          Gaussian<T, D>* out) {
-  select_initial<T, D>(in, m, t, s.initial);
+  select_initial<T, D, M>(in, m, t, s.initial);
   expectation<T, D>(in, m, t, options, s);
   for (int k = 0; k < t; ++k) {  // M step, equation (16)
     Gaussian<T, D> merged = {};
@@ -180,12 +180,12 @@ GMCN_HD void merge_sized(const Gaussian<T, D>* in, int m, int t, const MergeOpti
 
 // Adds to `gradient` of the m inputs what the upstream gradients of the t outputs (`out`, as merge made them from `s`)
 // give. Clusters and gates are held fixed.
-template <typename T, int D>
+template <typename T, int D, int M>
 GMCN_HD void merge_vjp_sized(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options,
-                             const Merge<T, D>& s, const Gaussian<T, D>* out, const Gaussian<T, D>* upstream,
+                             const Merge<T, D, M>& s, const Gaussian<T, D>* out, const Gaussian<T, D>* upstream,
                              Gaussian<T, D>* gradient) {
   const T clip = T(kClip), log_clip = T(kLogClip);
-  T responsibility_gradient[kMaxMerge][kMaxMerge], share_gradient[kMaxMerge] = {};
+  T responsibility_gradient[M][M], share_gradient[M] = {};
   T total_gradient = 0;
   for (int k = 0; k < t; ++k) {  // M step
     const T new_share_gradient = upstream[k].weight * s.total;
@@ -217,7 +217,7 @@ GMCN_HD void merge_vjp_sized(const Gaussian<T, D>* in, int m, int t, const Merge
       share_gradient[i] += product_gradient * s.responsibility[i][k];
     }
   }
-  T log_prior_sum = 0, log_prior_gradient[kMaxMerge] = {};
+  T log_prior_sum = 0, log_prior_gradient[M] = {};
   for (int k = 0; k < t; ++k) {  // E step
     const int start = s.initial[k];
     T outer_sum[kPacked<D>] = {}, covariance_sum[kPacked<D>] = {}, likelihood_sum = 0;
@@ -263,8 +263,8 @@ GMCN_HD void merge_vjp_sized(const Gaussian<T, D>* in, int m, int t, const Merge
 }
 
 // The same two with the sizes of T = 2, by far the most frequent, known to the compiler.
-template <typename T, int D>
-GMCN_HD void merge(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D>& s,
+template <typename T, int D, int M>
+GMCN_HD void merge(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, Merge<T, D, M>& s,
                    Gaussian<T, D>* out) {
   if (m == 4 && t == 2)
     merge_sized<T, D>(in, 4, 2, options, s, out);
@@ -274,8 +274,8 @@ GMCN_HD void merge(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>
     merge_sized<T, D>(in, m, t, options, s, out);
 }
 
-template <typename T, int D>
-GMCN_HD void merge_vjp(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, const Merge<T, D>& s,
+template <typename T, int D, int M>
+GMCN_HD void merge_vjp(const Gaussian<T, D>* in, int m, int t, const MergeOptions<T>& options, const Merge<T, D, M>& s,
                        const Gaussian<T, D>* out, const Gaussian<T, D>* upstream, Gaussian<T, D>* gradient) {
   if (m == 4 && t == 2)
     merge_vjp_sized<T, D>(in, 4, 2, options, s, out, upstream, gradient);

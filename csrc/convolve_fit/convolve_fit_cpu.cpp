@@ -3,41 +3,19 @@
 // from a data and a kernel Gaussian where they are needed.
 #include <algorithm>
 #include <bit>
-#include <limits>
 #include <queue>
 
-#include "../common/merge.h"
+#include "../common/moments.h"
 #include "../common/morton.h"
 #include "../common/radix_tree.h"
-#include "../common/tensors.h"
+#include "sizes.h"
 
 namespace gmcn {
 
 namespace {
 
-struct Sizes {
-  std::int64_t b, f, n, g, k, d;
-  std::int64_t convolved() const { return n * f * k; }
-};
-
-Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covariances, const Tensor& kernel_weights,
-            const Tensor& kernel_positions, const Tensor& kernel_covariances, std::int64_t wanted) {
-  STD_TORCH_CHECK(weights.dim() == 3 && kernel_weights.dim() == 3 && positions.dim() == 4,
-                  "convolve_fit: expected data [B, F, N] and kernels [G, F, K]");
-  const Sizes s{weights.size(0),        weights.size(1),        weights.size(2),
-                kernel_weights.size(0), kernel_weights.size(2), positions.size(3)};
-  check_shape(positions, "positions", {s.b, s.f, s.n, s.d});
-  check_shape(covariances, "covariances", {s.b, s.f, s.n, s.d, s.d});
-  check_shape(kernel_weights, "kernel_weights", {s.g, s.f, s.k});
-  check_shape(kernel_positions, "kernel_positions", {s.g, s.f, s.k, s.d});
-  check_shape(kernel_covariances, "kernel_covariances", {s.g, s.f, s.k, s.d, s.d});
-  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();  // components are numbered in 32 bits
-  STD_TORCH_CHECK(0 < wanted && wanted <= most, "convolve_fit: n must lie in 1 to ", most);
-  std::int64_t size = 0;
-  require(!__builtin_mul_overflow(s.n, s.f, &size) && !__builtin_mul_overflow(size, s.k, &size) && size <= most,
-          "convolve_fit: ", s.n, " x ", s.f, " x ", s.k, " convolved components are more than ", most);
-  return s;
-}
+using convolving::check;
+using convolving::Sizes;
 
 // Gaussians of a contiguous tensor, with packed covariances.
 template <typename T, int D>
@@ -156,53 +134,29 @@ struct Groups {
     }
   }
 
-  // The Gaussian with the mass, mean and covariance of a group. A group without mass gets the identity at the origin.
   Gaussian<T, D> moments(const std::pair<std::int32_t, std::int32_t>& range) const {
     Gaussian<T, D> result = {}, c;
     for (std::int32_t k = range.first; k < range.second; ++k) {
       component(order[k], c);
-      result.weight += c.weight;
-      for (int d = 0; d < D; ++d) result.position[d] += c.weight * c.position[d];
+      add_to_mean<T, D>(c, result);
     }
-    if (result.weight == T(0)) {
-      result = {};
-      set_identity<T, D>(T(1), result.covariance);
-      return result;
-    }
-    for (int d = 0; d < D; ++d) result.position[d] /= result.weight;
+    if (!finish_mean<T, D>(result)) return result;
     for (std::int32_t k = range.first; k < range.second; ++k) {
       component(order[k], c);
-      T delta[D];
-      for (int d = 0; d < D; ++d) delta[d] = c.position[d] - result.position[d];
-      add_scaled<T, D>(c.weight / result.weight, c.covariance, result.covariance);
-      add_outer<T, D>(c.weight / result.weight, delta, result.covariance);
+      add_to_covariance<T, D>(c, result, result.covariance);
     }
     return result;
   }
 
   // Gradients of the data and kernel Gaussians behind one group, added.
-  void moments_vjp(const std::pair<std::int32_t, std::int32_t>& range, const Gaussian<T, D>& upstream,
-                   Gaussian<T, D>* data_gradients, Gaussian<T, D>* kernel_gradients) const {
+  void add_gradients(const std::pair<std::int32_t, std::int32_t>& range, const Gaussian<T, D>& upstream,
+                     Gaussian<T, D>* data_gradients, Gaussian<T, D>* kernel_gradients) const {
     const Gaussian<T, D> merged = moments(range);
     for (std::int32_t k = range.first; k < range.second; ++k) {
       const std::int64_t i = data_index(order[k]), j = kernel_index(order[k]);
-      Gaussian<T, D> c, gradient = {};
+      Gaussian<T, D> c;
       component(order[k], c);
-      gradient.weight = upstream.weight;
-      if (merged.weight != T(0)) {
-        const T share = c.weight / merged.weight;
-        T delta[D], spread[kPacked<D>], scaled[D], shape = 0;
-        for (int d = 0; d < D; ++d) {
-          delta[d] = c.position[d] - merged.position[d];
-          shape += upstream.position[d] * delta[d];
-        }
-        for (int p = 0; p < kPacked<D>; ++p) spread[p] = c.covariance[p] - merged.covariance[p];
-        add_outer<T, D>(T(1), delta, spread);
-        gradient.weight += (shape + inner<T, D>(upstream.covariance, spread)) / merged.weight;
-        multiply<T, D>(upstream.covariance, delta, scaled);
-        for (int d = 0; d < D; ++d) gradient.position[d] = share * (upstream.position[d] + 2 * scaled[d]);
-        add_scaled<T, D>(share, upstream.covariance, gradient.covariance);
-      }
+      const Gaussian<T, D> gradient = moments_vjp<T, D>(c, merged, upstream);
       data_gradients[i].weight += gradient.weight * kernels[j].weight;
       kernel_gradients[j].weight += gradient.weight * data[i].weight;
       for (int d = 0; d < D; ++d) {
@@ -281,8 +235,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_fit_backward
           Groups<T, D> groups{data.data(), kernels.data(), s, {}, {}};
           groups.build(n);
           for (std::size_t i = 0; i < groups.ranges.size(); ++i)
-            groups.moments_vjp(groups.ranges[i], upstream[i], data_gradients.data(),
-                               kernel_gradients[part].data() + g * kernels_size);
+            groups.add_gradients(groups.ranges[i], upstream[i], data_gradients.data(),
+                                 kernel_gradients[part].data() + g * kernels_size);
         }
         add_to<T, D>(data_gradients, b * s.f * s.n, w, p, c);
       }

@@ -33,7 +33,6 @@ class Reduction {
     scale_ = std::sqrt(trace_sum / (T(n_) * D));
     if (!(scale_ > T(0)) || !(scale_ < T(INFINITY))) return false;
     std::vector<std::uint32_t> codes(n_);
-    for (int d = 0; d < D; ++d) low[d] /= scale_, high[d] /= scale_;
     std::vector<Gaussian<T, D>> unsorted(n_);
     for (std::int32_t i = 0; i < n_; ++i) {
       Gaussian<T, D>& g = unsorted[i];
@@ -44,7 +43,7 @@ class Reduction {
       for (int d = 0; d < D; ++d) finite += g.position[d];
       for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale_ * scale_, finite += g.covariance[p];
       if (!(g.weight >= T(0)) || !std::isfinite(finite) || !is_positive_definite<T, D>(g.covariance)) return false;
-      codes[i] = morton_code<T, D>(g.position, low, high);
+      codes[i] = morton_code<T, D>(positions + i * D, low, high);
     }
     sort_codes(codes.data(), n_, 30, order_);
     std::vector<std::uint64_t> keys(n_);
