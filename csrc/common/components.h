@@ -33,15 +33,15 @@ struct Stored {
   }
 };
 
-// Gradients of stored components, written to contiguous tensors.
+// Components, or gradients of them, written to contiguous tensors.
 template <typename T, int D>
-struct StoredGradients {
-  T* weights;
+struct Rows {
+  T* weights;  // or null where they are not wanted
   T* positions;
   T* covariances;
 
   GMCN_HD void write(std::int64_t row, const Gaussian<T, D>& g) const {
-    weights[row] = g.weight;
+    if (weights) weights[row] = g.weight;
     GMCN_UNROLL
     for (int d = 0; d < D; ++d) positions[row * D + d] = g.position[d];
     unpack<T, D>(g.covariance, covariances + row * D * D);

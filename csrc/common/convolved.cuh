@@ -29,7 +29,7 @@ __device__ void reduce_each(Gaussian<T, D>& g, const Reduce& reduce) {
 // gradient(mixture, i) is that of component i of a convolved mixture.
 template <typename T, int D, typename Gradient>
 __global__ void __launch_bounds__(kGatherThreads)
-    gather_for_data(Convolved<T, D> source, std::int64_t rows, Gradient gradient, StoredGradients<T, D> result) {
+    gather_for_data(Convolved<T, D> source, std::int64_t rows, Gradient gradient, Rows<T, D> result) {
   const std::int64_t row = blockIdx.x * std::int64_t{kGatherThreads / 32} + warp();
   if (row >= rows) return;
   const std::int64_t per_shape = source.channels_in * source.data.n, terms = source.channels_out * source.kernels.n;
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kGatherThreads)
 
 template <typename T, int D, typename Gradient>
 __global__ void __launch_bounds__(kGatherThreads)
-    gather_for_kernels(Convolved<T, D> source, std::int64_t batch, Gradient gradient, StoredGradients<T, D> result) {
+    gather_for_kernels(Convolved<T, D> source, std::int64_t batch, Gradient gradient, Rows<T, D> result) {
   const std::int64_t row = blockIdx.x, channels = source.channels_in, n = source.data.n;
   const std::int64_t g = row / (channels * source.kernels.n), f = row / source.kernels.n % channels;
   Gaussian<T, D> sum = {};
@@ -72,7 +72,7 @@ template <typename T, int D>
 struct GradientRows {
   GradientRows(const Tensor& like, std::int64_t count)
       : weights(like, count), positions(like, count * D), covariances(like, count * D * D) {}
-  StoredGradients<T, D> to_write() const { return {weights.data(), positions.data(), covariances.data()}; }
+  Rows<T, D> to_write() const { return {weights.data(), positions.data(), covariances.data()}; }
   StoredComponentGradients<T, D> to_read(std::int64_t n) const {
     return {{weights.data(), positions.data(), covariances.data(), n}};
   }
@@ -81,7 +81,7 @@ struct GradientRows {
 
 template <typename T, int D, typename Gradient>
 void gather(const Convolved<T, D>& source, std::int64_t batch, const Gradient& gradient, const OnDevice& on,
-            const StoredGradients<T, D>& of_data, const StoredGradients<T, D>& of_kernels) {
+            const Rows<T, D>& of_data, const Rows<T, D>& of_kernels) {
   const std::int64_t rows = batch * source.channels_in * source.data.n;
   launch(gather_for_data<T, D, Gradient>, blocks_for(rows, kGatherThreads / 32), kGatherThreads, 0, on.stream, source,
          rows, gradient, of_data);

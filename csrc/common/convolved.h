@@ -63,7 +63,7 @@ class ConvolvedGradients {
     return bad;
   }
 
-  void write(const StoredGradients<T, D>& data, const StoredGradients<T, D>& kernels) const {
+  void write(const Rows<T, D>& data, const Rows<T, D>& kernels) const {
     write_sums(data_, parts_, s_.b * s_.f * s_.n, data);
     write_sums(kernels_, groups_, s_.g * s_.f * s_.k, kernels);
   }
@@ -93,7 +93,7 @@ class ConvolvedGradients {
   }
 
   static void write_sums(const std::vector<Gaussian<T, D>>& partial, std::int64_t parts, std::int64_t count,
-                         const StoredGradients<T, D>& to) {
+                         const Rows<T, D>& to) {
     for (std::int64_t i = 0; i < count; ++i) {
       Gaussian<T, D> sum = {};
       for (std::int64_t p = 0; p < parts; ++p) accumulate(partial[p * count + i], partial[p * count + i].weight, sum);

@@ -55,7 +55,7 @@ Stored<T, D> stored(const Tensor& weights, const Tensor& positions, const Tensor
 }
 
 template <typename T, int D>
-StoredGradients<T, D> stored_gradients(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
+Rows<T, D> rows_of(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
   return {weights.mutable_data_ptr<T>(), positions.mutable_data_ptr<T>(), covariances.mutable_data_ptr<T>()};
 }
 

@@ -59,8 +59,7 @@ std::tuple<Tensor, Tensor, Tensor> convolve_fit_cuda(Tensor weights,            
                   stored<T, D>(kernel_weights, kernel_positions, kernel_covariances), static_cast<std::int32_t>(s.f),
                   static_cast<std::int32_t>(s.g)};
     const Launch space = prepare(job, s, n, s.b * s.g, weights);
-    launch(fit_groups<T, D>, space.blocks, kThreads, space.shared_bytes, device.stream, job,
-           stored_gradients<T, D>(w, p, c));
+    launch(fit_groups<T, D>, space.blocks, kThreads, space.shared_bytes, device.stream, job, rows_of<T, D>(w, p, c));
   });
   return {w, p, c};
 }
@@ -103,9 +102,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_fit_backward
       launch(find_members<T, D>, at_most(space.blocks, (end - b) * s.g), kThreads, space.shared_bytes, device.stream,
              job, members);
       launch(data_vjp<T, D>, blocks_for((end - b) * size, kThreads / 32), kThreads, 0, device.stream, job, members,
-             b * size, end * size, stored_gradients<T, D>(w, p, c));
-      launch(kernels_vjp<T, D>, s.g * s.f * s.k, kThreads, 0, device.stream, job, members,
-             stored_gradients<T, D>(kw, kp, kc));
+             b * size, end * size, rows_of<T, D>(w, p, c));
+      launch(kernels_vjp<T, D>, s.g * s.f * s.k, kThreads, 0, device.stream, job, members, rows_of<T, D>(kw, kp, kc));
     }
   });
   return {w, p, c, kw, kp, kc};

@@ -31,7 +31,7 @@ struct ConvolveFit {
 };
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads) fit_groups(ConvolveFit<T, D> job, StoredGradients<T, D> result) {
+__global__ void __launch_bounds__(kThreads) fit_groups(ConvolveFit<T, D> job, Rows<T, D> result) {
   job.each(0, job.tasks, [&](std::int64_t mixture, const BlockGroups<T, D>& groups) {
     const std::int64_t row = mixture * job.wanted;
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
@@ -94,7 +94,7 @@ __device__ void reduce_each(Gaussian<T, D>& g, const Reduce& reduce) {
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads)
     data_vjp(ConvolveFit<T, D> job, Members<T, D> members, std::int64_t rows_begin, std::int64_t rows_end,
-             StoredGradients<T, D> gradient) {
+             Rows<T, D> gradient) {
   const Stored<T, D>&data = job.source.data, &kernels = job.source.kernels;
   const std::int64_t channels = job.source.channels_in, outputs = job.source.channels_out;
   for (std::int64_t row = rows_begin + std::int64_t(blockIdx.x) * warps() + warp(); row < rows_end;
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kThreads)
 // Added to what earlier parts of the batch gave.
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads)
-    kernels_vjp(ConvolveFit<T, D> job, Members<T, D> members, StoredGradients<T, D> gradient) {
+    kernels_vjp(ConvolveFit<T, D> job, Members<T, D> members, Rows<T, D> gradient) {
   const Stored<T, D>&data = job.source.data, &kernels = job.source.kernels;
   const std::int64_t channels = job.source.channels_in, outputs = job.source.channels_out;
   for (std::int64_t row = blockIdx.x; row < outputs * channels * kernels.n; row += gridDim.x) {

@@ -68,7 +68,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_relu_fit_bac
       fit.backward(rows[0] + b * count, rows[1] + b * count, rows[2] + b * count, result);
       return true;
     });
-    gradients.write(stored_gradients<T, D>(w, p, c), stored_gradients<T, D>(kw, kp, kc));
+    gradients.write(rows_of<T, D>(w, p, c), rows_of<T, D>(kw, kp, kc));
   });
   check_positive_definite(bad);
   return {w, p, c, kw, kp, kc};

@@ -67,7 +67,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_relu_fit_bac
                                                        {T(offset), T(s0), T(s1)});
       fit.backward(gradient.const_data_ptr<T>(), f.const_data_ptr<T>(), g.const_data_ptr<T>(), rows.to_write());
     }
-    gather(source, s.b, rows.to_read(count), on, stored_gradients<T, D>(w, p, c), stored_gradients<T, D>(kw, kp, kc));
+    gather(source, s.b, rows.to_read(count), on, rows_of<T, D>(w, p, c), rows_of<T, D>(kw, kp, kc));
   });
   return {w, p, c, kw, kp, kc};
 }

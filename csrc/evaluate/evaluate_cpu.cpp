@@ -122,7 +122,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
     using T = decltype(type);
     constexpr int D = dimension;
     const Stored<T, D> source = stored<T, D>(weights, positions, covariances);
-    const StoredGradients<T, D> gradients = stored_gradients<T, D>(weights_out, positions_out, covariances_out);
+    const Rows<T, D> gradients = rows_of<T, D>(weights_out, positions_out, covariances_out);
     std::vector<std::optional<Arrays<T, D>>> partial(s.b * slices);  // gradients of the points from each slice
     std::vector<std::vector<std::int32_t>> orders(s.b);              // of the points, where they were sorted
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {

@@ -45,7 +45,7 @@ struct WriteValue {
 
 template <typename T, int D>
 struct WriteGradient {
-  StoredGradients<T, D> gradients;  // [B, N]
+  Rows<T, D> gradients;  // [B, N]
   std::int64_t n;
 
   __device__ void operator()(std::int64_t b, std::int32_t i, Gaussian<T, D> gradient, const T* of_weights) const {
@@ -130,7 +130,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward_cuda(Tensor gradien
     const GivenPoints<T, D> at{points.const_data_ptr<T>(), s.m};
     launch(gradients_of_gaussians<T, D, 1, GivenPoints<T, D>, WriteGradient<T, D>>, s.b * blocks_for(s.n, kPairThreads),
            kPairThreads, 0, on.stream, gaussians.data(), s.n, upstream.data(), at, s.m,
-           WriteGradient<T, D>{stored_gradients<T, D>(w, p, c), s.n});
+           WriteGradient<T, D>{rows_of<T, D>(w, p, c), s.n});
     if (!points_gradient) return;
     const WritePointGradient<T, D> write{x.mutable_data_ptr<T>(), s.m};
     launch_by_points(s.b, s.m, [&](auto per_thread, std::int64_t blocks) {

@@ -4,18 +4,9 @@
 
 namespace gmcn {
 
-namespace {
-
 using treehem::check;
+using treehem::check_values;
 using treehem::Sizes;
-
-void check_values(std::int64_t bad_mixture) {
-  require(bad_mixture < 0, "reduce_treehem: mixture ", bad_mixture,
-          " (leading dimensions flattened) has a negative weight, a covariance that is not positive definite, "
-          "or a value that is not finite");
-}
-
-}  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> reduce_treehem(Tensor weights,      // [B, N]
                                                   Tensor positions,    // [B, N, D]
@@ -23,22 +14,19 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem(Tensor weights,      // [B, N]
                                                   std::int64_t n, std::int64_t t, double kl_threshold,
                                                   double virtual_samples) {
   const Sizes s = check(weights, positions, covariances, n, t);
-  weights = torch::stable::contiguous(weights), positions = torch::stable::contiguous(positions);
-  covariances = torch::stable::contiguous(covariances);
+  make_contiguous({&weights, &positions, &covariances});
   Tensor w = empty_like_of(weights, {s.b, n}), p = empty_like_of(weights, {s.b, n, s.d});
   Tensor c = empty_like_of(weights, {s.b, n, s.d, s.d});
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
+    const auto source = stored<T, D>(weights, positions, covariances);
+    const auto result = rows_of<T, D>(w, p, c);
     bad = run_tasks(s.b, [&](std::int64_t b) {
       Reduction<T, D> reduction(s.n, n, t, {T(kl_threshold), T(virtual_samples)});
-      if (!reduction.read(weights.const_data_ptr<T>() + b * s.n, positions.const_data_ptr<T>() + b * s.n * D,
-                          covariances.const_data_ptr<T>() + b * s.n * D * D))
-        return false;
-      reduction.fit();
-      reduction.write(w.mutable_data_ptr<T>() + b * n, p.mutable_data_ptr<T>() + b * n * D,
-                      c.mutable_data_ptr<T>() + b * n * D * D);
+      if (!reduction.read([&](std::int32_t i) { return source(b, i); })) return false;
+      reduction.forward(result, b * n);
       return true;
     });
   });
@@ -56,25 +44,22 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_backward(Tensor weights_gradie
   check_shape(weights_gradient, "weights_gradient", {s.b, n});
   check_shape(positions_gradient, "positions_gradient", {s.b, n, s.d});
   check_shape(covariances_gradient, "covariances_gradient", {s.b, n, s.d, s.d});
-  for (Tensor* tensor :
-       {&weights_gradient, &positions_gradient, &covariances_gradient, &weights, &positions, &covariances})
-    *tensor = torch::stable::contiguous(*tensor);
-  Tensor w = zeros_like_of(weights, {s.b, s.n}), p = zeros_like_of(weights, {s.b, s.n, s.d});
-  Tensor c = zeros_like_of(weights, {s.b, s.n, s.d, s.d});
+  make_contiguous({&weights_gradient, &positions_gradient, &covariances_gradient, &weights, &positions, &covariances});
+  Tensor w = empty_like_of(weights, {s.b, s.n}), p = empty_like_of(weights, {s.b, s.n, s.d});
+  Tensor c = empty_like_of(weights, {s.b, s.n, s.d, s.d});
   std::int64_t bad = -1;
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
+    const auto source = stored<T, D>(weights, positions, covariances);
+    const auto upstream = stored<T, D>(weights_gradient, positions_gradient, covariances_gradient);
+    const auto result = rows_of<T, D>(w, p, c);
     bad = run_tasks(s.b, [&](std::int64_t b) {
       Reduction<T, D> reduction(s.n, n, t, {T(kl_threshold), T(virtual_samples)});
-      if (!reduction.read(weights.const_data_ptr<T>() + b * s.n, positions.const_data_ptr<T>() + b * s.n * D,
-                          covariances.const_data_ptr<T>() + b * s.n * D * D))
-        return false;
-      reduction.fit();
-      reduction.backward(weights_gradient.const_data_ptr<T>() + b * n,
-                         positions_gradient.const_data_ptr<T>() + b * n * D,
-                         covariances_gradient.const_data_ptr<T>() + b * n * D * D, w.mutable_data_ptr<T>() + b * s.n,
-                         p.mutable_data_ptr<T>() + b * s.n * D, c.mutable_data_ptr<T>() + b * s.n * D * D);
+      if (!reduction.read([&](std::int32_t i) { return source(b, i); })) return false;
+      std::vector<Gaussian<T, D>> gradients(s.n);
+      reduction.backward(upstream, b * n, gradients.data());
+      for (std::int64_t i = 0; i < s.n; ++i) result.write(b * s.n + i, gradients[i]);
       return true;
     });
   });

@@ -14,9 +14,9 @@ constexpr std::int64_t kScratch = std::int64_t(256) << 20;  // bytes beyond whic
 
 template <typename T, int D>
 struct Job {
-  Stored<T, D> mixtures;         // [B, N]
-  Stored<T, D> upstream;         // [B, wanted] of the backward pass
-  StoredGradients<T, D> result;  // [B, wanted], or [B, N] in the backward pass
+  Stored<T, D> mixtures;  // [B, N]
+  Stored<T, D> upstream;  // [B, wanted] of the backward pass
+  Rows<T, D> result;      // [B, wanted], or [B, N] in the backward pass
   MergeOptions<T> options;
   std::int64_t b;
   std::int32_t n, wanted;
@@ -32,7 +32,7 @@ __device__ void fill(T* begin, std::int32_t count, T value) {
 }
 
 template <typename T, int D>
-__device__ void fill(const StoredGradients<T, D>& rows, std::int64_t begin, std::int32_t count, T value) {
+__device__ void fill(const Rows<T, D>& rows, std::int64_t begin, std::int32_t count, T value) {
   fill(rows.weights + begin, count, value);
   fill(rows.positions + begin * D, count * D, value);
   fill(rows.covariances + begin * D * D, count * D * D, value);
@@ -92,7 +92,7 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_cuda(Tensor weights,      // [
     constexpr int D = dimension;
     run<false>(Job<T, D>{stored<T, D>(weights, positions, covariances),
                          {},
-                         stored_gradients<T, D>(w, p, c),
+                         rows_of<T, D>(w, p, c),
                          {T(kl_threshold), T(virtual_samples)},
                          s.b,
                          static_cast<std::int32_t>(s.n),
@@ -121,7 +121,7 @@ std::tuple<Tensor, Tensor, Tensor> reduce_treehem_backward_cuda(Tensor weights_g
     constexpr int D = dimension;
     run<true>(Job<T, D>{stored<T, D>(weights, positions, covariances),
                         stored<T, D>(weights_gradient, positions_gradient, covariances_gradient),
-                        stored_gradients<T, D>(w, p, c),
+                        rows_of<T, D>(w, p, c),
                         {T(kl_threshold), T(virtual_samples)},
                         s.b,
                         static_cast<std::int32_t>(s.n),

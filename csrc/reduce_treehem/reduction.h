@@ -5,13 +5,14 @@
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <queue>
 #include <utility>
 #include <vector>
 
-#include "../common/merge.h"
 #include "../common/morton.h"
 #include "../common/radix_tree.h"
+#include "nodes.h"
 
 namespace gmcn {
 
@@ -21,29 +22,30 @@ class Reduction {
   Reduction(std::int32_t components, std::int32_t wanted, int per_node, MergeOptions<T> options)
       : n_(components), wanted_(wanted), t_(per_node), options_(options) {}
 
-  // Reads the mixture, in units in which its average variance is one. False: a weight or a covariance is unusable.
-  bool read(const T* weights, const T* positions, const T* covariances) {
-    T low[D], high[D], trace_sum = 0;
-    for (int d = 0; d < D; ++d) low[d] = high[d] = positions[d];
-    for (std::int32_t i = 0; i < n_; ++i)
+  // Takes component(i) for i < n, in units in which the average variance is one. False: a weight or a covariance is
+  // unusable.
+  template <typename F>
+  bool read(const F& component) {
+    std::vector<Gaussian<T, D>> unsorted(n_);
+    T low[D] = {}, high[D] = {}, trace_sum = 0;
+    for (std::int32_t i = 0; i < n_; ++i) {
+      unsorted[i] = component(i);
       for (int d = 0; d < D; ++d) {
-        low[d] = std::min(low[d], positions[i * D + d]), high[d] = std::max(high[d], positions[i * D + d]);
-        trace_sum += covariances[(i * D + d) * D + d];
+        const T x = unsorted[i].position[d];
+        low[d] = i ? std::min(low[d], x) : x, high[d] = i ? std::max(high[d], x) : x;
+        trace_sum += unsorted[i].covariance[packed<D>(d, d)];
       }
+    }
     scale_ = std::sqrt(trace_sum / (T(n_) * D));
     if (!(scale_ > T(0)) || !(scale_ < T(INFINITY))) return false;
     std::vector<std::uint32_t> codes(n_);
-    std::vector<Gaussian<T, D>> unsorted(n_);
     for (std::int32_t i = 0; i < n_; ++i) {
       Gaussian<T, D>& g = unsorted[i];
-      g.weight = weights[i];
-      for (int d = 0; d < D; ++d) g.position[d] = positions[i * D + d] / scale_;
-      pack<T, D>(covariances + i * D * D, g.covariance);
+      codes[i] = morton_code<T, D>(g.position, low, high);
       T finite = g.weight;
-      for (int d = 0; d < D; ++d) finite += g.position[d];
+      for (int d = 0; d < D; ++d) g.position[d] /= scale_, finite += g.position[d];
       for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale_ * scale_, finite += g.covariance[p];
       if (!(g.weight >= T(0)) || !std::isfinite(finite) || !is_positive_definite<T, D>(g.covariance)) return false;
-      codes[i] = morton_code<T, D>(positions + i * D, low, high);
     }
     sort_codes(codes.data(), n_, 30, order_);
     std::vector<std::uint64_t> keys(n_);
@@ -56,59 +58,53 @@ class Reduction {
     return true;
   }
 
-  void fit() {
-    ascend();
-    descend();
-  }
-
   // Writes exactly `wanted` components; those beyond what the mixture holds have weight 0 and the average covariance.
-  void write(T* weights, T* positions, T* covariances) {
-    std::int32_t row = 0;
+  void forward(const Rows<T, D>& result, std::int64_t row) {
+    fit(false);
     for (const Selected& s : selected_) {
-      Gaussian<T, D> kept[kMaxMerge];
-      const int count = keep(s, kept);
-      for (int k = 0; k < count; ++k) write_row(kept[k], row++, weights, positions, covariances);
+      Keep keep(*this, s);
+      for (int k = 0; k < keep.count; ++k) result.write(row++, in_input_units(keep.out[k]));
+      padded_ -= keep.count;
     }
-    for (; row < wanted_; ++row) write_row(padding(), row, weights, positions, covariances);
+    for (; padded_ > 0; --padded_) result.write(row++, in_input_units(padding()));
   }
 
-  // Gradients of the mixture, written to all n components.
-  void backward(const T* weights_upstream, const T* positions_upstream, const T* covariances_upstream,
-                T* weights_gradient, T* positions_gradient, T* covariances_gradient) {
+  // Gradients of all components, for those of the result from `row` on.
+  void backward(const Stored<T, D>& upstream, std::int64_t row, Gaussian<T, D>* gradients) {
+    fit(true);
     leaf_gradients_.assign(n_, {});
-    node_gradients_.assign(static_cast<std::size_t>(n_ - 1) * t_, {});
+    inner_gradients_.assign(static_cast<std::size_t>(n_ - 1) * t_, {});
     live_.assign(n_ - 1, 0);
+    nodes_.leaf_gradients = leaf_gradients_.data(), nodes_.inner_gradients = inner_gradients_.data();
+    nodes_.live = live_.data();
     T scale_gradient = 0;
-    std::int32_t row = 0;
     const auto read_upstream = [&](const Gaussian<T, D>& value) {
-      Gaussian<T, D> g;
-      g.weight = weights_upstream[row];
-      pack<T, D>(covariances_upstream + row * D * D, g.covariance);
+      Gaussian<T, D> g = upstream.at(row++);
       scale_gradient += 2 * scale_ * inner<T, D>(g.covariance, value.covariance);
       for (int d = 0; d < D; ++d) {
-        g.position[d] = positions_upstream[row * D + d];
         scale_gradient += g.position[d] * value.position[d];
         g.position[d] *= scale_;
       }
       for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= scale_ * scale_;
-      ++row;
       return g;
     };
     for (const Selected& s : selected_) {
-      Gaussian<T, D> kept[kMaxMerge], upstream[kMaxMerge];
-      const int count = keep(s, kept);
-      for (int k = 0; k < count; ++k) upstream[k] = read_upstream(kept[k]);
+      Keep keep(*this, s);
+      Gaussian<T, D> of_kept[kMaxMerge];
+      for (int k = 0; k < keep.count; ++k) of_kept[k] = read_upstream(keep.out[k]);
+      padded_ -= keep.count;
       if (s.refit) {
-        pass_down(s.node, upstream, count, s.refit);
+        nodes_.template pass_down<kMaxMerge>(keep.collected, keep.places, keep.m, s.refit, keep.state, keep.out,
+                                             of_kept);
+        nodes_.mark_children(s.node);
       } else {
-        for (int k = 0; k < count; ++k) add(upstream[k], gradients(s.node)[k]);
-        mark(s.node);
+        for (int k = 0; k < keep.count; ++k) nodes_.gradients(s.node)[k] = of_kept[k];
+        nodes_.mark(s.node);
       }
     }
-    while (row < wanted_) read_upstream(padding());
-    for (auto node = tree_.post_order.rbegin(); node != tree_.post_order.rend(); ++node)
-      if (live_[*node - n_]) pass_down(*node, gradients(*node), count_[*node - n_], t_);
-    write_gradients(scale_gradient, weights_gradient, positions_gradient, covariances_gradient);
+    for (; padded_ > 0; --padded_) read_upstream(padding());
+    node_kernels<T, D>().descend(nodes_);
+    sort_back(scale_gradient, gradients);
   }
 
  private:
@@ -117,83 +113,76 @@ class Reduction {
     std::int32_t refit;  // 0: what the node keeps; else what its children keep, merged to so many Gaussians
   };
 
-  const Gaussian<T, D>* kept_by(std::int32_t node) const {
-    return tree_.is_leaf(node) ? &leaves_[node] : &nodes_[static_cast<std::size_t>(node - n_) * t_];
-  }
-  Gaussian<T, D>* gradients(std::int32_t node) {
-    return tree_.is_leaf(node) ? &leaf_gradients_[node] : &node_gradients_[static_cast<std::size_t>(node - n_) * t_];
-  }
-  int count(std::int32_t node) const { return tree_.is_leaf(node) ? 1 : count_[node - n_]; }
-  T mass(std::int32_t node) const { return tree_.is_leaf(node) ? leaves_[node].weight : mass_[node - n_]; }
-  void mark(std::int32_t node) {
-    if (!tree_.is_leaf(node)) live_[node - n_] = 1;
-  }
+  // What a selected node contributes.
+  struct Keep {
+    Keep(const Reduction& reduction, const Selected& s) {
+      const Nodes<T, D>& nodes = reduction.nodes_;
+      if (!s.refit) {
+        count = nodes.count(s.node);
+        for (int k = 0; k < count; ++k) out[k] = nodes.kept(s.node)[k];
+        return;
+      }
+      m = nodes.collect(s.node, collected, places);
+      count = m < s.refit ? m : s.refit;
+      if (m > s.refit)
+        merge<T, D>(collected, m, s.refit, nodes.options, state, out);
+      else
+        for (int k = 0; k < m; ++k) out[k] = collected[k];
+    }
+    Gaussian<T, D> out[kMaxMerge], collected[kMaxMerge];
+    Slot places[kMaxMerge];
+    Merge<T, D> state;
+    int m = 0, count = 0;
+  };
+
   static Gaussian<T, D> padding() {
     Gaussian<T, D> g = {};
     set_identity<T, D>(T(1), g.covariance);
     return g;
   }
-  static void add(const Gaussian<T, D>& from, Gaussian<T, D>& to) {
-    to.weight += from.weight;
-    for (int d = 0; d < D; ++d) to.position[d] += from.position[d];
-    add_scaled<T, D>(T(1), from.covariance, to.covariance);
+
+  Gaussian<T, D> in_input_units(Gaussian<T, D> g) const {
+    for (int d = 0; d < D; ++d) g.position[d] *= scale_;
+    for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= scale_ * scale_;
+    return g;
   }
 
-  // What the two children of a node keep, without the weightless; where[j] names the child and its slot.
-  int collect(std::int32_t node, Gaussian<T, D>* collected, std::pair<std::int32_t, int>* where) const {
-    int m = 0;
-    for (const std::int32_t child : {tree_.left[node - n_], tree_.right[node - n_]}) {
-      const Gaussian<T, D>* kept = kept_by(child);
-      for (int k = 0; k < count(child); ++k)
-        if (kept[k].weight >= T(kMinWeight)) where[m] = {child, k}, collected[m++] = kept[k];
-    }
-    return m;
-  }
-
-  // `collected` as at most `most` Gaussians.
-  int merge_to(const Gaussian<T, D>* collected, int m, int most, Merge<T, D>& state, Gaussian<T, D>* out) const {
-    if (m > most) {
-      merge<T, D>(collected, m, most, options_, state, out);
-      return most;
-    }
-    for (int k = 0; k < m; ++k) out[k] = collected[k];
-    return m;
-  }
-
-  int keep(const Selected& s, Gaussian<T, D>* out) const {
-    if (s.refit) {
-      Gaussian<T, D> collected[kMaxMerge];
-      std::pair<std::int32_t, int> where[kMaxMerge];
-      Merge<T, D> state;
-      const int m = collect(s.node, collected, where);
-      return merge_to(collected, m, s.refit, state, out);
-    }
-    for (int k = 0; k < count(s.node); ++k) out[k] = kept_by(s.node)[k];
-    return count(s.node);
-  }
-
-  void ascend() {
-    nodes_.resize(static_cast<std::size_t>(n_ - 1) * t_);
-    count_.resize(n_ - 1), mass_.resize(n_ - 1);
-    Merge<T, D> state;
-    for (const std::int32_t node : tree_.post_order) {
-      Gaussian<T, D> collected[kMaxMerge];
-      std::pair<std::int32_t, int> where[kMaxMerge];
-      const int m = collect(node, collected, where);
-      count_[node - n_] = merge_to(collected, m, t_, state, &nodes_[static_cast<std::size_t>(node - n_) * t_]);
-      mass_[node - n_] = mass(tree_.left[node - n_]) + mass(tree_.right[node - n_]);
-    }
+  void fit(bool keep_states) {
+    inner_.resize(static_cast<std::size_t>(n_ - 1) * t_);
+    counts_.resize(n_ - 1), masses_.resize(n_ - 1);
+    const std::size_t state_bytes = meeting(t_) == 4   ? sizeof(Merge<T, D, 4>)
+                                    : meeting(t_) == 8 ? sizeof(Merge<T, D, 8>)
+                                                       : sizeof(Merge<T, D>);
+    // As numbers, whose alignment suits.
+    if (keep_states) states_.reset(new double[state_bytes * (n_ - 1) / sizeof(double) + 1]);
+    nodes_ = {n_,
+              t_,
+              options_,
+              tree_.left.data(),
+              tree_.right.data(),
+              tree_.post_order.data(),
+              leaves_.data(),
+              inner_.data(),
+              counts_.data(),
+              masses_.data(),
+              reinterpret_cast<unsigned char*>(states_.get()),
+              nullptr,
+              nullptr,
+              nullptr};
+    node_kernels<T, D>().ascend(nodes_);
+    select();
+    padded_ = wanted_;
   }
 
   // Opens the heaviest full node (the first in the list where masses tie) until `wanted` Gaussians are selected. Where
   // opening a node gives more than are left to place, what its children keep is merged to just as many.
-  void descend() {
+  void select() {
     selected_.assign(1, {tree_.root, 0});
-    std::int32_t total = count(tree_.root);
+    std::int32_t total = nodes_.count(tree_.root);
     std::priority_queue<std::pair<T, std::int32_t>> heaviest;  // mass, -(place in the list)
     const auto offer = [&](std::int32_t place) {
       const std::int32_t node = selected_[place].node;
-      if (!tree_.is_leaf(node) && count(node) == t_) heaviest.emplace(mass(node), -place);
+      if (!nodes_.is_leaf(node) && nodes_.count(node) == t_) heaviest.emplace(nodes_.mass(node), -place);
     };
     if (total > wanted_)
       selected_[0].refit = total = wanted_;
@@ -203,11 +192,10 @@ class Reduction {
       const std::int32_t place = -heaviest.top().second, node = selected_[place].node;
       heaviest.pop();
       const std::int32_t left = tree_.left[node - n_], right = tree_.right[node - n_];
-      const std::int32_t more = count(left) + count(right) - t_;
+      const std::int32_t more = nodes_.count(left) + nodes_.count(right) - t_;
       if (more > wanted_ - total) {
-        Gaussian<T, D> unused[kMaxMerge];
         selected_[place].refit = t_ + wanted_ - total;
-        total += keep(selected_[place], unused) - t_;
+        total += Keep(*this, selected_[place]).count - t_;
         continue;
       }
       selected_[place].node = left;
@@ -218,60 +206,36 @@ class Reduction {
     }
   }
 
-  // Gradients of what a node's children keep, from those of what `merge_to` made of it.
-  void pass_down(std::int32_t node, const Gaussian<T, D>* upstream, int kept, int most) {
-    Gaussian<T, D> collected[kMaxMerge], merged[kMaxMerge], gradient[kMaxMerge] = {};
-    std::pair<std::int32_t, int> where[kMaxMerge];
-    Merge<T, D> state;
-    const int m = collect(node, collected, where);
-    merge_to(collected, m, most, state, merged);
-    if (m > most)
-      merge_vjp<T, D>(collected, m, most, options_, state, merged, upstream, gradient);
-    else
-      for (int k = 0; k < kept; ++k) gradient[k] = upstream[k];
-    for (int j = 0; j < m; ++j) add(gradient[j], gradients(where[j].first)[where[j].second]);
-    mark(tree_.left[node - n_]);
-    mark(tree_.right[node - n_]);
-  }
-
-  void write_row(const Gaussian<T, D>& g, std::int32_t row, T* weights, T* positions, T* covariances) const {
-    T covariance[kPacked<D>];
-    weights[row] = g.weight;
-    for (int d = 0; d < D; ++d) positions[row * D + d] = g.position[d] * scale_;
-    for (int p = 0; p < kPacked<D>; ++p) covariance[p] = g.covariance[p] * (scale_ * scale_);
-    unpack<T, D>(covariance, covariances + row * D * D);
-  }
-
-  void write_gradients(T scale_gradient, T* weights, T* positions, T* covariances) {
+  // Gradients of leaves as those of components, in the order and the units of the input.
+  void sort_back(T scale_gradient, Gaussian<T, D>* gradients) {
     for (std::int32_t k = 0; k < n_; ++k) {
-      Gaussian<T, D>& g = leaf_gradients_[k];
+      const Gaussian<T, D>& g = leaf_gradients_[k];
       for (int d = 0; d < D; ++d) scale_gradient -= g.position[d] * leaves_[k].position[d] / scale_;
       scale_gradient -= 2 * inner<T, D>(g.covariance, leaves_[k].covariance) / scale_;
     }
     const T trace_gradient = scale_gradient / (2 * scale_ * T(n_) * D);
     for (std::int32_t k = 0; k < n_; ++k) {
-      Gaussian<T, D>& g = leaf_gradients_[k];
-      const std::int32_t i = order_[k];
-      weights[i] = g.weight;
-      for (int d = 0; d < D; ++d) positions[i * D + d] = g.position[d] / scale_;
+      Gaussian<T, D>& g = gradients[order_[k]] = leaf_gradients_[k];
+      for (int d = 0; d < D; ++d) g.position[d] /= scale_;
       for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale_ * scale_;
       for (int d = 0; d < D; ++d) g.covariance[packed<D>(d, d)] += trace_gradient;
-      unpack<T, D>(g.covariance, covariances + i * D * D);
     }
   }
 
-  std::int32_t n_, wanted_;
+  std::int32_t n_, wanted_, padded_ = 0;
   int t_;
   MergeOptions<T> options_;
   T scale_ = 1;
   RadixTree tree_;
   std::vector<std::int32_t> order_;             // component of each leaf
-  std::vector<Gaussian<T, D>> leaves_, nodes_;  // nodes_: t slots per inner node
-  std::vector<T> mass_;                         // of inner nodes
-  std::vector<std::uint8_t> count_;             // Gaussians an inner node keeps
+  std::vector<Gaussian<T, D>> leaves_, inner_;  // inner_: t slots per inner node
+  std::vector<T> masses_;                       // of inner nodes
+  std::vector<std::uint8_t> counts_;            // Gaussians an inner node keeps
+  std::unique_ptr<double[]> states_;
+  Nodes<T, D> nodes_{};
   std::vector<Selected> selected_;
-  std::vector<Gaussian<T, D>> leaf_gradients_, node_gradients_;
-  std::vector<std::uint8_t> live_;  // inner nodes that a gradient reaches
+  std::vector<Gaussian<T, D>> leaf_gradients_, inner_gradients_;
+  std::vector<std::uint8_t> live_;
 };
 
 }  // namespace gmcn

@@ -9,10 +9,10 @@ namespace gmcn {
 template <typename T, int D, int M, typename Source>
 struct BlockReductionVjp {
   using Reduction = BlockReduction<T, D, M, Source>;
-  Reduction& forward;              // after fit
-  Stored<T, D> upstream;           // [B, wanted]
-  StoredGradients<T, D> gradient;  // [B, N], zeros; up to the end with respect to the scaled mixture
-  T scale_gradient = 0;            // this thread's part
+  Reduction& forward;     // after fit
+  Stored<T, D> upstream;  // [B, wanted]
+  Rows<T, D> gradient;    // [B, N], zeros; up to the end with respect to the scaled mixture
+  T scale_gradient = 0;   // this thread's part
 
   __device__ void run() {
     std::uint8_t* const reached = forward.quick.flag;

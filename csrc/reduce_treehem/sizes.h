@@ -24,4 +24,10 @@ inline Sizes check(const Tensor& weights, const Tensor& positions, const Tensor&
   return s;
 }
 
+inline void check_values(std::int64_t bad_mixture) {
+  require(bad_mixture < 0, "reduce_treehem: mixture ", bad_mixture,
+          " (leading dimensions flattened) has a negative weight, a covariance that is not positive definite, "
+          "or a value that is not finite");
+}
+
 }  // namespace gmcn::treehem

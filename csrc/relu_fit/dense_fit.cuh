@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kPairThreads)
 template <typename T, int D, typename Source>
 struct WriteFitGradient {
   Source source;
-  StoredGradients<T, D> gradients;  // [B, N]
+  Rows<T, D> gradients;  // [B, N]
   std::int64_t n;
 
   __device__ void operator()(std::int64_t b, std::int32_t i, Gaussian<T, D> gradient, const T* of_weights) const {
@@ -104,8 +104,8 @@ template <typename T, int D, typename Source>
 struct AddCentreGradient {
   ActiveCentres<T, D> centres;
   Source source;
-  const T* of_coarse;               // [B, N], of active centres
-  StoredGradients<T, D> gradients;  // [B, N]
+  const T* of_coarse;    // [B, N], of active centres
+  Rows<T, D> gradients;  // [B, N]
 
   __device__ void operator()(std::int64_t b, std::int64_t m, const T* of_point) const {
     const std::int64_t at = b * centres.n + m, row = centres.row(b, m);
@@ -146,7 +146,7 @@ class BatchedDenseFit {
   }
 
   // Writes the gradients of all components.
-  void backward(const T* upstream, const T* f, const T* g, const StoredGradients<T, D>& gradients) const {
+  void backward(const T* upstream, const T* f, const T* g, const Rows<T, D>& gradients) const {
     const Scratch<UpstreamPoint<T, D, 2>> points(like_, b_ * n_);
     const Scratch<T> of_coarse(like_, b_ * n_);
     launch(fit_upstream<T, D, Source>, blocks_for(b_ * n_, kPairThreads), kPairThreads, 0, on_.stream, centres(),

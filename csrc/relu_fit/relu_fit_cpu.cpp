@@ -63,7 +63,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward(Tensor gradient,  // [B, N]
     using T = decltype(type);
     constexpr int D = dimension;
     const auto source = stored<T, D>(weights, positions, covariances);
-    const auto gradients = stored_gradients<T, D>(weights_out, positions_out, covariances_out);
+    const auto gradients = rows_of<T, D>(weights_out, positions_out, covariances_out);
     const T* const rows[] = {gradient.const_data_ptr<T>(), f.const_data_ptr<T>(), g.const_data_ptr<T>()};
     bad = run_tasks(s.b, [&](std::int64_t b) {
       DenseFit<T, D> fit({offset, s0, s1, cutoff});

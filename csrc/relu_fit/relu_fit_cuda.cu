@@ -60,8 +60,7 @@ std::tuple<Tensor, Tensor, Tensor> relu_fit_backward_cuda(Tensor gradient,  // [
     constexpr int D = dimension;
     const BatchedDenseFit<T, D, Stored<T, D>> fit(weights, on, stored<T, D>(weights, positions, covariances), s.b, s.n,
                                                   {T(offset), T(s0), T(s1)});
-    fit.backward(gradient.const_data_ptr<T>(), f.const_data_ptr<T>(), g.const_data_ptr<T>(),
-                 stored_gradients<T, D>(w, p, c));
+    fit.backward(gradient.const_data_ptr<T>(), f.const_data_ptr<T>(), g.const_data_ptr<T>(), rows_of<T, D>(w, p, c));
   });
   return {w, p, c};
 }

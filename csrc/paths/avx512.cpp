@@ -1,4 +1,4 @@
-// pairs.h for avx512.
+// What is compiled once per instruction set, for avx512.
 #if defined(__x86_64__)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"))), \
@@ -9,7 +9,8 @@
 #define GMCN_AVX512
 #define GMCN_PATH avx512
 #define GMCN_VECTOR_BYTES 64
-#include "pairs_kernel.h"
+#include "../evaluate/pairs_kernel.h"
+#include "../reduce_treehem/nodes_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

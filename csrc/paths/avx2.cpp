@@ -1,4 +1,4 @@
-// pairs.h for avx2.
+// What is compiled once per instruction set, for avx2.
 #if defined(__x86_64__)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -7,7 +7,8 @@
 #endif
 #define GMCN_PATH avx2
 #define GMCN_VECTOR_BYTES 32
-#include "pairs_kernel.h"
+#include "../evaluate/pairs_kernel.h"
+#include "../reduce_treehem/nodes_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

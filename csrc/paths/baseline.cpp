@@ -1,0 +1,5 @@
+// What is compiled once per instruction set, for baseline.
+#define GMCN_PATH baseline
+#define GMCN_VECTOR_BYTES 16
+#include "../evaluate/pairs_kernel.h"
+#include "../reduce_treehem/nodes_kernel.h"
