@@ -32,6 +32,15 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
       " Tensor weights, Tensor positions, Tensor covariances, int n, int t, float kl_threshold, float virtual_samples)"
       " -> (Tensor, Tensor, Tensor)");
   m.def(
+      "convolve_reduce_treehem(Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_positions,"
+      " Tensor kernel_covariances, int n, int t, float kl_threshold, float virtual_samples)"
+      " -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_reduce_treehem_backward(Tensor weights_gradient, Tensor positions_gradient,"
+      " Tensor covariances_gradient, Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_positions,"
+      " Tensor kernel_covariances, int n, int t, float kl_threshold, float virtual_samples)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "convolve_fit(Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights,"
       " Tensor kernel_positions, Tensor kernel_covariances, int n) -> (Tensor, Tensor, Tensor)");
   m.def(

@@ -73,21 +73,39 @@ class GCL(nn.Module):
         self,
         mixture: Mixture,  # [B, F, N]
     ) -> Mixture:  # [B, G, components]
-        # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
-        reduced = self.reduction(self.relu_fit(self._convolve(mixture)))
+        if self.convolve_fit is None and self.reduction.node_size is not None:
+            reduced = self._reduce_unstored(mixture, self._kernels(mixture))
+        else:
+            # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
+            reduced = self.reduction(self.relu_fit(self._convolve(mixture)))
         return reduced if self.norm is None else self.norm(reduced)
 
-    def _convolve(
+    def _reduce_unstored(
         self,
         mixture: Mixture,  # [B, F, N]
-    ) -> Mixture:  # [B, G, N*F*K] or [B, G, convolve_fit]
+        kernels: Mixture,  # [G, F, K]
+    ) -> Mixture:  # [B, G, components]
+        """The same as through :meth:`stages`, but the convolved mixture is never stored."""
+        relu, reduction = self.relu_fit, self.reduction
+        weights = ops.convolve_relu_fit(mixture, kernels, offset=relu.offset, smoothing=relu.smoothing)
+        return ops.convolve_reduce_treehem(weights, mixture, kernels, reduction.components, reduction.node_size)
+
+    def _kernels(
+        self,
+        mixture: Mixture,  # [B, F, N]
+    ) -> Mixture:  # [G, F, K]
         channels = self.convolution.in_channels
         if mixture.weights.dim() != 3 or mixture.weights.shape[1] != channels:
             shape = list(mixture.weights.shape)
             raise InputError(f"GCL: the weights are {shape}; this layer takes [B, {channels}, N]")
         kernels = self.convolution.kernels()
-        if self.divide_by_channels:
-            kernels = kernels._replace(weights=kernels.weights / channels)
+        return kernels._replace(weights=kernels.weights / channels) if self.divide_by_channels else kernels
+
+    def _convolve(
+        self,
+        mixture: Mixture,  # [B, F, N]
+    ) -> Mixture:  # [B, G, N*F*K] or [B, G, convolve_fit]
+        kernels = self._kernels(mixture)
         if self.convolve_fit is None:
             return ops.convolve(mixture, kernels)
         return ops.convolve_fit(mixture, kernels, self.convolve_fit)

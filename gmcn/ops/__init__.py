@@ -5,6 +5,7 @@ Each has a plain-torch twin of the same name and signature in :mod:`gmcn.ops.ref
 
 from gmcn.ops import reference
 from gmcn.ops.convolve import convolve, convolve_fit
+from gmcn.ops.convolve_reduce_treehem import convolve_reduce_treehem
 from gmcn.ops.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.evaluate import evaluate
 from gmcn.ops.integrate import integrate
@@ -15,6 +16,7 @@ from gmcn.ops.relu_fit import relu_fit
 __all__ = [
     "convolve",
     "convolve_fit",
+    "convolve_reduce_treehem",
     "convolve_relu_fit",
     "evaluate",
     "integrate",

@@ -33,15 +33,20 @@ def reduce_treehem(
     where a weight is negative, a covariance not positive definite or a value not finite.
     """
     check_mixture(mixture)
+    options = check_options(n, t, kl_threshold, virtual_samples)
+    if n >= mixture.components:
+        return mixture
+    reduced = Mixture(*torch.ops.gmcn.reduce_treehem(*flatten(mixture), *options))
+    return reduced.map(lambda tensor: tensor.reshape(*mixture.batch_shape, *tensor.shape[1:]))
+
+
+def check_options(n: int, t: int, kl_threshold: float, virtual_samples: float) -> tuple[int, int, float, float]:
+    """All four as the operations take them; ValueError where one does not fit."""
     n, t = check_count(n), check_count(t, "t")
     if t > MAX_PER_NODE:
         raise ValueError(f"t must lie in 1 to {MAX_PER_NODE}, got {t}")
     check_at_least_zero(kl_threshold=kl_threshold, virtual_samples=virtual_samples)
-    if n >= mixture.components:
-        return mixture
-    flat = flatten(mixture)
-    reduced = Mixture(*torch.ops.gmcn.reduce_treehem(*flat, n, t, float(kl_threshold), float(virtual_samples)))
-    return reduced.map(lambda tensor: tensor.reshape(*mixture.batch_shape, *tensor.shape[1:]))
+    return n, t, float(kl_threshold), float(virtual_samples)
 
 
 @library.fake("reduce_treehem")

@@ -6,6 +6,7 @@ they do not check their arguments.
 
 from gmcn.ops.reference.convolve import convolve
 from gmcn.ops.reference.convolve_fit import convolve_fit
+from gmcn.ops.reference.convolve_reduce_treehem import convolve_reduce_treehem
 from gmcn.ops.reference.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.reference.evaluate import evaluate, integrate
 from gmcn.ops.reference.reduce_em import reduce_em
@@ -15,6 +16,7 @@ from gmcn.ops.reference.relu_fit import relu_fit
 __all__ = [
     "convolve",
     "convolve_fit",
+    "convolve_reduce_treehem",
     "convolve_relu_fit",
     "evaluate",
     "integrate",

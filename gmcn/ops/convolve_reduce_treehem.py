@@ -1,0 +1,62 @@
+"""TreeHEM of a convolution with new weights, without the convolved mixture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gmcn.mixture import Mixture
+from gmcn.ops import library
+from gmcn.ops.checks import check_same
+from gmcn.ops.convolve import check_convolution, convolve
+from gmcn.ops.reduce_treehem import check_options
+
+
+def convolve_reduce_treehem(
+    weights: Tensor,  # [B, G, N*F*K], not negative
+    data: Mixture,  # [B, F, N]
+    kernels: Mixture,  # [G, F, K]
+    n: int,
+    t: int = 2,
+    *,
+    kl_threshold: float = 0.5,
+    virtual_samples: float = 4.0,
+) -> Mixture:  # [B, G, min(n, N*F*K)]
+    """``reduce_treehem(convolve(data, kernels) with these weights, n, t)``.
+
+    The convolved mixture is never stored; the weights, which :func:`gmcn.ops.convolve_relu_fit` gives, are in the order
+    of ``convolve``. Those of data and kernels are not read. Options and errors are those of
+    :func:`gmcn.ops.reduce_treehem`.
+    """
+    check_convolution(data, kernels)
+    check_same(weights, data.weights, ("weights", "data"))
+    options = check_options(n, t, kl_threshold, virtual_samples)
+    shape = (data.weights.shape[0], kernels.weights.shape[0], data.weights[0].numel() * kernels.components)
+    if weights.shape != shape:
+        raise ValueError(f"weights are {list(weights.shape)}; data and kernels convolve to {list(shape)}")
+    if n >= shape[-1]:
+        return convolve(data, kernels)._replace(weights=weights)
+    return Mixture(*torch.ops.gmcn.convolve_reduce_treehem(weights, *data[1:], *kernels[1:], *options))
+
+
+@library.fake("convolve_reduce_treehem")
+def _(weights, positions, covariances, kernel_positions, kernel_covariances, n, t, kl_threshold, virtual_samples):
+    lead = (*weights.shape[:2], n)
+    return weights.new_empty(lead), *(tensor.new_empty(*lead, *tensor.shape[3:]) for tensor in (positions, covariances))
+
+
+@library.fake("convolve_reduce_treehem_backward")
+def _(gw, gp, gc, *inputs):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:5])
+
+
+def _setup_context(ctx, inputs, output):
+    tensors, ctx.options = inputs[:5], inputs[5:]
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, *gradients):
+    return *torch.ops.gmcn.convolve_reduce_treehem_backward(*gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
+
+
+library.differentiable("convolve_reduce_treehem", _setup_context, _backward)
