@@ -75,6 +75,19 @@ def test_convolve_relu_fit(emulated, dim, dtype, options):
     close(emulated.convolve_relu_fit_backward(*arguments), cpu.convolve_relu_fit_backward(*arguments))
 
 
+@DIMS
+@DTYPES
+def test_convolve_reduce_treehem(emulated, dim, dtype):
+    data = random_mixture((2, 2), 6, dim, seed=1).to(dtype)
+    kernels = random_mixture((3, 2), 5, dim, seed=2).to(dtype)
+    weights = torch.rand(2, 3, 60, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    arguments = (weights, *data[1:], *kernels[1:], 9, 2, 0.5, 4.0)
+    reduced = cpu.convolve_reduce_treehem(*arguments)
+    close(emulated.convolve_reduce_treehem(*arguments), reduced)
+    arguments = (*map(torch.ones_like, reduced), *arguments)
+    close(emulated.convolve_reduce_treehem_backward(*arguments), cpu.convolve_reduce_treehem_backward(*arguments))
+
+
 def test_a_mixture_without_positive_weights(emulated):
     values = mixture(3, 40, torch.float32)
     values = values._replace(weights=-values.weights.abs())
