@@ -6,7 +6,7 @@
 
 namespace gmcn {
 
-inline constexpr int kThreads = 256;
+inline constexpr int kGroupThreads = 256;
 
 template <typename T, int D>
 struct ConvolveFit {
@@ -31,7 +31,7 @@ struct ConvolveFit {
 };
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads) fit_groups(ConvolveFit<T, D> job, StoredGradients<T, D> result) {
+__global__ void __launch_bounds__(kGroupThreads) fit_groups(ConvolveFit<T, D> job, StoredGradients<T, D> result) {
   job.each(0, job.tasks, [&](std::int64_t mixture, const BlockGroups<T, D>& groups) {
     const std::int64_t row = mixture * job.wanted;
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads) fit_groups(ConvolveFit<T, D> job, St
     }
     Gaussian<T, D> empty = {};
     set_identity<T, D>(T(1), empty.covariance);
-    for (std::int64_t i = groups.groups + threadIdx.x; i < job.wanted; i += kThreads) result.write(row + i, empty);
+    for (std::int64_t i = groups.groups + threadIdx.x; i < job.wanted; i += kGroupThreads) result.write(row + i, empty);
   });
 }
 
@@ -54,7 +54,7 @@ struct Members {
 };
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads) find_members(ConvolveFit<T, D> job, Members<T, D> members) {
+__global__ void __launch_bounds__(kGroupThreads) find_members(ConvolveFit<T, D> job, Members<T, D> members) {
   job.each(members.begin, members.end, [&](std::int64_t mixture, const BlockGroups<T, D>& groups) {
     const std::int64_t row = mixture - members.begin;
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
@@ -92,7 +92,7 @@ __device__ void reduce_each(Gaussian<T, D>& g, const Reduce& reduce) {
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kGroupThreads)
     data_vjp(ConvolveFit<T, D> job, Members<T, D> members, std::int64_t rows_begin, std::int64_t rows_end,
              StoredGradients<T, D> gradient) {
   const Stored<T, D>&data = job.source.data, &kernels = job.source.kernels;
@@ -114,14 +114,15 @@ __global__ void __launch_bounds__(kThreads)
 
 // Added to what earlier parts of the batch gave.
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kGroupThreads)
     kernels_vjp(ConvolveFit<T, D> job, Members<T, D> members, StoredGradients<T, D> gradient) {
   const Stored<T, D>&data = job.source.data, &kernels = job.source.kernels;
   const std::int64_t channels = job.source.channels_in, outputs = job.source.channels_out;
   for (std::int64_t row = blockIdx.x; row < outputs * channels * kernels.n; row += gridDim.x) {
     const std::int64_t g = row / (channels * kernels.n), f = row / kernels.n % channels, k = row % kernels.n;
     Gaussian<T, D> sum = {};
-    for (std::int64_t term = threadIdx.x; term < (members.end - members.begin) / outputs * data.n; term += kThreads) {
+    for (std::int64_t term = threadIdx.x; term < (members.end - members.begin) / outputs * data.n;
+         term += kGroupThreads) {
       const std::int64_t mixture = members.begin + term / data.n * outputs + g;
       const auto i = static_cast<std::int32_t>(term % data.n + data.n * (f + channels * k));
       add<T, D>(component_vjp(job, members, mixture, i), data.weights[job.source.data_row(mixture, i)], sum);

@@ -10,7 +10,6 @@ namespace {
 using treehem::Sizes;
 
 constexpr int kThreads = 256;
-constexpr std::int64_t kScratch = std::int64_t(256) << 20;  // bytes beyond which blocks take several mixtures in turn
 
 template <typename T, int D>
 struct Job {
@@ -67,9 +66,9 @@ void run(Job<T, D> job, const Tensor& like) {
   Quick<T>(quick, job.n), Slow<T, D>(slow, job.n, job.t);
   job.on_chip = fits_on_chip(quick.bytes());
   job.scratch_bytes = slow.bytes() + (job.on_chip ? 0 : quick.bytes());
-  const std::int64_t most = kScratch / job.scratch_bytes, blocks = job.b < most ? job.b : most > 0 ? most : 1;
-  const Tensor scratch = empty_like_of(like, {blocks * job.scratch_bytes / std::int64_t(sizeof(T))});
-  job.scratch = reinterpret_cast<unsigned char*>(scratch.mutable_data_ptr<T>());
+  const std::int64_t most = kWorkingSpace / job.scratch_bytes, blocks = job.b < most ? job.b : most > 0 ? most : 1;
+  const Scratch<unsigned char> scratch(like, blocks * job.scratch_bytes);
+  job.scratch = scratch.data();
   const auto kernel = job.t <= 2   ? &reduce<T, D, 4, Backward>
                       : job.t <= 4 ? &reduce<T, D, 8, Backward>
                                    : &reduce<T, D, kMaxMerge, Backward>;
