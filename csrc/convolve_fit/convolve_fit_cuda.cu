@@ -1,4 +1,5 @@
 // Fused convolution and fitting on CUDA: one block per output mixture.
+#include "../common/convolved.cuh"
 #include "kernels.cuh"
 #include "sizes.h"
 
@@ -19,6 +20,11 @@ ConvolveFit<T, D> describe(const Convolved<T, D>& source, const Sizes& s, std::i
   ConvolveFit<T, D> job{source, s.b * s.g, static_cast<std::int32_t>(s.convolved()), 0, wanted, nullptr, 0};
   job.most = static_cast<std::int32_t>(at_most(wanted, job.count));
   return job;
+}
+
+template <typename T, int D>
+Stored<T, D> from_row(const Stored<T, D>& all, std::int64_t row) {
+  return {all.weights + row, all.positions + row * D, all.covariances + row * D * D, all.n};
 }
 
 // Where the blocks work that make the groups of `mixtures` at a time.
@@ -99,18 +105,19 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_fit_backward
     place.give(job);
     const Scratch<Gaussian<T, D>> groups(weights, part * s.g * job.most);
     const Scratch<std::int32_t> group(weights, part * s.g * job.count);
-    Members<T, D> members{0, 0, groups.data(), group.data(),
-                          stored<T, D>(weights_gradient, positions_gradient, covariances_gradient)};
-    constexpr std::int64_t rows_per_block = kGroupThreads / 32;
+    const Convolved<T, D> source = job.source;
+    const auto upstream = stored<T, D>(weights_gradient, positions_gradient, covariances_gradient);
     for (std::int64_t b = 0; b < s.b; b += part) {
-      const std::int64_t end = at_most(b + part, s.b), begin_row = b * s.f * s.n, end_row = end * s.f * s.n;
-      members.begin = b * s.g, members.end = end * s.g;
-      launch(find_members<T, D>, at_most(place.blocks, members.end - members.begin), kGroupThreads,
-             place.shared_bytes(), device.stream, job, members);
-      launch(data_vjp<T, D>, at_most(blocks_for(end_row - begin_row, rows_per_block), kMostBlocks), kGroupThreads, 0,
-             device.stream, job, members, begin_row, end_row, stored_gradients<T, D>(w, p, c));
-      launch(kernels_vjp<T, D>, at_most(s.g * s.f * s.k, kMostBlocks), kGroupThreads, 0, device.stream, job, members,
-             stored_gradients<T, D>(kw, kp, kc));
+      const std::int64_t size = at_most(part, s.b - b), row = b * s.f * s.n;
+      job.tasks = size * s.g, job.source.data = from_row(source.data, row);
+      const MemberGradients<T, D> members{
+          job.source, from_row(upstream, b * s.g * n), groups.data(), group.data(), job.count, job.most};
+      launch(find_members<T, D>, at_most(place.blocks, job.tasks), kGroupThreads, place.shared_bytes(), device.stream,
+             job, members);
+      const auto of_data = stored_gradients<T, D>(w, p, c);
+      gather(job.source, size, members, device,
+             {of_data.weights + row, of_data.positions + row * D, of_data.covariances + row * D * D},
+             stored_gradients<T, D>(kw, kp, kc), b == 0);
     }
   });
   return {w, p, c, kw, kp, kc};
