@@ -26,7 +26,8 @@ __device__ void reduce_each(Gaussian<T, D>& g, const Reduce& reduce) {
   for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] = reduce(g.covariance[p]);
 }
 
-// gradient(mixture, i) is that of component i of a convolved mixture.
+// gradient(mixture, i) is that of component i of a convolved mixture. Where `is_first` is false, kernels already have
+// gradients from another part of the batch.
 template <typename T, int D, typename Gradient>
 __global__ void __launch_bounds__(kGatherThreads)
     gather_for_data(Convolved<T, D> source, std::int64_t rows, Gradient gradient, Rows<T, D> result) {
@@ -46,7 +47,8 @@ __global__ void __launch_bounds__(kGatherThreads)
 
 template <typename T, int D, typename Gradient>
 __global__ void __launch_bounds__(kGatherThreads)
-    gather_for_kernels(Convolved<T, D> source, std::int64_t batch, Gradient gradient, Rows<T, D> result) {
+    gather_for_kernels(Convolved<T, D> source, std::int64_t batch, Gradient gradient, Rows<T, D> result,
+                       bool is_first) {
   const std::int64_t row = blockIdx.x, channels = source.channels_in, n = source.data.n;
   const std::int64_t g = row / (channels * source.kernels.n), f = row / source.kernels.n % channels;
   Gaussian<T, D> sum = {};
@@ -57,7 +59,10 @@ __global__ void __launch_bounds__(kGatherThreads)
     add_gradient<T, D>(gradient(mixture, i), factor, sum);
   }
   reduce_each(sum, [](T value) { return block_sum(value); });
-  if (threadIdx.x == 0) result.write(row, sum);
+  if (threadIdx.x > 0) return;
+  if (!is_first)
+    add_gradient<T, D>(Stored<T, D>{result.weights, result.positions, result.covariances, 0}.at(row), T(1), sum);
+  result.write(row, sum);
 }
 
 // Gradients of the components of all mixtures, stored for gathering.
@@ -81,12 +86,12 @@ struct GradientRows {
 
 template <typename T, int D, typename Gradient>
 void gather(const Convolved<T, D>& source, std::int64_t batch, const Gradient& gradient, const OnDevice& on,
-            const Rows<T, D>& of_data, const Rows<T, D>& of_kernels) {
+            const Rows<T, D>& of_data, const Rows<T, D>& of_kernels, bool is_first = true) {
   const std::int64_t rows = batch * source.channels_in * source.data.n;
   launch(gather_for_data<T, D, Gradient>, blocks_for(rows, kGatherThreads / 32), kGatherThreads, 0, on.stream, source,
          rows, gradient, of_data);
   launch(gather_for_kernels<T, D, Gradient>, source.channels_out * source.channels_in * source.kernels.n,
-         kGatherThreads, 0, on.stream, source, batch, gradient, of_kernels);
+         kGatherThreads, 0, on.stream, source, batch, gradient, of_kernels, is_first);
 }
 
 }  // namespace gmcn

@@ -7,6 +7,13 @@
 
 namespace gmcn {
 
+// Beyond so many bytes of global memory, blocks take several mixtures in turn. Little in tests, so that they do.
+#if defined(GMCN_EMULATE)
+inline constexpr std::int64_t kWorkingSpace = 1 << 20;
+#else
+inline constexpr std::int64_t kWorkingSpace = 256 << 20;
+#endif
+
 // Each piece begins at a multiple of 16 bytes. From address zero on, this counts them.
 class Pieces {
  public:

@@ -1,4 +1,5 @@
 // Fused convolution and fitting on CUDA: one block per output mixture.
+#include "../common/convolved.cuh"
 #include "kernels.cuh"
 #include "sizes.h"
 
@@ -9,33 +10,42 @@ namespace {
 using convolving::check;
 using convolving::Sizes;
 
-// Bytes beyond which blocks take several mixtures in turn, and the backward pass several parts of the batch.
-constexpr std::int64_t kScratch = std::int64_t(256) << 20, kMembers = std::int64_t(32) << 20;
+constexpr std::int64_t kMostBlocks = 1 << 30;
 
 std::int64_t at_most(std::int64_t value, std::int64_t limit) { return value < limit ? value : limit; }
 std::int64_t at_least_one(std::int64_t value) { return value > 1 ? value : 1; }
 
-struct Launch {
-  Tensor scratch;
-  std::int64_t blocks, shared_bytes;
-};
-
-// Completes the job with working space for `mixtures` at a time.
 template <typename T, int D>
-Launch prepare(ConvolveFit<T, D>& job, const Sizes& s, std::int64_t wanted, std::int64_t mixtures, const Tensor& like) {
-  job.tasks = s.b * s.g, job.wanted = wanted;
-  job.count = static_cast<std::int32_t>(s.convolved()),
+ConvolveFit<T, D> describe(const Convolved<T, D>& source, const Sizes& s, std::int64_t wanted) {
+  ConvolveFit<T, D> job{source, s.b * s.g, static_cast<std::int32_t>(s.convolved()), 0, wanted, nullptr, 0};
   job.most = static_cast<std::int32_t>(at_most(wanted, job.count));
-  Pieces pieces(nullptr);
-  GroupsSpace(pieces, job.count, job.most);
-  const bool on_chip = fits_on_chip(pieces.bytes());
-  job.space_bytes = on_chip ? 0 : pieces.bytes();
-  const std::int64_t blocks = on_chip ? mixtures : at_most(mixtures, at_least_one(kScratch / pieces.bytes()));
-  Launch launch{empty_like_of(like, {blocks * job.space_bytes / std::int64_t(sizeof(T))}), blocks,
-                on_chip ? pieces.bytes() : 0};
-  job.space = reinterpret_cast<unsigned char*>(launch.scratch.template mutable_data_ptr<T>());
-  return launch;
+  return job;
 }
+
+template <typename T, int D>
+Stored<T, D> from_row(const Stored<T, D>& all, std::int64_t row) {
+  return {all.weights + row, all.positions + row * D, all.covariances + row * D * D, all.n};
+}
+
+// Where the blocks work that make the groups of `mixtures` at a time.
+struct Place {
+  std::int64_t bytes;  // of one block
+  bool on_chip;
+  std::int64_t blocks;
+  Scratch<unsigned char> scratch;
+
+  Place(std::int64_t bytes_each, std::int64_t mixtures, const Tensor& like)
+      : bytes(bytes_each),
+        on_chip(fits_on_chip(bytes)),
+        blocks(at_most(mixtures, on_chip ? kMostBlocks : at_least_one(kWorkingSpace / bytes))),
+        scratch(like, on_chip ? 0 : blocks * bytes) {}
+
+  template <typename T, int D>
+  void give(ConvolveFit<T, D>& job) const {
+    job.space = scratch.data(), job.space_bytes = on_chip ? 0 : bytes;
+  }
+  std::int64_t shared_bytes() const { return on_chip ? bytes : 0; }
+};
 
 }  // namespace
 
@@ -54,12 +64,14 @@ std::tuple<Tensor, Tensor, Tensor> convolve_fit_cuda(Tensor weights,            
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    ConvolveFit<T, D> job{};
-    job.source = {stored<T, D>(weights, positions, covariances),
-                  stored<T, D>(kernel_weights, kernel_positions, kernel_covariances), static_cast<std::int32_t>(s.f),
-                  static_cast<std::int32_t>(s.g)};
-    const Launch space = prepare(job, s, n, s.b * s.g, weights);
-    launch(fit_groups<T, D>, space.blocks, kThreads, space.shared_bytes, device.stream, job, rows_of<T, D>(w, p, c));
+    auto job = describe<T, D>({stored<T, D>(weights, positions, covariances),
+                               stored<T, D>(kernel_weights, kernel_positions, kernel_covariances),
+                               static_cast<std::int32_t>(s.f), static_cast<std::int32_t>(s.g)},
+                              s, n);
+    const Place place(GroupsSpace::bytes(job.count, job.most), job.tasks, weights);
+    place.give(job);
+    launch(fit_groups<T, D>, place.blocks, kGroupThreads, place.shared_bytes(), device.stream, job,
+           rows_of<T, D>(w, p, c));
   });
   return {w, p, c};
 }
@@ -81,29 +93,31 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_fit_backward
   dispatch(weights, s.d, [&](auto type, auto dimension) {
     using T = decltype(type);
     constexpr int D = dimension;
-    ConvolveFit<T, D> job{};
-    job.source = {stored<T, D>(weights, positions, covariances),
-                  stored<T, D>(kernel_weights, kernel_positions, kernel_covariances), static_cast<std::int32_t>(s.f),
-                  static_cast<std::int32_t>(s.g)};
-    // What the batch is divided into depends on shapes alone, and so does the order of all sums.
-    const std::int64_t groups = at_most(n, s.convolved()), group_bytes = groups * std::int64_t(sizeof(Gaussian<T, D>));
-    const std::int64_t part = at_most(
-        s.b, at_least_one(kMembers / (s.g * (group_bytes + s.convolved() * std::int64_t(sizeof(std::int32_t))))));
-    const Launch space = prepare(job, s, n, part * s.g, weights);
-    const Tensor merged = empty_like_of(weights, {part * s.g * group_bytes / std::int64_t(sizeof(T))});
-    const Tensor ids = empty_like_of(weights, {part * s.g * s.convolved()});  // 32 bits of each number are used
-    Members<T, D> members{};
-    members.groups = reinterpret_cast<Gaussian<T, D>*>(merged.mutable_data_ptr<T>());
-    members.group = reinterpret_cast<std::int32_t*>(ids.mutable_data_ptr<T>());
-    members.upstream = stored<T, D>(weights_gradient, positions_gradient, covariances_gradient);
+    auto job = describe<T, D>({stored<T, D>(weights, positions, covariances),
+                               stored<T, D>(kernel_weights, kernel_positions, kernel_covariances),
+                               static_cast<std::int32_t>(s.f), static_cast<std::int32_t>(s.g)},
+                              s, n);
+    // The batch is divided into parts, which keep each component's group. That depends on shapes alone, and so does the
+    // order of all sums.
+    const std::int64_t mixture_bytes = job.most * std::int64_t(sizeof(Gaussian<T, D>)) + job.count * std::int64_t(4);
+    const std::int64_t part = at_most(s.b, at_least_one(kWorkingSpace / 8 / (s.g * mixture_bytes)));
+    const Place place(GroupsSpace::bytes(job.count, job.most), part * s.g, weights);
+    place.give(job);
+    const Scratch<Gaussian<T, D>> groups(weights, part * s.g * job.most);
+    const Scratch<std::int32_t> group(weights, part * s.g * job.count);
+    const Convolved<T, D> source = job.source;
+    const auto upstream = stored<T, D>(weights_gradient, positions_gradient, covariances_gradient);
     for (std::int64_t b = 0; b < s.b; b += part) {
-      const std::int64_t end = at_most(b + part, s.b), size = s.f * s.n;
-      members.begin = b * s.g, members.end = end * s.g;
-      launch(find_members<T, D>, at_most(space.blocks, (end - b) * s.g), kThreads, space.shared_bytes, device.stream,
+      const std::int64_t size = at_most(part, s.b - b), row = b * s.f * s.n;
+      job.tasks = size * s.g, job.source.data = from_row(source.data, row);
+      const MemberGradients<T, D> members{
+          job.source, from_row(upstream, b * s.g * n), groups.data(), group.data(), job.count, job.most};
+      launch(find_members<T, D>, at_most(place.blocks, job.tasks), kGroupThreads, place.shared_bytes(), device.stream,
              job, members);
-      launch(data_vjp<T, D>, blocks_for((end - b) * size, kThreads / 32), kThreads, 0, device.stream, job, members,
-             b * size, end * size, rows_of<T, D>(w, p, c));
-      launch(kernels_vjp<T, D>, s.g * s.f * s.k, kThreads, 0, device.stream, job, members, rows_of<T, D>(kw, kp, kc));
+      const auto of_data = rows_of<T, D>(w, p, c);
+      gather(job.source, size, members, device,
+             {of_data.weights + row, of_data.positions + row * D, of_data.covariances + row * D * D},
+             rows_of<T, D>(kw, kp, kc), b == 0);
     }
   });
   return {w, p, c, kw, kp, kc};

@@ -23,6 +23,11 @@ struct GroupsSpace {    // in shared memory, or, where a mixture is too large, i
     keys = pieces.take<std::uint64_t>(count), sums = pieces.take<double>(count + 1);
     ranges = pieces.take<Range>(most), winners = pieces.take<std::int32_t>(Tournament::space(most));
   }
+  static std::int64_t bytes(std::int64_t count, std::int64_t most) {
+    Pieces pieces(nullptr);
+    GroupsSpace(pieces, count, most);
+    return pieces.bytes();
+  }
 };
 
 template <typename T, int D>

@@ -8,7 +8,6 @@
 namespace gmcn {
 
 inline constexpr int kTreeThreads = 256;
-constexpr std::int64_t kScratch = std::int64_t(256) << 20;  // bytes beyond which blocks take several mixtures in turn
 
 template <typename T, int D, typename Source>
 struct ReductionJob {
@@ -66,9 +65,9 @@ void run_reduction(ReductionJob<T, D, Source> job, const Tensor& like) {
   Quick<T>(quick, job.n), Slow<T, D>(slow, job.n, job.t);
   job.on_chip = fits_on_chip(quick.bytes());
   job.scratch_bytes = slow.bytes() + (job.on_chip ? 0 : quick.bytes());
-  const std::int64_t most = kScratch / job.scratch_bytes, blocks = job.b < most ? job.b : most > 0 ? most : 1;
-  const Tensor scratch = empty_like_of(like, {blocks * job.scratch_bytes / std::int64_t(sizeof(T))});
-  job.scratch = reinterpret_cast<unsigned char*>(scratch.mutable_data_ptr<T>());
+  const std::int64_t most = kWorkingSpace / job.scratch_bytes, blocks = job.b < most ? job.b : most > 0 ? most : 1;
+  const Scratch<unsigned char> scratch(like, blocks * job.scratch_bytes);
+  job.scratch = scratch.data();
   const auto kernel = job.t <= 2   ? &reduce_mixtures<T, D, Source, 4, Backward>
                       : job.t <= 4 ? &reduce_mixtures<T, D, Source, 8, Backward>
                                    : &reduce_mixtures<T, D, Source, kMaxMerge, Backward>;

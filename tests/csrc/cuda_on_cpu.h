@@ -95,6 +95,7 @@ inline bool release() {
   for (Fiber& fiber : fibers) {
     any = any || !fiber.done;
     fiber.waiting = Waiting::no;
+    if (fiber.done) fiber.slots[0] = fiber.slots[1] = 0;  // it took no part; one that ends later did
   }
   return any;
 }
@@ -167,7 +168,7 @@ inline int __syncthreads_count(int predicate) {
   using namespace gmcn::emulation;
   return exchange(Waiting::for_block, 0, predicate, [](const auto& of) {
     int count = 0;
-    for (std::size_t i = 0; i < fibers.size(); ++i) count += !fibers[i].done && of(i) != 0;
+    for (std::size_t i = 0; i < fibers.size(); ++i) count += of(i) != 0;
     return count;
   });
 }
