@@ -76,7 +76,8 @@ GMCN_HD void select_initial(const Gaussian<T, D>* in, int m, int t, int* initial
     T closest = 0;
     for (int i = 0; i < m; ++i)
       for (int j = i + 1; j < m; ++j)
-        if (cluster[i] != cluster[j] && (a == b || distance[i][j] < closest)) a = i, b = j, closest = distance[i][j];
+        if ((cluster[i] != cluster[j]) & ((a == b) | (distance[i][j] < closest)))
+          a = i, b = j, closest = distance[i][j];
     const int into = cluster[a] < cluster[b] ? cluster[a] : cluster[b];
     const int from = cluster[a] < cluster[b] ? cluster[b] : cluster[a];
     for (int i = 0; i < m; ++i)
@@ -140,7 +141,7 @@ GMCN_HD void expectation(const Gaussian<T, D>* in, int m, int t, const MergeOpti
       }
     }
     for (int k = 0; k < t; ++k) {  // the largest is divided out: a thin Gaussian's likelihood would overflow
-      joint[k] = joint[k] < log_clip ? T(0) : std::exp(joint[k] - largest);
+      joint[k] = joint[k] < log_clip ? T(0) : joint[k] == largest ? T(1) : std::exp(joint[k] - largest);
       norm += joint[k];
     }
     for (int k = 0; k < t; ++k) {
