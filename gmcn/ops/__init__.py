@@ -1,6 +1,10 @@
-"""Differentiable operations on Gaussian mixtures, compiled for the CPU.
+"""Differentiable operations on Gaussian mixtures, compiled for the CPU and for CUDA.
 
 Each has a plain-torch twin of the same name and signature in :mod:`gmcn.ops.reference`.
+
+What a shape or an option says is refused with ValueError on every device. What only the values say (a covariance that
+is not positive definite, a negative weight to reduce) raises RuntimeError on the CPU; on CUDA, where asking would make
+the program wait for the GPU, the results of that mixture become not-a-number.
 """
 
 from gmcn.ops import reference

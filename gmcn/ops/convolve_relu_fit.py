@@ -26,7 +26,7 @@ def convolve_relu_fit(
     those of :func:`gmcn.ops.relu_fit`.
 
     Raises ValueError where shapes, dtypes, devices or options do not fit, and RuntimeError where a covariance is not
-    positive definite.
+    positive definite (on CUDA its mixture's weights become not-a-number).
     """
     check_convolution(data, kernels)
     weights, _, _ = torch.ops.gmcn.convolve_relu_fit(*data, *kernels, *check_options(offset, smoothing, cutoff))

@@ -24,7 +24,7 @@ def evaluate(
     resolution of float32.
 
     Raises ValueError where shapes, dtypes or devices do not fit, and RuntimeError where a covariance is not positive
-    definite.
+    definite (on CUDA its mixture's values become not-a-number). ``cutoff`` is for the CPU: on CUDA all is exact.
     """
     check_mixture(mixture)
     if points.ndim < 2 or points.shape[-1] != mixture.dim:

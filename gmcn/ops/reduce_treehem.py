@@ -30,7 +30,8 @@ def reduce_treehem(
 
     ``kl_threshold`` gates a merge by the Kullback-Leibler divergence and ``virtual_samples`` sharpens responsibilities;
     the defaults are those of the authors' code. Raises ValueError where shapes or options do not fit, and RuntimeError
-    where a weight is negative, a covariance not positive definite or a value not finite.
+    where a weight is negative, a covariance not positive definite or a value not finite (on CUDA that mixture becomes
+    not-a-number).
     """
     check_mixture(mixture)
     options = check_options(n, t, kl_threshold, virtual_samples)

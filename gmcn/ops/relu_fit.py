@@ -24,7 +24,8 @@ def relu_fit(
     offset 0.1 and smoothing (0.05, 0.05). ``cutoff`` is that of :func:`gmcn.ops.evaluate`; 0 is exact. One
     exponential serves f and g. Time is O(N^2), memory O(N).
 
-    Raises ValueError where shapes or options do not fit, and RuntimeError where a covariance is not positive definite.
+    Raises ValueError where shapes or options do not fit, and RuntimeError where a covariance is not positive
+    definite (on CUDA its mixture's weights become not-a-number).
     """
     check_mixture(mixture)
     weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), *check_options(offset, smoothing, cutoff))
