@@ -32,8 +32,14 @@ struct Points {
       std::iota(order.begin(), order.end(), 0);
       sort_by_morton_code<T, D>(order, [&](std::int32_t m) { return points + m * D; });
     }
-    for (std::int64_t m = 0; m < x.size && count; ++m)  // padding repeats a real point: another place could overflow
-      for (int d = 0; d < D; ++d) x.rows[d][m] = points[place(std::min(m, count - 1)) * D + d];
+    for (int d = 0; d < D; ++d) {
+      if (order.empty())
+        for (std::int64_t m = 0; m < count; ++m) x.rows[d][m] = points[m * D + d];
+      else
+        for (std::int64_t m = 0; m < count; ++m) x.rows[d][m] = points[order[m] * D + d];
+      // Padding repeats a real point: another place could overflow.
+      std::fill(x.rows[d] + count, x.rows[d] + x.size, count ? x.rows[d][count - 1] : T(0));
+    }
     if (cutoff > 0) boxes.emplace(x, pair_kernels<T, D, 1>().group, cutoff);
   }
   std::int64_t place(std::int64_t m) const { return order.empty() ? m : order[m]; }
@@ -97,7 +103,10 @@ Tensor evaluate(Tensor weights,      // [B, N]
       Arrays<T, 1> values(count);
       pair_kernels<T, D, 1>().evaluate(gaussians.data(), s.n, at.x.rows, at.x.size, at.culling(), values.rows);
       T* const out = result.mutable_data_ptr<T>() + b * s.m + begin;
-      for (std::int64_t m = 0; m < count; ++m) out[at.place(m)] = values.rows[0][m];
+      if (at.order.empty())
+        std::copy_n(values.rows[0], count, out);
+      else
+        for (std::int64_t m = 0; m < count; ++m) out[at.order[m]] = values.rows[0][m];
       return true;
     });
   });
