@@ -51,7 +51,7 @@ lint: $(INSTALLED)
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
-	find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' | xargs -r clang-format --dry-run --Werror
+	find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs -r clang-format --dry-run --Werror
 
 # The job runner that MLflow starts by default takes 2 GB and is of no use here.
 ui: $(INSTALLED)

@@ -17,6 +17,7 @@ target=$PWD/build/sanitize/$name
 compiler=${CXX:-g++}
 export GMCN_SANITIZE=$name
 echo "Building with the $name sanitizer into $target ..."
+mkdir -p "$target"
 rm -rf "$target/tests" "$target"/report.*
 python setup.py --quiet build --build-lib "$target" --build-temp "$target.tmp" >"$target.log" 2>&1 ||
     { cat "$target.log" >&2 && exit 1; }
