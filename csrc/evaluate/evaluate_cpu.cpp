@@ -50,15 +50,16 @@ struct Points {
   std::optional<Boxes<T, D>> boxes;
 };
 
+// Rows of stored components from `begin` on, prepared; null where one is not positive definite.
 template <typename T, int D>
-bool prepare_rows(const Stored<T, D>& source, std::int64_t begin, std::int64_t count,
-                  std::vector<WeightedGaussian<T, D, 1>>& result) {
-  result.resize(count);
-  std::vector<Gaussian<T, D>> rows(count);
-  std::vector<T> w(count);
-  for (std::int64_t i = 0; i < count; ++i) rows[i] = source.at(begin + i), w[i] = rows[i].weight;
-  const T* const weights[] = {w.data()};
-  return pair_kernels<T, D, 1>().prepare(rows.data(), weights, count, result.data());
+std::unique_ptr<WeightedGaussian<T, D, 1>[]> prepare_rows(const Stored<T, D>& source, std::int64_t begin,
+                                                          std::int64_t count) {
+  const auto rows = unfilled<Gaussian<T, D>>(count);
+  for (std::int64_t i = 0; i < count; ++i) rows[i] = source.at(begin + i);
+  auto result = unfilled<WeightedGaussian<T, D, 1>>(count);
+  const T* const weights[] = {source.weights + begin};
+  if (!pair_kernels<T, D, 1>().prepare(rows.get(), weights, count, result.get())) result.reset();
+  return result;
 }
 
 // How many slices the points of a mixture are cut into. A point's exact value does not depend on that, but every
@@ -97,11 +98,11 @@ Tensor evaluate(Tensor weights,      // [B, N]
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = std::min(s.m, task % slices * slice);
       const std::int64_t count = std::min(slice, s.m - begin);
-      std::vector<WeightedGaussian<T, D, 1>> gaussians;
-      if (!prepare_rows<T, D>(source, b * s.n, s.n, gaussians)) return false;
+      const auto gaussians = prepare_rows<T, D>(source, b * s.n, s.n);
+      if (!gaussians) return false;
       const Points<T, D> at(points.const_data_ptr<T>() + (b * s.m + begin) * D, count, cutoff);
       Arrays<T, 1> values(count);
-      pair_kernels<T, D, 1>().evaluate(gaussians.data(), s.n, at.x.rows, at.x.size, at.culling(), values.rows);
+      pair_kernels<T, D, 1>().evaluate(gaussians.get(), s.n, at.x.rows, at.x.size, at.culling(), values.rows);
       T* const out = result.mutable_data_ptr<T>() + b * s.m + begin;
       if (at.order.empty())
         std::copy_n(values.rows[0], count, out);
@@ -137,17 +138,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  /
     bad = run_tasks(s.b * slices, [&](std::int64_t task) {
       const std::int64_t b = task / slices, begin = b * s.n + std::min(s.n, task % slices * slice);
       const std::int64_t count = std::min(slice, (b + 1) * s.n - begin);
-      std::vector<WeightedGaussian<T, D, 1>> gaussians;
-      if (!prepare_rows<T, D>(source, begin, count, gaussians)) return false;
+      const auto gaussians = prepare_rows<T, D>(source, begin, count);
+      if (!gaussians) return false;
       Points<T, D> at(points.const_data_ptr<T>() + b * s.m * D, s.m, cutoff);
       Arrays<T, D> x_gradients(points_gradient ? s.m : 0);
       Arrays<T, 1> upstream(s.m);
       const T* const gradient_in = gradient.const_data_ptr<T>() + b * s.m;
       for (std::int64_t m = 0; m < s.m; ++m) upstream.rows[0][m] = gradient_in[at.place(m)];
-      std::vector<PairSums<T, D, 1>> sums(count);
+      const auto sums = unfilled<PairSums<T, D, 1>>(count);
       const auto& kernels = pair_kernels<T, D, 1>();
       (points_gradient ? kernels.backward : kernels.backward_of_gaussians)(
-          gaussians.data(), count, at.x.rows, at.x.size, at.culling(), upstream.rows, sums.data(), x_gradients.rows);
+          gaussians.get(), count, at.x.rows, at.x.size, at.culling(), upstream.rows, sums.get(), x_gradients.rows);
       for (std::int64_t i = 0; i < count; ++i) {
         T weight_gradient;
         Gaussian<T, D> g = component_gradient<T, D, 1>(gaussians[i], sums[i], &weight_gradient);

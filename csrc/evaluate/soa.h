@@ -15,6 +15,12 @@
 
 namespace gmcn {
 
+// Memory of unknown content: vectors would fill with zeros what is written next.
+template <typename T>
+std::unique_ptr<T[]> unfilled(std::int64_t count) {
+  return std::unique_ptr<T[]>(new T[count]);
+}
+
 // Arrays of `count` points, one per coordinate, padded as pairs.h wants it.
 template <typename T, int K>
 struct Arrays {
@@ -73,8 +79,9 @@ class Boxes {
 
 // Gradient of one component from its sums over points, without its weights', of which there are W.
 template <typename T, int D, int W>
-Gaussian<T, D> component_gradient(const WeightedGaussian<T, D, W>& g, const PairSums<T, D, W>& sums,
-                                  T* weight_gradients) {
+inline __attribute__((always_inline)) Gaussian<T, D> component_gradient(const WeightedGaussian<T, D, W>& g,
+                                                                        const PairSums<T, D, W>& sums,
+                                                                        T* weight_gradients) {
   Gaussian<T, D> result = {};
   T weighted_zeroth = 0;
   for (int w = 0; w < W; ++w) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -25,8 +26,8 @@ class DenseFit {
   template <typename F>
   bool read(std::int32_t n, const F& component) {
     weights_.resize(n);
-    gaussians_.resize(n);
-    std::vector<Gaussian<T, D>> rows(n);
+    gaussians_ = unfilled<WeightedGaussian<T, D, 2>>(n);
+    const auto rows = unfilled<Gaussian<T, D>>(n);
     std::vector<T> coarse(n);
     for (std::int32_t i = 0; i < n; ++i) {
       rows[i] = component(i);
@@ -36,7 +37,7 @@ class DenseFit {
       if (!(coarse[i] <= T(0))) active_.push_back(i);
     }
     const T* const both[] = {weights_.data(), coarse.data()};
-    if (!pair_kernels<T, D, 2>().prepare(rows.data(), both, n, gaussians_.data())) return false;
+    if (!pair_kernels<T, D, 2>().prepare(rows.get(), both, n, gaussians_.get())) return false;
     if (cutoff_ > 0)
       sort_by_morton_code<T, D>(active_, [&](std::int32_t i) { return gaussians_[i].gaussian.position; });
     x_ = Arrays<T, D>(active_.size());
@@ -51,7 +52,7 @@ class DenseFit {
   // New weights, and the values f and g at the centres; only those of active centres are written.
   void forward(T* result, T* f, T* g) const {
     Arrays<T, 2> values(active_.size());
-    pair_kernels<T, D, 2>().evaluate(gaussians_.data(), gaussians_.size(), x_.rows, x_.size, culling(), values.rows);
+    pair_kernels<T, D, 2>().evaluate(gaussians_.get(), weights_.size(), x_.rows, x_.size, culling(), values.rows);
     for (std::size_t m = 0; m < active_.size(); ++m) {
       const std::int32_t i = active_[m];
       f[i] = values.rows[0][m], g[i] = values.rows[1][m];
@@ -69,10 +70,10 @@ class DenseFit {
       corrected_weight_vjp<T>(upstream[i], coarse_weight(weights_[i], offset_), f[i], g[i], s0_, s1_, of_coarse[m],
                               of_values.rows[0][m], of_values.rows[1][m]);
     }
-    std::vector<PairSums<T, D, 2>> sums(gaussians_.size());
-    pair_kernels<T, D, 2>().backward(gaussians_.data(), gaussians_.size(), x_.rows, x_.size, culling(), of_values.rows,
-                                     sums.data(), of_points.rows);
-    for (std::size_t i = 0; i < gaussians_.size(); ++i) {
+    const auto sums = unfilled<PairSums<T, D, 2>>(weights_.size());
+    pair_kernels<T, D, 2>().backward(gaussians_.get(), weights_.size(), x_.rows, x_.size, culling(), of_values.rows,
+                                     sums.get(), of_points.rows);
+    for (std::size_t i = 0; i < weights_.size(); ++i) {
       T both[2];
       gradient[i] = component_gradient<T, D, 2>(gaussians_[i], sums[i], both);
       gradient[i].weight = both[0] + coarse_weight_vjp<T>(both[1], weights_[i]);
@@ -90,7 +91,7 @@ class DenseFit {
   T offset_, s0_, s1_;
   double cutoff_;
   std::vector<T> weights_;
-  std::vector<WeightedGaussian<T, D, 2>> gaussians_;
+  std::unique_ptr<WeightedGaussian<T, D, 2>[]> gaussians_;
   std::vector<std::int32_t> active_;  // centres whose coarse weight is not zero
   Arrays<T, D> x_{0};
   std::optional<Boxes<T, D>> boxes_;  // of the active centres, where far pairs are left out

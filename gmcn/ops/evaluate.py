@@ -32,6 +32,19 @@ def evaluate(
             f"points must be [..., M, {mixture.dim}] for a mixture in {mixture.dim}D, got {list(points.shape)}"
         )
     check_same(points, mixture.weights, ("points", "mixture.weights"))
+    if points.shape[:-2] != mixture.batch_shape:
+        mixture, points = _broadcast(mixture, points)
+    m, dim = points.shape[-2:]
+    flat = flatten(mixture)
+    flat_points = points.reshape(len(flat.weights), m, dim)
+    return torch.ops.gmcn.evaluate(*flat, flat_points, check_cutoff(cutoff)).reshape(points.shape[:-1])
+
+
+def _broadcast(
+    mixture: Mixture,  # [..., N]
+    points: Tensor,  # [..., M, D]
+) -> tuple[Mixture, Tensor]:
+    """Both with the same leading dimensions; ValueError where there are none for both."""
     try:
         batch = torch.broadcast_shapes(mixture.batch_shape, points.shape[:-2])
     except RuntimeError:
@@ -39,17 +52,9 @@ def evaluate(
             f"leading dimensions of points {list(points.shape[:-2])} and of the mixture {list(mixture.batch_shape)} "
             "do not broadcast"
         ) from None
-    n, m, dim = mixture.components, points.shape[-2], mixture.dim
-    flat = flatten(
-        Mixture(
-            mixture.weights.expand(*batch, n),
-            mixture.positions.expand(*batch, n, dim),
-            mixture.covariances.expand(*batch, n, dim, dim),
-        )
-    )
-    points = points.expand(*batch, m, dim).reshape(flat.weights.shape[0], m, dim)
-    values = torch.ops.gmcn.evaluate(*flat, points, check_cutoff(cutoff))
-    return values.reshape(*batch, m)
+    lead = len(mixture.batch_shape)
+    expanded = mixture.map(lambda tensor: tensor.expand(*batch, *tensor.shape[lead:]))
+    return expanded, points.expand(*batch, *points.shape[-2:])
 
 
 @library.fake("evaluate")
