@@ -85,7 +85,10 @@ class GCL(nn.Module):
         mixture: Mixture,  # [B, F, N]
         kernels: Mixture,  # [G, F, K]
     ) -> Mixture:  # [B, G, components]
-        """The same as through :meth:`stages`, but the convolved mixture is never stored."""
+        """The same as through :meth:`stages`, but the convolved mixture is never stored.
+
+        The parts' forward hooks are not called: there are no tensors to show them.
+        """
         relu, reduction = self.relu_fit, self.reduction
         weights = ops.convolve_relu_fit(mixture, kernels, offset=relu.offset, smoothing=relu.smoothing)
         return ops.convolve_reduce_treehem(weights, mixture, kernels, reduction.components, reduction.node_size)
