@@ -6,7 +6,9 @@ TORCH_CUDA_ARCH_LIST chooses their architectures, as everywhere with torch.
 """
 
 import os
+import re
 import shutil
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -70,6 +72,13 @@ def cuda_kernels() -> list[CUDAExtension]:
         return []
     if CUDA_HOME is None or shutil.which("nvcc", path=str(Path(CUDA_HOME) / "bin")) is None:
         warnings.warn("torch has CUDA, but there is no nvcc: gmcn is built for the CPU alone", stacklevel=2)
+        return []
+    release = re.search(r"release (\d+)", subprocess.check_output([f"{CUDA_HOME}/bin/nvcc", "--version"], text=True))
+    if release and release[1] != torch.version.cuda.split(".")[0]:
+        warnings.warn(
+            f"nvcc is of CUDA {release[1]}, torch of {torch.version.cuda}: gmcn is built for the CPU alone",
+            stacklevel=2,
+        )
         return []
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "7.5;8.0;8.6;8.9;9.0+PTX")
     return [

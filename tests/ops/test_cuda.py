@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -41,6 +44,17 @@ def results(operation, mixture):
     outputs = checks._tensors(operation(leaves))
     gradients = torch.autograd.grad(sum(output.square().sum() for output in outputs), list(leaves), allow_unused=True)
     return [tensor.detach().cpu().double() for tensor in (*outputs, *(g for g in gradients if g is not None))]
+
+
+@pytest.mark.parametrize(("components", "dtype"), [(2200, "float32"), (1860, "float64")])
+def test_just_below_what_a_block_may_share_without_asking(components, dtype):
+    """In a process of its own: once a larger mixture has asked, the permission stays."""
+    code = (
+        "import torch, gmcn; from tests.ops.workload import random_mixture; "
+        f"m = random_mixture((2,), {components}, 3, positive=True).to('cuda', torch.{dtype}); "
+        "assert gmcn.ops.reduce_treehem(m, 32).weights.isfinite().all()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 @OPERATIONS
