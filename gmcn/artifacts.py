@@ -85,13 +85,25 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict
     return _read(path, tensors=True)
 
 
+@contextlib.contextmanager
+def open_tensors(path: str | os.PathLike) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """What :func:`save_tensors` wrote, unread: slices by name (``slices[key][10:20]`` is a tensor) and the metadata."""
+    with _opened(path) as (file, header):
+        yield {key: file.get_slice(key) for key in file.keys()}, header  # noqa: SIM118  (not iterable)
+
+
 def _read(path: str | os.PathLike, tensors: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    with _opened(path) as (file, header):
+        return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, header  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`")
     try:
         with safe_open(path, framework="pt") as file:
-            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, header  # noqa: SIM118  (not iterable)
+            yield file, {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is damaged ({error}); delete it and make it again") from error
 

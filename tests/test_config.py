@@ -188,6 +188,7 @@ def test_known_targets_and_other_arguments_pass(target):
 def test_schema_and_code_know_the_same_keys():
     from gmcn.fitting import METHODS, fit_points
     from gmcn.fitting.points import INITS
+    from gmcn.fitting.stage import REDUCTION
     from gmcn.models import GMCN
     from gmcn.training import TrainingSettings
     from gmcn.training.settings import SCHEDULES
@@ -196,9 +197,10 @@ def test_schema_and_code_know_the_same_keys():
     network = set(inspect.signature(GMCN).parameters)
     assert set(known["network"]) == network - {"classes", "dim", "in_channels", "seed"}  # the data and the training say
     fitting = set(inspect.signature(fit_points).parameters)
-    assert set(known["fit"]) == fitting - {"points", "n", "weights", "point_covariance", "progress"} | {"components"}
+    fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}
+    assert set(known["fit"]) == fitting.union({"components"}, *METHODS.values())
     assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
-    assert known["fit"]["method"]["enum"] == list(METHODS)
+    assert known["fit"]["method"]["enum"] == [*METHODS, REDUCTION]
     assert known["fit"]["init"]["enum"] == list(INITS)
     assert known["training"]["schedule"]["enum"] == list(SCHEDULES)
 

@@ -48,6 +48,20 @@ inline __attribute__((always_inline)) void store(T* address, Vector<T> v) {
   std::memcpy(address, &v, sizeof(v));
 }
 
+// Whether a comparison holds in any lane.
+template <typename M>
+inline __attribute__((always_inline)) bool any(M mask) {
+#if defined(GMCN_AVX512)
+  return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0;
+#else
+  std::int64_t words[sizeof(M) / 8], found = 0;
+  std::memcpy(words, &mask, sizeof(M));
+  GMCN_UNROLL
+  for (const std::int64_t word : words) found |= word;
+  return found != 0;
+#endif
+}
+
 // By halves: a sum in order would be as many instructions as lanes.
 template <typename T>
 inline __attribute__((always_inline)) T sum_of_lanes(Vector<T> v) {

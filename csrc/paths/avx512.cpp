@@ -10,6 +10,7 @@
 #define GMCN_PATH avx512
 #define GMCN_VECTOR_BYTES 64
 #include "../evaluate/pairs_kernel.h"
+#include "../fit/steps_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -2,4 +2,5 @@
 #define GMCN_PATH baseline
 #define GMCN_VECTOR_BYTES 16
 #include "../evaluate/pairs_kernel.h"
+#include "../fit/steps_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"

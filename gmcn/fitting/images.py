@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from gmcn.errors import InputError
-from gmcn.fitting.points import fit_points
+from gmcn.fitting.points import fit_points, which
 from gmcn.mixture import Mixture
 
-# Variance of a uniform distribution over a square of side 1, along each axis.
-PIXEL_VARIANCE = 1 / 12
+# Gauss-Legendre points and weights on [-1/2, 1/2]: exact for polynomials up to degree 5.
+_NODES, _SHARES = (-(0.15**0.5), 0.0, 0.15**0.5), (5 / 18, 8 / 18, 5 / 18)
 
 
-def pixels(images: Tensor) -> tuple[Tensor, Tensor]:
+def square() -> tuple[Tensor, Tensor]:
+    """A pixel as nine points: offsets [9, 2] from its centre and shares [9] of its mass."""
+    offsets, shares = torch.tensor(_NODES, dtype=torch.float64), torch.tensor(_SHARES, dtype=torch.float64)
+    return torch.cartesian_prod(offsets, offsets), torch.outer(shares, shares).flatten()
+
+
+def pixels(images: Tensor, names: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
     """Pixel centres [S, M, 2] and brightness [S, M] of images [S, H, W], only the pixels that are lit.
 
     x is the column and y the row, downwards; the image covers [0, W] x [0, H], so a pixel's centre is at
@@ -23,10 +31,10 @@ def pixels(images: Tensor) -> tuple[Tensor, Tensor]:
         raise InputError(f"images have shape {list(images.shape)}; they must be [images, rows, columns]")
     mass = images.flatten(1)
     if (mass < 0).any():
-        raise InputError(f"image {int((mass < 0).any(-1).int().argmax())} has negative brightness; shift it first")
+        raise InputError(f"{which('image', (mass < 0).any(-1), names)} has negative brightness; shift it first")
     lit = (mass > 0).sum(-1)
     if (lit == 0).any():
-        raise InputError(f"image {int((lit == 0).int().argmax())} is all black: there is nothing to fit; remove it")
+        raise InputError(f"{which('image', lit == 0, names)} is all black: there is nothing to fit; remove it")
     dtype = images.dtype if images.dtype in (torch.float32, torch.float64) else torch.float32
     image, pixel = (mass > 0).nonzero(as_tuple=True)
     place = torch.arange(len(image), device=image.device) - (lit.cumsum(0) - lit)[image]
@@ -38,13 +46,19 @@ def pixels(images: Tensor) -> tuple[Tensor, Tensor]:
     return centres, brightness
 
 
-def fit_images(images: Tensor, n: int, method: str = "kmeans", **options) -> Mixture:
-    """Fit a mixture of ``n`` Gaussians in 2D to each image: [S, H, W] -> Mixture [S, n].
+def fit_images(
+    images: Tensor,  # [S, H, W]
+    n: int,
+    method: str = "kmeans",
+    *,
+    names: Sequence[str] | None = None,
+    **options,
+) -> Mixture:  # [S, n]
+    """Fit a mixture of ``n`` Gaussians in 2D to each image.
 
-    Images may be integers or floats, not negative. Units are pixels, axes as in :func:`pixels`; a pixel's own
-    variance (1/12 along each axis) is part of the covariances. Options, weights and errors as in
-    :func:`gmcn.fitting.fit_points`; an image without a lit pixel is an :class:`InputError` that names its index.
+    Images may be integers or floats, not negative. Units are pixels, axes as in :func:`pixels`. Clusters are made of
+    pixels; moments and EM integrate over their squares by nine points each. Options, weights and errors as in
+    :func:`gmcn.fitting.fit_points`; an image without a lit pixel is an :class:`InputError` that names it.
     """
-    centres, mass = pixels(images)
-    extent = PIXEL_VARIANCE * torch.eye(2, dtype=centres.dtype, device=centres.device)
-    return fit_points(centres, n, method, weights=mass, point_covariance=extent, **options)
+    centres, mass = pixels(images, names)
+    return fit_points(centres, n, method, weights=mass, nodes=square(), names=names, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -10,16 +10,22 @@ import torch
 from torch import Tensor
 
 from gmcn.errors import InputError, unknown
-from gmcn.fitting import em, kmeans
+from gmcn.fitting import kmeans
+from gmcn.fitting.em import em, moments
+from gmcn.fitting.hierarchical import fit_hierarchy
 from gmcn.mixture import Mixture
 
 # What a method presets; any of it can be overridden by name. "fps" is what the authors' code runs under the name
 # of k-means: farthest points, every point to its nearest one, and the moments of those cells.
+_CONVERGED = {"em_steps": 1000, "tolerance": 1e-4}
 METHODS = {
-    "kmeans": {"init": "kmeans++", "iterations": 100, "em_steps": 1},
-    "fps": {"init": "farthest", "iterations": 0, "em_steps": 0},
+    "kmeans": {"init": "kmeans++", "iterations": 100, "em_steps": 1, "tolerance": 0.0},
+    "kmeans_em": {"init": "kmeans++", "iterations": 100, **_CONVERGED},
+    "random_em": {"init": "random", "iterations": 0, **_CONVERGED},
+    "eckart": {"branching": 5, "partition_threshold": 0.1, **_CONVERGED},
+    "fps": {"init": "farthest", "iterations": 0, "em_steps": 0, "tolerance": 0.0},
 }
-INITS = ("kmeans++", "farthest")
+INITS = ("kmeans++", "farthest", "random")
 
 T = TypeVar("T")
 
@@ -33,47 +39,57 @@ def fit_points(
     method: str = "kmeans",
     *,
     weights: Tensor | None = None,  # [S, M]
-    point_covariance: Tensor | None = None,  # [D, D]
-    init: str | None = None,
-    iterations: int | None = None,
-    em_steps: int | None = None,
+    nodes: tuple[Tensor, Tensor] | None = None,  # [Q, D], [Q]
     covariance_floor: float = 1e-4,
-    seed: int = 0,
+    seed: int | torch.Generator = 0,
     progress: Callable[[int], None] | None = None,
+    names: Sequence[str] | None = None,
+    **options,
 ) -> Mixture:  # [S, n]
     """Fit a mixture of ``n`` Gaussians to each of S point sets of M points in D = 2 or 3 dimensions.
 
-    ``kmeans`` runs Lloyd's algorithm from ``init`` (``kmeans++`` or ``farthest``) until it converges, at most
-    ``iterations`` times, takes the moments of the clusters and improves them by ``em_steps`` soft EM steps (the
-    paper's section 5 does one). ``fps`` takes the moments of the cells of farthest points.
+    ``kmeans`` runs Lloyd's algorithm until it converges, takes the moments of the clusters and improves them by one
+    soft EM step (the paper's section 5). ``kmeans_em`` goes on with EM until it converges; ``random_em`` begins it
+    with equal Gaussians, of the points' covariance, at positions drawn from the points' normal distribution.
+    ``eckart`` is the hierarchical EM of Eckart et al. (2016), ``n`` a power of its ``branching``. ``fps`` takes the
+    moments of the cells of farthest points.
 
     The weights of the result are priors: they are not negative and sum to one. The mixture's mean is the
-    points' mean. Where a shape has fewer distinct points than components, the components left over have weight 0,
-    a point's position and the mixture's mean covariance.
+    points' mean. Where a shape has fewer distinct points than components, the components left over have weight 0.
+    Computed in float64 and returned in the points' dtype.
 
     Args:
         weights: mass of each point, not negative; a point of mass 0 does not exist. Default: all equal.
-        point_covariance: what a point itself extends over (squares of the points' unit), for example a pixel.
+        nodes: what a point itself extends over, for example a pixel: offsets from it and shares of its mass, which
+            sum to one. Clusters are made of whole points; moments and EM count every node.
         covariance_floor: added to the covariances' diagonals, times the square of the longest side of the shape's
             bounding box (times 1 where all points are equal).
-        seed: of k-means++. The result of a shape depends on the seed and on its place among the shapes only.
+        seed: of the random starts. The result of a shape depends on the seed and on its place among the shapes
+            only. A generator goes on where it was: for data that come in parts.
         progress: called with the number of shapes done, chunk by chunk.
+        names: of the shapes, for errors; without them a shape is called by its number.
+        **options: in the place of what the method presets, see :data:`METHODS`. ``init``: ``kmeans++``, ``farthest``
+            or ``random``; ``iterations``: Lloyd's, at most; ``em_steps``: at most; ``tolerance``: EM ends after a step
+            that found the mean log-likelihood per point less than this above the step before (0: after all steps).
+            For ``eckart``: ``branching``; ``partition_threshold``: least responsibility by which a point belongs to
+            a child.
 
     Raises:
         InputError: bad sizes or options, values that are not finite, a shape whose points have no mass.
     """
-    options = _options(method, init=init, iterations=iterations, em_steps=em_steps)
-    mass = _check(points, n, weights, covariance_floor)
-    if point_covariance is None:
-        point_covariance = points.new_zeros(points.shape[-1], points.shape[-1])
+    preset = _options(method, n, options)
+    mass = _check(points, n, weights, covariance_floor, names)
+    if nodes is None:
+        nodes = points.new_zeros(1, points.shape[-1]), points.new_ones(1)
     count = points.shape[0]
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(count, n, generator=generator, dtype=torch.float64).to(points.device)
-    size = max(1, _CHUNK // max(1, points.shape[1] * n))
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    numbers = points.shape[-1] if preset.get("init") == "random" else 1
+    uniform = torch.rand(count, n, numbers, generator=generator, dtype=torch.float64).to(points.device)
+    size = max(1, _CHUNK // max(1, points.shape[1] * len(nodes[1]) * n))
 
     def fit_chunk(start: int) -> Mixture:
         rows = slice(start, start + size)
-        part = _fit_chunk(points[rows], mass[rows], uniform[rows], point_covariance, covariance_floor, **options)
+        part = _fit_chunk(points[rows], mass[rows], uniform[rows], nodes, covariance_floor, **preset)
         return part.to(points.dtype)
 
     parts = []
@@ -109,52 +125,110 @@ def unit_frame(points: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
     return (low + high) / 2, torch.where(side > 0, side, 1.0)
 
 
+def spread(
+    points: Tensor,  # [S, M, D]
+    mass: Tensor,  # [S, M]
+    nodes: tuple[Tensor, Tensor],  # [..., Q, D], [Q]
+) -> tuple[Tensor, Tensor]:  # [S, M Q, D], [S, M Q]
+    """Every point's nodes side by side, with their shares of its mass."""
+    offsets, shares = (tensor.to(points) for tensor in nodes)
+    return (points[:, :, None] + offsets).flatten(1, 2), (mass[..., None] * shares).flatten(1)
+
+
 def _fit_chunk(
     points: Tensor,  # [S, M, D]
     mass: Tensor,  # [S, M]
-    uniform: Tensor,  # [S, N]
-    point_covariance: Tensor,  # [D, D]
+    uniform: Tensor,  # [S, N, 1 or D]
+    nodes: tuple[Tensor, Tensor],  # [Q, D], [Q]
     floor: float,
-    *,
-    init: str,
-    iterations: int,
-    em_steps: int,
+    **options,
 ) -> Mixture:
-    n = uniform.shape[1]
+    points, mass = points.double(), mass.double()
+    nodes = tuple(tensor.to(points) for tensor in nodes)
     centre, side = unit_frame(points, mass)
     unit = (points - centre) / side
-    if init == "farthest":
-        start = kmeans.farthest_points(unit, mass, n)
+    share = mass / mass.sum(-1, keepdim=True)
+    everywhere, fractions = spread(unit, share, (nodes[0] / side[..., None], nodes[1]))
+    if "branching" in options:
+        mixture = fit_hierarchy(everywhere, fractions, floor, **options)
+    elif options["init"] == "random":
+        start = _random_start(everywhere, fractions, uniform, floor)
+        mixture = em(everywhere, fractions, start, floor, options["em_steps"], options["tolerance"])[0]
     else:
-        start = kmeans.kmeans_plus_plus(unit, mass, uniform)
-    seeds = unit.gather(1, start[..., None].expand(-1, -1, unit.shape[-1]))
-    _, assignment = kmeans.lloyd(unit, mass, seeds, iterations)
-
-    phi = em.monomials(unit.to(torch.float64))
-    share = mass.to(torch.float64)
-    share = share / share.sum(-1, keepdim=True)
-    extent = point_covariance.to(torch.float64) / side.to(torch.float64).square()
-    statistics = kmeans.sum_clusters(share[..., None] * phi, assignment, n)
-    mixture = em.m_step(statistics, seeds.to(torch.float64), extent, floor)
-    for _ in range(em_steps):
-        mixture = em.em_step(phi, share, mixture, extent, floor)
-    side, centre = side.to(torch.float64), centre.to(torch.float64)
+        seeds, assignment = _clusters(unit, share, uniform[..., 0], options["init"], options["iterations"])
+        assignment = assignment.repeat_interleave(len(nodes[1]), dim=1)
+        mixture = moments(everywhere, fractions, assignment, seeds, floor)
+        if options["em_steps"]:
+            mixture = em(everywhere, fractions, mixture, floor, options["em_steps"], options["tolerance"])[0]
     return Mixture(mixture.weights, mixture.positions * side + centre, mixture.covariances * side.square()[..., None])
 
 
-def _options(method: str, **given) -> dict:
+def _clusters(
+    points: Tensor,  # [S, M, D]
+    mass: Tensor,  # [S, M]
+    uniform: Tensor,  # [S, N]
+    init: str,
+    iterations: int,
+) -> tuple[Tensor, Tensor]:  # [S, N, D], [S, M]
+    """The points k-means started from, and the clusters it found."""
+    if init == "farthest":
+        start = kmeans.farthest_points(points, mass, uniform.shape[1])
+    else:
+        start = kmeans.kmeans_plus_plus(points, mass, uniform)
+    seeds = points.gather(1, start[..., None].expand(-1, -1, points.shape[-1]))
+    return seeds, kmeans.lloyd(points, mass, seeds, iterations)[1]
+
+
+def _random_start(points: Tensor, mass: Tensor, uniform: Tensor, floor: float) -> Mixture:
+    """Equal Gaussians of the points' covariance, at positions drawn from a normal distribution of their moments."""
+    n = uniform.shape[1]
+    all_points = torch.zeros_like(mass, dtype=torch.long)
+    whole = moments(points, mass, all_points, points[:, :1], floor)
+    factor = torch.linalg.cholesky(whole.covariances)
+    # Not 0, whose quantile is infinite.
+    normal = torch.special.ndtri(uniform.clamp_min(torch.finfo(uniform.dtype).tiny))
+    return Mixture(
+        torch.full_like(uniform[..., 0], 1 / n),
+        whole.positions + normal @ factor[:, 0].mT,
+        whole.covariances.repeat(1, n, 1, 1),
+    )
+
+
+def _options(method: str, n: int, given: dict) -> dict:
     if method not in METHODS:
         raise unknown("fitting method", method, METHODS)
-    options = METHODS[method] | {key: value for key, value in given.items() if value is not None}
-    if options["init"] not in INITS:
-        raise unknown("start of k-means", options["init"], INITS)
-    for key in ("iterations", "em_steps"):
-        if options[key] < 0:
+    preset = METHODS[method]
+    for key in given:
+        if key not in preset:
+            raise unknown(f"option of the fit '{method}'", key, preset)
+    options = preset | {key: value for key, value in given.items() if value is not None}
+    if "init" in options and options["init"] not in INITS:
+        raise unknown("start of a fit", options["init"], INITS)
+    for key in ("iterations", "em_steps", "tolerance"):
+        if options.get(key, 0) < 0:
             raise InputError(f"{key} is {options[key]}; it must be 0 or more")
-    return options
+    if options.get("init") == "random" and options["em_steps"] == 0:
+        raise InputError("em_steps is 0; a random start is no fit before the first step")
+    if "branching" not in options:
+        return options
+    branching, threshold = options["branching"], options["partition_threshold"]
+    if branching < 2:
+        raise InputError(f"branching is {branching}; it must be 2 or more")
+    if not 0 <= threshold < 1 / branching:
+        raise InputError(f"partition_threshold is {threshold}; a point needs a node: below 1 / branching, from 0 on")
+    levels = next(level for level in range(1, 64) if branching**level >= n)
+    if branching**levels != n:
+        raise InputError(f"the number of Gaussians is {n}; '{method}' needs a power of its branching {branching}")
+    return options | {"levels": levels}
 
 
-def _check(points: Tensor, n: int, weights: Tensor | None, floor: float) -> Tensor:
+def which(kind: str, bad: Tensor, names: Sequence[str] | None) -> str:  # bad [S]
+    """The first that is bad, in words."""
+    index = int(bad.int().argmax())
+    return f"{kind} {index}" if names is None else f"'{names[index]}'"
+
+
+def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: Sequence[str] | None) -> Tensor:
     """The points' masses [S, M], or an :class:`InputError`."""
     if points.dim() != 3 or points.shape[-1] not in (2, 3):
         raise InputError(f"points have shape {list(points.shape)}; they must be [shapes, points, 2 or 3]")
@@ -171,10 +245,10 @@ def _check(points: Tensor, n: int, weights: Tensor | None, floor: float) -> Tens
         raise InputError(f"weights have shape {list(mass.shape)}, the points {list(points.shape)}")
     bad = ~points.isfinite().all(-1).all(-1) | ~mass.isfinite().all(-1)
     if bad.any():
-        raise InputError(f"shape {int(bad.int().argmax())} has a coordinate or weight that is not finite; remove it")
+        raise InputError(f"{which('shape', bad, names)} has a coordinate or weight that is not finite; remove it")
     if (mass < 0).any():
-        raise InputError(f"shape {int((mass < 0).any(-1).int().argmax())} has a negative weight; masses are not")
+        raise InputError(f"{which('shape', (mass < 0).any(-1), names)} has a negative weight; masses are not")
     lost = mass.sum(-1) <= 0
     if lost.any():
-        raise InputError(f"shape {int(lost.int().argmax())} has no point of positive weight; remove it")
+        raise InputError(f"{which('shape', lost, names)} has no point of positive weight; remove it")
     return mass

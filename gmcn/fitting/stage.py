@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,16 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from gmcn.artifacts import load_tensors, provenance, save_tensors
+from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
 from gmcn.errors import InputError
-from gmcn.fitting import em
-from gmcn.fitting.images import fit_images, pixels
-from gmcn.fitting.points import fit_points, map_chunks, unit_frame
+from gmcn.fitting import quality
+from gmcn.fitting.images import fit_images, pixels, square
+from gmcn.fitting.points import METHODS, fit_points, spread, unit_frame
 from gmcn.mixture import Mixture
+from gmcn.ops import reduce_treehem
 
-_OPTIONS = ("method", "init", "iterations", "em_steps", "covariance_floor", "seed")
-# Numbers in the largest tensor when the fit is judged (points x components x shapes).
-_CHUNK = 1 << 20
+# Mixtures that are there already are reduced: TreeHEM is their only fit.
+REDUCTION = "treehem"
+_OPTIONS = ("method", "covariance_floor", "seed")
+# Points of a shard: what is read and held at a time.
+_SHARD = 1 << 22
 
 
 def fit(
@@ -36,47 +40,39 @@ def fit(
     """Fit every shape or image of the artifact ``points`` and write the mixtures artifact ``output``.
 
     ``settings`` are ``components`` and the options of :func:`gmcn.fitting.fit_points`; ``name`` is the fit's name
-    in the configuration. The metadata's ``quality`` holds the mean log-likelihood per point (in the points' units,
-    training and test apart), the share of components without mass, the share whose thinnest direction is mostly
-    the floor, and the seconds it took.
+    in the configuration. A data set of ready mixtures is reduced by ``method: treehem``. Shapes are read shard by
+    shard. The artifact's ``log_likelihood`` [S] is the mean per point, in the points' units, of every shape; its
+    metadata's ``quality`` (also written beside it as JSON) holds the means over training and test, the shares of
+    components without mass (``empty_share``), whose thinnest direction is mostly the floor (``floored_share``) and
+    all of whose directions are (``degenerate_share``), and the seconds it took.
     """
-    tensors, source = load_tensors(points)
-    options = {key: settings[key] for key in _OPTIONS if key in settings}
-    unknown = sorted(settings.keys() - {*_OPTIONS, "components"})
+    options = {key: value for key, value in settings.items() if key != "components" and value is not None}
+    method = options.get("method", "kmeans")
+    known = ("components", *_OPTIONS, *(METHODS.get(method, {})))
+    unknown = sorted(options.keys() - {*known})
     if unknown or "components" not in settings:
-        known = ", ".join(("components", *_OPTIONS))
-        raise InputError(f"fit '{name}' needs 'components' and knows only {known}; it has {sorted(settings)}")
-
-    shapes = tensors["labels"].shape[0]
-    started = time.perf_counter()
-    with _progress() as bar:
+        raise InputError(
+            f"fit '{name}' needs 'components' and knows, by its method, only {', '.join(known)}; "
+            f"it has {', '.join(sorted(settings))}"
+        )
+    with open_tensors(points) as (tensors, source), _progress() as bar:
+        shapes = tensors["labels"].get_shape()[0]
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
-        options["progress"] = lambda count: bar.advance(task, count)
+        work = _work(tensors, source, settings["components"], options, lambda count: bar.advance(task, count))
         try:
-            if "images" in tensors:
-                mixture = fit_images(tensors["images"], settings["components"], **options)
-                locations, mass = pixels(tensors["images"])
-            else:
-                locations = tensors["points"]
-                mass = locations.new_ones(locations.shape[:2])
-                mixture = fit_points(locations, settings["components"], **options)
+            parts = list(work)
         except InputError as error:
             raise InputError(f"{points}: {error}") from error
-    seconds = time.perf_counter() - started
-
-    quality = judge(mixture, locations, mass, tensors["split"], options.get("covariance_floor", 1e-4))
-    quality["seconds"] = round(seconds, 3)
+        labels, split = tensors["labels"][:], tensors["split"][:]
+    mixture = Mixture(*(torch.cat(column) for column in zip(*(part for part, *_ in parts), strict=True)))
+    likelihood, *shares = (torch.cat(column) for column in zip(*(judged for _, judged, _ in parts), strict=True))
+    found = quality.summarise(likelihood, *shares, split)
+    found["seconds"] = round(sum(seconds for *_, seconds in parts), 3)
     if run is not None:
-        run.log_metrics({f"fit/{key}": value for key, value in quality.items()})
+        run.log_metrics({f"fit/{key}": value for key, value in found.items()})
     save_tensors(
         output,
-        {
-            "weights": mixture.weights,
-            "positions": mixture.positions,
-            "covariances": mixture.covariances,
-            "labels": tensors["labels"],
-            "split": tensors["split"],
-        },
+        {**mixture._asdict(), "labels": labels, "split": split, "log_likelihood": likelihood.float()},
         {
             "dataset": dataset,
             "fit": name,
@@ -84,52 +80,59 @@ def fit(
             "class_names": source["class_names"],
             "names": source["names"],
             "settings": settings,
-            "quality": quality,
+            "quality": found,
             "provenance": provenance(),
             "run_id": run.id if run is not None else None,
             "points_run_id": source.get("run_id"),
         },
     )
+    write_json(Path(output).with_suffix(".json"), {"dataset": dataset, "fit": name, "settings": settings, **found})
 
 
-def judge(
-    mixture: Mixture,  # [S, N]
-    points: Tensor,  # [S, M, D]
-    mass: Tensor,  # [S, M]
-    split: Tensor,  # [S]
-    floor: float,
-) -> dict[str, float]:
-    """Numbers that say how good the mixtures are; see :func:`fit`."""
-    size = max(1, _CHUNK // (points.shape[1] * mixture.components))
-
-    def judge_chunk(start: int) -> tuple[Tensor, Tensor]:
+def _work(
+    tensors: dict[str, Any], source: dict[str, Any], n: int, options: dict[str, Any], progress: Callable[[int], None]
+) -> Iterator[tuple[Mixture, tuple[Tensor, ...], float]]:
+    """Of every shard: its mixtures, likelihood and shares per shape, and the seconds of the fit alone."""
+    ready = "weights" in tensors
+    method = options.get("method", "kmeans")
+    if ready != (method == REDUCTION):
+        which = "ready mixtures: reduce them by" if ready else "points or images: there is nothing to reduce by"
+        raise InputError(f"the data set has {which} `method: {REDUCTION}`")
+    key = "weights" if ready else "images" if "images" in tensors else "points"
+    shapes, *sizes = tensors[key].get_shape()
+    size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))
+    names, floor = source["names"], options.get("covariance_floor", 1e-4)
+    # One generator for all shards: the random numbers of a shape do not depend on where they begin.
+    generator = torch.Generator().manual_seed(options.get("seed", 0))
+    options = options | {"seed": generator, "progress": progress}
+    for start in range(0, shapes, size):
         rows = slice(start, start + size)
-        centre, side = (t.double() for t in unit_frame(points[rows], mass[rows]))
-        part = mixture.map(lambda t: t[rows].double())
-        covariances = part.covariances / side.square()[..., None]
-        part = Mixture(part.weights, (part.positions - centre) / side, covariances)
-        phi = em.monomials((points[rows].double() - centre) / side)
-        logs = em.log_densities(phi, part)
-        top = logs.amax(-1, keepdim=True)
-        # Relative to the largest, float32 is exact enough, and its exponential three times as fast.
-        density = top[..., 0] + (logs - top).float().exp().sum(-1).log() - mixture.dim * side[..., 0].log()
-        share = mass[rows].double()
-        thin = torch.linalg.eigvalsh(covariances)[..., 0] < 2 * floor
-        return (density * share).sum(-1) / share.sum(-1), thin
+        part = tensors[key][rows]
+        started = time.perf_counter()
+        if ready:
+            whole = Mixture(part, tensors["positions"][rows], tensors["covariances"][rows])
+            mixture = _reduce(whole, n, progress)
+            x, mass = whole.positions, whole.weights
+        elif key == "images":
+            mixture = fit_images(part, n, names=names[rows], **options)
+            x, mass = spread(*pixels(part), square())
+        else:
+            mixture = fit_points(part, n, names=names[rows], **options)
+            x, mass = part, part.new_ones(part.shape[:2])
+        seconds = time.perf_counter() - started
+        side = unit_frame(x, mass)[1].flatten()
+        shares = quality.components_without_extent(mixture, side, floor)
+        likelihood = quality.log_likelihood(mixture, x, mass)
+        yield mixture, (likelihood, *(share.double().mean(-1) for share in shares)), seconds
 
-    chunks = zip(*map_chunks(judge_chunk, range(0, points.shape[0], size), points.device), strict=True)
-    likelihood, thin = (torch.cat(parts) for parts in chunks)
-    empty = mixture.weights <= 0
-    quality = {
-        "empty_share": empty.double().mean().item(),
-        "floored_share": (thin & ~empty).double().mean().item(),
-    }
-    for value, part in ((0, "train"), (1, "test")):
-        if (split == value).any():
-            quality[f"log_likelihood_{part}"] = likelihood[split == value].mean().item()
-    if not all(math.isfinite(value) for value in quality.values()):
-        raise InputError(f"the fit is not finite ({quality}); raise covariance_floor")
-    return quality
+
+def _reduce(mixture: Mixture, n: int, progress: Callable[[int], None]) -> Mixture:
+    """Each mixture to ``n`` components; the weights of many small ones are kept from being taken for none."""
+    total = mixture.weights.sum(-1, keepdim=True)
+    count = mixture.components
+    reduced = reduce_treehem(mixture._replace(weights=mixture.weights * (count / total)), n)
+    progress(len(total))
+    return reduced._replace(weights=reduced.weights * (total / count))
 
 
 def _progress() -> Progress:

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from gmcn.errors import InputError
-from gmcn.fitting import METHODS, fit_points
+from gmcn.fitting import METHODS, fit_points, hierarchical, reference
 from gmcn.fitting import points as module
+from gmcn.fitting.quality import log_likelihood
+
+# Those that fit all components to all points.
+FLAT = [method for method in METHODS if method != "eckart"]
 
 
 def clouds(shapes=4, count=120, dim=3, dtype=torch.float32, seed=0):
@@ -26,7 +30,7 @@ def check_valid(mixture, shapes, n, dim):
     torch.linalg.cholesky(mixture.covariances)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FLAT)
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_valid_and_moments_conserved(method, dim, dtype):
@@ -82,8 +86,9 @@ def test_points_without_mass_do_not_exist():
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("n", [1, 4, 16])
+@pytest.mark.parametrize(
+    ("method", "n"), [*((method, n) for method in FLAT for n in (1, 4, 16)), ("eckart", 5), ("eckart", 25)]
+)
 def test_degenerate_clouds(method, n):
     line = torch.linspace(0, 1, 10)[:, None] * torch.tensor([1.0, 2.0, -1.0])
     plane = clouds(shapes=1, count=10)[0] * torch.tensor([1.0, 1.0, 0.0])
@@ -92,13 +97,14 @@ def test_degenerate_clouds(method, n):
     points = torch.stack([line, plane, few, far, torch.zeros(10, 3), line * 1e-8])
     mixture = fit_points(points, n, method)
     check_valid(mixture, 6, n, 3)
-    torch.testing.assert_close((mixture.weights[..., None] * mixture.positions).sum(1), points.mean(1))
+    if method in FLAT:
+        torch.testing.assert_close((mixture.weights[..., None] * mixture.positions).sum(1), points.mean(1))
     # Well inside what float32 can invert, also where a direction has no extent at all.
     values = torch.linalg.eigvalsh(mixture.covariances.double())
     assert (values[..., 0] / values[..., -1]).min() > 1e-5
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["kmeans", "kmeans_em", "fps"])
 def test_more_gaussians_than_points(method):
     points = clouds(shapes=3, count=4)
     mixture = fit_points(points, 7, method, em_steps=0)
@@ -145,17 +151,62 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
         torch.set_num_threads(threads)
 
 
-def test_seeds():
+@pytest.mark.parametrize("method", ["kmeans", "random_em"])
+def test_seeds(method):
     points = clouds()
-    first, again, other = (fit_points(points, 8, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (fit_points(points, 8, method, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.positions, again.positions)
     assert not torch.allclose(first.positions, other.positions)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "random_em"])
+def test_data_in_parts_with_one_generator(method):
+    points = clouds(shapes=7)
+    whole = fit_points(points, 5, method, seed=4)
+    generator = torch.Generator().manual_seed(4)
+    parts = [fit_points(part, 5, method, seed=generator) for part in points.split(3)]
+    for column, expected in zip(zip(*parts, strict=True), whole, strict=True):
+        assert torch.equal(torch.cat(column), expected)
+
+
+def test_methods_order_by_likelihood():
+    """On surfaces EM is above k-means, and that above farthest points (figure 6)."""
+    angle = torch.rand(3, 600, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([6.28, 3.14])
+    ring = torch.stack([angle[..., 0].cos(), angle[..., 0].sin(), 0.3 * angle[..., 1]], -1)
+    mass = torch.ones(3, 600)
+    found = {method: log_likelihood(fit_points(ring, 25, method), ring, mass) for method in METHODS}
+    assert (found["kmeans_em"] > found["kmeans"] + 0.1).all()
+    assert (found["random_em"] > found["fps"]).all()
+    assert (found["eckart"] > found["fps"]).all()
+    assert (found["kmeans"] > found["fps"]).all()
+
+
+def test_on_a_device_without_compiled_steps(monkeypatch):
+    """Other devices run the plain-torch twins."""
+    points = clouds(shapes=3, dtype=torch.float64)
+    expected = {method: fit_points(points, 25, method) for method in METHODS}
+    for name in ("kmeans_plus_plus", "farthest_points", "lloyd"):
+        monkeypatch.setattr(module.kmeans, name, getattr(reference, name))
+    monkeypatch.setattr(module, "em", reference.em)
+    monkeypatch.setattr(hierarchical, "em", reference.em)
+    for method, mixture in expected.items():
+        for ours, theirs in zip(fit_points(points, 25, method), mixture, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_on_a_gpu(method):
+    points = clouds(shapes=5, count=700, dtype=torch.float64)
+    here, there = fit_points(points, 25, method), fit_points(points.cuda(), 25, method)
+    for ours, theirs in zip(there, here, strict=True):
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-6, atol=1e-8)
 
 
 def test_kmeans_has_smaller_clusters_than_fps():
     points = clouds(shapes=5, count=300, dtype=torch.float64)
     spread = {}
-    for method in METHODS:
+    for method in ("kmeans", "fps"):
         mixture = fit_points(points, 12, method, em_steps=0, covariance_floor=1e-9)
         trace = mixture.covariances.diagonal(dim1=-2, dim2=-1).sum(-1)
         spread[method] = (mixture.weights * trace).sum(-1)
@@ -170,7 +221,13 @@ BAD[2, 5, 1] = float("nan")
     ("change", "message"),
     [
         ({"method": "kmean"}, "unknown fitting method 'kmean'; did you mean 'kmeans'"),
-        ({"init": "random"}, r"unknown start of k-means 'random' \(known: farthest, kmeans\+\+\)"),
+        ({"init": "randon"}, "unknown start of a fit 'randon'; did you mean 'random'"),
+        ({"init": "random", "em_steps": 0}, "em_steps is 0; a random start is no fit"),
+        ({"branching": 5}, "unknown option of the fit 'kmeans' 'branching'"),
+        ({"method": "eckart", "n": 124}, "the number of Gaussians is 124; 'eckart' needs a power of its branching 5"),
+        ({"method": "eckart", "n": 4, "branching": 1}, "branching is 1"),
+        ({"method": "eckart", "n": 5, "partition_threshold": 0.2}, "partition_threshold is 0.2"),
+        ({"tolerance": -1.0}, "tolerance is -1.0"),
         ({"n": 0}, "number of Gaussians is 0"),
         ({"iterations": -1}, "iterations is -1"),
         ({"em_steps": -1}, "em_steps is -1"),
@@ -178,6 +235,7 @@ BAD[2, 5, 1] = float("nan")
         ({"points": torch.zeros(4, 5, 4)}, r"shape \[4, 5, 4\]; they must be \[shapes, points, 2 or 3\]"),
         ({"points": torch.zeros(4, 0, 3)}, r"the clouds are empty: points have shape \[4, 0, 3\]"),
         ({"points": torch.zeros(4, 5, 3, dtype=torch.long)}, "must be float32 or float64"),
+        ({"points": BAD, "names": list("abcd")}, "'c' has a coordinate or weight that is not finite"),
         ({"points": BAD}, "shape 2 has a coordinate or weight that is not finite"),
         ({"weights": torch.ones(4, 7)}, r"weights have shape \[4, 7\], the points \[4, 120, 3\]"),
         ({"weights": -torch.ones(4, 120)}, "shape 0 has a negative weight"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gmcn.artifacts import load_tensors, save_tensors
+from gmcn.artifacts import load_tensors, read_json, save_tensors
 from gmcn.data import sample
 from gmcn.errors import InputError
 from gmcn.fitting import fit, fit_points
 from gmcn.ops import evaluate
+from tests.ops.workload import random_mixture
 
 SETTINGS = {
     "method": "kmeans",
@@ -62,6 +63,8 @@ def test_artifact(tmp_path, points):
     assert quality["log_likelihood_train"] == pytest.approx(density[source["split"] == 0].mean().item(), rel=1e-6)
     assert quality["empty_share"] == 0
     assert 0 < quality["floored_share"] < 1
+    torch.testing.assert_close(tensors["log_likelihood"], density.float())
+    assert read_json(output.with_suffix(".json"))["log_likelihood_test"] == quality["log_likelihood_test"]
     assert run.metrics["fit/log_likelihood_test"] == quality["log_likelihood_test"]
 
 
@@ -79,6 +82,7 @@ def test_shares_of_empty_and_floored_components(tmp_path):
     quality = load_tensors(output)[1]["quality"]
     assert quality["empty_share"] == 0.25
     assert quality["floored_share"] == 0.75
+    assert quality["degenerate_share"] == 0.25
 
 
 def test_images(tmp_path):
@@ -91,11 +95,46 @@ def test_images(tmp_path):
     assert metadata["run_id"] is None
 
 
+@pytest.mark.parametrize("method", ["kmeans", "random_em"])
+def test_shards_change_nothing(tmp_path, points, method, monkeypatch):
+    settings = {"components": 4, "method": method}
+    fit(points, settings=settings, output=tmp_path / "whole", dataset="d", name="f")
+    monkeypatch.setattr("gmcn.fitting.stage._SHARD", 700)  # seven clouds of 100 points
+    fit(points, settings=settings, output=tmp_path / "parts", dataset="d", name="f")
+    whole, parts = load_tensors(tmp_path / "whole")[0], load_tensors(tmp_path / "parts")[0]
+    assert all(torch.equal(parts[key], tensor) for key, tensor in whole.items())
+
+
+def test_ready_mixtures_are_reduced(tmp_path):
+    path, output = tmp_path / "p.safetensors", tmp_path / "m.safetensors"
+    mixture = random_mixture((3,), 300, 3, positive=True)
+    mixture = mixture._replace(weights=mixture.weights * 1e-9)  # splats may be many and small
+    labels, split = torch.zeros(3, dtype=torch.long), torch.tensor([0, 0, 1], dtype=torch.uint8)
+    metadata = {"class_names": ["a"], "names": ["x", "y", "z"]}
+    save_tensors(path, {**mixture._asdict(), "labels": labels, "split": split}, metadata)
+    fit(path, settings={"components": 20, "method": "treehem"}, output=output, dataset="d", name="f")
+    tensors, _ = load_tensors(output)
+    assert tensors["weights"].shape == (3, 20)
+    torch.testing.assert_close(tensors["weights"].sum(-1), mixture.weights.sum(-1))
+    with pytest.raises(InputError, match="the data set has ready mixtures: reduce them by `method: treehem`"):
+        fit(path, settings={"components": 20}, output=output, dataset="d", name="f")
+
+
+def test_a_bad_shape_is_called_by_its_name(tmp_path, points):
+    tensors, metadata = load_tensors(points)
+    tensors["points"][17, 3, 1] = float("inf")
+    save_tensors(tmp_path / "bad", tensors, metadata)
+    with pytest.raises(InputError, match=rf"bad: '{metadata['names'][17]}' has a coordinate"):
+        fit(tmp_path / "bad", settings=SETTINGS, output=tmp_path / "m", dataset="d", name="f")
+
+
 def test_errors(tmp_path, points):
     output = tmp_path / "m.safetensors"
     with pytest.raises(InputError, match=r"nowhere\.safetensors does not exist"):
         fit(tmp_path / "nowhere.safetensors", settings=SETTINGS, output=output, dataset="d", name="f")
-    with pytest.raises(InputError, match="fit 'f' needs 'components' and knows only"):
+    with pytest.raises(InputError, match="nothing to reduce by `method: treehem`"):
+        fit(points, settings={"components": 6, "method": "treehem"}, output=output, dataset="d", name="f")
+    with pytest.raises(InputError, match="fit 'f' needs 'components' and knows, by its method, only"):
         fit(points, settings={"component": 6}, output=output, dataset="d", name="f")
     tensors, metadata = load_tensors(points)
     empty = tmp_path / "empty.safetensors"

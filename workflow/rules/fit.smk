@@ -4,9 +4,10 @@
 rule fit:
     input:
         points=f"{RESULTS}/points/{{dataset}}.safetensors",
-        src=source("gmcn/fitting/*.py"),
+        src=source("gmcn/fitting/*.py", "csrc/fit/*.h", "csrc/fit/*.cpp"),
     output:
-        f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.safetensors",
+        mixtures=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.safetensors",
+        quality=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.json",
     log:
         f"{RESULTS}/logs/fit/{{dataset}}_{{fit}}.log",
     benchmark:
@@ -24,4 +25,4 @@ rule fit:
         "Fitting {wildcards.fit} to {wildcards.dataset}"
     shell:
         "python -m gmcn fit --dataset {wildcards.dataset} --fit {wildcards.fit} --settings {params.settings:q}"
-        " --points {input.points:q} --output {output:q} --threads {threads} {params.options} --log {log:q}"
+        " --points {input.points:q} --output {output.mixtures:q} --threads {threads} {params.options} --log {log:q}"
