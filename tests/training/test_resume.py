@@ -34,8 +34,7 @@ def same(folder: Path, other: Path) -> bool:
     first, second = (load_tensors(path / "model.safetensors")[0] for path in (folder, other))
     assert first.keys() == second.keys()
     histories = [[{**row, "seconds": None} for row in read_history(path)] for path in (folder, other)]
-    assert histories[0] == histories[1]
-    return all(torch.equal(first[name], second[name]) for name in first)
+    return histories[0] == histories[1] and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def run_until(number: int, step: int, mixtures: Path, settings: dict, output: Path) -> subprocess.CompletedProcess:
@@ -98,6 +97,19 @@ def test_kill_9_in_mid_epoch(mixtures, settings, tmp_path, straight):
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     train(mixtures, settings=settings, seed=0, output=tmp_path / "killed", device="cpu", threads=1)
     assert same(straight, tmp_path / "killed")
+
+
+def test_kill_9_in_mid_epoch_repeats_the_augmentation(mixtures, settings, tmp_path, straight):
+    augmentation = {"rotation": "any", "scaling": [0.5, 2.0], "reflection": [0], "translation": 0.1, "dropping": 0.3}
+    settings["training"] |= {"augmentation": augmentation, "checkpoint_minutes": 1e-9}
+    arguments = {"settings": settings, "seed": 0, "device": "cpu", "threads": 1}
+    train(mixtures, output=tmp_path / "augmented", **arguments)
+    killed = run_until(signal.SIGKILL, 7, mixtures, settings, tmp_path / "killed")
+    assert killed.returncode == -signal.SIGKILL
+    result = train(mixtures, output=tmp_path / "killed", **arguments)
+    assert result["resumed"] == 1
+    assert same(tmp_path / "augmented", tmp_path / "killed")
+    assert not same(tmp_path / "augmented", straight)
 
 
 def test_kill_9_between_checkpoints_drops_the_later_rows(mixtures, settings, tmp_path, straight):

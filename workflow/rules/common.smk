@@ -82,7 +82,10 @@ def device(wildcards, resources):
 def source(*patterns, without=()):
     """A stage's source files, relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
-    files = sorted({file for pattern in patterns for file in root.glob(pattern)} - {root / name for name in without})
+    files = sorted(
+        {file for pattern in patterns for file in root.glob(pattern)}
+        - {root / name for name in without}
+    )
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
     ]
