@@ -34,7 +34,7 @@ def test_settings_are_read_and_written_back():
         ({"scaling": 2}, "scaling is 2"),
         (
             {"translation": -1},
-            "augmentation.translation is -1; it has to be a number of standard deviations, 0 or more",
+            "translation is -1; it has to be a number of standard deviations, 0 or more",
         ),
         ({"translation": float("nan")}, "translation is nan"),
         ({"reflection": [3]}, r"augmentation.reflection is \[3\]; it has to be a list of different axes out of 0, 1"),
