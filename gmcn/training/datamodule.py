@@ -31,10 +31,11 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     return torch.cat(train).sort().values, torch.cat(validation).sort().values
 
 
-def generator_of(*numbers: int) -> torch.Generator:
-    """A generator of the CPU whose numbers are a function of ``numbers`` and unrelated to those of other ones."""
-    # torch reads 32 bits of a seed: numbers side by side in it would repeat themselves.
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+def generator_of(seed: int, epoch: int, position: int) -> torch.Generator:
+    """A generator of the CPU for one batch, unrelated to those of other batches, epochs and seeds."""
+    # torch reads 32 bits of a seed, which have to depend on all three. The seed comes last: it may be longer.
+    mixed = np.random.SeedSequence((position, epoch, seed)).generate_state(1)
+    return torch.Generator().manual_seed(int(mixed[0]))
 
 
 class BatchLoader:
