@@ -81,7 +81,11 @@ def test_moments_of_moved_points_are_the_moved_moments(seed, dim):
     assignment = torch.arange(60) % 6
     matrix, shift = random_map((), dim, seed)
     moved = cluster_moments(points @ matrix.mT + shift, assignment, 6)
-    assert_close(affine(cluster_moments(points, assignment, 6), matrix, shift), moved, 1e-12)
+    mixture = cluster_moments(points, assignment, 6)
+    assert_close(affine(mixture, matrix, shift), moved, 1e-12)
+    centre, deviation = centre_and_deviation(mixture)
+    torch.testing.assert_close(centre, points.mean(0))
+    torch.testing.assert_close(deviation, points.var(0, correction=0).mean().sqrt())
 
 
 @pytest.mark.parametrize("dim", [2, 3])
