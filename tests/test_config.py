@@ -110,6 +110,11 @@ def test_stages_are_given_only_what_they_read():
         ("variants.child.training.epochs", 0, ["variants.child.training.epochs", "at least 1"]),
         ("variants.child.training.batch_size", 1.5, ["must be a whole number"]),
         ("variants.child.training.schedule", "cosin", ["one of cosine, constant"]),
+        ("variants.child.training.augmentation", "axis", ["must be a mapping of keys to values or null"]),
+        ("variants.child.training.augmentation", {"rotate": "any"}, ["did you mean 'rotation'?"]),
+        ("variants.child.training.augmentation", {"rotation": "all"}, ["one of none, axis, any"]),
+        ("variants.child.training.augmentation", {"dropping": 1}, ["augmentation.dropping", "less than 1"]),
+        ("variants.child.training.augmentation", {"scaling": [0, 1]}, ["scaling.0", "greater than 0"]),
         ("variants.child.network.layers", [[8]], ["variants.child.network.layers.0", "at least 2 items"]),
         ("variants.child.network.reduction", "treehem", ["variants.child.network.reduction", "treehem<T>"]),
         ("variants.child.base", "bsae", ["unknown variant 'bsae'", "did you mean 'base'?", "as the base of"]),
@@ -186,6 +191,7 @@ def test_known_targets_and_other_arguments_pass(target):
 
 
 def test_schema_and_code_know_the_same_keys():
+    from gmcn.data.augmentation import ROTATIONS, Augmentation
     from gmcn.fitting import METHODS, fit_points
     from gmcn.fitting.points import INITS
     from gmcn.fitting.stage import REDUCTION
@@ -200,6 +206,8 @@ def test_schema_and_code_know_the_same_keys():
     fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}
     assert set(known["fit"]) == fitting.union({"components"}, *METHODS.values())
     assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
+    assert set(known["augmentation"]) == {field.name for field in dataclasses.fields(Augmentation)}
+    assert known["augmentation"]["rotation"]["enum"] == list(ROTATIONS)
     assert known["fit"]["method"]["enum"] == [*METHODS, REDUCTION]
     assert known["fit"]["init"]["enum"] == list(INITS)
     assert known["training"]["schedule"]["enum"] == list(SCHEDULES)

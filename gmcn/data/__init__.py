@@ -1,6 +1,7 @@
-"""Data sets: published files, readers for their formats, built-in sets, and one points artifact for all of them."""
+"""Data sets: published files, readers for their formats, built-in sets, one points artifact, augmentation."""
 
+from gmcn.data.augmentation import Augmentation, affine, augment
 from gmcn.data.download import download
 from gmcn.data.sampling import READERS, sample
 
-__all__ = ["READERS", "download", "sample"]
+__all__ = ["READERS", "Augmentation", "affine", "augment", "download", "sample"]

@@ -40,6 +40,8 @@ def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed:
     """What a checkpoint belongs to: network, training settings, seed and the content of the mixtures."""
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
     training.pop("checkpoint_minutes")  # when to save changes nothing about what is computed
+    if training["augmentation"] is None:  # checkpoints from before there was any stay good
+        training.pop("augmentation")
     return key_of(dict(settings.get("network", {})), training, seed, sha256(mixtures))
 
 

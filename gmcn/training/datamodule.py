@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
+from gmcn.data.augmentation import Augmentation, augment
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.training.mixture_set import Batches, MixtureSet, batches_in_order, select
@@ -29,12 +31,19 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     return torch.cat(train).sort().values, torch.cat(validation).sort().values
 
 
+def generator_of(seed: int, epoch: int, position: int) -> torch.Generator:
+    """A generator of the CPU for one batch, unrelated to those of other batches, epochs and seeds."""
+    # torch reads 32 bits of a seed, which have to depend on all three. The seed comes last: it may be longer.
+    mixed = np.random.SeedSequence((position, epoch, seed)).generate_state(1)
+    return torch.Generator().manual_seed(int(mixed[0]))
+
+
 class BatchLoader:
     """Shuffled batches of a mixture set by index tensors; what Lightning calls a stateful loader.
 
     The order of an epoch is a function of ``(seed, epoch)``, and ``state_dict`` is the place within it. All
     batches of an epoch are of one size, or smaller by one: none is too small for batch statistics, and no
-    shape is left out.
+    shape is left out. An augmentation is a function of ``(seed, epoch, position)``.
     """
 
     def __init__(
@@ -45,8 +54,11 @@ class BatchLoader:
         *,
         seed: int,
         early_batches: int | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        self.mixture, self.labels, self.seed = mixture, labels, seed
+        self.mixture, self.labels, self.seed, self.augmentation = mixture, labels, seed, augmentation
+        if augmentation is not None:
+            augmentation.check_dim(mixture.dim)
         # Of two shapes at least: one alone has no batch statistics.
         self.batches = max(1, min(-(-len(labels) // batch_size), len(labels) // 2))
         self.length = min(self.batches, early_batches or self.batches)
@@ -81,13 +93,16 @@ class BatchLoader:
         order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
         batches = order.tensor_split(self.batches)
         while self.position < self.length:
-            chosen = batches[self.position]
+            chosen, place = batches[self.position], (self.seed, self.epoch, self.position)
             self.position += 1
-            yield select(self.mixture, chosen), self.labels[chosen]
+            mixture = select(self.mixture, chosen)
+            if self.augmentation is not None:
+                mixture = augment(mixture, self.augmentation, generator_of(*place))
+            yield mixture, self.labels[chosen]
 
 
 class MixtureData(L.LightningDataModule):
-    """Training and validation batches of a mixtures artifact, kept on the training device."""
+    """Training and validation batches of a mixtures artifact, kept on the training device; the former augmented."""
 
     def __init__(
         self,
@@ -97,6 +112,7 @@ class MixtureData(L.LightningDataModule):
         seed: int,
         validation_fraction: float = 0.0,
         early_batches: int | None = None,
+        augmentation: Augmentation | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
@@ -110,6 +126,7 @@ class MixtureData(L.LightningDataModule):
             batch_size,
             seed=seed,
             early_batches=early_batches,
+            augmentation=augmentation,
         )
         self.validation_batches = (
             batches_in_order(select(mixture, self.validation_indices), labels[self.validation_indices], batch_size)

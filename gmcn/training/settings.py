@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from gmcn.data.augmentation import Augmentation
 from gmcn.errors import InputError, unknown
 
 SCHEDULES = ("cosine", "constant", "step", "plateau")
@@ -20,6 +21,7 @@ class TrainingSettings:
     ``gradient_clip`` the largest gradient norm (0: no clipping); ``early_batches`` ends every epoch after that many
     batches (for a quick look); ``step_epochs`` and ``step_factor`` belong to the schedule "step" (None: a third of
     the epochs), ``plateau_patience`` and ``step_factor`` to "plateau", which watches the validation loss.
+    ``augmentation`` varies the shapes that are trained on, never those that are validated on (None: nothing).
     """
 
     epochs: int = 60
@@ -36,6 +38,7 @@ class TrainingSettings:
     step_epochs: int | None = None
     step_factor: float = 0.1
     plateau_patience: int = 5
+    augmentation: Augmentation | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainingSettings:
@@ -44,6 +47,9 @@ class TrainingSettings:
         for name in values:
             if name not in known:
                 raise unknown("training setting", name, known)
+        augmentation = values.get("augmentation")
+        if augmentation is not None:
+            values = {**values, "augmentation": Augmentation.read(augmentation)}
         settings = cls(**values)
         settings.check()
         return settings

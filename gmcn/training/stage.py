@@ -69,6 +69,7 @@ def train(
             seed=seed,
             validation_fraction=training.validation_fraction,
             early_batches=training.early_batches,
+            augmentation=training.augmentation,
             device=device,
         )
         module = Classifier(model, training, len(data.class_names), len(batches.train_loader))

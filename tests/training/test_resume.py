@@ -100,6 +100,20 @@ def test_kill_9_in_mid_epoch(mixtures, settings, tmp_path, straight):
     assert same(straight, tmp_path / "killed")
 
 
+def test_kill_9_in_mid_epoch_repeats_the_augmentation(mixtures, settings, tmp_path, straight):
+    augmentation = {"rotation": "any", "scaling": [0.5, 2.0], "reflection": [0], "translation": 0.1, "dropping": 0.3}
+    settings["training"] |= {"augmentation": augmentation, "checkpoint_minutes": 1e-9}
+    arguments = {"settings": settings, "seed": 0, "device": "cpu", "threads": 1}
+    train(mixtures, output=tmp_path / "augmented", **arguments)
+    killed = run_until(signal.SIGKILL, 7, mixtures, settings, tmp_path / "killed")
+    assert killed.returncode == -signal.SIGKILL
+    result = train(mixtures, output=tmp_path / "killed", **arguments)
+    assert result["resumed"] == 1
+    assert same(tmp_path / "augmented", tmp_path / "killed")
+    losses = [[row["train_loss"] for row in read_history(path)] for path in (straight, tmp_path / "killed")]
+    assert not set(losses[0]) & set(losses[1])
+
+
 def test_kill_9_between_checkpoints_drops_the_later_rows(mixtures, settings, tmp_path, straight):
     # Only epochs are saved: the process dies in the third, after its row of the second was written.
     killed = run_until(signal.SIGKILL, 11, mixtures, settings, tmp_path / "killed")

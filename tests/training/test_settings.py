@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from gmcn.data import Augmentation
 from gmcn.errors import InputError
 from gmcn.training import TrainingSettings
 
@@ -25,6 +28,14 @@ def test_step_and_constant():
     assert {constant.learning_rate_at(step, 5) for step in range(300)} == {0.3}
 
 
+def test_augmentation_is_off_unless_it_is_asked_for_and_is_written_back():
+    assert TrainingSettings.read({}).augmentation is None
+    assert TrainingSettings.read({"augmentation": None}) == TrainingSettings()
+    settings = TrainingSettings.read({"augmentation": {"rotation": "axis", "scaling": [0.5, 2]}})
+    assert settings.augmentation == Augmentation("axis", scaling=(0.5, 2))
+    assert TrainingSettings.read(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -34,6 +45,8 @@ def test_step_and_constant():
         ({"batch_size": 1}, "training.batch_size is 1; it has to lie between 2 and inf"),
         ({"epochs": 0}, "training.epochs is 0"),
         ({"validation_fraction": 1.0}, "training.validation_fraction is 1.0"),
+        ({"augmentation": {"rotate": "any"}}, "unknown augmentation setting 'rotate'; did you mean 'rotation'"),
+        ({"augmentation": {"dropping": 1}}, "training.augmentation.dropping is 1"),
         ({"learning_rate": float("nan")}, "training.learning_rate is nan"),
     ],
 )

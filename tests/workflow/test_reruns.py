@@ -96,6 +96,7 @@ def test_a_deleted_table_is_remade_alone(finished):
         ("gmcn/analysis/figures.py", {"evaluate": 2, "summarise": 2, "table": 1}),
         ("gmcn/analysis/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
         ("gmcn/analysis/tables.py", {"table": 1}),
+        ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
         ("gmcn/tracking.py", {}),
     ],
 )

@@ -79,10 +79,13 @@ def device(wildcards, resources):
     return "auto" if resources.get("gpu") else "cpu"
 
 
-def source(*patterns):
+def source(*patterns, without=()):
     """A stage's source files, relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
-    files = sorted(file for pattern in patterns for file in root.glob(pattern))
+    files = sorted(
+        {file for pattern in patterns for file in root.glob(pattern)}
+        - {root / name for name in without}
+    )
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
     ]

@@ -32,7 +32,7 @@ rule download:
 rule sample:
     input:
         downloads=downloads_of,
-        src=source("gmcn/data/*.py"),
+        src=source("gmcn/data/*.py", without=["gmcn/data/augmentation.py"]),
     output:
         f"{RESULTS}/points/{{dataset}}.safetensors",
     log:

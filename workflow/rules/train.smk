@@ -5,6 +5,7 @@ TRAINING_SOURCES = source(
     "csrc/**/*.h",
     "csrc/**/*.cpp",
     "csrc/**/*.cu",
+    "gmcn/data/augmentation.py",
     "gmcn/mixture.py",
     "gmcn/models/*.py",
     "gmcn/nn/*.py",
