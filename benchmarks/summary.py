@@ -70,6 +70,9 @@ def bars(path: str) -> Iterator[Bar]:
     for words, most in (("forward", 6.0), ("forward + backward", 20.0)):
         value = cell(f"{words}, ms", way="gmcn.ops.reduce_treehem", N=2560)
         yield Bar(f"reduce_treehem, 32 x 2,560 to 32, {words}: ms", "reduce_treehem", value, at_most=most)
+    em = {"task": "EM, 20 iterations", "way": "gmcn.fitting"}
+    yield Bar("EM on clouds: times scikit-learn", "fit", cell("times scikit-learn", **em), at_least=20)
+    yield Bar("EM on clouds: difference in log-likelihood", "fit", cell("difference", **em), at_most=0.001)
     yield Bar("training step, batch 4: seconds", "train_step", cell("seconds", batch=4), at_most=2.5)
     yield Bar("training step, batch 4: peak over minimum", "train_step", cell("ratio", batch=4), at_most=1.5)
     for name, most in (("relu_fit", 2.05), ("reduce_treehem", 1.1), ("convolve_fit", 1.1)):
