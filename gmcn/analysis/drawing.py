@@ -1,0 +1,105 @@
+"""What pictures of mixtures are made of: ellipsoids, ellipses, values on a grid, colours. Numbers only, no plotting."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from gmcn import ops
+from gmcn.mixture import Mixture
+
+# A Gaussian is drawn where its squared Mahalanobis distance is this squared: neighbours of a fit then just meet.
+DEVIATIONS = 1.5
+# Muted, of about equal lightness; Gaussians beside each other rarely share one.
+PALETTE = np.array(
+    [
+        (0.33, 0.53, 0.76), (0.90, 0.58, 0.34), (0.46, 0.68, 0.45), (0.83, 0.43, 0.44), (0.62, 0.52, 0.76),
+        (0.70, 0.55, 0.47), (0.87, 0.58, 0.74), (0.93, 0.77, 0.40), (0.39, 0.70, 0.72), (0.58, 0.62, 0.68),
+    ]
+)  # fmt: skip
+POSITIVE, NEGATIVE = np.array((0.80, 0.36, 0.31)), np.array((0.26, 0.47, 0.73))
+
+
+def visible(mixture: Mixture) -> Mixture:
+    """The components [N'] of a mixture [N] whose weight is not zero, in float64 on the CPU."""
+    mixture = mixture.detach().to("cpu", torch.float64)
+    present = mixture.weights != 0
+    return mixture.map(lambda tensor: tensor[present])
+
+
+def component_colours(weights: np.ndarray) -> np.ndarray:
+    """A colour [N, 3] in [0, 1] for each weight [N]: in turn, or red and blue where weights have both signs."""
+    if (weights < 0).any():
+        return np.where(weights[:, None] < 0, NEGATIVE, POSITIVE)
+    return PALETTE[np.arange(len(weights)) % len(PALETTE)]
+
+
+def icosphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V, 3] on the unit sphere and triangles [T, 3], T = 20 * 4^subdivisions, corners counter-clockwise."""
+    golden = (1 + 5**0.5) / 2
+    corners = [(0, y, z * golden) for y in (-1, 1) for z in (-1, 1)]
+    vertices = np.array([np.roll(corner, axis) for axis in range(3) for corner in corners])
+    vertices /= np.linalg.norm(vertices[0])
+    # Its faces are the triples of corners at the smallest distance from each other.
+    near = np.linalg.norm(vertices[:, None] - vertices, axis=-1) < 1.1
+    triples = ((a, b, c) for a in range(12) for b in range(a + 1, 12) for c in range(b + 1, 12))
+    triangles = np.array([t for t in triples if near[t[0], t[1]] and near[t[0], t[2]] and near[t[1], t[2]]])
+    inward = np.linalg.det(vertices[triangles]) < 0
+    triangles[inward] = triangles[inward][:, ::-1]
+    for _ in range(subdivisions):
+        vertices, triangles = _subdivided(vertices, triangles)
+    return vertices, triangles
+
+
+def _subdivided(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]], axis=-1)  # [T, 3, 2]
+    unique, middle = np.unique(edges.reshape(-1, 2), axis=0, return_inverse=True)
+    middles = vertices[unique].mean(1)
+    middles /= np.linalg.norm(middles, axis=-1, keepdims=True)
+    (a, b, c), (ab, bc, ca) = triangles.T, (middle.reshape(-1, 3) + len(vertices)).T
+    parts = [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
+    return np.concatenate([vertices, middles]), np.concatenate([np.stack(part, -1) for part in parts])
+
+
+def ellipsoids(
+    mixture: Mixture,  # [N], D = 3
+    deviations: float = DEVIATIONS,
+    subdivisions: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Surfaces where the Mahalanobis distance to each component is ``deviations``.
+
+    Vertices [N, V, 3], and the triangles [T, 3] that every one of them has; every component is drawn, also of weight 0.
+    """
+    sphere, triangles = icosphere(subdivisions)
+    return _images_of(sphere, mixture, deviations), triangles
+
+
+def ellipses(mixture: Mixture, deviations: float = DEVIATIONS, corners: int = 48) -> np.ndarray:  # [N], D = 2
+    """Closed outlines [N, corners + 1, 2] where the Mahalanobis distance to each component is ``deviations``."""
+    angles = np.linspace(0, 2 * np.pi, corners + 1)
+    return _images_of(np.stack([np.cos(angles), np.sin(angles)], -1), mixture, deviations)
+
+
+def _images_of(unit: np.ndarray, mixture: Mixture, deviations: float) -> np.ndarray:  # [V, D] -> [N, V, D]
+    factors = torch.linalg.cholesky(mixture.covariances.detach().cpu().double()).numpy()  # [N, D, D]
+    centres = mixture.positions.detach().cpu().double().numpy()
+    return centres[:, None] + deviations * np.einsum("nij,vj->nvi", factors, unit)
+
+
+def field(mixture: Mixture, box: tuple[float, float, float, float], shape: tuple[int, int]) -> np.ndarray:
+    """Values of a mixture [N], D = 2, at the centres of a grid's cells: [rows, columns].
+
+    ``box`` is (left, right, top, bottom): the first row lies at the top, where y is smallest for an image.
+    """
+    (rows, columns), (left, right, top, bottom) = shape, box
+    x = left + (np.arange(columns) + 0.5) * (right - left) / columns
+    y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+    points = torch.from_numpy(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)).to(mixture.positions)
+    return ops.evaluate(mixture.detach(), points).reshape(rows, columns).cpu().numpy()
+
+
+def bounds(mixture: Mixture, deviations: float = DEVIATIONS) -> np.ndarray:  # [N] -> [2, D]
+    """Smallest and largest coordinates of the ellipsoids or ellipses of a mixture."""
+    half = deviations * mixture.covariances.detach().diagonal(dim1=-2, dim2=-1).sqrt()
+    centres = mixture.positions.detach()
+    return torch.stack([(centres - half).amin(0), (centres + half).amax(0)]).cpu().double().numpy()
