@@ -29,6 +29,7 @@ STAGES = {
     "table": "set a data set's results side by side",
 }
 OTHERS = {
+    "show": "look at a cloud, a mesh, an image or a mixture",
     "names": "list the data sets, fits and variants of the configuration",
     "info": "show versions, compiled kernels and devices",
     "store": "create the MLflow store (the workflow does so once, before its jobs)",
@@ -99,6 +100,14 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--training", nargs="+", metavar="FILE", help="training.json of every seed")
         for part in ("evaluation", "rmse", "footprint"):
             add(f"--{part}", metavar="FILE", help=f"the variant's {part}.json")
+    if name == "show":
+        add("file", metavar="FILE", help="points or mixtures artifact, or .npy .npz .xyz .txt .off .obj .ply .stl")
+        which = command.add_mutually_exclusive_group()
+        which.add_argument("--index", type=int, help="which of the file's objects, counted from 0 (default: the first)")
+        which.add_argument("--name", help="which of the file's objects, by its name")
+        add("--points", metavar="FILE", help="what the mixtures were fitted to (default: looked for beside them)")
+        add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
+        add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
     if name == "table":
         add("--summaries", nargs="+", metavar="FILE", help="the results' JSON files, one per row")
 

@@ -230,6 +230,15 @@ def _table_rows(context: Context) -> list[dict[str, Any]]:
     return tables[context.options.dataset]
 
 
+def show(context: Context) -> None:
+    from gmcn.analysis.show import show
+
+    options = context.options
+    points = Path(options.points) if options.points else None
+    chosen = {"index": options.index, "name": options.name, "points": points}
+    print(show(options.file, **chosen, output=options.output, up=options.up))
+
+
 def store(context: Context) -> None:
     if context.tracked:
         tracking_store.create_store(context.results)

@@ -10,14 +10,11 @@ from gmcn.mixture import Mixture
 
 # A Gaussian is drawn where its squared Mahalanobis distance is this squared: neighbours of a fit then just meet.
 DEVIATIONS = 1.5
-# Muted, of about equal lightness; Gaussians beside each other rarely share one.
-PALETTE = np.array(
-    [
-        (0.33, 0.53, 0.76), (0.90, 0.58, 0.34), (0.46, 0.68, 0.45), (0.83, 0.43, 0.44), (0.62, 0.52, 0.76),
-        (0.70, 0.55, 0.47), (0.87, 0.58, 0.74), (0.93, 0.77, 0.40), (0.39, 0.70, 0.72), (0.58, 0.62, 0.68),
-    ]
-)  # fmt: skip
+# From the lowest to the highest: a height reads as a colour, the same one in every picture of a shape.
+RAMP = np.array(((0.29, 0.32, 0.58), (0.22, 0.48, 0.64), (0.24, 0.63, 0.60), (0.52, 0.75, 0.47), (0.90, 0.80, 0.39)))
 POSITIVE, NEGATIVE = np.array((0.80, 0.36, 0.31)), np.array((0.26, 0.47, 0.73))
+PLAIN = np.array((0.60, 0.67, 0.75))
+AXES = ("x", "y", "z")
 
 
 def visible(mixture: Mixture) -> Mixture:
@@ -27,11 +24,27 @@ def visible(mixture: Mixture) -> Mixture:
     return mixture.map(lambda tensor: tensor[present])
 
 
-def component_colours(weights: np.ndarray) -> np.ndarray:
-    """A colour [N, 3] in [0, 1] for each weight [N]: in turn, or red and blue where weights have both signs."""
+def height_colours(points: np.ndarray, up: str = "z") -> np.ndarray:
+    """A colour [M, 3] in [0, 1] for each of the points [M, 3], by its place along the axis ``up``."""
+    heights = points[:, AXES.index(up)]
+    share = (heights - heights.min(initial=np.inf)) / (np.ptp(heights) or 1.0) if len(heights) else heights
+    steps = np.linspace(0, 1, len(RAMP))
+    return np.stack([np.interp(share, steps, channel) for channel in RAMP.T], -1)
+
+
+def component_colours(mixture: Mixture, up: str = "z") -> np.ndarray:
+    """A colour [N, 3] in [0, 1] for each component of a mixture [N], D = 3.
+
+    By height, lighter and darker in turn, so that neighbours are told apart; red and blue by the weight's sign where
+    there are both.
+    """
+    weights = mixture.weights.detach().cpu().numpy()
     if (weights < 0).any():
-        return np.where(weights[:, None] < 0, NEGATIVE, POSITIVE)
-    return PALETTE[np.arange(len(weights)) % len(PALETTE)]
+        colours = np.where(weights[:, None] < 0, NEGATIVE, POSITIVE)
+    else:
+        colours = height_colours(mixture.positions.detach().cpu().numpy(), up)
+    shades = 1 + 0.24 * (np.arange(len(weights)) * 0.618 % 1 - 0.5)  # multiples of the golden ratio never bunch
+    return np.clip(colours * shades[:, None], 0, 1)
 
 
 def icosphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:

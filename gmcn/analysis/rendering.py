@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gmcn.analysis.drawing import DEVIATIONS, component_colours, visible
+from gmcn.analysis.drawing import AXES, DEVIATIONS, component_colours, height_colours, visible
 from gmcn.mixture import Mixture
 
 # Rays per pixel and axis: edges are averaged over them.
@@ -37,8 +37,8 @@ class View:
         flat = np.cos(elevation)
         towards = np.array((flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)))
         right = np.array((-np.sin(azimuth), np.cos(azimuth), 0.0))
-        turn = {"z": 0, "x": 1, "y": 2}[self.up]
-        return np.roll(np.stack([right, np.cross(towards, right), towards]), turn, axis=1)
+        turned = (AXES.index(self.up) + 1) % 3
+        return np.roll(np.stack([right, np.cross(towards, right), towards]), turned, axis=1)
 
     def rays(self) -> np.ndarray:
         """Coordinates [P] of the rays along either side of the square."""
@@ -68,7 +68,7 @@ class Picture:
         """Draw the components of a mixture [N] whose weight is not zero; ``colours`` [N', 3] are theirs."""
         mixture = visible(mixture)
         if colours is None:
-            colours = component_colours(mixture.weights.numpy())
+            colours = component_colours(mixture, self.view.up)
         axes, rays = self.view.axes, self.view.rays()
         centres = (mixture.positions.numpy() - self.view.centre) @ axes.T
         covariances = axes @ mixture.covariances.numpy() @ axes.T * deviations**2
@@ -85,14 +85,14 @@ class Picture:
             z = (np.sqrt(np.maximum(root, 0)) - b) / p[2, 2]
             self._meet(rows, columns, root > 0, z + centre[2], np.stack([x, y, z], -1) @ p, colour)
 
-    def add_points(self, points: np.ndarray, radius: float, colour: np.ndarray):  # [M, 3]
-        """Draw points as small spheres."""
+    def add_points(self, points: np.ndarray, radius: float):  # [M, 3]
+        """Draw points as small spheres, in the shape's unit."""
         import torch
 
         positions = torch.from_numpy(np.asarray(points, dtype=np.float64))
         covariances = (radius**2 * torch.eye(3, dtype=torch.float64)).expand(len(points), 3, 3)
         spheres = Mixture(positions.new_ones(len(points)), positions, covariances)
-        self.add_ellipsoids(spheres, 1.0, np.broadcast_to(colour, (len(points), 3)))
+        self.add_ellipsoids(spheres, 1.0, height_colours(points, self.view.up))
 
     def add_mesh(self, vertices: np.ndarray, triangles: np.ndarray, colour: np.ndarray):  # [V, 3], [T, 3]
         """Draw a mesh; both sides of its triangles are lit, whichever way their corners turn."""
