@@ -27,6 +27,7 @@ STAGES = {
     "footprint": "compare the memory in theory and in practice",
     "summarise": "gather everything about a result in one JSON",
     "table": "set a data set's results side by side",
+    "draw-fits": "draw the fits of some objects side by side",
 }
 OTHERS = {
     "show": "look at a cloud, a mesh, an image or a mixture",
@@ -85,7 +86,7 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--downloads", metavar="FOLDER", help="the data set's downloaded files")
     if name == "fit":
         add("--fit", required=True, help="name of a fit in the configuration")
-    if name in ("fit", "summarise"):
+    if name in ("fit", "summarise", "draw-fits"):
         add("--points", metavar="FILE", help="points artifact of the stage `sample`")
     if name in ("train", "evaluate", "probe", "footprint", "summarise"):
         add("--variant", required=True, help="name of a variant in the configuration")
@@ -100,6 +101,8 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--training", nargs="+", metavar="FILE", help="training.json of every seed")
         for part in ("evaluation", "rmse", "footprint"):
             add(f"--{part}", metavar="FILE", help=f"the variant's {part}.json")
+    if name == "draw-fits":
+        add("--mixtures", nargs="+", metavar="FILE", help="mixtures artifacts, one per fit of the figure")
     if name == "show":
         add("file", metavar="FILE", help="points or mixtures artifact, or .npy .npz .xyz .txt .off .obj .ply .stl")
         which = command.add_mutually_exclusive_group()
@@ -136,7 +139,7 @@ def _call(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     if options.command == "train" and options.seed is None and options.output:
         raise InputError("--output names the folder of one seed: give --seed as well")
-    getattr(commands, options.command)(commands.Context(options))
+    getattr(commands, options.command.replace("-", "_"))(commands.Context(options))
 
 
 def _terminate(signal_number: int, _frame: object) -> None:

@@ -50,10 +50,10 @@ def read_shape(
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     if reader is _artifact:
-        return _checked(_artifact(path, index, name, points), path)
+        return checked(_artifact(path, index, name, points), path)
     if points is not None:
         raise InputError(f"--points is for mixtures artifacts, and {path} is none")
-    return _checked(reader(path, index, name), path)
+    return checked(reader(path, index, name), path)
 
 
 def pick(source: Any, count: int, names: Sequence[str] | None, index: int | None, name: str | None) -> int:
@@ -190,7 +190,8 @@ READERS = {
 }
 
 
-def _checked(shape: Shape, path: Path) -> Shape:
+def checked(shape: Shape, path: Path) -> Shape:
+    """The shape, its points in float64; :class:`InputError` names ``path`` where there is nothing to draw."""
     where = f"'{shape.name}' of {path}"
     if shape.points is not None:
         if len(shape.points) == 0:
