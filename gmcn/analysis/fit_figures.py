@@ -194,9 +194,13 @@ def _images_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
     from gmcn.analysis.still import box_of
 
     rows = 1 + len(fits)
-    titles = ["pixels", *(", ".join(fit.lines()) for fit in fits)]
     gaps = {"horizontal_spacing": 0.004, "vertical_spacing": 0.05 / rows}
-    figure = make_subplots(rows, len(shapes), row_titles=[html.escape(title) for title in titles], **gaps)
+    figure = make_subplots(rows, len(shapes), **gaps)
+    for row, lines in enumerate([["pixels"], *(fit.lines() for fit in fits)]):
+        first, *others = (html.escape(line) for line in lines)
+        text = "<br>".join([f"<b>{first}</b>", *others])
+        place = {"x": 0, "xanchor": "right", "xref": "paper", "y": (rows - row - 0.5) / rows, "yref": "paper"}
+        figure.add_annotation(text=text, align="right", showarrow=False, font={"size": 12}, **place)
     for column, shape in enumerate(shapes):
         box, top = box_of(shape), _density(shape.image)
         figure.add_trace(interactive.heat(shape.image, box, name="pixels"), 1, column + 1)
@@ -211,7 +215,7 @@ def _images_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
     figure.update_xaxes(visible=False, matches="x", constrain="domain")
     figure.update_yaxes(visible=False, matches="y", constrain="domain", autorange="reversed")
     figure.update_layout(xaxis_matches=None, yaxis={"matches": None, "scaleanchor": "x"})
-    _finish(figure, 120 + 170 * rows)
+    _finish(figure, 120 + 170 * rows, left=150)
     interactive.write_page(figure, path, f"Fits of {shapes[0].name} and others", None)
 
 
@@ -220,8 +224,8 @@ def _title(lines: Sequence[str]) -> str:
     return f"{first}, <b>{others[0]}</b><br><span style='font-size:12px'>{', '.join(others[1:])}</span>"
 
 
-def _finish(figure: Any, height: int) -> None:
+def _finish(figure: Any, height: int, left: int = 10) -> None:
     note = {"text": FOOTER, "x": 0.5, "y": 0, "yshift": -30, "xref": "paper", "yref": "paper", "showarrow": False}
     figure.add_annotation(**note, font={"size": 12, "color": "gray"})
     legend = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "itemsizing": "constant"}
-    figure.update_layout(height=height, margin={"l": 10, "r": 30, "t": 80, "b": 50}, legend=legend)
+    figure.update_layout(height=height, margin={"l": left, "r": 10, "t": 80, "b": 50}, legend=legend)

@@ -8,11 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.analysis.drawing import PLAIN, component_colours, ellipses, ellipsoids, field, height_colours, visible
+from gmcn.analysis.drawing import (
+    AXES,
+    PLAIN,
+    component_colours,
+    ellipses,
+    ellipsoids,
+    field,
+    height_colours,
+    visible,
+)
 from gmcn.artifacts import write_text
 from gmcn.mixture import Mixture
 
-_LIGHTING = {"ambient": 0.5, "diffuse": 0.7, "specular": 0.15, "roughness": 0.6, "fresnel": 0.1}
+_LIGHTING = {"ambient": 0.4, "diffuse": 0.75, "specular": 0.1, "roughness": 0.6, "fresnel": 0.05}
+# In plotly's axes of the viewer (left, up, away): over the left shoulder, also after turning.
+_LIGHT_POSITION = {"x": 7e4, "y": 9e4, "z": -4e4}
+# For z upwards: where the first look is from, the same as View's.
+_EYE = (1.06, -1.36, 0.70)
 # Turns all scenes of a page when one of them is turned.
 LINKED = """
 const page = document.getElementById('{plot_id}');
@@ -46,21 +59,32 @@ def solid_mixture(mixture: Mixture, *, name: str = "Gaussians", up: str = "z", s
         text=np.repeat(labels, corners).tolist(),
         hoverinfo="text",
         lighting=_LIGHTING,
+        lightposition=_LIGHT_POSITION,
         name=name,
         showlegend=True,
     )
 
 
-def solid_mesh(vertices: np.ndarray, triangles: np.ndarray, *, name: str = "mesh") -> Any:  # [V, 3], [T, 3]
-    """A mesh, every triangle lit on its own."""
+def solid_mesh(vertices: np.ndarray, triangles: np.ndarray, *, name: str = "mesh", up: str = "z") -> Any:
+    """A mesh of vertices [V, 3] and triangles [T, 3], each lit on its own."""
     from plotly import graph_objects
 
+    # plotly leaves triangles black whose corners turn the other way, and in found meshes many do.
+    a, b, c = np.moveaxis(vertices[triangles], 1, 0)
+    normals = np.cross(b - a, c - a)
+    lengths = np.linalg.norm(normals, axis=-1)
+    light = np.array(list(_upright((0.35, -0.55, 0.76), up).values()))
+    facing = np.abs(normals @ light) / np.where(lengths > 0, lengths, 1)
     return graph_objects.Mesh3d(
         **_coordinates(vertices),
         **_corners(triangles),
-        color=_hex(PLAIN[None])[0],
-        flatshading=True,
-        lighting=_LIGHTING,
+        intensity=facing.astype(np.float32),
+        intensitymode="cell",
+        colorscale=[[0, _hex(0.45 * PLAIN[None])[0]], [1, _hex(1.25 * PLAIN[None])[0]]],
+        cmin=0,
+        cmax=1,
+        showscale=False,
+        lighting={"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0},
         hoverinfo="skip",
         name=name,
         showlegend=True,
@@ -103,7 +127,7 @@ def flat_values(mixture: Mixture, box: tuple[float, float, float, float], **opti
     fine = 96 / max(right - left, lower - upper)
     shape = (max(1, round((lower - upper) * fine)), max(1, round((right - left) * fine)))
     signed = bool((mixture.weights < 0).any())
-    return heat(field(mixture, box, shape), box, signed=signed, **options)
+    return heat(field(mixture, box, shape), box, signed=signed, smooth=True, **options)
 
 
 def heat(
@@ -114,6 +138,7 @@ def heat(
     signed: bool = False,
     top: float | None = None,
     shown: bool = True,
+    smooth: bool = False,
 ) -> Any:
     """An image over (left, right, top, bottom); ``top`` is drawn black."""
     from plotly import graph_objects
@@ -131,6 +156,7 @@ def heat(
         zmax=top,
         colorscale="RdBu_r" if signed else "Greys",
         showscale=False,
+        zsmooth="best" if smooth else False,
         name=name,
         showlegend=True,
         visible=True if shown else "legendonly",
@@ -143,11 +169,9 @@ def scene(low: np.ndarray, high: np.ndarray, up: str = "z") -> dict[str, Any]:  
     axis = {"visible": False, "showspikes": False}
     ranges = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
     axes = {f"{name}axis": {**axis, "range": span} for name, span in zip("xyz", ranges, strict=True)}
-    # As View: azimuth -52 and elevation 22 degrees around the vertical axis.
-    turned = np.roll((1.06, -1.36, 0.70), ("x", "y", "z").index(up) + 1)
     camera = {
-        "up": dict(zip("xyz", np.roll((0, 0, 1), ("x", "y", "z").index(up) + 1).tolist(), strict=True)),
-        "eye": dict(zip("xyz", turned.tolist(), strict=True)),
+        "up": _upright((0, 0, 1), up),
+        "eye": _upright(_EYE, up),
         "projection": {"type": "orthographic"},
     }
     return {**axes, "aspectmode": "data", "camera": camera, "dragmode": "orbit"}
@@ -167,6 +191,11 @@ def write_page(figure: Any, path: Path, title: str, script: str | None = None) -
     )
     head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n<style>html, body {{ height: 100%; margin: 0; }}</style>'
     write_text(path, f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n')
+
+
+def _upright(vector: tuple[float, float, float], up: str) -> dict[str, float]:
+    """A vector that was written for z upwards, for another axis."""
+    return dict(zip("xyz", np.roll(vector, AXES.index(up) + 1).tolist(), strict=True))
 
 
 def _coordinates(points: np.ndarray) -> dict[str, np.ndarray]:

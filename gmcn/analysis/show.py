@@ -105,7 +105,7 @@ def _solid(shape: Shape, up: str) -> list[Any]:
     from gmcn.analysis import interactive
 
     if shape.triangles is not None:
-        return [interactive.solid_mesh(shape.points, shape.triangles)]
+        return [interactive.solid_mesh(shape.points, shape.triangles, up=up)]
     traces = []
     if shape.mixture is not None:
         fine = 2 if shape.mixture.components <= 200 else 1

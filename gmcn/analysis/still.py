@@ -54,7 +54,11 @@ def values(axes, mixture: Mixture, box: tuple[float, float, float, float], top: 
     limit = top or float(np.abs(shown).max()) or 1.0
     signed = bool((mixture.weights < 0).any())
     axes.imshow(
-        shown, extent=(left, right, lower, upper), cmap="RdBu_r" if signed else "gray_r", vmin=-limit * signed, vmax=limit
+        shown,
+        extent=(left, right, lower, upper),
+        cmap="RdBu_r" if signed else "gray_r",
+        vmin=-limit * signed,
+        vmax=limit,
     )
     bare(axes)
 
@@ -68,7 +72,9 @@ def outlines(axes, mixture: Mixture, box: tuple[float, float, float, float]) -> 
     colours = np.where(mixture.weights.numpy()[:, None] < 0, (0.70, 0.20, 0.20), (0.14, 0.33, 0.55))
     opacity = 0.08 + 0.5 * weights / weights.max()
     faces = np.concatenate([colours, opacity[:, None]], -1)
-    axes.add_collection(PolyCollection(list(ellipses(mixture)), facecolors=faces, edgecolors=colours, linewidths=0.4))
+    axes.add_collection(
+        PolyCollection(list(ellipses(mixture)), facecolors=faces, edgecolors=colours, linewidths=0.4, clip_on=False)
+    )
     _frame(axes, box)
 
 
