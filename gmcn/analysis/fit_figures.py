@@ -1,4 +1,4 @@
-"""The stage `draw-fits`: the fits of some objects side by side, as in figures 5 (images) and 6 (clouds) of the paper."""
+"""The stage `draw-fits`: the fits of some objects side by side, as in figures 5 and 6 of the paper."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class Fit:
         lines = [self.name, f"{self.mixtures[0].components} Gaussians"]
         likelihood = self.quality.get("log_likelihood_train")
         if likelihood is not None:
-            lines.append(f"log-likelihood {likelihood:.3f}".replace("-", "−", 2).replace("log−", "log-"))
-        if "seconds" in self.quality:
-            lines.append(f"{self.quality['seconds']:.3g} s")
+            lines.append(f"log-likelihood {'−' if likelihood < 0 else ''}{abs(likelihood):.3f}")
+        seconds = self.quality.get("seconds")
+        if seconds is not None:
+            lines.append(f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s")
         return lines
 
 

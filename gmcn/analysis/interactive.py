@@ -189,7 +189,8 @@ def write_page(figure: Any, path: Path, title: str, script: str | None = None) -
         post_script=script,
         config={"displaylogo": False, "responsive": True, "scrollZoom": True},
     )
-    head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n<style>html, body {{ height: 100%; margin: 0; }}</style>'
+    style = "<style>html, body { height: 100%; margin: 0; }</style>"
+    head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n{style}'
     write_text(path, f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n')
 
 

@@ -138,5 +138,5 @@ class Picture:
 
 
 def _halfway(light: np.ndarray) -> np.ndarray:
-    towards = light + (0, 0, 1)
+    towards = light + np.array((0.0, 0.0, 1.0))
     return towards / np.linalg.norm(towards)
