@@ -72,12 +72,11 @@ class Picture:
         axes, rays = self.view.axes, self.view.rays()
         centres = (mixture.positions.numpy() - self.view.centre) @ axes.T
         covariances = axes @ mixture.covariances.numpy() @ axes.T * deviations**2
-        for centre, covariance, colour in zip(centres, covariances, colours, strict=True):
-            half = np.sqrt(covariance.diagonal())
+        halves, precisions = np.sqrt(covariances.diagonal(axis1=1, axis2=2)), np.linalg.inv(covariances)
+        for centre, half, p, colour in zip(centres, halves, precisions, colours, strict=True):
             columns = slice(*np.searchsorted(rays, (centre[0] - half[0], centre[0] + half[0])))
             rows = slice(*np.searchsorted(rays, (centre[1] - half[1], centre[1] + half[1])))
             x, y = np.meshgrid(rays[columns] - centre[0], rays[rows] - centre[1])
-            p = np.linalg.inv(covariance)
             # The surface is v^T P v = 1; along a ray that is a quadratic equation for v's last coordinate.
             b = p[0, 2] * x + p[1, 2] * y
             c = p[0, 0] * x * x + 2 * p[0, 1] * x * y + p[1, 1] * y * y - 1
