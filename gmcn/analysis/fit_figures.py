@@ -170,7 +170,7 @@ def _clouds_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
 
     titles = [_title([shape.name, *fit.lines()]) for shape in shapes for fit in fits]
     specs = [[{"type": "scene"}] * len(fits)] * len(shapes)
-    gaps = {"horizontal_spacing": 0.01, "vertical_spacing": 0.16 / len(shapes)}
+    gaps = {"horizontal_spacing": 0.01, "vertical_spacing": 0.18 / len(shapes)}
     figure = make_subplots(len(shapes), len(fits), specs=specs, subplot_titles=titles, **gaps)
     for row, shape in enumerate(shapes):
         box = _box(row, shape, fits)
@@ -183,7 +183,7 @@ def _clouds_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
                 trace.update(legendgroup=trace.name, showlegend=row == column == 0)
                 figure.add_trace(trace, row + 1, column + 1)
             figure.update_scenes(interactive.scene(*box, up), row=row + 1, col=column + 1)
-    _finish(figure, 110 + 460 * len(shapes))
+    _finish(figure, 130 + 460 * len(shapes))
     interactive.write_page(figure, path, f"Fits of {shapes[0].name}", interactive.LINKED)
 
 
@@ -216,17 +216,18 @@ def _images_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
     figure.update_xaxes(visible=False, matches="x", constrain="domain")
     figure.update_yaxes(visible=False, matches="y", constrain="domain", autorange="reversed")
     figure.update_layout(xaxis_matches=None, yaxis={"matches": None, "scaleanchor": "x"})
-    _finish(figure, 120 + 170 * rows, left=150)
+    _finish(figure, 140 + 170 * rows, left=150)
     interactive.write_page(figure, path, f"Fits of {shapes[0].name} and others", None)
 
 
 def _title(lines: Sequence[str]) -> str:
-    first, *others = (html.escape(line) for line in lines)
-    return f"{first}, <b>{others[0]}</b><br><span style='font-size:12px'>{', '.join(others[1:])}</span>"
+    shape, fit, size, *measured = (html.escape(line) for line in lines)
+    under = "<br>".join(filter(None, [size, ", ".join(measured)]))
+    return f"{shape}, <b>{fit}</b><br><span style='font-size:12px'>{under}</span>"
 
 
 def _finish(figure: Any, height: int, left: int = 10) -> None:
     note = {"text": FOOTER, "x": 0.5, "y": 0, "yshift": -30, "xref": "paper", "yref": "paper", "showarrow": False}
     figure.add_annotation(**note, font={"size": 12, "color": "gray"})
     legend = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "itemsizing": "constant"}
-    figure.update_layout(height=height, margin={"l": left, "r": 10, "t": 80, "b": 50}, legend=legend)
+    figure.update_layout(height=height, margin={"l": left, "r": 10, "t": 100, "b": 50}, legend=legend)
