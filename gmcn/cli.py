@@ -27,8 +27,10 @@ STAGES = {
     "footprint": "compare the memory in theory and in practice",
     "summarise": "gather everything about a result in one JSON",
     "table": "set a data set's results side by side",
+    "draw-fits": "draw the fits of some objects side by side",
 }
 OTHERS = {
+    "show": "look at a cloud, a mesh, an image or a mixture",
     "names": "list the data sets, fits and variants of the configuration",
     "info": "show versions, compiled kernels and devices",
     "store": "create the MLflow store (the workflow does so once, before its jobs)",
@@ -84,7 +86,7 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--downloads", metavar="FOLDER", help="the data set's downloaded files")
     if name == "fit":
         add("--fit", required=True, help="name of a fit in the configuration")
-    if name in ("fit", "summarise"):
+    if name in ("fit", "summarise", "draw-fits"):
         add("--points", metavar="FILE", help="points artifact of the stage `sample`")
     if name in ("train", "evaluate", "probe", "footprint", "summarise"):
         add("--variant", required=True, help="name of a variant in the configuration")
@@ -99,6 +101,16 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--training", nargs="+", metavar="FILE", help="training.json of every seed")
         for part in ("evaluation", "rmse", "footprint"):
             add(f"--{part}", metavar="FILE", help=f"the variant's {part}.json")
+    if name == "draw-fits":
+        add("--mixtures", nargs="+", metavar="FILE", help="mixtures artifacts, one per fit of the figure")
+    if name == "show":
+        add("file", metavar="FILE", help="points or mixtures artifact, or .npy .npz .xyz .txt .off .obj .ply .stl")
+        which = command.add_mutually_exclusive_group()
+        which.add_argument("--index", type=int, help="which of the file's objects, counted from 0 (default: the first)")
+        which.add_argument("--name", help="which of the file's objects, by its name")
+        add("--points", metavar="FILE", help="what the mixtures were fitted to (default: looked for beside them)")
+        add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
+        add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
     if name == "table":
         add("--summaries", nargs="+", metavar="FILE", help="the results' JSON files, one per row")
 
@@ -127,7 +139,7 @@ def _call(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     if options.command == "train" and options.seed is None and options.output:
         raise InputError("--output names the folder of one seed: give --seed as well")
-    getattr(commands, options.command)(commands.Context(options))
+    getattr(commands, options.command.replace("-", "_"))(commands.Context(options))
 
 
 def _terminate(signal_number: int, _frame: object) -> None:

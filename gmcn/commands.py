@@ -230,6 +230,31 @@ def _table_rows(context: Context) -> list[dict[str, Any]]:
     return tables[context.options.dataset]
 
 
+def draw_fits(context: Context) -> None:
+    from gmcn.analysis.fit_figures import draw_fits
+
+    options, dataset = context.options, context.options.dataset
+    settings = context.settings("draw-fits")
+    mixtures = [Path(path) for path in options.mixtures or ()] or [
+        context.results / f"mixtures/{dataset}_{fit}.safetensors" for fit in settings["fits"]
+    ]
+    draw_fits(
+        settings=settings,
+        points=context.path("points", f"points/{dataset}.safetensors"),
+        mixtures=mixtures,
+        output=context.path("output", f"figures/{dataset}_fits"),
+    )
+
+
+def show(context: Context) -> None:
+    from gmcn.analysis.show import show
+
+    options = context.options
+    points = Path(options.points) if options.points else None
+    chosen = {"index": options.index, "name": options.name, "points": points}
+    print(show(options.file, **chosen, output=options.output, up=options.up))
+
+
 def store(context: Context) -> None:
     if context.tracked:
         tracking_store.create_store(context.results)

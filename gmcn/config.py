@@ -70,6 +70,11 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
         dataset(plain, dataset_name, where=f" in {source} at tables")
         for row in rows:
             resolve(plain, dataset_name, row["variant"])
+    for dataset_name, figure in plain.get("figures", {}).items():
+        if dataset_name != "default":
+            dataset(plain, dataset_name, where=f" in {source} at figures")
+        for fit_name in figure.get("fits", []):
+            fit(plain, fit_name, where=f" in {source} at figures.{dataset_name}")
     return config
 
 
@@ -101,6 +106,16 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     return resolved
 
 
+def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
+    """What the figure of a data set's fits shows: its own entry on top of the default one."""
+    dataset(config, dataset_name)
+    figures = config.get("figures", {})
+    figure = merge(figures.get("default", {}), figures.get(dataset_name, {}))
+    if "fits" not in figure:
+        raise InputError(f"the configuration says no fits for a figure of {dataset_name}: add figures.{dataset_name}")
+    return figure
+
+
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
     """What ``stage`` is given, and no more: a key that it does not read must not make it run again.
 
@@ -119,6 +134,8 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
     if stage == "fit":
         dataset(config, dataset_name)
         return copy.deepcopy(fit(config, str(name)))
+    if stage == "draw-fits":
+        return figure_of(config, dataset_name)
     resolved = resolve(config, dataset_name, str(name))
     keys = {
         "train": ("network", "training"),
@@ -148,6 +165,11 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
         dataset(config, rest[0])
     elif folder == "tables" and rest:
         _entry(config.get("tables", {}), "table", PurePosixPath(rest[0]).stem, "")
+    elif folder == "figures" and rest:
+        dataset_name, separator, what = PurePosixPath(rest[0]).stem.partition("_")
+        if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
+            raise InputError(f"'{target}' is no figure: they are called <data set>_fits.png, .svg and .html")
+        figure_of(config, dataset_name)
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,9 @@ def test_every_target_of_the_configuration_resolves(pristine):
     results = [f"results/{dataset}_{variant}.json" for dataset in REAL["datasets"] for variant in REAL["variants"]]
     fits = [f"results/mixtures/{dataset}_{fit}.safetensors" for dataset in REAL["datasets"] for fit in REAL["fits"]]
     tables = [f"results/tables/{dataset}.csv" for dataset in REAL["tables"]]
-    jobs = pristine.plan(*results, *fits, *tables)
+    figures = [f"results/figures/{dataset}_fits.png" for dataset in REAL["datasets"]]
+    jobs = pristine.plan(*results, *fits, *tables, *figures)
+    assert jobs["draw_fits"] == len(figures)
     assert jobs["summarise"] == len(results)
     assert jobs["fit"] == len(fits)
     assert jobs["sample"] == len(REAL["datasets"])
@@ -35,6 +37,7 @@ def test_the_default_target_is_the_configured_one(pristine):
         ("results/digit_treehem2.json", "unknown data set 'digit'; did you mean 'digits'? (known: digits, "),
         ("results/digits_treehem.json", "unknown variant 'treehem'; did you mean "),
         ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'; did you mean "),
+        ("results/figures/digit_fits.png", "unknown data set 'digit'; did you mean 'digits'? (known: digits, "),
     ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(pristine, target, part):
@@ -44,6 +47,12 @@ def test_unknown_names_are_answered_with_the_known_ones(pristine, target, part):
     assert "known: " in sentence
     assert "MissingInputException" not in answer.text
     assert "Traceback" not in answer.text
+
+
+def test_other_figures_are_refused_with_the_names_of_those_that_are_drawn(pristine):
+    answer = pristine.snakemake("-n", targets=("results/figures/digits_fit.png",))
+    assert answer.status != 0
+    assert "is no figure: they are called <data set>_fits.png, .svg and .html" in answer.text
 
 
 def test_an_unknown_key_is_refused(pristine):

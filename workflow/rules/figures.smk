@@ -1,0 +1,52 @@
+# The fits of a data set side by side, in pictures.
+
+
+rule draw_fits:
+    input:
+        points=f"{RESULTS}/points/{{dataset}}.safetensors",
+        mixtures=lambda wildcards: [
+            f"{RESULTS}/mixtures/{wildcards.dataset}_{fit}.safetensors"
+            for fit in settings_of.figure_of(config, wildcards.dataset)["fits"]
+        ],
+        src=source(
+            "gmcn/analysis/drawing.py",
+            "gmcn/analysis/fit_figures.py",
+            "gmcn/analysis/interactive.py",
+            "gmcn/analysis/rendering.py",
+            "gmcn/analysis/shapes.py",
+            "gmcn/analysis/still.py",
+        ),
+    output:
+        still=report(
+            f"{RESULTS}/figures/{{dataset}}_fits.png",
+            caption="../report/fits.rst",
+            category="Fits",
+            labels={"data set": "{dataset}", "kind": "picture"},
+        ),
+        vector=f"{RESULTS}/figures/{{dataset}}_fits.svg",
+        page=report(
+            f"{RESULTS}/figures/{{dataset}}_fits.html",
+            caption="../report/fits.rst",
+            category="Fits",
+            labels={"data set": "{dataset}", "kind": "to turn"},
+        ),
+    log:
+        f"{RESULTS}/logs/draw-fits/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw-fits/{{dataset}}.tsv"
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        settings=settings("draw-fits"),
+        folder=lambda wildcards, output: os.path.splitext(output.still)[0],
+        options=options,
+    message:
+        "Drawing the fits of {wildcards.dataset}"
+    shell:
+        "python -m gmcn draw-fits --dataset {wildcards.dataset} --settings {params.settings:q}"
+        " --points {input.points:q} --mixtures {input.mixtures:q} --output {params.folder:q}"
+        " --threads {threads} {params.options} --log {log:q}"
