@@ -27,7 +27,8 @@ _LOG = logging.getLogger(__name__)
 def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLike, run=None) -> None:
     """Bring the data set's published files into the folder ``output``; built-in data sets have none.
 
-    Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<dataset>/<name>`` (a folder or a URL) and then at
+    Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<folder>/<name>`` (a folder or a URL; the
+    entry's ``folder`` is by default the data set's name) and then at
     its ``url``. It must have one of the checksums in ``sha256`` (a string or a list of them) or, uncompressed, the
     checksum ``content_md5``: a gzip wrapper may differ where the content does not. A file that is there already
     and verifies is kept. ``<name>.json`` beside a file says where it came from.
@@ -107,8 +108,13 @@ def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str | None:
     where = f"tried {'; '.join(tried)}" if tried else "it has no published address and no mirror is set"
     raise InputError(
         f"cannot get {entry['name']} of data set '{dataset}': {where}; set {MIRROR} to a folder or URL that has "
-        f"{dataset}/{entry['name']}"
+        f"{_place(dataset, entry)}"
     )
+
+
+def _place(dataset: str, entry: dict[str, Any]) -> str:
+    """Where a mirror has the file."""
+    return f"{entry.get('folder', dataset)}/{entry['name']}"
 
 
 def _origins(dataset: str, entry: dict[str, Any]) -> list[str]:
@@ -116,7 +122,7 @@ def _origins(dataset: str, entry: dict[str, Any]) -> list[str]:
     origins = []
     mirror = os.environ.get(MIRROR)
     if mirror:
-        origins.append(f"{mirror.removeprefix('file://').rstrip('/')}/{dataset}/{entry['name']}")
+        origins.append(f"{mirror.removeprefix('file://').rstrip('/')}/{_place(dataset, entry)}")
     if entry.get("url"):
         origins.append(entry["url"])
     return origins

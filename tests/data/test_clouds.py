@@ -29,7 +29,7 @@ def write(folder, **changes):
 
 def test_float_points(tmp_path):
     samples = read_clouds({}, [write(tmp_path)])
-    assert np.array_equal(samples.points, arrays()["points"])
+    assert np.array_equal(samples.read(), arrays()["points"])
     assert samples.split.tolist() == [0, 0, 1, 1]
     assert samples.labels.tolist() == [0, 1, 1, 0]
     assert samples.names == ["chair_1", "bed_1", "bed_2", "chair_2"]
@@ -39,8 +39,8 @@ def test_float_points(tmp_path):
 def test_sixteen_bit_points(tmp_path):
     stored = np.array([0, 65535, 32768], dtype=np.uint16) * np.ones((4, 6, 1), dtype=np.uint16)
     samples = read_clouds({}, [write(tmp_path, points=None, points_u16=stored)])
-    assert samples.points.dtype == np.float32
-    np.testing.assert_allclose(samples.points[2, 3], [-1, 1, 1 / 65535], atol=1e-7)
+    assert samples.read().dtype == np.float32
+    np.testing.assert_allclose(samples.read()[2, 3], [-1, 1, 1 / 65535], atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def sampled(tmp_path, **changes):
 def test_not_finite_names_object_row_and_file(tmp_path, value):
     points = arrays()["points"]
     points[2, 4, 1] = value
-    with pytest.raises(InputError, match=r"'bed_2' \(cloud 2 of .*set\.npz\).*not finite in point 4"):
+    with pytest.raises(
+        InputError, match=r"1 of 4 objects.*'bed_2' \(a value of its points is not finite, in row 4\); repair"
+    ):
         sampled(tmp_path, points=points)
     assert not (tmp_path / "set.safetensors").exists()
 

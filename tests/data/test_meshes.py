@@ -98,12 +98,12 @@ def test_archive(archive):
     # Within a class "test" sorts before "train".
     assert samples.split.tolist() == [1, 0] * 10
     assert samples.names[:2] == ["bowl_test_0000", "bowl_train_0000"]
-    assert samples.points.shape == (20, 64, 3)
-    assert np.array_equal(samples.points, read_meshes({"points": 64, "seed": 5}, [archive]).points)
+    assert samples.read().shape == (20, 64, 3)
+    assert np.array_equal(samples.read(), read_meshes({"points": 64, "seed": 5}, [archive]).read())
     solids = make_solids({"points": 64, "train_per_class": 1, "test_per_class": 1}, [])
     # The same meshes under other seeds: the same boxes around other points.
     order = [index ^ 1 for index in range(20)]
-    np.testing.assert_allclose(np.ptp(samples.points, axis=1), np.ptp(solids.points[order], axis=1), atol=0.35)
+    np.testing.assert_allclose(np.ptp(samples.read(), axis=1), np.ptp(solids.read()[order], axis=1), atol=0.35)
 
 
 def test_archive_errors(archive, tmp_path):
@@ -116,8 +116,8 @@ def test_archive_errors(archive, tmp_path):
     for flags in (m.start() + 8 for m in re.finditer(b"PK\x01\x02", content)):
         content[flags] |= 1
     encrypted.write_bytes(content)
-    with pytest.raises(InputError, match=r"encrypted\.zip is truncated or damaged \(.*encrypted"):
-        read_meshes({}, [encrypted])
+    with pytest.raises(InputError, match=r"encrypted\.zip:.* is truncated or damaged \(.*encrypted"):
+        read_meshes({}, [encrypted]).read()
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as target:
         target.writestr("a/b.off", "OFF")
     with pytest.raises(InputError, match=r"empty\.zip holds no <class>/<train\|test>/<name>\.off"):
@@ -125,4 +125,4 @@ def test_archive_errors(archive, tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as target:
         target.writestr("a/chair/train/chair_1.off", "OFF\n1 1 0\n0 0 0\n3 0 0 9\n")
     with pytest.raises(InputError, match=r"bad\.zip:a/chair/train/chair_1\.off, line 4"):
-        read_meshes({}, [tmp_path / "bad.zip"])
+        read_meshes({}, [tmp_path / "bad.zip"]).read()
