@@ -77,7 +77,7 @@ def find_members(container: Path, suffixes: Sequence[str]) -> list[Member]:
     if not found:
         first, *more = suffixes
         raise InputError(
-            f"{container} holds no <class>/<train|test>/<name>{first} (or {', '.join(more)}); lay its files out like that"
+            f"{container} holds no <class>/<train|test>/<name>{first} (or {', '.join(more)}); name them so"
         )
     if others:
         _LOG.warning("%s: %d files of another format are left out (%s ...)", container, len(others), others[0])
