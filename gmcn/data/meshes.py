@@ -90,9 +90,11 @@ def parse_mesh(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
         triangles = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
     except Exception as error:  # whatever its readers stumble over
         raise InputError(f"{source} is no readable {suffix} mesh ({type(error).__name__}: {error})") from error
+    if not len(triangles):
+        raise InputError(f"{source} holds no faces; is it a cloud, or damaged?")
     if not np.isfinite(vertices).all():
         raise InputError(f"{source}: a coordinate of vertex {np.argwhere(~np.isfinite(vertices))[0, 0]} is not finite")
-    if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
+    if not 0 <= triangles.min() <= triangles.max() < len(vertices):
         raise InputError(f"{source}: a face uses a vertex that is not there (there are {len(vertices)})")
     return vertices, triangles
 

@@ -61,6 +61,9 @@ def test_colours_are_skipped():
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n", r"line 6: a face uses a vertex that is not there"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n", "line 6: a face of 3 corners has 2 indices"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2.5\n", "line 6: a face needs whole numbers"),
+        ("OFF\n3 1 0\n3 0 1 2\n0 0 0\n0 .5 0\n.5 0 0\n", "line 6: a face needs whole"),  # the lists are exchanged
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 1.0\n", "line 6: a face needs whole numbers"),
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n-1 0\n", "line 6: a face of -1 corners"),
         ("OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "line 6: the file ends before face 1 of 2; is it truncated"),
     ],
 )
