@@ -52,10 +52,13 @@ def read_vertices(content: bytes, source: str, needed: Sequence[str]) -> np.ndar
 
 
 def count_vertices(path: Path) -> int:
-    """How many vertices the header of a file promises; 0 where it has none that can be read."""
+    """How many vertices a file has by its header, but not more than it has room for; 0 without a readable header."""
     try:
         with open(path, "rb") as file:
-            return _header(file, str(path))[2]
+            order, _, count, dtype = _header(file, str(path))
+            # A number in ASCII takes a digit and a blank.
+            room = path.stat().st_size // max(1, dtype.itemsize if order else 2 * len(dtype.names or ()))
+            return min(count, room)
     except (InputError, OSError):
         return 0
 

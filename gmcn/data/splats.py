@@ -62,7 +62,9 @@ def parse_splats(content: bytes, source: str) -> Row:
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise InputError(f"{source}: {PROPERTIES[column]} of Gaussian {row} is not finite")
-    positions, opacity, scales, quaternions = values[:, :3], values[:, 3], np.exp(values[:, 4:7]), values[:, 7:]
+    positions, opacity, quaternions = values[:, :3], values[:, 3], values[:, 7:]
+    with np.errstate(over="ignore"):
+        scales = np.exp(values[:, 4:7])
     length = np.linalg.norm(quaternions, axis=-1, keepdims=True)
     if not length.all() or not np.isfinite(scales).all():
         row = int((~length[:, 0].astype(bool) | ~np.isfinite(scales).all(-1)).argmax())
