@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from gmcn.data.samples import Row, Samples, attempt
 from gmcn.errors import InputError
 
-# Items that wait per process: enough to keep it busy, few enough to stay small.
+# Items handed out at once: enough to keep every process busy, but of large files only a few, for memory's sake.
 _AHEAD = 2
+_BYTES = 256 << 20
 
 
 def load_all(samples: Samples, processes: int = 1) -> Iterator[Row | InputError]:
@@ -28,17 +30,22 @@ def load_all(samples: Samples, processes: int = 1) -> Iterator[Row | InputError]
     waiting = deque()
     try:
         for item in samples.items():
-            waiting.append(pool.submit(attempt, samples.load, item))
-            if len(waiting) > _AHEAD * processes:
-                yield waiting.popleft().result()
+            waiting.append((pool.submit(attempt, samples.load, item), _size(item)))
+            while len(waiting) > _AHEAD * processes or sum(size for _, size in waiting) > _BYTES:
+                yield waiting.popleft()[0].result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[0].result()
     except BrokenProcessPool:
         raise InputError(
             "a process that loads shapes was ended, perhaps for want of memory; use fewer of them (--threads 1)"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _size(item: Any) -> int:
+    """Bytes of the file's content that an item carries, if it does."""
+    return sum(len(part) for part in item if isinstance(part, bytes)) if isinstance(item, tuple) else 0
 
 
 def _ignore_interrupts() -> None:

@@ -35,11 +35,10 @@ def read_vertices(content: bytes, source: str, needed: Sequence[str]) -> np.ndar
             f"the vertices of {source} lack {', '.join(missing)}; they have {', '.join(dtype.names or ())}"
         )
     if order:
-        file.seek(before, io.SEEK_CUR)
-        rest = file.read(count * dtype.itemsize)
-        found = len(rest) // dtype.itemsize
+        start = file.tell() + before
+        found = max(0, min(count, (len(content) - start) // dtype.itemsize))
         if found == count:
-            return np.frombuffer(rest, dtype)
+            return np.frombuffer(content, dtype, count, start) if count else np.empty(0, dtype)
     else:
         lines = file.read().splitlines()[before : before + count]
         found = len(lines)

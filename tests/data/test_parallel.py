@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from gmcn.data import parallel
 from gmcn.data.parallel import load_all
 from gmcn.data.samples import Samples
 from gmcn.errors import InputError
@@ -18,6 +19,10 @@ def late(item: int):
     if item == 5:
         raise InputError("five")
     return {"points": np.full((2, 3), item, dtype=np.float32)}
+
+
+def first_of(item: tuple[int, bytes]):
+    return late(item[0])
 
 
 def deadly(item: int):
@@ -46,6 +51,21 @@ def test_items_are_read_only_a_little_ahead():
     next(rows)
     assert len(read) < 10
     rows.close()
+
+
+def test_of_large_files_fewer_are_read_ahead(monkeypatch):
+    monkeypatch.setattr(parallel, "_BYTES", 2500)
+    read = []
+
+    def items():
+        for item in range(9):
+            read.append(item)
+            yield item, bytes(1000)
+
+    rows = load_all(samples(first_of, items), 4)
+    next(rows)
+    assert len(read) == 3
+    assert len(list(rows)) == 8
 
 
 def test_a_process_that_is_ended_is_told_of():
