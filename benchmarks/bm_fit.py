@@ -57,7 +57,7 @@ def clouds_of(options: Any) -> Tensor:  # [S, M, 3]
         from gmcn.data.solids import make_solids
 
         settings = {"train_per_class": max(1, options.clouds // 10 + 1), "test_per_class": 0, "points": 1024}
-        points = torch.from_numpy(make_solids(settings, []).points)
+        points = torch.from_numpy(make_solids(settings, []).read())
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
     return points[order[: options.clouds]].to(options.device)
 

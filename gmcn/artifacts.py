@@ -7,14 +7,19 @@ import datetime
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
+import shutil
+import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -73,6 +78,67 @@ def save_tensors(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor], m
             save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, header)
         except SafetensorError as error:
             raise OSError(f"cannot write {path}: {error}") from error
+
+
+class TensorWriter:
+    """Writes safetensors row by row: tensors that are never in memory as a whole, their number of rows known last.
+
+    Rows wait in nameless files beside ``path``, which vanish with the process; :meth:`finish` puts the header in
+    front of them, since it needs the final shapes.
+    """
+
+    # The names of safetensors for what data sets are made of.
+    _DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8"}  # noqa: RUF012
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._files: dict[str, Any] = {}
+        self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+        self._rows: dict[str, int] = {}
+
+    def __enter__(self) -> TensorWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            # A full disk shows again when a buffer is flushed; the first error is the one to see.
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def append(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Add one row to each of the named tensors; all rows of a tensor have one shape and type."""
+        for name, row in rows.items():
+            if name not in self._files:
+                self._files[name] = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115  (closed on exit)
+                self._kinds[name] = (row.dtype, row.shape)
+                self._rows[name] = 0
+            if self._kinds[name] != (row.dtype, row.shape):
+                raise InputError(f"a row of '{name}' is {row.dtype} {row.shape}, those before {self._kinds[name]}")
+            self._files[name].write(np.ascontiguousarray(row).data)
+            self._rows[name] += 1
+
+    def finish(self, metadata: Mapping[str, Any]) -> None:
+        """Put the file in its place, with metadata as in :func:`save_tensors`."""
+        header: dict[str, Any] = {"__metadata__": {key: json.dumps(v, allow_nan=False) for key, v in metadata.items()}}
+        end = 0
+        # Wide types first, as safetensors does, so that every tensor is aligned.
+        names = sorted(self._files, key=lambda name: (-self._kinds[name][0].itemsize, name))
+        for name in names:
+            (dtype, shape), rows = self._kinds[name], self._rows[name]
+            begin, end = end, end + rows * math.prod(shape) * dtype.itemsize
+            header[name] = {
+                "dtype": self._DTYPES[dtype.name],
+                "shape": [rows, *shape],
+                "data_offsets": [begin, end],
+            }
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        with atomic(self._path) as temporary, open(temporary, "wb") as target:
+            target.write(struct.pack("<Q", len(text)) + text)
+            for name in names:
+                self._files[name].seek(0)
+                shutil.copyfileobj(self._files[name], target, 1 << 20)
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ def sample(context: Context) -> None:
             settings=settings,
             downloads=context.path("downloads", f"datasets/{dataset}"),
             output=context.path("output", f"points/{dataset}.safetensors"),
+            threads=context.options.threads or os.cpu_count() or 1,
             run=run,
         )
 

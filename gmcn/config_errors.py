@@ -27,6 +27,9 @@ def explain(error: Any, source: str) -> InputError:
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = sorted(schema.get("properties", {}))
         return InputError(_unknown_key(error.instance, known, path, source))
+    if error.validator == "oneOf":
+        keys = " and ".join(f"'{choice['required'][0]}'" for choice in error.validator_value)
+        return InputError(f"{source}: '{path}' needs exactly one of {keys}")
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return InputError(f"{source}: the key '{missing}' is missing{within}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
+import numpy as np
 import pytest
 import torch
 
-from gmcn.artifacts import atomic, key_of, load_tensors, read_json, save_tensors, write_json
+from gmcn.artifacts import TensorWriter, atomic, key_of, load_tensors, read_json, save_tensors, write_json
 from gmcn.errors import InputError
 
 
@@ -67,3 +68,31 @@ def test_json_has_no_not_a_number(tmp_path):
 def test_keys_depend_on_content_and_not_on_order():
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
     assert key_of({"a": 1}) != key_of({"a": 2})
+
+
+def test_rows_become_one_file_that_safetensors_reads(tmp_path):
+    rows = torch.arange(24, dtype=torch.float32).reshape(4, 3, 2)
+    path = tmp_path / "x.safetensors"
+    with TensorWriter(path) as writer:
+        for index, row in enumerate(rows):
+            writer.append({"small": np.uint8(index), "points": row.numpy(), "label": np.int64(index)})
+        assert list(tmp_path.iterdir()) == []  # nothing to be seen, and nothing to be left behind
+        writer.finish({"names": ["ä", "b"], "none": None})
+    back, metadata = load_tensors(path)
+    assert torch.equal(back["points"], rows)
+    assert back["label"].tolist() == back["small"].tolist() == [0, 1, 2, 3]
+    assert (back["label"].dtype, back["small"].dtype) == (torch.int64, torch.uint8)
+    assert metadata == {"names": ["ä", "b"], "none": None}
+    save_tensors(tmp_path / "y.safetensors", back, metadata)
+    assert (tmp_path / "y.safetensors").stat().st_size == pytest.approx(path.stat().st_size, abs=64)
+
+
+def test_rows_of_another_shape_are_refused_and_leave_nothing(tmp_path):
+    def write():
+        with TensorWriter(tmp_path / "x.safetensors") as writer:
+            writer.append({"points": np.zeros((3, 3), dtype=np.float32)})
+            writer.append({"points": np.zeros((4, 3), dtype=np.float32)})
+
+    with pytest.raises(InputError, match=r"a row of 'points' is float32 \(4, 3\)"):
+        write()
+    assert list(tmp_path.iterdir()) == []

@@ -73,6 +73,12 @@ def test_train_is_given_its_slice_and_default_paths(handed_over, monkeypatch):
     assert (calls["seed"], calls["device"]) == (3, "cpu")
 
 
+def test_sample_is_given_its_threads(handed_over):
+    arguments = ("sample", "gmcn.data.sample", "--dataset", "digits")
+    assert handed_over(*arguments, "--threads", "3")["threads"] == 3
+    assert handed_over(*arguments)["threads"] == os.cpu_count()
+
+
 def test_download_of_one_file(handed_over):
     calls = handed_over("download", "gmcn.data.download", "--dataset", "mnist", "--file", "t10k-labels-idx1-ubyte.gz")
     assert [file["name"] for file in calls["settings"]["files"]] == ["t10k-labels-idx1-ubyte.gz"]

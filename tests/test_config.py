@@ -127,6 +127,14 @@ def test_stages_are_given_only_what_they_read():
         ("datasets.digits.points", 7, ["unknown key 'datasets.digits.points'", "test_fraction"]),
         ("datasets.digits.kind", "digit", ["datasets.digits.kind", "one of digits, solids"]),
         ("datasets.new", {"kind": "images"}, ["the key 'files' is missing in 'datasets.new'"]),
+        ("datasets.new", {"kind": "meshes"}, ["'datasets.new' needs exactly one of 'files' and 'path'"]),
+        (
+            "datasets.new",
+            {"kind": "clouds", "path": "mine", "files": [{"name": "a.npz", "url": None}]},
+            ["'datasets.new' needs exactly one of 'files' and 'path'"],
+        ),
+        ("datasets.new", {"kind": "splats", "path": "mine", "points": 9}, ["unknown key 'datasets.new.points'"]),
+        ("datasets.new", {"kind": "meshes", "path": "mine", "bad_objects": "ignore"}, ["one of stop, skip"]),
         ("tables", {"digits": [{"variant": "fast"}]}, ["unknown variant 'fast'"]),
         ("targets", ["digits_fast"], ["unknown variant 'fast'"]),
         ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),
@@ -191,6 +199,7 @@ def test_known_targets_and_other_arguments_pass(target):
 
 
 def test_schema_and_code_know_the_same_keys():
+    from gmcn.data import READERS
     from gmcn.data.augmentation import ROTATIONS, Augmentation
     from gmcn.fitting import METHODS, fit_points
     from gmcn.fitting.points import INITS
@@ -208,6 +217,7 @@ def test_schema_and_code_know_the_same_keys():
     assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
     assert set(known["augmentation"]) == {field.name for field in dataclasses.fields(Augmentation)}
     assert known["augmentation"]["rotation"]["enum"] == list(ROTATIONS)
+    assert set(SCHEMA["$defs"]["kind"]["enum"]) == set(READERS)
     assert known["fit"]["method"]["enum"] == [*METHODS, REDUCTION]
     assert known["fit"]["init"]["enum"] == list(INITS)
     assert known["training"]["schedule"]["enum"] == list(SCHEDULES)

@@ -1,62 +1,134 @@
-"""Point clouds in one .npz archive: points (or points_u16), label, is_train, name, class_names."""
+"""Point clouds: one .npz of all of them, Qi et al.'s archive of resampled ModelNet, or a folder of a user's own."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from pathlib import Path
+import functools
+import io
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from gmcn.data.samples import Samples
+from gmcn.data.containers import Member, contents, find_members, labelled, list_files
+from gmcn.data.meshes import seed_of
+from gmcn.data.npz import read_npz
+from gmcn.data.ply import read_vertices
+from gmcn.data.samples import PARTS, Row, Samples
 from gmcn.errors import InputError
 
-# points_u16 are coordinates in [-1, 1], stored as 16-bit integers: points_u16 / 65535 * 2 - 1.
-_U16 = 65535
+FORMATS = (".npy", ".ply", ".txt", ".xyz")
 
 
 def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
-    """All clouds of the archive, in its order.
+    """The clouds of an .npz (:func:`gmcn.data.npz.read_npz`), or of a zip or folder of one file per cloud.
 
-    Arrays: points [S, M, 3] float32, or points_u16 [S, M, 3] uint16 (coordinates in [-1, 1]); label [S], index
-    into class_names [C]; is_train [S] bool; name [S] (text as numpy bytes or str).
+    ``settings``: ``split_lists``, the prefix of the lists in Qi et al.'s archive (none: the files are laid out as
+    <class>/<train|test>/<name>.<ext>); ``points`` per cloud (1024; of Qi et al.'s the first ones, which they spread
+    evenly; of others a random choice), ``repeat_points`` where a cloud has fewer, ``seed`` (1).
 
     Raises:
-        InputError: more than one file, a damaged archive, a missing array, sizes that disagree.
+        InputError: more than one file, a damaged archive, lists that do not fit it. A cloud that cannot be read or
+            has too few points is a bad object.
     """
     if len(files) != 1:
-        raise InputError(f"a data set of clouds is one .npz file, not {[path.name for path in files]}")
+        raise InputError(f"a data set of clouds is one file, not {[path.name for path in files]}")
     path = files[0]
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
-        raise InputError(f"{path} is not a readable .npz of plain arrays ({error}); download it again") from error
-    missing = sorted({"label", "is_train", "name", "class_names"} - arrays.keys())
-    if missing or not {"points", "points_u16"} & arrays.keys():
-        missing += [] if {"points", "points_u16"} & arrays.keys() else ["points (or points_u16)"]
-        raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}")
-    if "points" in arrays:
-        points = arrays["points"].astype(np.float32, copy=False)
-    else:
-        points = arrays["points_u16"].astype(np.float32) / _U16 * 2 - 1
-    if points.ndim != 3 or points.shape[-1] != 3 or 0 in points.shape:
-        raise InputError(f"the points of {path} have shape {points.shape}; they must be (clouds, points, 3)")
-    for key in ("label", "is_train", "name"):
-        if arrays[key].shape != points.shape[:1]:
-            raise InputError(f"'{key}' of {path} has shape {arrays[key].shape} for {points.shape[0]} clouds")
-    if arrays["label"].dtype.kind not in "iu" or arrays["is_train"].dtype.kind not in "biu":
-        types = f"{arrays['label'].dtype} and {arrays['is_train'].dtype}"
-        raise InputError(f"'label' and 'is_train' of {path} are {types}; they must be whole numbers and booleans")
+    if path.suffix == ".npz":
+        return read_npz(path, settings)
+    lists = settings.get("split_lists")
+    listed = _listed(path, lists) if lists else {"members": find_members(path, FORMATS), "class_names": None}
     return Samples(
-        labels=arrays["label"].astype(np.int64),
-        split=1 - arrays["is_train"].astype(bool).astype(np.uint8),
-        names=_text(arrays["name"]),
-        class_names=_text(arrays["class_names"]),
-        points=points,
+        **labelled(**listed),
+        items=functools.partial(contents, path, listed["members"]),
+        load=functools.partial(_load, settings),
+        costly=True,
     )
 
 
-def _text(values: np.ndarray) -> list[str]:
-    return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values.tolist()]
+def parse_cloud(content: bytes, source: str) -> np.ndarray:  # [M, 3] float32
+    """The points of a file's content; the name's end says the format.
+
+    .npy holds an array [M, 3 or more], .ply vertices x, y, z, and everything else is text with x, y, z and whatever
+    follows in lines, between blanks or commas; ``#`` starts a comment.
+    """
+    suffix = PurePosixPath(source).suffix.lower()
+    if suffix == ".ply":
+        vertices = read_vertices(content, source, ("x", "y", "z"))
+        return np.stack([vertices[axis] for axis in "xyz"], axis=-1).astype(np.float32)
+    try:
+        if suffix == ".npy":
+            points = np.load(io.BytesIO(content), allow_pickle=False)
+        elif content.strip():
+            points = np.loadtxt(io.BytesIO(content.replace(b",", b" ")), dtype=np.float32, usecols=(0, 1, 2), ndmin=2)
+        else:
+            points = np.zeros((0, 3), dtype=np.float32)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{source} is no readable cloud ({' '.join(str(error).split())})") from error
+    if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu":
+        raise InputError(f"{source} holds {points.dtype} {points.shape}; a cloud is numbers of shape (points, 3)")
+    return points[:, :3].astype(np.float32)
+
+
+def resize(
+    points: np.ndarray,  # [M, 3]
+    count: int,
+    rng: np.random.Generator | None,
+    *,
+    repeat: bool = False,
+    source: str = "the cloud",
+) -> np.ndarray:  # [count, 3]
+    """Exactly ``count`` points: a random choice without replacement in the file's order, or the first without ``rng``.
+
+    Raises :class:`InputError` for a smaller cloud, unless ``repeat``: then every point comes as often as any other,
+    but for one.
+    """
+    size = len(points)
+    if size < count:
+        if not repeat or not size:
+            raise InputError(
+                f"{source} has {size} points, fewer than {count}; ask for fewer, or say repeat_points: true"
+            )
+        points = np.tile(points, (-(-count // size), 1))
+        # The last round is a choice among all points, and the rounds before it are whole.
+        whole = count // size * size
+        rest = resize(points[:size], count - whole, rng)
+        return np.concatenate([points[:whole], rest])
+    if rng is None or size == count:
+        return points[:count]
+    return points[np.sort(rng.choice(size, count, replace=False))]
+
+
+def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
+    key, source, content = item
+    # Qi et al. wrote their points in an order of which every beginning is evenly spread.
+    rng = None if settings.get("split_lists") else np.random.default_rng(seed_of(settings.get("seed", 1), key))
+    points = parse_cloud(content, source)
+    repeat = settings.get("repeat_points", False)
+    return {"points": resize(points, settings.get("points", 1024), rng, repeat=repeat, source=source)}
+
+
+def _listed(path: Path, prefix: str) -> dict[str, Any]:
+    """The objects that <prefix>_train.txt and <prefix>_test.txt name, with the classes of <prefix>_shape_names.txt.
+
+    The object bathtub_0001 is <folder of the lists>/bathtub/bathtub_0001.txt.
+    """
+    wanted = (f"{prefix}_shape_names", *(f"{prefix}_{part}" for part in PARTS))
+    found = {PurePosixPath(file).stem: file for file in list_files(path) if PurePosixPath(file).stem in wanted}
+    missing = [f"{name}.txt" for name in wanted if name not in found]
+    if missing:
+        raise InputError(f"{path} holds no {', '.join(missing)}; is it Qi et al.'s modelnet40_normal_resampled.zip?")
+    classes, *parts = (_lines(path, found[name]) for name in wanted)
+    folder = PurePosixPath(found[wanted[0]]).parent
+    members = []
+    for part, names in zip(PARTS, parts, strict=True):
+        for name in names:
+            class_name = name.rpartition("_")[0]
+            members.append(Member(class_name, part, name, str(folder / class_name / f"{name}.txt")))
+    return {"members": sorted(members), "class_names": classes}
+
+
+def _lines(path: Path, file: str) -> list[str]:
+    (content,) = contents(path, [Member("", "", "", file)])
+    if isinstance(content, InputError):
+        raise content
+    return content[2].decode(errors="replace").split()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.data.samples import Samples
+from gmcn.data.samples import Samples, as_image
 
 
 def read_digits(settings: dict[str, Any], files: list[Path]) -> Samples:
@@ -30,5 +30,6 @@ def read_digits(settings: dict[str, Any], files: list[Path]) -> Samples:
         split=split,
         names=[f"digits-{index:04d}" for index in range(len(labels))],
         class_names=[str(digit) for digit in bunch.target_names],
-        images=bunch.images.astype(np.uint8),
+        items=lambda: bunch.images.astype(np.uint8),
+        load=as_image,
     )

@@ -10,31 +10,29 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gmcn.artifacts import atomic, provenance, sha256, write_json
+from gmcn.data.transfer import retrieve
 from gmcn.errors import InputError
 
 MIRROR = "GMCN_MIRROR"
-# Tries after the first one, with a pause of 1, 2, ... seconds in between.
-RETRIES = 3
-_TIMEOUT = 60
 _LOG = logging.getLogger(__name__)
 
 
 def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLike, run=None) -> None:
     """Bring the data set's published files into the folder ``output``; built-in data sets have none.
 
-    Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<dataset>/<name>`` (a folder or a URL) and then at
+    Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<folder>/<name>`` (a folder or a URL; the
+    entry's ``folder`` is by default the data set's name) and then at
     its ``url``. It must have one of the checksums in ``sha256`` (a string or a list of them) or, uncompressed, the
     checksum ``content_md5``: a gzip wrapper may differ where the content does not. A file that is there already
     and verifies is kept. ``<name>.json`` beside a file says where it came from.
 
     Raises:
-        InputError: a checksum that does not match, a truncated file, no place to take a file from. Nothing of that
-            file is left behind.
+        InputError: a checksum that does not match, a truncated file, no place to take a file from. Of a broken transfer
+            ``.<name>.part`` is left, with which the next one continues; else nothing of that file.
     """
     files = settings.get("files") or []
     if not files:
@@ -100,15 +98,21 @@ def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str | None:
                 return origin
             tried.append(f"{origin} (does not exist)")
             continue
-        problem = _retrieve(origin, target, lambda path, origin=origin: verify(path, entry, origin))
+        known = bool(entry.get("sha256") or entry.get("content_md5"))
+        problem = retrieve(origin, target, lambda path, o=origin: verify(path, entry, o), resume=known)
         if problem is None:
             return origin
         tried.append(f"{origin} ({problem})")
     where = f"tried {'; '.join(tried)}" if tried else "it has no published address and no mirror is set"
     raise InputError(
         f"cannot get {entry['name']} of data set '{dataset}': {where}; set {MIRROR} to a folder or URL that has "
-        f"{dataset}/{entry['name']}"
+        f"{_place(dataset, entry)}"
     )
+
+
+def _place(dataset: str, entry: dict[str, Any]) -> str:
+    """Where a mirror has the file."""
+    return f"{entry.get('folder', dataset)}/{entry['name']}"
 
 
 def _origins(dataset: str, entry: dict[str, Any]) -> list[str]:
@@ -116,48 +120,10 @@ def _origins(dataset: str, entry: dict[str, Any]) -> list[str]:
     origins = []
     mirror = os.environ.get(MIRROR)
     if mirror:
-        origins.append(f"{mirror.removeprefix('file://').rstrip('/')}/{dataset}/{entry['name']}")
+        origins.append(f"{mirror.removeprefix('file://').rstrip('/')}/{_place(dataset, entry)}")
     if entry.get("url"):
         origins.append(entry["url"])
     return origins
-
-
-def _retrieve(url: str, target: Path, check: Callable[[Path], None]) -> str | None:
-    """Download through pooch; the reason in words when the address cannot be read.
-
-    The check runs inside pooch's downloader, so that a damaged transfer is tried again like a broken one, and only
-    a verified file is renamed to ``target``.
-    """
-    import pooch
-    import requests
-
-    progress = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)
-
-    def fetch(address: str, path: str, manager: Any) -> None:
-        try:
-            progress(address, path, manager)
-        except requests.HTTPError as error:
-            # The server answered: the same question again would get the same answer.
-            if error.response.status_code < 500:
-                raise _RefusedError(f"{error.response.status_code} {error.response.reason}") from error
-            raise
-        check(Path(path))
-
-    manager = pooch.create(
-        target.parent, "", registry={target.name: None}, urls={target.name: url}, retry_if_failed=RETRIES
-    )
-    target.unlink(missing_ok=True)
-    try:
-        manager.fetch(target.name, downloader=fetch)
-    except _RefusedError as error:
-        return str(error)
-    except requests.RequestException as error:
-        return f"{type(error).__name__} after {RETRIES + 1} tries"
-    return None
-
-
-class _RefusedError(Exception):
-    """The server has no such file, or does not give it away."""
 
 
 def _content_md5(path: Path, origin: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.data.samples import Samples
+from gmcn.data.samples import Samples, as_image
 from gmcn.errors import InputError
 
 # The four files of a data set in this format, by their published names.
@@ -73,7 +73,8 @@ def read_images(settings: dict[str, Any], files: list[Path]) -> Samples:
         split=np.repeat(np.arange(2, dtype=np.uint8), counts),
         names=[f"{part}-{i:05d}" for part, count in zip(_PARTS, counts, strict=True) for i in range(count)],
         class_names=list(classes),
-        images=np.concatenate(images),
+        items=lambda: np.concatenate(images),
+        load=as_image,
     )
 
 

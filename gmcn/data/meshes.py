@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import functools
+import hashlib
+import io
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
+from gmcn.data.containers import contents, find_members, labelled
 from gmcn.data.off import parse_off
-from gmcn.data.samples import TEST, TRAIN, Samples
+from gmcn.data.samples import Row, Samples
 from gmcn.errors import InputError, unknown
 
 SAMPLINGS = ("uniform", "poisson")
+# Read by trimesh.
+OTHER_FORMATS = (".obj", ".ply", ".stl")
 
 # sample_mesh_poisson_disk of point-cloud-utils 0.34 returns about 1.4 times as many points as it is asked for; a
 # little less is expected, so that the first try mostly suffices.
@@ -56,67 +58,62 @@ def sample_mesh(
 
 
 def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
-    """Sample all meshes of a zip in ModelNet's layout: ``<set>/<class>/<train|test>/<name>.off``.
+    """Points on all meshes of a zip or folder in ModelNet's layout, <class>/<train|test>/<name>.<ext>.
 
-    ``settings``: ``points`` per mesh (1024), ``sampling`` (uniform), ``seed`` (1). The archive is read in place;
-    nothing is unpacked. The points of a mesh depend on the seed and on its place in the sorted archive.
+    ``settings``: ``points`` per mesh (1024), ``sampling`` (uniform), ``seed`` (1). The points of a mesh depend on the
+    seed and on its class, part of the split and name: on nothing else, in particular not on the other meshes.
     """
     if len(files) != 1:
         raise InputError(f"a data set of meshes is one .zip file, not {[path.name for path in files]}")
-    path, seed = files[0], settings.get("seed", 1)
-    labels, split, names, clouds = [], [], [], []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive, path)
-            classes = sorted({class_name for class_name, *_ in members})
-            seeds = np.random.SeedSequence(seed).generate_state(len(members))
-            for (class_name, part, name, member), mesh_seed in zip(_track(members), seeds, strict=True):
-                source = f"{path}:{member}"
-                cloud = sample_mesh(
-                    *parse_off(_read(archive, member), source),
-                    settings.get("points", 1024),
-                    settings.get("sampling", "uniform"),
-                    seed=int(mesh_seed),
-                    source=source,
-                )
-                labels.append(classes.index(class_name))
-                split.append(TEST if part == "test" else TRAIN)
-                names.append(name)
-                clouds.append(cloud)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path} is truncated or damaged ({error}); delete it and download it again") from error
+    members = find_members(files[0], (".off", *OTHER_FORMATS))
     return Samples(
-        labels=np.array(labels, dtype=np.int64),
-        split=np.array(split, dtype=np.uint8),
-        names=names,
-        class_names=classes,
-        points=np.stack(clouds),
+        **labelled(members),
+        items=functools.partial(contents, files[0], members),
+        load=functools.partial(_load, settings),
+        costly=True,
     )
 
 
-def _members(archive: zipfile.ZipFile, path: Path) -> list[tuple[str, str, str, str]]:
-    """(class, part, name, member) of every mesh, sorted; other files (also macOS's shadow copies) are left out."""
-    found = []
-    for member in archive.namelist():
-        parts = PurePosixPath(member).parts
-        if len(parts) < 3 or "__MACOSX" in parts or parts[-1].startswith("."):
-            continue
-        if parts[-2] in ("train", "test") and parts[-1].endswith(".off"):
-            found.append((parts[-3], parts[-2], parts[-1].removesuffix(".off"), member))
-    if not found:
-        raise InputError(f"{path} holds no <class>/<train|test>/<name>.off")
-    return sorted(found)
+def parse_mesh(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V, 3] float64 and triangles [T, 3] int64 of a file's content; the name's end says the format.
 
+    .off is read by :func:`gmcn.data.off.parse_off`, .obj, .ply and .stl by trimesh, which joins the parts of a file.
+    """
+    suffix = PurePosixPath(source).suffix.lower()
+    if suffix not in OTHER_FORMATS:
+        return parse_off(content, source)
+    import trimesh
 
-def _read(archive: zipfile.ZipFile, member: str) -> bytes:
     try:
-        return archive.read(member)
-    except RuntimeError as error:  # encrypted, or an unknown method of compression
-        raise zipfile.BadZipFile(str(error)) from error
+        mesh = trimesh.load_mesh(io.BytesIO(content), file_type=suffix[1:], process=False, skip_materials=True)
+        vertices = np.asarray(mesh.vertices, dtype=np.float64).reshape(-1, 3)
+        triangles = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
+    except Exception as error:  # whatever its readers stumble over
+        raise InputError(f"{source} is no readable {suffix} mesh ({type(error).__name__}: {error})") from error
+    if not len(triangles):
+        raise InputError(f"{source} holds no faces; is it a cloud, or damaged?")
+    if not np.isfinite(vertices).all():
+        raise InputError(f"{source}: a coordinate of vertex {np.argwhere(~np.isfinite(vertices))[0, 0]} is not finite")
+    if not 0 <= triangles.min() <= triangles.max() < len(vertices):
+        raise InputError(f"{source}: a face uses a vertex that is not there (there are {len(vertices)})")
+    return vertices, triangles
 
 
-def _track(items: list) -> Any:
-    return track(items, "sample meshes", console=Console(stderr=True))
+def seed_of(seed: int, key: str) -> int:
+    """A seed for the object called ``key``."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode(errors="surrogateescape")).digest()[:8], "little")
+
+
+def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
+    key, source, content = item
+    points = sample_mesh(
+        *parse_mesh(content, source),
+        settings.get("points", 1024),
+        settings.get("sampling", "uniform"),
+        seed=seed_of(settings.get("seed", 1), key),
+        source=source,
+    )
+    return {"points": points}
 
 
 def _uniform(vertices: np.ndarray, triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

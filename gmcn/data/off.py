@@ -6,12 +6,17 @@ point-cloud-utils stops at those and prints to standard output, so the reader is
 
 from __future__ import annotations
 
+import io
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from gmcn.artifacts import write_text
 from gmcn.errors import InputError
+
+_PLAIN = re.compile(rb"OFF\s*([1-9]\d*)[ \t]+([1-9]\d*)[ \t]+\d+[ \t]*\r?\n")
 
 
 def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +38,9 @@ def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
         InputError: with file and line, where the file is not .off, ends early, has an index without a vertex or a
             coordinate that is not a finite number.
     """
+    plain = _parse_plain(content)
+    if plain is not None:
+        return plain
     lines = _Lines(content, source)
     counts = _header(lines)
     vertices = np.empty((counts[0], 3))
@@ -58,6 +66,28 @@ def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
             raise lines.error(f"a face uses a vertex that is not there (there are {counts[0]}, counted from 0)")
         triangles.extend((indices[0], indices[i], indices[i + 1]) for i in range(1, corners - 1))
     return vertices, np.array(triangles, dtype=np.int64).reshape(-1, 3)
+
+
+def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """The usual file, a line of three numbers per vertex and one per triangle, read at once; None for any other."""
+    start = _PLAIN.match(content)
+    if start is None:
+        return None
+    count, faces = int(start[1]), int(start[2])
+    file = io.BytesIO(content)
+    file.seek(start.end())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said of a file that ends early
+        try:
+            vertices = np.loadtxt(file, max_rows=count, ndmin=2)
+            rows = np.loadtxt(file, dtype=np.int64, max_rows=faces, ndmin=2)
+        except ValueError:
+            return None
+    if vertices.shape != (count, 3) or rows.shape != (faces, 4) or not np.isfinite(vertices).all():
+        return None
+    triangles = rows[:, 1:]
+    inside = triangles.min() >= 0 and triangles.max() < count
+    return (vertices, triangles) if inside and (rows[:, 0] == 3).all() else None
 
 
 def write_off(path: str | Path, vertices: np.ndarray, triangles: np.ndarray) -> None:

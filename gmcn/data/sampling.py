@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from gmcn.artifacts import provenance, save_tensors, sha256
+from gmcn.artifacts import TensorWriter, provenance
+from gmcn.console import progress
 from gmcn.data.clouds import read_clouds
+from gmcn.data.containers import digest
 from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
 from gmcn.data.meshes import read_meshes
-from gmcn.data.samples import Samples, normalize
+from gmcn.data.parallel import load_all
+from gmcn.data.samples import PARTS, Row, Samples, normalize
 from gmcn.data.solids import make_solids
+from gmcn.data.splats import read_splats
 from gmcn.errors import InputError, unknown
 
-# kind -> function of the settings and of the published files' paths, in the order of settings["files"].
+# kind -> function of the settings and of the files' paths, in the order of settings["files"], or the user's folder.
 READERS: dict[str, Callable[[dict[str, Any], list[Path]], Samples]] = {
     "clouds": read_clouds,
     "digits": read_digits,
     "images": read_images,
     "meshes": read_meshes,
     "solids": make_solids,
+    "splats": read_splats,
 }
+_LOG = logging.getLogger(__name__)
+# So many bad objects are named in an error; all of them are counted.
+_NAMED = 5
 
 
 def sample(
@@ -35,16 +44,22 @@ def sample(
     settings: dict[str, Any],
     downloads: str | os.PathLike | None,
     output: str | os.PathLike,
+    threads: int = 1,
     run=None,
 ) -> None:
-    """Read, sample and normalise the data set and write the points artifact ``output``.
+    """Read, sample and normalise the data set and write the points artifact ``output``, one shape after the other.
 
     ``settings`` is the data set's entry of the configuration; ``downloads`` the folder that
-    :func:`gmcn.data.download` filled (None for built-in sets). Points are float32 [S, M, 3], with
-    ``normalize: true`` centred and in the unit sphere; images are uint8 [S, H, W].
+    :func:`gmcn.data.download` filled (None for built-in sets and those with a ``path``). Points are float32
+    [S, M, 3], with ``normalize: true`` centred and in the unit sphere; images are uint8 [S, H, W]; splats are
+    mixtures: weights [S, N], positions [S, N, 3], covariances [S, N, 3, 3]. ``threads`` is the number of processes
+    that load shapes: the result does not depend on it. With more than one, a script that calls this function needs
+    the usual ``if __name__ == "__main__":``.
 
     Raises:
-        InputError: an unknown kind, a missing or malformed file, a value that is not finite.
+        InputError: an unknown kind, a missing or malformed file; any object that cannot be used, all of them
+            counted, unless ``bad_objects: skip`` leaves them out: then each is named in a warning and, with its
+            reason, in the metadata's ``refused``.
     """
     kind = settings.get("kind")
     if kind not in READERS:
@@ -53,37 +68,80 @@ def sample(
     started = time.perf_counter()
     samples = READERS[kind](settings, files)
     samples.check(", ".join(str(path) for path in files) or f"data set '{dataset}'")
-    if samples.points is not None:
-        points = normalize(samples.points) if settings.get("normalize") else samples.points
-        tensors = {"points": torch.from_numpy(points)}
-    else:
-        tensors = {"images": torch.from_numpy(samples.images)}
-    tensors |= {"labels": torch.from_numpy(samples.labels), "split": torch.from_numpy(samples.split)}
-    if run is not None:
-        test = int(samples.split.sum())
-        run.log_metrics(
+    with TensorWriter(output) as writer:
+        kept, refused = _write(dataset, samples, settings, threads, writer)
+        split = samples.split[kept]
+        for part in settings.get("parts", PARTS):
+            if not (split == PARTS.index(part)).any():
+                raise InputError(
+                    f"data set '{dataset}' has no {part} object; a set that is only to be fitted and looked at "
+                    f"says so with `parts: [{PARTS[1 - PARTS.index(part)]}]`"
+                )
+        if run is not None:
+            counts = {part: int((split == index).sum()) for index, part in enumerate(PARTS)}
+            counts |= {"refused": len(refused), "seconds": time.perf_counter() - started}
+            run.log_metrics({f"sample/{key}": value for key, value in counts.items()})
+        writer.finish(
             {
-                "sample/train": len(samples.names) - test,
-                "sample/test": test,
-                "sample/seconds": time.perf_counter() - started,
+                "dataset": dataset,
+                "class_names": samples.class_names,
+                "names": [samples.names[index] for index in kept],
+                "refused": refused,
+                "settings": settings,
+                "sources": {path.name: digest(path) for path in files},
+                "provenance": provenance(),
+                "run_id": run.id if run is not None else None,
             }
         )
-    save_tensors(
-        output,
-        tensors,
-        {
-            "dataset": dataset,
-            "class_names": samples.class_names,
-            "names": samples.names,
-            "settings": settings,
-            "sources": {path.name: sha256(path) for path in files},
-            "provenance": provenance(),
-            "run_id": run.id if run is not None else None,
-        },
-    )
+
+
+def _write(
+    dataset: str, samples: Samples, settings: dict[str, Any], threads: int, writer: TensorWriter
+) -> tuple[list[int], dict[str, str]]:
+    """Append every usable shape; the indices of these, and the reason for each of the others by its name."""
+    skip = settings.get("bad_objects", "stop") == "skip"
+    kept: list[int] = []
+    refused: dict[str, str] = {}
+    with progress() as bar:
+        rows = bar.track(load_all(samples, threads), len(samples.names), description=f"sample {dataset}")
+        for index, row in enumerate(rows):
+            fault = str(row) if isinstance(row, InputError) else _fault(row)
+            if fault is None:
+                row["labels"], row["split"] = samples.labels[index], samples.split[index]
+                if "points" in row and settings.get("normalize"):
+                    row["points"] = normalize(row["points"])
+                writer.append(row)
+                kept.append(index)
+                continue
+            name = samples.names[index]
+            refused[name if name not in refused else f"{name} (object {index})"] = fault
+            if skip:
+                _LOG.warning("'%s' is left out: %s", name, fault)
+    if refused and not skip:
+        named = [f"'{name}' ({fault})" for name, fault in list(refused.items())[:_NAMED]]
+        more = ", ..." if len(refused) > _NAMED else ""
+        raise InputError(
+            f"{len(refused)} of {len(samples.names)} objects of data set '{dataset}' cannot be used: "
+            f"{', '.join(named)}{more}; repair or remove them, or leave them out with `bad_objects: skip`"
+        )
+    return kept, refused
+
+
+def _fault(row: Row) -> str | None:
+    """What is wrong with the values of a shape, if anything."""
+    for name, values in row.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            place = int(np.argwhere(~np.isfinite(values))[0, 0])
+            return f"a value of its {name} is not finite, in row {place}"
+    return None
 
 
 def _files(dataset: str, settings: dict[str, Any], downloads: str | os.PathLike | None) -> list[Path]:
+    if "path" in settings:
+        path = Path(settings["path"]).expanduser()
+        if not path.exists():
+            raise InputError(f"{path} does not exist; correct the `path` of data set '{dataset}'")
+        return [path]
     names = [entry["name"] for entry in settings.get("files", ())]
     if names and downloads is None:
         raise InputError(f"data set '{dataset}' is made of published files; download it first")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from gmcn.data import primitives
 from gmcn.data.meshes import sample_mesh
 from gmcn.data.off import write_off
-from gmcn.data.samples import TEST, TRAIN, Samples
+from gmcn.data.samples import PARTS, TEST, TRAIN, Row, Samples
 
 Mesh = tuple[np.ndarray, np.ndarray]
 
@@ -106,46 +107,48 @@ def make_solids(settings: dict[str, Any], files: list[Path]) -> Samples:
     (uniform or poisson), ``seed`` (1). Each mesh has a seed of its own from (seed, class, split, index): asking for
     more of them does not change the others.
     """
-    seed = settings.get("seed", 1)
-    labels, split, names, clouds = [], [], [], []
-    for label, part, name, mesh, rng in _meshes(settings, seed):
-        clouds.append(
-            sample_mesh(
-                *mesh,
-                settings.get("points", 1024),
-                settings.get("sampling", "uniform"),
-                seed=int(rng.integers(2**31)),
-                source=name,
-            )
-        )
-        labels.append(label)
-        split.append(part)
-        names.append(name)
+    places = list(_places(settings))
     return Samples(
-        labels=np.array(labels, dtype=np.int64),
-        split=np.array(split, dtype=np.uint8),
-        names=names,
+        labels=np.array([label for label, *_ in places], dtype=np.int64),
+        split=np.array([part for _, part, _ in places], dtype=np.uint8),
+        names=[_name(*place) for place in places],
         class_names=list(CLASSES),
-        points=np.stack(clouds),
+        items=lambda: places,
+        load=functools.partial(_load, settings),
+        costly=True,
     )
 
 
 def write_meshes(folder: Path, settings: dict[str, Any]) -> None:
     """Write the meshes of :func:`make_solids` as ``<folder>/<class>/<train|test>/<name>.off`` (as ModelNet)."""
-    for label, part, name, mesh, _ in _meshes(settings, settings.get("seed", 1)):
-        class_name = list(CLASSES)[label]
-        write_off(folder / class_name / ("test" if part == TEST else "train") / f"{name}.off", *mesh)
+    for place in _places(settings):
+        label, part, _ = place
+        mesh, _ = _mesh(settings, place)
+        write_off(folder / list(CLASSES)[label] / PARTS[part] / f"{_name(*place)}.off", *mesh)
 
 
-def _meshes(settings: dict[str, Any], seed: int):
-    """(label, part of the split, name, mesh, generator) of every mesh."""
+def _places(settings: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
+    """(label, part of the split, index) of every mesh."""
     counts = {TRAIN: settings.get("train_per_class", 80), TEST: settings.get("test_per_class", 20)}
-    for label, class_name in enumerate(CLASSES):
+    for label in range(len(CLASSES)):
         for part, count in counts.items():
-            for index in range(count):
-                rng = np.random.default_rng([seed, label, part, index])
-                name = f"{class_name}_{'test' if part == TEST else 'train'}_{index:04d}"
-                yield label, part, name, make_mesh(class_name, rng), rng
+            yield from ((label, part, index) for index in range(count))
+
+
+def _name(label: int, part: int, index: int) -> str:
+    return f"{list(CLASSES)[label]}_{PARTS[part]}_{index:04d}"
+
+
+def _mesh(settings: dict[str, Any], place: tuple[int, int, int]) -> tuple[Mesh, np.random.Generator]:
+    rng = np.random.default_rng([settings.get("seed", 1), *place])
+    return make_mesh(list(CLASSES)[place[0]], rng), rng
+
+
+def _load(settings: dict[str, Any], place: tuple[int, int, int]) -> Row:
+    mesh, rng = _mesh(settings, place)
+    seed = int(rng.integers(2**31))
+    count, sampling = settings.get("points", 1024), settings.get("sampling", "uniform")
+    return {"points": sample_mesh(*mesh, count, sampling, seed=seed, source=_name(*place))}
 
 
 def _scaled(mesh: Mesh, factors: np.ndarray) -> Mesh:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
+import torch
 
+from gmcn.artifacts import load_tensors
 from gmcn.data import sample
-from gmcn.data.clouds import read_clouds
+from gmcn.data.clouds import FORMATS, parse_cloud, read_clouds, resize
 from gmcn.errors import InputError
+from tests.data.ply import ply
 
 
 def arrays(**changes):
@@ -29,7 +35,7 @@ def write(folder, **changes):
 
 def test_float_points(tmp_path):
     samples = read_clouds({}, [write(tmp_path)])
-    assert np.array_equal(samples.points, arrays()["points"])
+    assert np.array_equal(samples.read(), arrays()["points"])
     assert samples.split.tolist() == [0, 0, 1, 1]
     assert samples.labels.tolist() == [0, 1, 1, 0]
     assert samples.names == ["chair_1", "bed_1", "bed_2", "chair_2"]
@@ -39,8 +45,8 @@ def test_float_points(tmp_path):
 def test_sixteen_bit_points(tmp_path):
     stored = np.array([0, 65535, 32768], dtype=np.uint16) * np.ones((4, 6, 1), dtype=np.uint16)
     samples = read_clouds({}, [write(tmp_path, points=None, points_u16=stored)])
-    assert samples.points.dtype == np.float32
-    np.testing.assert_allclose(samples.points[2, 3], [-1, 1, 1 / 65535], atol=1e-7)
+    assert samples.read().dtype == np.float32
+    np.testing.assert_allclose(samples.read()[2, 3], [-1, 1, 1 / 65535], atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +91,9 @@ def sampled(tmp_path, **changes):
 def test_not_finite_names_object_row_and_file(tmp_path, value):
     points = arrays()["points"]
     points[2, 4, 1] = value
-    with pytest.raises(InputError, match=r"'bed_2' \(cloud 2 of .*set\.npz\).*not finite in point 4"):
+    with pytest.raises(
+        InputError, match=r"1 of 4 objects.*'bed_2' \(a value of its points is not finite, in row 4\); repair"
+    ):
         sampled(tmp_path, points=points)
     assert not (tmp_path / "set.safetensors").exists()
 
@@ -98,3 +106,149 @@ def test_label_without_a_class(tmp_path):
 def test_split_without_a_test_part(tmp_path):
     with pytest.raises(InputError, match="no test object"):
         sampled(tmp_path, is_train=np.ones(4, dtype=bool))
+
+
+def test_the_first_points_of_an_npz(tmp_path):
+    path = write(tmp_path)
+    assert np.array_equal(read_clouds({"points": 5}, [path]).read(), arrays()["points"][:, :5])
+    with pytest.raises(InputError, match=r"have 6 points, fewer than 7; ask for fewer"):
+        read_clouds({"points": 7}, [path])
+
+
+def test_points_that_cannot_be_read_in_rows(tmp_path):
+    with pytest.raises(InputError, match="in Fortran order"):
+        read_clouds({}, [write(tmp_path, points=np.asfortranarray(arrays()["points"]))])
+
+
+CLOUD = np.random.default_rng(1).normal(size=(40, 6)).astype(np.float32)
+
+
+def written(cloud, suffix):
+    """The bytes of a cloud's file."""
+    if suffix == ".npy":
+        target = io.BytesIO()
+        np.save(target, cloud)
+        return target.getvalue()
+    if suffix == ".ply":
+        names = ("x", "y", "z", "nx", "ny", "nz")[: cloud.shape[1]]
+        return ply({name: cloud[:, column] for column, name in enumerate(names)})
+    between = ", " if suffix == ".txt" else "  "
+    return ("# x y z\n" + "\n".join(between.join(map(str, row)) for row in cloud.tolist()) + "\n").encode()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_formats_of_files(suffix):
+    for cloud in (CLOUD, CLOUD[:1], CLOUD[:, :3]):
+        np.testing.assert_allclose(parse_cloud(written(cloud, suffix), f"a{suffix.upper()}"), cloud[:, :3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"x y z\n0 0 0\n", r"a\.txt is no readable cloud \(could not convert string 'x'"),
+        ("a.txt", b"0 0 0\n0 0\n", r"a\.txt is no readable cloud \(.*row"),
+        ("a.npy", written(CLOUD, ".npy")[:-5], r"a\.npy is no readable cloud"),
+        ("a.npy", written(CLOUD[0], ".npy"), r"a\.npy holds float32 \(6,\); a cloud is numbers of shape \(points, 3\)"),
+        ("a.npy", written(CLOUD.astype("S4"), ".npy"), r"a\.npy holds \|S4"),
+        ("a.npy", written(np.array([[{}]]), ".npy"), r"a\.npy is no readable cloud \(.*allow_pickle"),
+        ("a.ply", written(CLOUD, ".ply")[:-1], r"a\.ply ends after 39 of 40 vertices"),
+        ("a.ply", written(CLOUD[:, :2], ".ply"), r"the vertices of a\.ply lack z; they have x, y"),
+    ],
+)
+def test_unreadable_files(name, content, message):
+    with pytest.raises(InputError, match=message):
+        parse_cloud(content, name)
+
+
+def test_resize():
+    points = CLOUD[:, :3]
+    rng = np.random.default_rng
+    assert np.array_equal(resize(points, 40, rng(0)), points)
+    assert np.array_equal(resize(points, 9, None), points[:9])
+    chosen = resize(points, 9, rng(0))
+    assert np.array_equal(chosen, resize(points, 9, rng(0)))
+    assert not np.array_equal(chosen, resize(points, 9, rng(1)))
+    assert len({tuple(point) for point in chosen.tolist()} & {tuple(point) for point in points.tolist()}) == 9
+    _, times = np.unique(resize(points, 95, rng(0), repeat=True), axis=0, return_counts=True)
+    assert sorted(set(times.tolist())) == [2, 3]
+    assert len(times) == 40
+    with pytest.raises(InputError, match=r"a\.xyz has 40 points, fewer than 41; .* repeat_points: true"):
+        resize(points, 41, rng(0), source="a.xyz")
+    with pytest.raises(InputError, match="has 0 points"):
+        resize(points[:0], 41, rng(0), repeat=True)
+
+
+def test_a_folder_of_one_s_own(tmp_path):
+    for index, suffix in enumerate(FORMATS):
+        for part in ("train", "test"):
+            path = tmp_path / "mine" / f"class{index % 2}" / part / f"cloud{index}{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(written(CLOUD, suffix))
+    settings = {"kind": "clouds", "path": str(tmp_path / "mine"), "points": 16, "normalize": True}
+    for threads in (1, 2):
+        sample("mine", settings=settings, downloads=None, output=tmp_path / f"{threads}", threads=threads)
+    one, two = (load_tensors(tmp_path / f"{threads}") for threads in (1, 2))
+    assert all(torch.equal(one[0][key], two[0][key]) for key in one[0])
+    assert one[0]["points"].shape == (8, 16, 3)
+    assert one[1]["class_names"] == ["class0", "class1"]
+    assert one[1]["names"] == ["cloud0", "cloud2", "cloud0", "cloud2", "cloud1", "cloud3", "cloud1", "cloud3"]
+    assert list(one[1]["sources"]) == ["mine"]
+    with pytest.raises(InputError, match="gone does not exist; correct the `path` of data set 'mine'"):
+        sample("mine", settings=settings | {"path": "gone"}, downloads=None, output=tmp_path / "x")
+
+
+@pytest.fixture
+def resampled(tmp_path):
+    """An archive as Qi et al. published it, of 12 points per object."""
+    top = "modelnet40_normal_resampled"
+    clouds = {name: np.random.default_rng(len(name)).normal(size=(12, 6)) for name in OBJECTS}
+    with zipfile.ZipFile(tmp_path / f"{top}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, cloud in clouds.items():
+            text = "".join(",".join(f"{value:.6f}" for value in row) + "\n" for row in cloud)
+            archive.writestr(f"{top}/{name.rpartition('_')[0]}/{name}.txt", text)
+        archive.writestr(f"{top}/filelist.txt", "night_stand/night_stand_0001.txt\n")
+        for prefix, lists in LISTS.items():
+            for ending, lines in lists.items():
+                archive.writestr(f"{top}/{prefix}_{ending}.txt", "\n".join(lines) + "\n")
+    return tmp_path / f"{top}.zip", clouds
+
+
+OBJECTS = ("night_stand_0001", "night_stand_0203", "bed_0001", "bed_0516", "airplane_0001")
+LISTS = {
+    "modelnet10": {
+        "shape_names": ("night_stand", "bed"),
+        "train": ("night_stand_0001", "bed_0001"),
+        "test": ("bed_0516", "night_stand_0203"),
+    },
+    "modelnet40": {"shape_names": ("airplane",), "train": ("airplane_0001", "airplane_0002"), "test": ()},
+}
+
+
+def test_the_resampled_archive(resampled, tmp_path):
+    path, clouds = resampled
+    samples = read_clouds({"split_lists": "modelnet10", "points": 10}, [path])
+    assert samples.class_names == ["night_stand", "bed"]
+    assert samples.names == ["bed_0516", "bed_0001", "night_stand_0203", "night_stand_0001"]
+    assert samples.labels.tolist() == [1, 1, 0, 0]
+    assert samples.split.tolist() == [1, 0, 1, 0]
+    expected = np.stack([clouds[name][:10, :3] for name in samples.names])
+    np.testing.assert_allclose(samples.read(), expected, atol=1e-6)
+    with pytest.raises(InputError, match=r"holds no modelnet20_shape_names\.txt, modelnet20_train\.txt"):
+        read_clouds({"split_lists": "modelnet20"}, [path])
+
+
+def test_a_listed_object_that_is_not_in_the_archive(resampled, tmp_path, caplog):
+    path, _ = resampled
+    settings = {"kind": "clouds", "split_lists": "modelnet40", "points": 12, "files": [{"name": path.name}]}
+
+    def run(**changes):
+        sample("r", settings=settings | changes, downloads=tmp_path, output=tmp_path / "r.safetensors")
+
+    with pytest.raises(InputError, match=r"1 of 2 objects .*'airplane_0002' \(.*0002\.txt is not in the archive\)"):
+        run()
+    run(bad_objects="skip", parts=["train"])
+    tensors, metadata = load_tensors(tmp_path / "r.safetensors")
+    assert metadata["names"] == ["airplane_0001"]
+    assert list(metadata["refused"]) == ["airplane_0002"]
+    assert "'airplane_0002' is left out" in caplog.text
+    assert tensors["points"].shape == (1, 12, 3)

@@ -6,16 +6,15 @@ import gzip
 import hashlib
 import http.server
 import json
-import sys
 import threading
+from dataclasses import dataclass, field
 
 import pytest
 
-from gmcn.data import download
+from gmcn.data import download, transfer
 from gmcn.errors import InputError
 
 CONTENT = b"points of a chair" * 100
-module = sys.modules["gmcn.data.download"]  # the package's attribute of that name is the function
 
 
 def entry(content=CONTENT, **changes):
@@ -35,28 +34,54 @@ def mirror(tmp_path, monkeypatch):
     return folder
 
 
+@dataclass
+class Answer:
+    """What the server says once: a content of which it may send only a part, in its way."""
+
+    content: bytes = CONTENT
+    sent: int | None = None  # bytes after which it hangs up
+    length: int | None = None  # the Content-Length it claims
+    status: int = 200
+    ranges: bool = True
+    headers: dict = field(default_factory=dict)
+
+
 @pytest.fixture
 def server(monkeypatch):
-    """A server on the loopback: ``answers[path]`` is a list of contents, the last of them for good."""
+    """A server on the loopback: ``answers[path]`` is a list of contents or answers, the last of them for good."""
     answers, seen = {}, []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             seen.append(self.path)
+            wish = self.headers.get("Range")
             left = answers.get(self.path)
             if not left:
                 return self.send_error(404)
-            content = left.pop(0) if len(left) > 1 else left[0]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            answer = answer if isinstance(answer, Answer) else Answer(answer)
+            content, status, extra = answer.content, answer.status, dict(answer.headers)
+            same = self.headers.get("If-Range") in (None, extra.get("ETag"))
+            if wish and answer.ranges and same and status == 200:
+                seen[-1] += f" {wish}"
+                start = int(wish.removeprefix("bytes=").removesuffix("-"))
+                extra["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                content, status = content[start:], 206
+                if not content:
+                    status, extra["Content-Range"] = 416, f"bytes */{start}"
+            self.send_response(status)
+            for key, value in extra.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(answer.length or len(content)))
             self.end_headers()
-            return self.wfile.write(content)
+            return self.wfile.write(content[: answer.sent])
 
         def log_message(self, *args):
             pass
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("GMCN_MIRROR", raising=False)
+    monkeypatch.setattr(transfer, "PAUSE", 0.001)
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -146,12 +171,117 @@ def test_a_damaged_transfer_is_tried_again(tmp_path, server):
 
 def test_a_damaged_transfer_is_refused_in_the_end(tmp_path, server, monkeypatch):
     url, answers, seen = server
-    monkeypatch.setattr(module, "RETRIES", 0)
+    monkeypatch.setattr(transfer, "RETRIES", 0)
     answers["/chairs.npz"] = [CONTENT[:50]]
     with pytest.raises(InputError, match=f"{url}/chairs.npz is truncated or altered"):
         run(tmp_path, entry(url=f"{url}/chairs.npz"))
     assert len(seen) == 1
     assert not (tmp_path / "out").exists()
+
+
+PATH = "/chairs.npz"
+TAG = {"ETag": '"1"'}
+
+
+def part(tmp_path):
+    return tmp_path / "out/.chairs.npz.part"
+
+
+def test_a_broken_transfer_is_continued(tmp_path, server):
+    url, answers, seen = server
+    answers[PATH] = [Answer(sent=1000), Answer(status=503), Answer(sent=300), CONTENT]
+    run(tmp_path, entry(url=url + PATH))
+    assert seen == [PATH, PATH, f"{PATH} bytes=1000-", f"{PATH} bytes=1300-"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["chairs.npz", "chairs.npz.json"]
+
+
+def test_the_next_call_continues_too(tmp_path, server, monkeypatch):
+    url, answers, seen = server
+    monkeypatch.setattr(transfer, "RETRIES", 0)
+    answers[PATH] = [Answer(sent=1000), CONTENT]
+    with pytest.raises(InputError, match=r"IncompleteRead.*after 1 tries.*set GMCN_MIRROR"):
+        run(tmp_path, entry(url=url + PATH))
+    assert part(tmp_path).read_bytes() == CONTENT[:1000]
+    run(tmp_path, entry(url=url + PATH))
+    assert seen[1] == f"{PATH} bytes=1000-"
+    assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_sends_all_again(tmp_path, server):
+    url, answers, seen = server
+    answers[PATH] = [Answer(sent=1000), Answer(ranges=False)]
+    run(tmp_path, entry(url=url + PATH))
+    assert seen == [PATH, PATH]
+    assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("there", "tries"), [(CONTENT, 1), (CONTENT + b"more", 2), (b"X" * 100, 2)])
+def test_a_part_that_is_whole_or_wrong(tmp_path, server, there, tries):
+    url, answers, seen = server
+    answers[PATH] = [CONTENT]
+    part(tmp_path).parent.mkdir()
+    part(tmp_path).write_bytes(there)
+    run(tmp_path, entry(url=url + PATH))
+    assert len(seen) == tries
+    assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "continued"), [(TAG, TAG, True), (TAG, {"ETag": '"2"'}, False), ({}, {}, False)]
+)
+def test_without_a_checksum_only_the_same_version_is_continued(tmp_path, server, first, second, continued):
+    url, answers, seen = server
+    part(tmp_path).parent.mkdir()
+    part(tmp_path).write_bytes(b"from another day")
+    answers[PATH] = [Answer(sent=1000, headers=first), Answer(headers=second)]
+    run(tmp_path, entry(url=url + PATH, sha256=None))
+    assert seen == [PATH, f"{PATH} bytes=1000-" if continued else PATH]
+    assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
+
+
+def test_a_wrong_length(tmp_path, server, monkeypatch):
+    url, answers, seen = server
+    answers[PATH] = [Answer(length=len(CONTENT) - 9), Answer(length=len(CONTENT) + 9)]
+    monkeypatch.setattr(transfer, "RETRIES", 1)
+    with pytest.raises(InputError, match="after 2 tries"):
+        run(tmp_path, entry(url=url + PATH))
+    # The first was whole for what it said, and altered; of the second the rest is waited for.
+    assert part(tmp_path).read_bytes() == CONTENT
+    assert seen == [PATH, PATH]
+
+
+def test_a_redirect_is_followed(tmp_path, server):
+    url, answers, seen = server
+    answers["/old"] = [Answer(status=302, headers={"Location": url + PATH})]
+    answers[PATH] = [CONTENT]
+    run(tmp_path, entry(url=f"{url}/old"))
+    assert seen == ["/old", PATH]
+    assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
+
+
+def test_a_server_that_stays_out_of_order(tmp_path, server):
+    url, answers, seen = server
+    answers[PATH] = [Answer(b"", status=500)]
+    with pytest.raises(InputError, match=rf"500 Internal Server Error, after {transfer.RETRIES + 1} tries"):
+        run(tmp_path, entry(url=url + PATH))
+    assert len(seen) == transfer.RETRIES + 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gzip_that_is_called_an_encoding_stays_as_it_is(tmp_path, server):
+    url, answers, _ = server
+    packed = gzip.compress(CONTENT)
+    answers[PATH] = [Answer(packed, headers={"Content-Encoding": "gzip"})]
+    run(tmp_path, entry(packed, url=url + PATH))
+    assert (tmp_path / "out/chairs.npz").read_bytes() == packed
+
+
+def test_a_file_in_another_folder_of_the_mirror(tmp_path, mirror):
+    mirror.rename(mirror.parent / "furniture")
+    run(tmp_path, entry(folder="furniture"))
+    assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
+    with pytest.raises(InputError, match=r"set GMCN_MIRROR to a folder or URL that has garden/chairs\.npz"):
+        download("chairs", settings={"files": [entry(folder="garden")]}, output=tmp_path / "other")
 
 
 def test_missing_at_the_published_address(tmp_path, server):
@@ -165,7 +295,7 @@ def test_missing_at_the_published_address(tmp_path, server):
 def test_unreachable_server(tmp_path, monkeypatch):
     monkeypatch.delenv("GMCN_MIRROR", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(module, "RETRIES", 0)
+    monkeypatch.setattr(transfer, "RETRIES", 0)
     with pytest.raises(InputError, match=r"ConnectionError.*set GMCN_MIRROR"):
         run(tmp_path, entry(url="http://127.0.0.1:9/chairs.npz"))
 

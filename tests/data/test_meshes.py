@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gmcn.data import primitives
-from gmcn.data.meshes import read_meshes, sample_mesh
+from gmcn.data.meshes import parse_mesh, read_meshes, sample_mesh
+from gmcn.data.parallel import load_all
 from gmcn.data.solids import CLASSES, make_solids, write_meshes
 from gmcn.errors import InputError
 
@@ -63,6 +64,21 @@ def test_degenerate_faces_are_harmless():
     assert np.array_equal(sample_mesh(BOX[0], triangles, 50, seed=1), sample_mesh(*BOX, 50, seed=1))
 
 
+def test_repeated_and_unused_vertices_are_harmless():
+    vertices = np.concatenate([BOX[0], BOX[0], [[1.5, 0.5, 0.5]] * 3])
+    points = sample_mesh(vertices, BOX[1] + 8, 500, seed=1)
+    distance = np.abs(np.concatenate([points, points - [3, 1, 1]], axis=1)).min(axis=1)
+    assert distance.max() < 1e-6
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "poisson"])
+def test_duplicated_faces_still_give_points_of_the_surface(sampling):
+    points = sample_mesh(BOX[0], np.concatenate([BOX[1], BOX[1][:3], BOX[1][:, ::-1]]), 300, sampling, seed=1)
+    distance = np.abs(np.concatenate([points, points - [3, 1, 1]], axis=1)).min(axis=1)
+    assert points.shape == (300, 3)
+    assert distance.max() < 1e-6
+
+
 def test_no_surface():
     for triangles in (np.zeros((0, 3), dtype=np.int64), np.array([[1, 1, 2]])):
         with pytest.raises(InputError, match=r"bad\.off has no surface"):
@@ -98,12 +114,12 @@ def test_archive(archive):
     # Within a class "test" sorts before "train".
     assert samples.split.tolist() == [1, 0] * 10
     assert samples.names[:2] == ["bowl_test_0000", "bowl_train_0000"]
-    assert samples.points.shape == (20, 64, 3)
-    assert np.array_equal(samples.points, read_meshes({"points": 64, "seed": 5}, [archive]).points)
+    assert samples.read().shape == (20, 64, 3)
+    assert np.array_equal(samples.read(), read_meshes({"points": 64, "seed": 5}, [archive]).read())
     solids = make_solids({"points": 64, "train_per_class": 1, "test_per_class": 1}, [])
     # The same meshes under other seeds: the same boxes around other points.
     order = [index ^ 1 for index in range(20)]
-    np.testing.assert_allclose(np.ptp(samples.points, axis=1), np.ptp(solids.points[order], axis=1), atol=0.35)
+    np.testing.assert_allclose(np.ptp(samples.read(), axis=1), np.ptp(solids.read()[order], axis=1), atol=0.35)
 
 
 def test_archive_errors(archive, tmp_path):
@@ -116,8 +132,8 @@ def test_archive_errors(archive, tmp_path):
     for flags in (m.start() + 8 for m in re.finditer(b"PK\x01\x02", content)):
         content[flags] |= 1
     encrypted.write_bytes(content)
-    with pytest.raises(InputError, match=r"encrypted\.zip is truncated or damaged \(.*encrypted"):
-        read_meshes({}, [encrypted])
+    with pytest.raises(InputError, match=r"encrypted\.zip:.* is truncated or damaged \(.*encrypted"):
+        read_meshes({}, [encrypted]).read()
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as target:
         target.writestr("a/b.off", "OFF")
     with pytest.raises(InputError, match=r"empty\.zip holds no <class>/<train\|test>/<name>\.off"):
@@ -125,4 +141,67 @@ def test_archive_errors(archive, tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as target:
         target.writestr("a/chair/train/chair_1.off", "OFF\n1 1 0\n0 0 0\n3 0 0 9\n")
     with pytest.raises(InputError, match=r"bad\.zip:a/chair/train/chair_1\.off, line 4"):
-        read_meshes({}, [tmp_path / "bad.zip"])
+        read_meshes({}, [tmp_path / "bad.zip"]).read()
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply", "stl"])
+def test_other_formats_are_the_same_mesh(suffix):
+    import trimesh
+
+    content = trimesh.Trimesh(*BOX, process=False).export(file_type=suffix)
+    vertices, triangles = parse_mesh(content.encode() if isinstance(content, str) else content, f"box.{suffix.upper()}")
+    assert (vertices.dtype, triangles.dtype) == (np.float64, np.int64)
+    np.testing.assert_allclose(vertices[triangles], BOX[0][BOX[1]], atol=1e-6)
+
+
+def test_obj_with_polygons_groups_and_materials():
+    text = b"mtllib gone.mtl\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\n" + (
+        b"g first\nusemtl red\nf 1 2 3 4\ng second\nusemtl blue\nf 1/1/1 2/1/1 5/1/1\n"
+    )
+    vertices, triangles = parse_mesh(text, "a.obj")
+    corners = vertices[triangles]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    assert area == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.ply", b"rubbish", r"a\.ply is no readable \.ply mesh"),
+        ("a.stl", b"rubbish", r"a\.stl holds no faces"),
+        ("a.obj", b"v 0 0 0\nv 1 0 0\nv nan 1 0\nf 1 2 3\n", r"a\.obj: a coordinate of vertex 2 is not finite"),
+    ],
+)
+def test_unreadable_meshes_of_other_formats(name, content, message):
+    with pytest.raises(InputError, match=message):
+        parse_mesh(content, name)
+
+
+def test_points_depend_on_the_object_and_on_nothing_else(archive, tmp_path):
+    """Not on the other objects, nor on a zip or a folder, nor on the number of processes."""
+    settings = {"points": 64, "seed": 5, "sampling": "poisson"}
+    samples = read_meshes(settings, [archive])
+    everything = samples.read()
+    assert np.array_equal(np.stack([row["points"] for row in load_all(samples, 2)]), everything)
+    for index in (3, 11):
+        name = samples.names[index]
+        folder = (
+            tmp_path / f"mine{index}" / samples.class_names[samples.labels[index]] / ("train", "test")[index % 2 == 0]
+        )
+        folder.mkdir(parents=True)
+        (source,) = (tmp_path / "set").rglob(f"{name}.off")
+        (folder / f"{name}.off").write_bytes(source.read_bytes())
+        alone = read_meshes(settings, [tmp_path / f"mine{index}"])
+        assert alone.names == [name]
+        assert np.array_equal(alone.read()[0], everything[index])
+    assert not np.array_equal(read_meshes(settings | {"seed": 6}, [archive]).read(), everything)
+
+
+def test_a_bad_object_stops_no_other_one_in_a_process_either(tmp_path):
+    good = "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as target:
+        for index, text in enumerate((good, "OFF\n0 0 0\n", good[:-3], good)):
+            target.writestr(f"chair/train/chair_{index}.off", text)
+    rows = list(load_all(read_meshes({"points": 8}, [tmp_path / "a.zip"]), 2))
+    assert [isinstance(row, InputError) for row in rows] == [False, True, True, False]
+    assert "chair_1.off has no surface" in str(rows[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gmcn.data import off
 from gmcn.data.off import parse_off, read_off, write_off
 from gmcn.errors import InputError
 
@@ -61,12 +62,30 @@ def test_colours_are_skipped():
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n", r"line 6: a face uses a vertex that is not there"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n", "line 6: a face of 3 corners has 2 indices"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2.5\n", "line 6: a face needs whole numbers"),
+        ("OFF\n3 1 0\n3 0 1 2\n0 0 0\n0 .5 0\n.5 0 0\n", "line 6: a face needs whole"),  # the lists are exchanged
+        ("OFF\n3 1 0\n0 0 0\n1 0\n0 0 1 0\n3 0 1 2\n", "line 4: a vertex needs three numbers"),
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 1.5\n", "line 6: a face needs whole numbers"),
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 1.0\n", "line 6: a face needs whole numbers"),
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n-1 0\n", "line 6: a face of -1 corners"),
         ("OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "line 6: the file ends before face 1 of 2; is it truncated"),
     ],
 )
 def test_malformed(text, message):
     with pytest.raises(InputError, match=f"square.off, {message}"):
         parse(text)
+
+
+def test_a_file_read_at_once_is_the_one_read_line_by_line():
+    rng = np.random.default_rng(0)
+    vertices = "".join(" ".join(map(repr, row)) + "\r\n" for row in (rng.normal(size=(200, 3)) * 1e-3).tolist())
+    faces = "".join(f"3 {a} {b} {c}\n" for a, b, c in rng.integers(200, size=(300, 3)).tolist())
+    text = f"OFF\n200 300 0\n{vertices}{faces}\n"
+    at_once = off._parse_plain(text.encode())
+    assert at_once is not None
+    by_line = parse(text.replace("200 300 0", "200 300 0 # counts"))
+    for one, other in zip(at_once, by_line, strict=True):
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
 
 
 def test_round_trip(tmp_path):

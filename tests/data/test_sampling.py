@@ -95,3 +95,64 @@ def test_errors(tmp_path):
     with pytest.raises(InputError, match="download it first"):
         sample("x", settings=settings, downloads=None, output=tmp_path / "x")
     assert not any(tmp_path.iterdir())
+
+
+GOOD = "OFF\n4 2 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2\n3 0 2 3\n"
+BAD = {
+    "flat": "OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n",
+    "nan": GOOD.replace("1 1 0", "1 nan 0"),
+    "cut": GOOD[:-10],
+    "empty": "",
+}
+
+
+@pytest.fixture
+def meshes(tmp_path):
+    """A folder of three good meshes, one of which shares its name with a bad one, and of four more bad ones."""
+    contents = {"train/a": GOOD, "train/b": GOOD, "test/c": GOOD, "test/a": BAD["flat"]}
+    contents |= {f"train/{name}": text for name, text in BAD.items()}
+    for place, text in contents.items():
+        path = tmp_path / "mine" / "square" / f"{place}.off"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return {"kind": "meshes", "path": str(tmp_path / "mine"), "points": 16}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bad_objects_stop_and_are_all_counted(meshes, tmp_path, threads):
+    with pytest.raises(InputError) as caught:
+        sample("mine", settings=meshes, downloads=None, output=tmp_path / "x.safetensors", threads=threads)
+    text = str(caught.value)
+    assert "5 of 8 objects of data set 'mine' cannot be used" in text
+    for name in ("'a' (", "'cut' (", "'empty' (", "'flat' (", "'nan' (", "nan.off, line 5: a coordinate is not finite"):
+        assert name in text
+    assert "bad_objects: skip" in text
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_bad_objects_are_left_out_by_name(meshes, tmp_path, caplog):
+    run = Run()
+    settings = meshes | {"bad_objects": "skip"}
+    sample("mine", settings=settings, downloads=None, output=tmp_path / "x.safetensors", run=run)
+    tensors, metadata = load_tensors(tmp_path / "x.safetensors")
+    assert metadata["names"] == ["c", "a", "b"]
+    assert tensors["split"].tolist() == [1, 0, 0]
+    assert tensors["points"].shape == (3, 16, 3)
+    assert set(metadata["refused"]) == {"a", *BAD}
+    assert "flat.off has no surface" in metadata["refused"]["flat"]
+    assert all(f"'{name}' is left out: " in caplog.text for name in metadata["refused"])
+    assert (run.metrics["sample/refused"], run.metrics["sample/train"], run.metrics["sample/test"]) == (5, 2, 1)
+
+
+def test_equal_names_of_bad_objects_do_not_hide_each_other(meshes, tmp_path):
+    other = tmp_path / "mine/square/test/flat.off"
+    other.write_text(BAD["nan"])
+    settings = meshes | {"bad_objects": "skip"}
+    sample("mine", settings=settings, downloads=None, output=tmp_path / "x.safetensors")
+    assert len(load_tensors(tmp_path / "x.safetensors")[1]["refused"]) == 6
+
+
+def test_a_split_that_loses_all_its_objects(meshes, tmp_path):
+    (tmp_path / "mine/square/test/c.off").unlink()
+    with pytest.raises(InputError, match=r"'mine' has no test object; .* `parts: \[train\]`"):
+        sample("mine", settings=meshes | {"bad_objects": "skip"}, downloads=None, output=tmp_path / "x.safetensors")

@@ -52,7 +52,7 @@ def test_known_measures():
 
 def test_balanced_split_and_names():
     samples = make_solids(SMALL, [])
-    assert samples.points.shape == (50, 32, 3)
+    assert samples.read().shape == (50, 32, 3)
     assert Counter(zip(samples.labels.tolist(), samples.split.tolist(), strict=True)) == {
         (label, part): count for label in range(10) for part, count in ((0, 3), (1, 2))
     }
@@ -61,7 +61,7 @@ def test_balanced_split_and_names():
 
 
 def test_seeds():
-    first, again, other = (make_solids(SMALL | {"seed": seed}, []).points for seed in (1, 1, 2))
+    first, again, other = (make_solids(SMALL | {"seed": seed}, []).read() for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.isclose(first, other).any(axis=(1, 2)).all()
 
@@ -69,7 +69,7 @@ def test_seeds():
 def test_more_meshes_leave_the_others_as_they_are():
     few, many = make_solids(SMALL, []), make_solids(SMALL | {"train_per_class": 4}, [])
     kept = [index for index, name in enumerate(many.names) if name in set(few.names)]
-    assert np.array_equal(many.points[kept], few.points)
+    assert np.array_equal(many.read()[kept], few.read())
 
 
 def test_meshes_differ_within_a_class():

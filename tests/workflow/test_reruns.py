@@ -108,3 +108,19 @@ def test_an_edited_source_reruns_the_stage_it_belongs_to(finished, source, expec
         assert finished.plan(*TARGETS, config=settings()) == expected
     finally:
         path.write_text(before)
+
+
+def test_a_folder_of_one_s_own_is_sampled_again_when_a_file_of_it_changes(pristine, tmp_path):
+    shutil.copytree(pristine.folder, tmp_path / "checkout", symlinks=True)
+    checkout = Checkout(tmp_path / "checkout")
+    folder = tmp_path / "scans"
+    for name in ("cup/train/1.off", "cup/test/2.off"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("OFF")
+    mine = f"datasets: {{mine: {{kind: meshes, path: {folder}}}}}"
+    target = "results/points/mine.safetensors"
+    assert checkout.plan(target, config=mine) == {"sample": 1}  # and no download
+    checkout.pretend(target, files=[target], config=mine)
+    assert checkout.plan(target, config=mine) == {}
+    (folder / "cup/train/3.off").write_text("OFF")
+    assert checkout.plan(target, config=mine) == {"sample": 1}

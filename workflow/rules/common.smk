@@ -92,8 +92,16 @@ def source(*patterns, without=()):
 
 
 def downloads_of(wildcards):
-    """The published files of a data set; built-in ones have none."""
-    files = config["datasets"][wildcards.dataset].get("files", [])
+    """The files of a data set: published ones, or all in the user's folder; built-in sets have none."""
+    if "path" in (own := config["datasets"][wildcards.dataset]):
+        path = Path(own["path"]).expanduser()
+        found = (
+            Path(folder, file)
+            for folder, _, files in os.walk(path, followlinks=True)
+            for file in files
+        )
+        return sorted(map(str, found)) if path.is_dir() else [str(path)]
+    files = own.get("files", [])
     return [f"{RESULTS}/datasets/{wildcards.dataset}/{file['name']}" for file in files]
 
 

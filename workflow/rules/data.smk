@@ -41,7 +41,7 @@ rule sample:
         f"{RESULTS}/benchmarks/sample/{{dataset}}.tsv"
     conda:
         "../../envs/gmcn.yaml"
-    threads: 1
+    threads: 8
     resources:
         mem_mb=4000,
         runtime=60,
