@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
+from gmcn.console import progress
 from gmcn.errors import InputError
 from gmcn.fitting import quality
 from gmcn.fitting.images import fit_images, pixels, square
@@ -55,7 +54,7 @@ def fit(
             f"fit '{name}' needs 'components' and knows, by its method, only {', '.join(known)}; "
             f"it has {', '.join(sorted(settings))}"
         )
-    with open_tensors(points) as (tensors, source), _progress() as bar:
+    with open_tensors(points) as (tensors, source), progress() as bar:
         shapes = tensors["labels"].get_shape()[0]
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
         work = _work(tensors, source, settings["components"], options, lambda count: bar.advance(task, count))
@@ -90,7 +89,7 @@ def fit(
 
 
 def _work(
-    tensors: dict[str, Any], source: dict[str, Any], n: int, options: dict[str, Any], progress: Callable[[int], None]
+    tensors: dict[str, Any], source: dict[str, Any], n: int, options: dict[str, Any], done: Callable[[int], None]
 ) -> Iterator[tuple[Mixture, tuple[Tensor, ...], float]]:
     """Of every shard: its mixtures, likelihood and shares per shape, and the seconds of the fit alone."""
     ready = "weights" in tensors
@@ -104,14 +103,14 @@ def _work(
     names, floor = source["names"], options.get("covariance_floor", 1e-4)
     # One generator for all shards: the random numbers of a shape do not depend on where they begin.
     generator = torch.Generator().manual_seed(options.get("seed", 0))
-    options = options | {"seed": generator, "progress": progress}
+    options = options | {"seed": generator, "progress": done}
     for start in range(0, shapes, size):
         rows = slice(start, start + size)
         part = tensors[key][rows]
         started = time.perf_counter()
         if ready:
             whole = Mixture(part, tensors["positions"][rows], tensors["covariances"][rows])
-            mixture = _reduce(whole, n, progress)
+            mixture = _reduce(whole, n, done)
             x, mass = whole.positions, whole.weights
         elif key == "images":
             mixture = fit_images(part, n, names=names[rows], **options)
@@ -126,15 +125,10 @@ def _work(
         yield mixture, (likelihood, *(share.double().mean(-1) for share in shares)), seconds
 
 
-def _reduce(mixture: Mixture, n: int, progress: Callable[[int], None]) -> Mixture:
+def _reduce(mixture: Mixture, n: int, done: Callable[[int], None]) -> Mixture:
     """Each mixture to ``n`` components; the weights of many small ones are kept from being taken for none."""
     total = mixture.weights.sum(-1, keepdim=True)
     count = mixture.components
     reduced = reduce_treehem(mixture._replace(weights=mixture.weights * (count / total)), n)
-    progress(len(total))
+    done(len(total))
     return reduced._replace(weights=reduced.weights * (total / count))
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))

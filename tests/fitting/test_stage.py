@@ -10,6 +10,9 @@ from gmcn.data import sample
 from gmcn.errors import InputError
 from gmcn.fitting import fit, fit_points
 from gmcn.ops import evaluate
+from gmcn.training.mixture_set import read_split
+from tests.data.ply import ply
+from tests.data.test_splats import splats
 from tests.ops.workload import random_mixture
 
 SETTINGS = {
@@ -118,6 +121,24 @@ def test_ready_mixtures_are_reduced(tmp_path):
     torch.testing.assert_close(tensors["weights"].sum(-1), mixture.weights.sum(-1))
     with pytest.raises(InputError, match="the data set has ready mixtures: reduce them by `method: treehem`"):
         fit(path, settings={"components": 20}, output=output, dataset="d", name="f")
+
+
+def test_splats_become_inputs_of_a_network(tmp_path):
+    """Files of 3D Gaussian splatting, sampled and reduced: what a network is trained on."""
+    for part, count in (("train", 900), ("test", 700)):
+        folder = tmp_path / "mine/cup" / part
+        folder.mkdir(parents=True)
+        (folder / "one.ply").write_bytes(ply(splats(count)))
+    settings = {"kind": "splats", "path": str(tmp_path / "mine"), "normalize": True}
+    path, output = tmp_path / "p.safetensors", tmp_path / "m.safetensors"
+    sample("scans", settings=settings, downloads=None, output=path)
+    fit(path, settings={"components": 32, "method": "treehem"}, output=output, dataset="scans", name="splats32")
+    whole, reduced = load_tensors(path)[0], load_tensors(output)[0]
+    assert reduced["weights"].shape == (2, 32)
+    torch.testing.assert_close(reduced["weights"].sum(-1), torch.ones(2))
+    mean, expected = ((t["weights"][..., None] * t["positions"]).sum(1) for t in (reduced, whole))
+    torch.testing.assert_close(mean, expected, rtol=1e-3, atol=1e-4)
+    assert len(read_split(output, 0)) == len(read_split(output, 1)) == 1
 
 
 def test_a_bad_shape_is_called_by_its_name(tmp_path, points):
