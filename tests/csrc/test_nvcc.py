@@ -37,7 +37,8 @@ def compile_all(architecture: str, folder: Path) -> str:
 
 def test_every_operation_has_cuda_code():
     registered = set(re.findall(r'm\.impl\("(\w+)"', "".join(source.read_text() for source in SOURCES)))
-    assert registered == set(re.findall(r'"(\w+)\(Tensor', (ROOT / "csrc/library.cpp").read_text()))
+    fits = {"kmeans_start", "lloyd", "em"}  # whose plain-torch twins run on CUDA
+    assert registered == set(re.findall(r'"(\w+)\(Tensor', (ROOT / "csrc/library.cpp").read_text())) - fits
 
 
 def test_the_newest_architecture(tmp_path):
