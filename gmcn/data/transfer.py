@@ -54,13 +54,19 @@ def retrieve(url: str, target: Path, check: Callable[[Path], None], *, resume: b
                     raise
                 problem = str(error)
             except (requests.RequestException, HTTPError, _BrokenError) as error:
-                problem = f"{type(error).__name__.strip('_')}: {error}"
+                problem = f"{type(error).__name__.strip('_')}: {_innermost(error)}"
             else:
                 with open(transfer.part, "rb") as file:
                     os.fsync(file.fileno())
                 os.replace(transfer.part, target)
                 return None
     return f"{problem}, after {RETRIES + 1} tries"
+
+
+def _innermost(error: Any) -> Any:
+    """What went wrong at the bottom: requests wraps it into the sentences of two more libraries."""
+    inner = getattr(error, "reason", None) or next(iter(getattr(error, "args", ())), None)
+    return _innermost(inner) if isinstance(inner, Exception) else error
 
 
 @dataclass
