@@ -62,10 +62,9 @@ class Reduction(nn.Module):
         self.node_size = int(tree[1]) if tree else None
         self.merging: dict[str, Any] = {"kl_threshold": threshold, "virtual_samples": float(virtual_samples)}
 
-    @property
-    def fitted_components(self) -> int | None:
-        """Components that TreeHEM is asked for; what ``components`` has more is padding."""
-        if self.count == "exact" or self.node_size is None:
+    def fitted(self, given: int) -> int:
+        """Components to which TreeHEM reduces so many; where that is less than ``components``, padding follows."""
+        if self.count == "exact" or given <= self.components:
             return self.components
         return max(min(self.components, self.node_size), self.components - self.node_size)
 
@@ -73,16 +72,19 @@ class Reduction(nn.Module):
         self,
         mixture: Mixture,  # [..., N]
     ) -> Mixture:  # [..., min(components, N)]
-        if self.method == "none" or self.components >= mixture.components:
+        if self.method == "none":
             return mixture
         if self.node_size is None:
             reduced = ops.reduce_em(mixture, self.components)
         else:
-            reduced = ops.reduce_treehem(mixture, self.fitted_components, self.node_size, **self.merging)
-        if self.em_refine:
+            wanted = self.fitted(mixture.components)
+            reduced = ops.reduce_treehem(mixture, wanted, self.node_size, **self.merging)
+        if self.em_refine and reduced.components < mixture.components:
             reduced = ops.refine_em(reduced, mixture, self.em_refine)
-        variance = mixture.covariances.diagonal(dim1=-2, dim2=-1).mean((-2, -1))
-        return pad(reduced, self.components, variance)
+        missing = min(self.components, mixture.components) - reduced.components
+        if missing == 0:
+            return reduced
+        return pad(reduced, missing, mixture.covariances.diagonal(dim1=-2, dim2=-1).mean((-2, -1)))
 
     def extra_repr(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.merging.items()) if self.node_size else ""
@@ -91,14 +93,11 @@ class Reduction(nn.Module):
 
 def pad(
     mixture: Mixture,  # [..., N]
-    n: int,
+    missing: int,
     variance: Tensor,  # [...]
-) -> Mixture:  # [..., max(n, N)]
-    """Zero weights at the origin with that variance along every axis, appended up to n components."""
-    missing = n - mixture.components
-    if missing <= 0:
-        return mixture
-    weights, positions, covariances = mixture
+) -> Mixture:  # [..., N + missing]
+    """So many zero weights more, at the origin and with that variance along every axis."""
+    weights, positions, _ = mixture
     identity = torch.eye(mixture.dim, dtype=weights.dtype, device=weights.device)
     padding = Mixture(
         weights.new_zeros(*mixture.batch_shape, missing),
