@@ -27,8 +27,8 @@ class MixtureNorm(nn.Module):
 
     ``weighted`` averages by absolute weight. The scale then belongs to the function and not to its representation:
     components of weight zero, which the dense fit and the padding of a reduction leave behind, do not count, and a
-    component may be split in two. Unweighted it is the average of the authors' code. Without ``gradient`` the scale is a
-    constant to the backward pass in every mode.
+    component may be split in two. Unweighted it is the average of the authors' code. Without ``gradient`` the scale
+    is a constant to the backward pass in every mode.
 
     Raises:
         InputError: for an unknown mode, or a mixture with another number of channels.

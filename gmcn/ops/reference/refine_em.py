@@ -7,7 +7,7 @@ import torch
 from gmcn.mixture import Mixture
 from gmcn.ops.reference.em import expected_log_densities, moments
 
-NEGLIGIBLE = 1e-7  # share of the mass below which a component stays where it is
+NEGLIGIBLE = 1e-20  # share of the mass below which a component stays where it is
 
 
 def refine_em(
