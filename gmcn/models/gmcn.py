@@ -36,13 +36,17 @@ class GMCN(nn.Module):
         in_channels: channels of the input.
         kernel_components, kernel_radius: K and the initial distance of kernel components from the origin.
         epsilon_scope: see :class:`~gmcn.nn.GaussianConvolution`.
-        reduction: "treehem2", "treehem4", "em" or "none".
+        reduction: "treehem<T>", "em" or "none".
+        reduction_count, kl_threshold, virtual_samples: of TreeHEM; count, divergence and samples of
+            :class:`~gmcn.nn.Reduction`.
+        em_refine: steps of expectation-maximisation after a reduction, which section 6 conjectures to help; see
+            :func:`gmcn.ops.refine_em`.
         relu_offset, relu_smoothing: constants of the dense fit. While they are zero the network is positively
             homogeneous, and the scale of its weights is without consequence up to the final normalisation.
         convolve_fit: fit the convolutions to this multiple of a block's components before they are rectified
             (section 6; 2 is the ratio of appendix A, table 5). None convolves exactly, as the paper's results do.
         divide_by_channels: mean instead of sum over input channels, see :class:`~gmcn.nn.GCL`.
-        norm, norm_weighted: see :class:`~gmcn.nn.MixtureNorm`.
+        norm, norm_weighted, norm_gradient: mode, ``weighted`` and ``gradient`` of :class:`~gmcn.nn.MixtureNorm`.
         readout: "integral".
         seed: of the initial parameters; None draws them from torch's global generator.
 
@@ -61,12 +65,17 @@ class GMCN(nn.Module):
         kernel_radius: float = 2.5,
         epsilon_scope: Literal["component", "layer"] = "component",
         reduction: str = "treehem2",
+        reduction_count: Literal["exact", "authors"] = "exact",
+        kl_threshold: float | None = 0.5,
+        virtual_samples: float = 4.0,
+        em_refine: int = 0,
         relu_offset: float = 0.0,
         relu_smoothing: Sequence[float] = (0.0, 0.0),
         convolve_fit: int | None = None,
         divide_by_channels: bool = True,
         norm: Literal["batch", "instance", "running"] = "batch",
         norm_weighted: bool = True,
+        norm_gradient: bool = True,
         readout: Literal["integral"] = "integral",
         seed: int | None = None,
     ) -> None:
@@ -86,10 +95,17 @@ class GMCN(nn.Module):
 
         every_block = {
             "reduction": reduction,
+            "reduction_options": {
+                "count": reduction_count,
+                "kl_threshold": kl_threshold,
+                "virtual_samples": virtual_samples,
+                "em_refine": em_refine,
+            },
             "relu_offset": relu_offset,
             "relu_smoothing": tuple(relu_smoothing),
             "divide_by_channels": divide_by_channels,
             "norm_weighted": norm_weighted,
+            "norm_gradient": norm_gradient,
             "kernel_components": kernel_components,
             "dim": dim,
             "radius": kernel_radius,

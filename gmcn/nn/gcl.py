@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.nn.convolution import GaussianConvolution
 from gmcn.nn.norm import MixtureNorm
-from gmcn.nn.reduction import Reduction
+from gmcn.nn.reduction import Reduction, pad
 from gmcn.nn.relu_fit import ReLUFit
 
 
@@ -21,7 +22,7 @@ class GCL(nn.Module):
     Args:
         in_channels, out_channels: F and G.
         components: of the output; None for no reduction.
-        reduction: method of :class:`~gmcn.nn.Reduction`.
+        reduction, reduction_options: method and further options of :class:`~gmcn.nn.Reduction`.
         relu_offset, relu_smoothing: see :class:`~gmcn.nn.ReLUFit`.
         convolve_fit: number of components to which the convolution itself is fitted, before its rectification
             (section 6); None convolves exactly.
@@ -30,7 +31,7 @@ class GCL(nn.Module):
             where the sum multiplies them by about ten per layer, and absolute constants (the offset and smoothing
             of the dense fit, the negligible weights of TreeHEM) mean the same in all layers.
         norm: mode of :class:`~gmcn.nn.MixtureNorm`, or None for no norm.
-        norm_weighted: see :class:`~gmcn.nn.MixtureNorm`.
+        norm_weighted, norm_gradient: see :class:`~gmcn.nn.MixtureNorm`.
         **kernel: the options of :class:`~gmcn.nn.GaussianConvolution`.
     """
 
@@ -41,12 +42,14 @@ class GCL(nn.Module):
         components: int | None,
         *,
         reduction: str = "treehem2",
+        reduction_options: Mapping[str, Any] | None = None,
         relu_offset: float = 0.0,
         relu_smoothing: tuple[float, float] = (0.0, 0.0),
         convolve_fit: int | None = None,
         divide_by_channels: bool = True,
         norm: Literal["batch", "instance", "running"] | None = "batch",
         norm_weighted: bool = True,
+        norm_gradient: bool = True,
         **kernel,
     ) -> None:
         super().__init__()
@@ -54,10 +57,10 @@ class GCL(nn.Module):
             raise InputError(f"GCL: convolve_fit is {convolve_fit}; it must be positive, or None to convolve exactly")
         self.convolution = GaussianConvolution(in_channels, out_channels, **kernel)
         self.relu_fit = ReLUFit(relu_offset, relu_smoothing)
-        self.reduction = Reduction("none" if components is None else reduction, components)
+        self.reduction = Reduction("none" if components is None else reduction, components, **(reduction_options or {}))
         self.norm = None
         if norm is not None:
-            self.norm = MixtureNorm(out_channels, mode=norm, weighted=norm_weighted)
+            self.norm = MixtureNorm(out_channels, mode=norm, weighted=norm_weighted, gradient=norm_gradient)
         self.convolve_fit, self.divide_by_channels = convolve_fit, divide_by_channels
 
     def stages(
@@ -73,7 +76,8 @@ class GCL(nn.Module):
         self,
         mixture: Mixture,  # [B, F, N]
     ) -> Mixture:  # [B, G, components]
-        if self.convolve_fit is None and self.reduction.node_size is not None:
+        # Steps of EM look at the dense fit again.
+        if self.convolve_fit is None and self.reduction.node_size is not None and not self.reduction.em_refine:
             reduced = self._reduce_unstored(mixture, self._kernels(mixture))
         else:
             # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
@@ -91,7 +95,16 @@ class GCL(nn.Module):
         """
         relu, reduction = self.relu_fit, self.reduction
         weights = ops.convolve_relu_fit(mixture, kernels, offset=relu.offset, smoothing=relu.smoothing)
-        return ops.convolve_reduce_treehem(weights, mixture, kernels, reduction.components, reduction.node_size)
+        wanted = reduction.fitted(weights.shape[-1])
+        reduced = ops.convolve_reduce_treehem(
+            weights, mixture, kernels, wanted, reduction.node_size, **reduction.merging
+        )
+        missing = min(reduction.components, weights.shape[-1]) - reduced.components
+        if missing == 0:
+            return reduced
+        # Covariances of a convolution are sums: so are their averages.
+        data, kernel = (some.covariances.diagonal(dim1=-2, dim2=-1).mean((1, 2, 3)) for some in (mixture, kernels))
+        return pad(reduced, missing, data[:, None] + kernel)  # [B, G]
 
     def _kernels(
         self,

@@ -27,7 +27,8 @@ class MixtureNorm(nn.Module):
 
     ``weighted`` averages by absolute weight. The scale then belongs to the function and not to its representation:
     components of weight zero, which the dense fit and the padding of a reduction leave behind, do not count, and a
-    component may be split in two. Unweighted it is the average of the authors' code.
+    component may be split in two. Unweighted it is the average of the authors' code. Without ``gradient`` the scale
+    is a constant to the backward pass in every mode.
 
     Raises:
         InputError: for an unknown mode, or a mixture with another number of channels.
@@ -40,11 +41,13 @@ class MixtureNorm(nn.Module):
         mode: Literal["batch", "instance", "running"] = "batch",
         momentum: float = 0.1,
         weighted: bool = True,
+        gradient: bool = True,
     ) -> None:
         super().__init__()
         if mode not in MODES:
             raise unknown("mode of a mixture norm", mode, MODES)
         self.channels, self.mode, self.momentum, self.weighted = channels, mode, momentum, weighted
+        self.gradient = gradient
         if mode != "instance":
             self.register_buffer("variance", torch.ones(channels))  # [F] running average of trace / D
             self.register_buffer("batches", torch.zeros((), dtype=torch.long))
@@ -64,6 +67,8 @@ class MixtureNorm(nn.Module):
             variance = mean_variance(mixture, (0, 2), self.weighted)  # [F]
             self._track(variance.detach())
             variance = self.variance if self.mode == "running" else variance
+        if not self.gradient:
+            variance = variance.detach()
         return rescale(mixture, variance.rsqrt().expand(mixture.batch_shape))
 
     @torch.no_grad()
@@ -79,7 +84,8 @@ class MixtureNorm(nn.Module):
         self.variance += momentum * (variance - self.variance)
 
     def extra_repr(self) -> str:
-        return f"{self.channels}, mode={self.mode!r}, momentum={self.momentum}, weighted={self.weighted}"
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in ("momentum", "weighted", "gradient"))
+        return f"{self.channels}, mode={self.mode!r}, {options}"
 
 
 def mean_variance(

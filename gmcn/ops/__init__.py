@@ -15,6 +15,7 @@ from gmcn.ops.evaluate import evaluate
 from gmcn.ops.integrate import integrate
 from gmcn.ops.reduce_em import reduce_em
 from gmcn.ops.reduce_treehem import reduce_treehem
+from gmcn.ops.refine_em import refine_em
 from gmcn.ops.relu_fit import relu_fit
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "reduce_em",
     "reduce_treehem",
     "reference",
+    "refine_em",
     "relu_fit",
 ]

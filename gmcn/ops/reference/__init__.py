@@ -11,6 +11,7 @@ from gmcn.ops.reference.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.reference.evaluate import evaluate, integrate
 from gmcn.ops.reference.reduce_em import reduce_em
 from gmcn.ops.reference.reduce_treehem import reduce_treehem
+from gmcn.ops.reference.refine_em import refine_em
 from gmcn.ops.reference.relu_fit import relu_fit
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "integrate",
     "reduce_em",
     "reduce_treehem",
+    "refine_em",
     "relu_fit",
 ]
