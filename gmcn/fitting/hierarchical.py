@@ -9,6 +9,9 @@ from gmcn.fitting import kmeans, reference
 from gmcn.fitting.em import em, moments
 from gmcn.mixture import Mixture
 
+# Points times children of the nodes that are fitted at a time.
+_CHUNK = 1 << 18
+
 
 def fit_hierarchy(
     points: Tensor,  # [S, M, D]
@@ -34,40 +37,50 @@ def fit_hierarchy(
     belongs = torch.ones_like(mass)  # [P, M]: each point's share in every node, 1 over all nodes of a shape
     leaves = []
     for level in range(levels):
-        share = mass[owner] * belongs
-        share = share / share.sum(-1, keepdim=True)
-        x = points[owner]
-        children = _fit_nodes(x, share, floor, branching, em_steps, tolerance)
-        weights = prior[:, None] * children.weights
-        if level == levels - 1:
-            leaves.append((owner.repeat_interleave(branching), weights, children))
-            break
-        logs = reference.log_densities(reference.monomials(x), children)
-        gamma = torch.softmax(logs, dim=-1).mT  # [P, branching, M]
-        parts = (belongs[:, None] * torch.where(gamma > partition_threshold, gamma, 0.0)).flatten(0, 1)
+        children, parts = _next_level(
+            points, mass, owner, belongs, floor, branching, partition_threshold, em_steps, tolerance
+        )
+        weights = (prior[:, None] * children.weights).flatten()
+        children = children.map(lambda tensor: tensor.flatten(0, 1))
         owner = owner.repeat_interleave(branching)
+        if level == levels - 1:
+            leaves.append((owner, weights, children))
+            break
         total = parts.new_zeros(shapes, count).index_add_(0, owner, parts)
-        parts = parts / total.clamp_min(torch.finfo(parts.dtype).tiny)[owner]
-        weights = weights.flatten()
+        parts /= total.clamp_min(torch.finfo(parts.dtype).tiny)[owner]
         inner = ((parts * mass[owner]).sum(-1) > 0) & (weights > 0)
-        leaves.append((owner[~inner], weights[~inner], children.map(lambda t, kept=~inner: t.flatten(0, 1)[kept])))
+        leaves.append((owner[~inner], weights[~inner], children.map(lambda tensor, kept=~inner: tensor[kept])))
         owner, prior, belongs = owner[inner], weights[inner], parts[inner]
     return _gather(leaves, shapes, branching**levels, dim)
 
 
-def _fit_nodes(
-    points: Tensor,  # [P, M, D]
-    mass: Tensor,  # [P, M]
+def _next_level(
+    points: Tensor,  # [S, M, D]
+    mass: Tensor,  # [S, M]
+    owner: Tensor,  # [P], the nodes' shapes
+    belongs: Tensor,  # [P, M]
     floor: float,
     n: int,
+    threshold: float,
     em_steps: int,
     tolerance: float,
-) -> Mixture:  # [P, n]
-    start = kmeans.farthest_points(points, mass, n)
-    seeds = points.gather(1, start[..., None].expand(-1, -1, points.shape[-1]))
-    _, assignment = kmeans.lloyd(points, mass, seeds, 0)
-    mixture = moments(points, mass, assignment, seeds, floor)
-    return em(points, mass, mixture, floor, em_steps, tolerance)[0]
+) -> tuple[Mixture, Tensor]:  # [P, n], [P n, M]
+    """The children of every node, and each point's part in them, not yet divided by the sum over all nodes.
+
+    Nodes are independent; some at a time bound the memory.
+    """
+    fitted, parts = [], []
+    for nodes in torch.arange(len(owner), device=owner.device).split(max(1, _CHUNK // (points.shape[1] * n))):
+        x, share = points[owner[nodes]], mass[owner[nodes]] * belongs[nodes]
+        share = share / share.sum(-1, keepdim=True)
+        start = kmeans.farthest_points(x, share, n)
+        seeds = x.gather(1, start[..., None].expand(-1, -1, x.shape[-1]))
+        _, assignment = kmeans.lloyd(x, share, seeds, 0)
+        children = em(x, share, moments(x, share, assignment, seeds, floor), floor, em_steps, tolerance)[0]
+        gamma = torch.softmax(reference.log_densities(reference.monomials(x), children), dim=-1).mT  # [nodes, n, M]
+        fitted.append(children)
+        parts.append((belongs[nodes][:, None] * torch.where(gamma > threshold, gamma, 0.0)).flatten(0, 1))
+    return Mixture(*(torch.cat(column) for column in zip(*fitted, strict=True))), torch.cat(parts)
 
 
 def _gather(leaves: list[tuple[Tensor, Tensor, Mixture]], shapes: int, n: int, dim: int) -> Mixture:

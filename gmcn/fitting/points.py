@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -29,6 +30,9 @@ INITS = ("kmeans++", "farthest", "random")
 
 T = TypeVar("T")
 
+# Of the covariance floor: rounding in float64 stays below.
+_LEAST_FLOOR = 1e-12
+
 # Numbers in the largest tensor of a chunk (points x components x shapes): 8 MB in float64.
 _CHUNK = 1 << 20
 
@@ -54,8 +58,9 @@ def fit_points(
     ``eckart`` is the hierarchical EM of Eckart et al. (2016), ``n`` a power of its ``branching``. ``fps`` takes the
     moments of the cells of farthest points.
 
-    The weights of the result are priors: they are not negative and sum to one. The mixture's mean is the
-    points' mean. Where a shape has fewer distinct points than components, the components left over have weight 0.
+    The weights of the result are priors: they are not negative and sum to one. The mixture's mean is the points'
+    mean (but for ``eckart``, whose partition cuts small shares). Where a shape has fewer distinct points than
+    components, the components left over have weight 0.
     Computed in float64 and returned in the points' dtype.
 
     Args:
@@ -238,8 +243,8 @@ def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: 
         raise InputError(f"points are {points.dtype}; they must be float32 or float64")
     if n < 1:
         raise InputError(f"the number of Gaussians is {n}; it must be 1 or more")
-    if not floor > 0:
-        raise InputError(f"covariance_floor is {floor}; it must be positive, or flat shapes have no density")
+    if not _LEAST_FLOOR <= floor < math.inf:
+        raise InputError(f"covariance_floor is {floor}; from {_LEAST_FLOOR} on, flat shapes have a density")
     mass = points.new_ones(points.shape[:2]) if weights is None else weights.to(points)
     if mass.shape != points.shape[:2]:
         raise InputError(f"weights have shape {list(mass.shape)}, the points {list(points.shape)}")

@@ -110,25 +110,28 @@ def _work(
         started = time.perf_counter()
         if ready:
             whole = Mixture(part, tensors["positions"][rows], tensors["covariances"][rows])
-            mixture = _reduce(whole, n, done)
+            mixture = _reduce(whole, n, names[rows], done)
             x, mass = whole.positions, whole.weights
         elif key == "images":
             mixture = fit_images(part, n, names=names[rows], **options)
-            x, mass = spread(*pixels(part), square())
+            x, mass = pixels(part)
         else:
             mixture = fit_points(part, n, names=names[rows], **options)
             x, mass = part, part.new_ones(part.shape[:2])
         seconds = time.perf_counter() - started
-        side = unit_frame(x, mass)[1].flatten()
+        side = unit_frame(x, mass)[1].flatten()  # what the floor is relative to
         shares = quality.components_without_extent(mixture, side, floor)
-        likelihood = quality.log_likelihood(mixture, x, mass)
+        likelihood = quality.log_likelihood(mixture, *(spread(x, mass, square()) if key == "images" else (x, mass)))
         yield mixture, (likelihood, *(share.double().mean(-1) for share in shares)), seconds
 
 
-def _reduce(mixture: Mixture, n: int, done: Callable[[int], None]) -> Mixture:
+def _reduce(mixture: Mixture, n: int, names: list[str], done: Callable[[int], None]) -> Mixture:
     """Each mixture to ``n`` components; the weights of many small ones are kept from being taken for none."""
     total = mixture.weights.sum(-1, keepdim=True)
     count = mixture.components
-    reduced = reduce_treehem(mixture._replace(weights=mixture.weights * (count / total)), n)
+    try:
+        reduced = reduce_treehem(mixture._replace(weights=mixture.weights * (count / total)), n)
+    except RuntimeError as error:
+        raise InputError(f"a mixture between '{names[0]}' and '{names[-1]}' cannot be reduced ({error})") from error
     done(len(total))
     return reduced._replace(weights=reduced.weights * (total / count))

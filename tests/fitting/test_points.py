@@ -181,6 +181,20 @@ def test_methods_order_by_likelihood():
     assert (found["kmeans"] > found["fps"]).all()
 
 
+def test_nodes_in_parts_change_nothing(monkeypatch):
+    points = clouds(shapes=3, dtype=torch.float64)
+    whole = fit_points(points, 125, "eckart")
+    monkeypatch.setattr(hierarchical, "_CHUNK", 120 * 5 * 2)
+    for ours, theirs in zip(fit_points(points, 125, "eckart"), whole, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_least_floor_on_a_plane(method):
+    plane = clouds(shapes=2, count=200, dtype=torch.float64) * torch.tensor([1.0, 1.0, 0.0])
+    check_valid(fit_points(plane, 25, method, covariance_floor=1e-12), 2, 25, 3)
+
+
 def test_on_a_device_without_compiled_steps(monkeypatch):
     """Other devices run the plain-torch twins."""
     points = clouds(shapes=3, dtype=torch.float64)
@@ -232,6 +246,8 @@ BAD[2, 5, 1] = float("nan")
         ({"iterations": -1}, "iterations is -1"),
         ({"em_steps": -1}, "em_steps is -1"),
         ({"covariance_floor": 0.0}, "covariance_floor is 0.0"),
+        ({"covariance_floor": 1e-18}, "covariance_floor is 1e-18; from 1e-12 on"),
+        ({"covariance_floor": float("inf")}, "covariance_floor is inf"),
         ({"points": torch.zeros(4, 5, 4)}, r"shape \[4, 5, 4\]; they must be \[shapes, points, 2 or 3\]"),
         ({"points": torch.zeros(4, 0, 3)}, r"the clouds are empty: points have shape \[4, 0, 3\]"),
         ({"points": torch.zeros(4, 5, 3, dtype=torch.long)}, "must be float32 or float64"),
