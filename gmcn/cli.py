@@ -86,7 +86,7 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--downloads", metavar="FOLDER", help="the data set's downloaded files")
     if name == "fit":
         add("--fit", required=True, help="name of a fit in the configuration")
-    if name in ("fit", "summarise", "draw-fits"):
+    if name in ("fit", "train", "summarise", "draw-fits"):
         add("--points", metavar="FILE", help="points artifact of the stage `sample`")
     if name in ("train", "evaluate", "probe", "footprint", "summarise"):
         add("--variant", required=True, help="name of a variant in the configuration")

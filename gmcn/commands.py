@@ -140,6 +140,7 @@ def _train(context: Context, seed: int) -> None:
     mixtures = context.mixtures()
     output = context.path("output", f"{context.run_folder()}/seed{seed}")
     job_key = key_of("train", options.dataset, options.variant, training_key(mixtures, settings, seed))
+    points = context.path("points", f"points/{options.dataset}.safetensors")
     resume = training.resumable(mixtures, settings=settings, seed=seed, output=output)
     params = {**settings, "seed": seed}
     inputs = [("mixtures", mixtures)]
@@ -149,6 +150,7 @@ def _train(context: Context, seed: int) -> None:
             settings=settings,
             seed=seed,
             output=output,
+            points=points if options.points or points.is_file() else None,
             device=options.device,
             threads=options.threads,
             run=run,
