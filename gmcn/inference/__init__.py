@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gmcn.inference.export import export
+from gmcn.inference.exporting import export
 from gmcn.inference.predicting import Prediction, predict
 
 __all__ = ["Prediction", "export", "predict"]

@@ -7,7 +7,7 @@ import logging
 
 from gmcn.errors import InputError
 from gmcn.inference import listing
-from gmcn.inference.export import export
+from gmcn.inference.exporting import export
 from gmcn.inference.predicting import predict
 
 _LOG = logging.getLogger(__name__)

@@ -90,7 +90,7 @@ def test_how_clouds_were_sampled_is_added_but_never_changed(solids, images, tmp_
 
 
 def test_large_networks_are_refused_and_nothing_is_written(solids, tmp_path, monkeypatch):
-    monkeypatch.setattr("gmcn.inference.export.MAX_BYTES", 4000)
+    monkeypatch.setattr("gmcn.inference.exporting.MAX_BYTES", 4000)
     with pytest.raises(InputError, match=r"takes [\d,]+ bytes; a pretrained one may have 4,000"):
         export(solids.result, tmp_path / "large")
     assert not (tmp_path / "large").exists()
