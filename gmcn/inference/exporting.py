@@ -53,7 +53,8 @@ def export(
     if sampling is not None:
         inputs["data"].setdefault("sampling", sampling)
     kept = {key: metadata[key] for key in ("network", "class_names", "dataset", "fit", "seed", "settings")}
-    kept |= {"inputs": inputs, "provenance": metadata["provenance"]}
+    origin = {key: metadata["provenance"][key] for key in ("commit", "versions", "cpu", "gpu", "time")}
+    kept |= {"inputs": inputs, "provenance": origin}
     size = sum(tensor.nbytes for tensor in tensors.values()) + len(json.dumps(kept))
     if size > MAX_BYTES:
         raise InputError(f"the network of {result} takes {size:,} bytes; a pretrained one may have {MAX_BYTES:,}")
