@@ -60,7 +60,7 @@ def export(
         raise InputError(f"the network of {result} takes {size:,} bytes; a pretrained one may have {MAX_BYTES:,}")
     save_tensors(folder / MODEL, tensors, kept)
     load(folder)
-    card = _card(result, folder, summary, metadata, inputs)
+    card = _card(folder, summary, metadata, inputs, ["--sampling", sampling] if sampling else [])
     write_json(folder / "model.json", card)
     return card
 
@@ -84,7 +84,7 @@ def _check_same(path: Path, known: str) -> None:
 
 
 def _card(
-    result: Path, folder: Path, summary: dict[str, Any], metadata: dict[str, Any], inputs: dict[str, Any]
+    folder: Path, summary: dict[str, Any], metadata: dict[str, Any], inputs: dict[str, Any], options: list[str]
 ) -> dict[str, Any]:
     seed, origin = str(metadata["seed"]), metadata["provenance"]
     stem = f"{summary['dataset']}_{summary['variant']}"
@@ -94,7 +94,9 @@ def _card(
         "name": folder.name,
         "commands": [
             f"snakemake --cores all results/{stem}.json",
-            shlex.join(["gmcn", "export", f"results/{stem}.json", f"pretrained/{folder.name}", "--seed", seed]),
+            shlex.join(
+                ["gmcn", "export", f"results/{stem}.json", f"pretrained/{folder.name}", "--seed", seed, *options]
+            ),
         ],
         "commit": origin["commit"],
         "date": origin["time"],

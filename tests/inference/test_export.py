@@ -81,7 +81,8 @@ def test_what_older_networks_do_not_say_is_read_from_the_artifacts(images, tmp_p
 
 
 def test_how_clouds_were_sampled_is_added_but_never_changed(solids, images, tmp_path):
-    export(images.result, tmp_path / "a", sampling="poisson")
+    card = export(images.result, tmp_path / "a", sampling="poisson")
+    assert card["commands"][1].endswith("--seed 3 --sampling poisson")
     assert read_metadata(tmp_path / "a/model.safetensors")["inputs"]["data"]["sampling"] == "poisson"
     export(solids.result, tmp_path / "a", sampling="poisson")
     assert read_metadata(tmp_path / "a/model.safetensors")["inputs"]["data"]["sampling"] == "uniform"
@@ -128,3 +129,16 @@ def test_the_pretrained_networks_of_the_repository(name):
     assert {"data", "fit"} <= metadata["inputs"].keys()
     assert not gmcn.load(name).training
     assert (ROOT / "pretrained" / name / "model.json").is_file()
+
+
+def test_the_pretrained_network_of_digits_reads_digits(tmp_path):
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for index in range(40):
+        Image.fromarray(digits.images[index].astype("uint8")).save(tmp_path / f"{index:02}.png")
+    found = gmcn.predict("digits_treehem2", tmp_path)
+    right = [int(prediction.class_name) == label for prediction, label in zip(found, digits.target, strict=False)]
+    assert sum(right) >= 38
+    assert Path(found[-1].file).name == "39.png"
