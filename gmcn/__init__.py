@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["Mixture", "info", "load", "ops"]
+__all__ = ["Mixture", "info", "load", "ops", "predict"]
 
 
 def __getattr__(name: str):
@@ -16,11 +16,15 @@ def __getattr__(name: str):
         from gmcn.training.loading import load
 
         return load
+    if name == "predict":
+        from gmcn.inference import predict
+
+        return predict
     if name == "info":
         from gmcn.build_info import info
 
         return info
-    if name in ("ops", "nn", "models", "fitting", "data", "training", "analysis"):
+    if name in ("ops", "nn", "models", "fitting", "data", "training", "analysis", "inference"):
         import importlib
 
         return importlib.import_module(f"gmcn.{name}")

@@ -30,8 +30,10 @@ STAGES = {
     "draw-fits": "draw the fits of some objects side by side",
 }
 OTHERS = {
+    "predict": "classify meshes, clouds, images or mixtures with a trained network",
+    "export": "make a pretrained network of a result",
     "show": "look at a cloud, a mesh, an image or a mixture",
-    "names": "list the data sets, fits and variants of the configuration",
+    "names": "list the data sets, fits and variants of the configuration, and pretrained networks",
     "info": "show versions, compiled kernels and devices",
     "store": "create the MLflow store (the workflow does so once, before its jobs)",
 }
@@ -86,12 +88,12 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--downloads", metavar="FOLDER", help="the data set's downloaded files")
     if name == "fit":
         add("--fit", required=True, help="name of a fit in the configuration")
-    if name in ("fit", "summarise", "draw-fits"):
+    if name in ("fit", "train", "summarise", "draw-fits"):
         add("--points", metavar="FILE", help="points artifact of the stage `sample`")
     if name in ("train", "evaluate", "probe", "footprint", "summarise"):
         add("--variant", required=True, help="name of a variant in the configuration")
         add("--mixtures", metavar="FILE", help="mixtures artifact of the stage `fit`")
-    if name in ("train", "evaluate", "probe", "footprint"):
+    if name in ("train", "evaluate", "probe", "footprint", "predict"):
         add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     if name == "train":
         add("--seed", type=int, help="one seed (default: all of the variant, one after the other)")
@@ -111,6 +113,18 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--points", metavar="FILE", help="what the mixtures were fitted to (default: looked for beside them)")
         add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
         add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
+    if name in ("predict", "export"):
+        add("--seed", type=int, help="the network of this seed (default: the first)")
+    if name == "predict":
+        add("model", metavar="MODEL", help="result, run folder, model.safetensors, or name of a pretrained network")
+        add("files", nargs="+", metavar="FILE", help="mesh, cloud, image, points or mixtures artifact, or folder")
+        add("--resize", action="store_true", help="scale images to the size that the network was trained on")
+        add("--top", type=_positive, default=2, metavar="K", help="show the K most probable classes (default: 2)")
+        add("--output", metavar="FILE", help="write all probabilities, as .json or .csv")
+    if name == "export":
+        add("result", metavar="RESULT", help="a finished result, results/<data set>_<variant>.json")
+        add("folder", metavar="FOLDER", help="where to write: pretrained/<name>")
+        add("--sampling", metavar="HOW", help="how its clouds were drawn from meshes: uniform or poisson")
     if name == "table":
         add("--summaries", nargs="+", metavar="FILE", help="the results' JSON files, one per row")
 

@@ -140,6 +140,7 @@ def _train(context: Context, seed: int) -> None:
     mixtures = context.mixtures()
     output = context.path("output", f"{context.run_folder()}/seed{seed}")
     job_key = key_of("train", options.dataset, options.variant, training_key(mixtures, settings, seed))
+    points = context.path("points", f"points/{options.dataset}.safetensors")
     resume = training.resumable(mixtures, settings=settings, seed=seed, output=output)
     params = {**settings, "seed": seed}
     inputs = [("mixtures", mixtures)]
@@ -149,6 +150,7 @@ def _train(context: Context, seed: int) -> None:
             settings=settings,
             seed=seed,
             output=output,
+            points=points if options.points or points.is_file() else None,
             device=options.device,
             threads=options.threads,
             run=run,
@@ -257,6 +259,18 @@ def show(context: Context) -> None:
     print(show(options.file, **chosen, output=options.output, up=options.up))
 
 
+def predict(context: Context) -> None:
+    from gmcn.inference import commands
+
+    commands.predict_files(context.options)
+
+
+def export(context: Context) -> None:
+    from gmcn.inference import commands
+
+    commands.export_result(context.options)
+
+
 def store(context: Context) -> None:
     if context.tracked:
         tracking_store.create_store(context.results)
@@ -269,6 +283,11 @@ def info(context: Context) -> None:
 
 
 def names(context: Context) -> None:
-    config = context.config
-    for kind, section in (("data sets", "datasets"), ("fits", "fits"), ("variants", "variants")):
-        print(f"{kind}: {', '.join(config[section])}")
+    from gmcn.training.loading import pretrained_names
+
+    # An installed package has no configuration beside it, but its pretrained networks.
+    if context.options.config or Path("config.yaml").is_file():
+        config = context.config
+        for kind, section in (("data sets", "datasets"), ("fits", "fits"), ("variants", "variants")):
+            print(f"{kind}: {', '.join(config[section])}")
+    print(f"pretrained networks: {', '.join(pretrained_names()) or 'none'}")

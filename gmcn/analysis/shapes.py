@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import load_tensors
+from gmcn.data.npz import read_arrays
 from gmcn.data.off import read_off
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
@@ -111,30 +110,13 @@ def _sampled(path: Path, tensors: dict[str, torch.Tensor], names: list[str] | No
 
 
 def _arrays(path: Path, index: int | None, name: str | None) -> Shape:
-    """.npy and .npz: an array of points, or ``points`` (``points_u16``) and perhaps ``name``."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            loaded = {"points": loaded}
-        keys = [key for key in ("points", "points_u16") if key in loaded] or list(loaded)
-        arrays = {key: loaded[key] for key in {*keys, "name"} & set(loaded)}
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable {path.suffix} of plain arrays ({error})") from error
-    if len(keys) != 1:
-        raise InputError(f"{path} must hold one array, or one called 'points'; it has {', '.join(keys) or 'none'}")
-    points, names = arrays[keys[0]], arrays.get("name")
-    if points.dtype.kind not in "iuf" or points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
-        raise InputError(
-            f"the array of {path} is {points.dtype} {list(points.shape)}; points are numbers [points, 2 or 3], or "
-            "[clouds, points, 2 or 3]"
-        )
+    """.npy and .npz: see :func:`gmcn.data.npz.read_arrays`."""
+    points, names = read_arrays(path)
     if points.ndim == 2:
         pick(path, 1, None, index, name)
         return Shape(path.stem, points=points)
-    texts = None if names is None else [n.decode() if isinstance(n, bytes) else str(n) for n in names.tolist()]
-    row = pick(path, len(points), texts, index, name)
-    cloud = points[row] / 65535 * 2 - 1 if keys[0] == "points_u16" else points[row]
-    return Shape(texts[row] if texts else f"{path.stem} {row}", points=cloud)
+    row = pick(path, len(points), names, index, name)
+    return Shape(names[row] if names else f"{path.stem} {row}", points=points[row])
 
 
 def _text(path: Path, index: int | None, name: str | None) -> Shape:

@@ -1,10 +1,11 @@
-"""Point clouds in one .npz archive: points (or points_u16), label, is_train, name, class_names."""
+"""Point clouds in one .npz archive: points (or points_u16), label, is_train, name, class_names; or bare arrays."""
 
 from __future__ import annotations
 
 import functools
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,39 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
     )
 
 
+def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
+    """Points [M, D] or [S, M, D] of an .npy or .npz, D = 2 or 3, and the names of the S clouds where they have some.
+
+    An .npz holds one array, or ``points`` (or ``points_u16``) and perhaps ``name``. Raises :class:`InputError` for
+    anything else.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            loaded = {"points": loaded}
+        keys = [key for key in ("points", "points_u16") if key in loaded] or list(loaded)
+        arrays = {key: loaded[key] for key in {*keys, "name"} & set(loaded)}
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a readable {path.suffix} of plain arrays ({error})") from error
+    if len(keys) != 1:
+        raise InputError(f"{path} must hold one array, or one called 'points'; it has {', '.join(keys) or 'none'}")
+    points, names = arrays[keys[0]], arrays.get("name")
+    if points.dtype.kind not in "iuf" or points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
+        raise InputError(
+            f"the array of {path} is {points.dtype} {list(points.shape)}; points are numbers [points, 2 or 3], or "
+            "[clouds, points, 2 or 3]"
+        )
+    if names is not None and (points.ndim == 2 or names.shape != points.shape[:1]):
+        names = None
+    if keys[0] == "points_u16":
+        points = _from_u16(points)
+    return points, None if names is None else _text(names)
+
+
+def _from_u16(stored: np.ndarray) -> np.ndarray:
+    return stored.astype(np.float32) / _U16 * 2 - 1
+
+
 def _rows(path: Path, member: str) -> Iterator[np.ndarray]:
     """The rows of an array in the archive, never all of them at once."""
     try:
@@ -89,8 +123,8 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _load(count: int, stored: np.ndarray) -> Row:
-    points = stored[:count].astype(np.float32)
-    return {"points": points / _U16 * 2 - 1 if stored.dtype == np.uint16 else points}
+    stored = stored[:count]
+    return {"points": _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)}
 
 
 def _text(values: np.ndarray) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -60,6 +61,14 @@ def count_vertices(path: Path) -> int:
             return min(count, room)
     except (InputError, OSError):
         return 0
+
+
+def has_faces(content: bytes) -> bool:
+    """Whether the header announces faces: a mesh and no cloud."""
+    return (
+        re.search(rb"^element[ \t]+face[ \t]+[1-9]", content[: 1 << 16].partition(b"end_header")[0], re.MULTILINE)
+        is not None
+    )
 
 
 def _header(file: BinaryIO, source: str) -> tuple[str, int, int, np.dtype]:

@@ -78,6 +78,15 @@ def as_image(item: np.ndarray) -> Row:
     return {"images": item}
 
 
+def fault_of(row: Row) -> str | None:
+    """What is wrong with the values of a shape, if anything."""
+    for name, values in row.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            place = int(np.argwhere(~np.isfinite(values))[0, 0])
+            return f"a value of its {name} is not finite, in row {place}"
+    return None
+
+
 def normalize(points: np.ndarray) -> np.ndarray:
     """A cloud with its bounding box centred on the origin, then scaled into the unit sphere.
 

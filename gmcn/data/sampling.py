@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gmcn.artifacts import TensorWriter, provenance
 from gmcn.console import progress
 from gmcn.data.clouds import read_clouds
@@ -19,7 +17,7 @@ from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
 from gmcn.data.meshes import read_meshes
 from gmcn.data.parallel import load_all
-from gmcn.data.samples import PARTS, Row, Samples, normalize
+from gmcn.data.samples import PARTS, Samples, fault_of, normalize
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
 from gmcn.errors import InputError, unknown
@@ -105,7 +103,7 @@ def _write(
     with progress() as bar:
         rows = bar.track(load_all(samples, threads), len(samples.names), description=f"sample {dataset}")
         for index, row in enumerate(rows):
-            fault = str(row) if isinstance(row, InputError) else _fault(row)
+            fault = str(row) if isinstance(row, InputError) else fault_of(row)
             if fault is None:
                 row["labels"], row["split"] = samples.labels[index], samples.split[index]
                 if "points" in row and settings.get("normalize"):
@@ -125,15 +123,6 @@ def _write(
             f"{', '.join(named)}{more}; repair or remove them, or leave them out with `bad_objects: skip`"
         )
     return kept, refused
-
-
-def _fault(row: Row) -> str | None:
-    """What is wrong with the values of a shape, if anything."""
-    for name, values in row.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            place = int(np.argwhere(~np.isfinite(values))[0, 0])
-            return f"a value of its {name} is not finite, in row {place}"
-    return None
 
 
 def _files(dataset: str, settings: dict[str, Any], downloads: str | os.PathLike | None) -> list[Path]:

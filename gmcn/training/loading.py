@@ -8,18 +8,20 @@ from pathlib import Path
 import torch
 
 from gmcn.artifacts import load_tensors, read_json
-from gmcn.errors import InputError
+from gmcn.errors import InputError, unknown
 from gmcn.models import GMCN
 
 MODEL = "model.safetensors"
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
 def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: str | torch.device = "cpu") -> GMCN:
     """A trained network in evaluation mode.
 
-    ``path_or_result`` is a result (``results/digits_treehem2.json``), a run folder, the folder of one seed, or a
-    ``model.safetensors``; ``seed`` chooses where there are several (None: the first). Raises
-    :class:`gmcn.errors.InputError` where there is no such network or its file is damaged.
+    ``path_or_result`` is a result (``results/digits_treehem2.json``), a run folder, the folder of one seed, a
+    ``model.safetensors``, or the name of a pretrained network (:func:`pretrained_names`); ``seed`` chooses where
+    there are several (None: the first). Raises :class:`gmcn.errors.InputError` where there is no such network or
+    its file is damaged.
     """
     path = model_path(Path(path_or_result), seed)
     tensors, metadata = load_tensors(path)
@@ -34,8 +36,17 @@ def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: 
     return model.to(device).eval()
 
 
+def pretrained_names() -> list[str]:
+    """The networks that come with the package, for :func:`load` and :func:`gmcn.predict`."""
+    return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{MODEL}"))
+
+
 def model_path(path: Path, seed: int | None = None) -> Path:
-    """The ``model.safetensors`` that a result, folder or file stands for."""
+    """The ``model.safetensors`` that a result, folder, file or name of a pretrained network stands for."""
+    if len(path.parts) == 1 and not path.suffix and not path.exists():
+        if path.name not in pretrained_names():
+            raise unknown("pretrained network", path.name, pretrained_names())
+        return PRETRAINED / path.name / MODEL
     if path.suffix == ".json":
         models = read_json(path).get("models", {})
         candidates = {int(key): path.parent / entry["path"] for key, entry in models.items()}

@@ -57,11 +57,16 @@ def read_split(path: str | os.PathLike, split: int) -> MixtureSet:
     mixture = Mixture(*(tensors[name][chosen] for name in Mixture._fields))
     names = metadata.get("names") or [str(index) for index in range(len(tensors["split"]))]
     names = [names[index] for index in chosen.tolist()]
+    check_mixtures(path, mixture, names)
+    return MixtureSet(mixture, tensors["labels"][chosen], names, metadata)
+
+
+def check_mixtures(path: str | os.PathLike, mixture: Mixture, names: list[str]) -> None:  # mixture [S, N], names S
+    """:class:`InputError` where a value is not finite or a covariance not positive definite."""
     finite = torch.stack([tensor.flatten(1).isfinite().all(1) for tensor in mixture]).all(0)
     _refuse(path, names, ~finite, "holds values that are not finite")
     valid = (torch.linalg.cholesky_ex(mixture.covariances).info == 0).all(1)
     _refuse(path, names, ~valid, "has a covariance that is not positive definite")
-    return MixtureSet(mixture, tensors["labels"][chosen], names, metadata)
 
 
 def _refuse(path: str | os.PathLike, names: list[str], bad: Tensor, fault: str) -> None:  # bad [S]

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
-from gmcn.artifacts import provenance, read_metadata, save_tensors, sha256, write_json
+from gmcn.artifacts import provenance, save_tensors, write_json
 from gmcn.errors import InputError
 from gmcn.models import GMCN
 from gmcn.training.callbacks import History, LastCheckpoint
@@ -26,6 +26,7 @@ from gmcn.training.checkpoints import find_checkpoint, training_key
 from gmcn.training.datamodule import MixtureData
 from gmcn.training.device import select_device
 from gmcn.training.errors import Interrupted
+from gmcn.training.inputs import describe_inputs
 from gmcn.training.mixture_set import TRAIN, MixtureSet, read_split
 from gmcn.training.module import Classifier
 from gmcn.training.settings import TrainingSettings
@@ -39,6 +40,7 @@ def train(
     settings: Mapping[str, Any],
     seed: int,
     output: str | os.PathLike,
+    points: str | os.PathLike | None = None,
     device: str = "auto",
     threads: int | None = None,
     run: Any = None,
@@ -49,7 +51,9 @@ def train(
     ``output``, and returns the content of the last. ``settings`` holds ``network`` (arguments of
     :class:`gmcn.models.GMCN`) and ``training`` (:class:`TrainingSettings`). A ``last.ckpt`` in ``output`` is
     continued when it belongs to the same settings, seed and mixtures; on one machine, with the same number of
-    threads, the outcome is then bit for bit that of an uninterrupted training on the CPU.
+    threads, the outcome is then bit for bit that of an uninterrupted training on the CPU. ``points``, what the
+    mixtures were fitted to, changes nothing but a description (:func:`describe_inputs`) by which the network can
+    classify files later.
 
     SIGTERM, SIGINT and SIGUSR1 save after the running step and raise ``SystemExit`` or ``KeyboardInterrupt``.
     Raises :class:`gmcn.errors.InputError` for bad settings or data, and :class:`gmcn.training.NonFiniteError` when
@@ -57,6 +61,7 @@ def train(
     """
     output = Path(output)
     origin = provenance()  # of the code that runs: a checkout may change while it does
+    inputs = describe_inputs(mixtures, points)
     training = TrainingSettings.read(settings.get("training", {}))
     key = training_key(mixtures, settings, seed)
     device = select_device(device)
@@ -96,7 +101,7 @@ def train(
         },
         "resumed": checkpoint.attempts - 1,
         "settings": {"network": dict(settings.get("network", {})), "training": training.as_dict()},
-        "inputs": describe_input(mixtures),
+        "inputs": inputs,
         "device": str(device),
         "threads": torch.get_num_threads() if threads is None else threads,
         "run_id": getattr(run, "id", None),
@@ -118,17 +123,6 @@ def build_network(network: Mapping[str, Any], data: MixtureSet, seed: int) -> GM
 def count_parameters(module: nn.Module) -> int:
     """Number of trained numbers in a module."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def describe_input(path: str | os.PathLike) -> dict[str, Any]:
-    """Path, hash and tracking runs of a mixtures artifact."""
-    metadata = read_metadata(path)
-    return {
-        "mixtures": str(path),
-        "sha256": sha256(path),
-        "run_id": metadata.get("run_id"),
-        "points_run_id": metadata.get("points_run_id"),
-    }
 
 
 def _fit(

@@ -17,6 +17,7 @@ TRAINING_SOURCES = source(
 rule train:
     input:
         mixtures=mixtures_of,
+        points=f"{RESULTS}/points/{{dataset}}.safetensors",
         src=TRAINING_SOURCES,
     output:
         # Checkpoints are no outputs: Snakemake deletes those before every attempt, and a stopped training resumes.
@@ -43,5 +44,5 @@ rule train:
         "Training {wildcards.variant} on {wildcards.dataset}, seed {wildcards.seed}, {threads} threads"
     shell:
         "python -m gmcn train --dataset {wildcards.dataset} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --settings {params.settings:q} --mixtures {input.mixtures:q} --output {params.folder:q}"
+        " --settings {params.settings:q} --mixtures {input.mixtures:q} --points {input.points:q} --output {params.folder:q}"
         " --device {params.device} --threads {threads} {params.options} --log {log:q}"

@@ -1,0 +1,40 @@
+"""What the commands `predict` and `export` print."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from gmcn.errors import InputError
+from gmcn.inference import listing
+from gmcn.inference.exporting import export
+from gmcn.inference.predicting import predict
+
+_LOG = logging.getLogger(__name__)
+
+
+def predict_files(options: argparse.Namespace) -> None:
+    """Classify what can be read; in the end an :class:`InputError` if anything could not."""
+    if options.output:
+        listing.check_output(options.output)
+    refused: list[str] = []
+
+    def refuse(error: InputError) -> None:
+        refused.append(str(error))
+        _LOG.warning("%s", error)
+
+    chosen = {"seed": options.seed, "resize": options.resize, "device": options.device}
+    found = predict(options.model, options.files, **chosen, refuse=refuse)
+    if found:
+        print(listing.table(found, options.top))
+    if options.output:
+        listing.write(options.output, found, model=options.model, refused=refused)
+    if refused:
+        raise InputError(f"{len(refused)} of what was given could not be classified, for the reasons above")
+
+
+def export_result(options: argparse.Namespace) -> None:
+    """Export, and say what."""
+    card = export(options.result, options.folder, seed=options.seed, sampling=options.sampling)
+    accuracy, size = card["metrics"]["accuracy"], card["bytes"]
+    print(f"{options.folder}: seed {card['seed']}, test accuracy {accuracy:.4f}, {size:,} bytes")

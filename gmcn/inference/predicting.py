@@ -1,0 +1,142 @@
+"""Classes of files, by a trained network: what the command `predict` does."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gmcn.artifacts import read_metadata
+from gmcn.console import progress
+from gmcn.data.containers import list_files
+from gmcn.errors import InputError
+from gmcn.inference.reading import ARTIFACT, Reader
+from gmcn.mixture import Mixture
+from gmcn.models import GMCN
+from gmcn.training.device import select_device
+from gmcn.training.loading import load, model_path
+
+BATCH = 32  # bounds memory; every shape is classified by itself, so that it changes no result
+
+Refuse = Callable[[InputError], None]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says about one object."""
+
+    file: str
+    name: str | None  # of the object, in a file of several
+    probabilities: dict[str, float]  # of every class, in the order of the network's; they sum to one
+
+    @property
+    def class_name(self) -> str:
+        """The most probable class."""
+        return self.top(1)[0][0]
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class, as the network sees it: trained networks are mostly too sure."""
+        return self.top(1)[0][1]
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The most probable classes and their probabilities, the first first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
+
+
+@torch.no_grad()
+def predict(
+    model: str | os.PathLike,
+    paths: str | os.PathLike | Iterable[str | os.PathLike],
+    *,
+    seed: int | None = None,
+    resize: bool = False,
+    device: str = "auto",
+    refuse: Refuse | None = None,
+) -> list[Prediction]:
+    """Classify files with a trained network; each is prepared as the network's data set was.
+
+    ``model`` and ``seed`` are those of :func:`gmcn.load`. ``paths`` are meshes (.off .obj .ply .stl), clouds
+    (.npy .npz .ply .txt .xyz), grey images (.png .pgm .npy), artifacts of the stages `sample` and `fit`
+    (.safetensors), or folders, of which everything but artifacts is read. ``resize`` scales images to the size that
+    the network was trained on. Predictions come in the order of the files, and none depends on another file.
+
+    A file that cannot be used raises :class:`gmcn.errors.InputError`, or is handed to ``refuse`` with what is wrong
+    with it, and the others go on.
+    """
+    target = select_device(device)
+    path = model_path(Path(model), seed)
+    network, metadata = load(path, device=target), read_metadata(path)
+    inputs = metadata.get("inputs", {})
+    if not {"data", "fit"} <= inputs.keys() or "class_names" not in metadata:
+        raise InputError(
+            f"{path} does not say how its inputs were prepared: it was trained without `--points`; "
+            "make it a pretrained network with `gmcn export`"
+        )
+    reader = Reader(inputs, rescale=resize)
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    refuse = refuse or _raise
+    files = _files(map(Path, paths), reader, refuse)
+    total = sum(map(reader.count, files))
+    found: list[Prediction] = []
+    # A bar only where there is something to wait for.
+    with progress() if total > BATCH else contextlib.nullcontext() as bar:
+        task = bar.add_task("predict", total=total) if bar else None
+        objects = _objects(files, reader, refuse)
+        while batch := list(itertools.islice(objects, BATCH)):
+            found += _classify(network, batch, metadata["class_names"], target, refuse)
+            if bar:
+                bar.advance(task, len(batch))
+    return found
+
+
+def _classify(
+    network: GMCN,
+    batch: Sequence[tuple[Path, str | None, Mixture]],
+    class_names: Sequence[str],
+    device: torch.device,
+    refuse: Refuse,
+) -> Iterator[Prediction]:
+    mixtures = Mixture(*(torch.stack(tensors) for tensors in zip(*(mixture for *_, mixture in batch), strict=True)))
+    logits = network(mixtures.to(device)).cpu()
+    for (path, name, _), row in zip(batch, logits, strict=True):
+        if not row.isfinite().all():
+            what = path if name is None else f"'{name}' of {path}"
+            refuse(InputError(f"the network's output for {what} is not finite; are its coordinates extreme?"))
+            continue
+        probabilities = row.double().softmax(0).tolist()
+        yield Prediction(str(path), name, dict(zip(class_names, probabilities, strict=True)))
+
+
+def _files(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
+    """The files, and those in the folders that the network could take."""
+    files = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        suffixes = [suffix for suffix in reader.suffixes if suffix != ARTIFACT]
+        inside = [path / name for name in list_files(path) if Path(name).suffix.lower() in suffixes]
+        if not inside:
+            refuse(InputError(f"{path} holds nothing that this network takes ({', '.join(suffixes) or 'no folders'})"))
+        files += inside
+    return files
+
+
+def _objects(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[tuple[Path, str | None, Mixture]]:
+    for path in files:
+        try:
+            for name, mixture in reader.read(path):
+                yield path, name, mixture
+        except InputError as error:
+            refuse(error)
+
+
+def _raise(error: InputError) -> None:
+    raise error

@@ -1,0 +1,185 @@
+"""Files become a network's input: read, sampled, normalised and fitted as the network's data set was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gmcn.artifacts import open_tensors
+from gmcn.data.clouds import FORMATS as CLOUDS
+from gmcn.data.clouds import parse_cloud, resize
+from gmcn.data.meshes import OTHER_FORMATS, parse_mesh, sample_mesh, seed_of
+from gmcn.data.npz import read_arrays
+from gmcn.data.ply import has_faces
+from gmcn.data.samples import PARTS, fault_of, normalize
+from gmcn.errors import InputError
+from gmcn.fitting import fit_images, fit_points
+from gmcn.inference.pictures import parse_image, scale
+from gmcn.mixture import Mixture
+from gmcn.training.mixture_set import check_mixtures
+
+MESHES = (".off", *OTHER_FORMATS)
+IMAGES = (".png", ".pgm", ".npy")
+ARTIFACT = ".safetensors"
+# Rows of an artifact that are read and fitted at once.
+_ROWS = 32
+
+# An object's name, None for a file of one object, and its mixture [N].
+Named = tuple[str | None, Mixture]
+
+
+class Reader:
+    """Turns files into the mixtures that a network takes.
+
+    ``inputs`` is what :func:`gmcn.training.inputs.describe_inputs` said of its training. Images of another size are
+    refused unless ``rescale``. What is random depends on the data set's and the fit's seed and on the file's name
+    only, never on other files: in <class>/<train|test>/<name>.<ext> points are drawn as the stage `sample` does.
+    """
+
+    def __init__(self, inputs: Mapping[str, Any], *, rescale: bool = False):
+        self._data, self._fit, self._rescale = inputs["data"], inputs["fit"], rescale
+        self._options = {key: value for key, value in self._fit.items() if key != "components" and value is not None}
+        if "size" in self._data:
+            self.kind, self.suffixes = "images", (*IMAGES, ARTIFACT)
+        elif "points" in self._data:
+            self.kind, self.suffixes = "points", (*dict.fromkeys((*MESHES, *CLOUDS)), ".npz", ARTIFACT)
+        else:  # splats, which are mixtures as they are
+            self.kind, self.suffixes = "mixtures", (ARTIFACT,)
+
+    def count(self, path: Path) -> int:
+        """How many objects a file seems to have."""
+        if path.suffix.lower() != ARTIFACT:
+            return 1
+        try:
+            with open_tensors(path) as (tensors, _):
+                return next(
+                    (tensors[key].get_shape()[0] for key in ("labels", "points", "images") if key in tensors), 1
+                )
+        except InputError:
+            return 1
+
+    def read(self, path: Path) -> Iterator[Named]:
+        """The objects of a file. Raises :class:`InputError`, which names it, at what cannot be used."""
+        suffix = path.suffix.lower()
+        if suffix not in self.suffixes:
+            raise InputError(f"cannot classify {path}: this network was trained on {self.kind} ({self._formats()})")
+        if not path.is_file():
+            raise InputError(f"{path} does not exist")
+        if suffix == ARTIFACT:
+            yield from self._artifact(path)
+        elif suffix == ".npz":
+            yield from self._archive(path)
+        else:
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise InputError(f"{path} cannot be read ({error.strerror})") from error
+            row = self._image(path, content) if self.kind == "images" else self._cloud(path, content)
+            yield None, self._fitted(row, path)
+
+    def _formats(self) -> str:
+        return ", ".join(self.suffixes)
+
+    def _cloud(self, path: Path, content: bytes) -> np.ndarray:  # [M, 3]
+        data, source, suffix = self._data, str(path), path.suffix.lower()
+        seed = seed_of(data.get("seed", 1), _key(path))
+        if suffix in MESHES and (suffix != ".ply" or has_faces(content)):
+            sampling = data.get("sampling", "uniform")
+            return sample_mesh(*parse_mesh(content, source), data["points"], sampling, seed=seed, source=source)
+        # Qi et al.'s points come in an order of which every beginning is evenly spread.
+        rng = None if data.get("split_lists") else np.random.default_rng(seed)
+        return self._sized(parse_cloud(content, source), rng, source)
+
+    def _sized(self, points: np.ndarray, rng: np.random.Generator | None, source: str) -> np.ndarray:  # [M, 3]
+        _refuse_nan(points, source)
+        wanted, repeat = self._data["points"], self._data.get("repeat_points", False)
+        if len(points) < wanted and not (repeat and len(points)):
+            raise InputError(f"{source} has {len(points)} points; this network was trained on clouds of {wanted}")
+        return resize(points, wanted, rng, repeat=repeat, source=source)
+
+    def _image(self, path: Path, content: bytes) -> np.ndarray:  # [H, W]
+        image = parse_image(content, str(path))
+        height, width = self._data["size"]
+        if image.shape != (height, width):
+            if not self._rescale:
+                raise InputError(
+                    f"{path} has {image.shape[1]} x {image.shape[0]} pixels, but this network was trained on "
+                    f"{width} x {height}; crop it, or scale it with --resize"
+                )
+            image = scale(image, height, width)
+        return image
+
+    def _fitted(self, row: np.ndarray, source: Path | str) -> Mixture:  # [N]
+        """The mixture of a cloud or image that is the first of its data set."""
+        _refuse_nan(row, str(source))
+        if self.kind == "points" and self._data.get("normalize"):
+            row = normalize(row)
+        mixture = self._fit_rows(torch.from_numpy(row[None]), [str(source)], self._options.get("seed", 0))
+        return mixture.map(lambda tensor: tensor[0])
+
+    def _fit_rows(self, rows: torch.Tensor, names: list[str], seed: int | torch.Generator) -> Mixture:  # [S, N]
+        function = fit_images if self.kind == "images" else fit_points
+        return function(rows, self._fit["components"], names=names, **{**self._options, "seed": seed})
+
+    def _archive(self, path: Path) -> Iterator[Named]:
+        points, names = read_arrays(path)
+        if points.shape[-1] != 3:
+            raise InputError(f"{path} holds points in {points.shape[-1]}D, but this network was trained in 3D")
+        clouds = points[None] if points.ndim == 2 else points
+        for index, cloud in enumerate(clouds):
+            name = None if points.ndim == 2 else names[index] if names else str(index)
+            source = str(path) if name is None else f"'{name}' of {path}"
+            # As in a data set of this kind: of larger clouds the first points.
+            yield name, self._fitted(self._sized(cloud.astype(np.float32), None, source), source)
+
+    def _artifact(self, path: Path) -> Iterator[Named]:
+        """All objects of a mixtures artifact, as they are, or of a points artifact, fitted as the stage `fit` does."""
+        with open_tensors(path) as (tensors, metadata):
+            ready = "weights" in tensors
+            key = "weights" if ready else self.kind
+            if key not in tensors:
+                raise InputError(f"{path} holds no {self.kind} and no mixtures, but {', '.join(tensors)}")
+            self._check_origin(path, metadata.get("settings", {}), tensors[key].get_shape(), ready)
+            count = tensors[key].get_shape()[0]
+            names = metadata.get("names") or [str(index) for index in range(count)]
+            # One generator for all of them: an object's random numbers depend on its place.
+            generator = torch.Generator().manual_seed(self._options.get("seed", 0))
+            for start in range(0, count, _ROWS):
+                rows = slice(start, start + _ROWS)
+                if ready:
+                    mixture = Mixture(*(tensors[field][rows] for field in Mixture._fields))
+                    check_mixtures(path, mixture, names[rows])
+                else:
+                    try:
+                        mixture = self._fit_rows(tensors[key][rows], names[rows], generator)
+                    except InputError as error:
+                        raise InputError(f"{path}: {error}") from error
+                for index, name in enumerate(names[rows]):
+                    yield name, mixture.map(lambda tensor, index=index: tensor[index])
+
+    def _check_origin(self, path: Path, settings: dict[str, Any], shape: list[int], ready: bool) -> None:
+        """:class:`InputError` for an artifact that was made in another way than the network's."""
+        if ready:
+            made, wanted = ({k: v for k, v in s.items() if k != "seed"} for s in (settings, self._fit))
+        else:
+            made, wanted = {"normalize": settings.get("normalize", False)}, {"normalize": False}
+            wanted |= {key: self._data[key] for key in ("normalize", "points", "size") if key in self._data}
+            made |= {"size": shape[1:]} if self.kind == "images" else {"points": shape[1]}
+        if made != wanted:
+            raise InputError(f"{path} was made with {made}, but this network was trained with {wanted}")
+
+
+def _key(path: Path) -> str:
+    """What the random numbers of a file's object depend on; see :attr:`gmcn.data.containers.Member.key`."""
+    parts = path.resolve().with_suffix("").parts
+    return "/".join(parts[-3:]) if len(parts) > 3 and parts[-2] in PARTS else path.stem
+
+
+def _refuse_nan(row: np.ndarray, source: str) -> None:
+    fault = fault_of({"values": row})
+    if fault:
+        raise InputError(f"{source} has a number that is not finite, in row {fault.rpartition(' ')[2]}; repair it")

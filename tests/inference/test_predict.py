@@ -1,0 +1,281 @@
+"""Files are classified as the evaluation stage classifies the objects in them; what cannot be is one sentence."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gmcn
+from gmcn import cli
+from gmcn.artifacts import load_tensors, read_metadata, save_tensors
+from gmcn.data.off import read_off, write_off
+from gmcn.errors import InputError
+from gmcn.inference import export
+
+
+@pytest.fixture(scope="module")
+def marks(images, tmp_path_factory) -> Path:
+    """The network of images, whose inputs only the export describes."""
+    folder = tmp_path_factory.mktemp("pretrained") / "marks"
+    export(images.result, folder)
+    return folder
+
+
+def expected(made, model=None) -> dict[str, torch.Tensor]:
+    """Probabilities of all objects of a mixtures artifact by name, straight from the network."""
+    tensors, metadata = load_tensors(made.mixtures)
+    mixture = gmcn.Mixture(*(tensors[field] for field in gmcn.Mixture._fields))
+    with torch.no_grad():
+        probabilities = gmcn.load(model or made.model)(mixture).double().softmax(-1)
+    return dict(zip(metadata["names"], probabilities, strict=True))
+
+
+def close(predictions, wanted: dict[str, torch.Tensor], name_of) -> None:
+    assert predictions
+    for prediction in predictions:
+        found = torch.tensor(list(prediction.probabilities.values()))
+        torch.testing.assert_close(found.double(), wanted[name_of(prediction)], atol=1e-5, rtol=1e-4)
+
+
+def test_meshes_of_the_data_set_are_classified_as_the_evaluation_did(solids):
+    found = gmcn.predict(solids.model, solids.folder)
+    assert len(found) == 60
+    close(found, expected(solids), lambda prediction: Path(prediction.file).stem)
+    classes = {Path(entry.file).stem: entry.class_name for entry in found}
+    assert {name: classes[name] for name in solids.test} == solids.test
+
+
+def test_every_way_to_name_the_network_is_the_same_one(solids):
+    mesh = next(solids.folder.rglob("*_test_*.off"))
+    ways = [solids.result, solids.runs, solids.model.parent, solids.model]
+    found = [gmcn.predict(way, mesh) for way in ways]
+    assert all(entry == found[0] for entry in found)
+    assert gmcn.predict(solids.result, mesh, seed=4) != found[0]
+
+
+def test_artifacts_are_classified_as_the_evaluation_did(solids, images, marks):
+    for made, model in ((solids, solids.model), (images, marks)):
+        for artifact in (made.mixtures, made.points):
+            found = gmcn.predict(model, artifact)
+            close(found, expected(made, model), lambda prediction: prediction.name)
+            classes = {entry.name: entry.class_name for entry in found}
+            assert {name: classes[name] for name in made.test} == made.test
+
+
+def test_clouds_of_every_format_are_one_cloud(solids, tmp_path):
+    tensors, metadata = load_tensors(solids.points)
+    row = metadata["names"].index(name := next(iter(solids.test)))
+    points = tensors["points"][row].numpy()
+    # Cloud and mesh networks take each other's files; these points are in their frame already.
+    np.save(tmp_path / "a.npy", points)
+    np.savetxt(tmp_path / "b.xyz", points, fmt="%.9g")
+    np.savetxt(tmp_path / "c.txt", points, fmt="%.9g", delimiter=",")
+    np.savez(tmp_path / "d.npz", points=points)
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n"
+    header += "".join(f"property float {axis}\n" for axis in "xyz") + "end_header\n"
+    (tmp_path / "e.ply").write_bytes(header.encode() + points.astype("<f4").tobytes())
+    found = gmcn.predict(solids.model, tmp_path)
+    assert [Path(entry.file).name[0] for entry in found] == list("abcde")
+    close(found, expected(solids), lambda _: name)
+    assert {entry.class_name for entry in found} == {solids.test[name]}
+
+
+def test_several_clouds_of_an_npz(solids, tmp_path):
+    tensors, metadata = load_tensors(solids.points)
+    points = tensors["points"][:3].numpy()
+    np.savez(tmp_path / "named.npz", points=points, name=np.array(metadata["names"][:3]))
+    close(gmcn.predict(solids.model, tmp_path / "named.npz"), expected(solids), lambda entry: entry.name)
+    np.savez(tmp_path / "bare.npz", points)
+    assert [entry.name for entry in gmcn.predict(solids.model, tmp_path / "bare.npz")] == ["0", "1", "2"]
+
+
+def test_meshes_of_every_format(solids, tmp_path):
+    import trimesh
+
+    vertices, triangles = read_off(solids.folder / "torus/test/torus_test_0000.off")
+    write_off(tmp_path / "a.off", vertices, triangles)
+    for suffix in ("obj", "ply", "stl"):
+        trimesh.Trimesh(vertices, triangles, process=False).export(tmp_path / f"a.{suffix}")
+    found = gmcn.predict(solids.model, tmp_path)
+    assert [Path(entry.file).suffix for entry in found] == [".obj", ".off", ".ply", ".stl"]
+    first = torch.tensor(list(found[0].probabilities.values()))
+    for entry in found:
+        torch.testing.assert_close(torch.tensor(list(entry.probabilities.values())), first, atol=0.02, rtol=0)
+
+
+def test_images_of_every_format(images, marks, tmp_path):
+    from PIL import Image
+
+    # The first image of its data set is fitted from the same random numbers as a file of its own.
+    values = images.values[0].numpy()
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "b.npy", values.astype(np.float64) / 255)
+    Image.fromarray(values).save(tmp_path / "c.pgm")
+    Image.fromarray(values).save(tmp_path / "d.png")
+    Image.fromarray(values).convert("RGB").save(tmp_path / "e.png")
+    found = gmcn.predict(marks, tmp_path)
+    assert len(found) == 5
+    close(found, expected(images, marks), lambda _: "image-0")
+
+
+def test_images_of_another_size_are_scaled_on_demand_only(images, marks, tmp_path):
+    np.save(tmp_path / "a.npy", images.values[1].numpy().repeat(3, 0).repeat(3, 1))
+    with pytest.raises(InputError, match=r"a.npy has 18 x 24 pixels, but this network was trained on 6 x 8; .*--res"):
+        gmcn.predict(marks, tmp_path / "a.npy")
+    (found,) = gmcn.predict(marks, tmp_path / "a.npy", resize=True)
+    assert found.class_name == gmcn.predict(marks, images.mixtures)[1].class_name
+
+
+def test_a_prediction_depends_on_its_file_alone(solids, tmp_path):
+    paths = sorted(solids.folder.rglob("*_test_*.off"))
+    together = gmcn.predict(solids.model, paths)
+    close(gmcn.predict(solids.model, paths[::-1]), expected(solids), lambda entry: Path(entry.file).stem)
+    assert gmcn.predict(solids.model, paths) == together
+    elsewhere = shutil.copytree(paths[0].parent, tmp_path / paths[0].parts[-3] / "test")
+    (moved,) = gmcn.predict(solids.model, elsewhere)
+    torch.testing.assert_close(moved.probability, together[0].probability, atol=1e-5, rtol=0)
+
+
+def test_the_command_prints_a_table_and_writes_all_probabilities(solids, tmp_path, capsys):
+    meshes = sorted(map(str, solids.folder.rglob("*_test_*.off")))
+    arguments = ["predict", str(solids.model), *meshes, "--top", "3", "--device", "cpu"]
+    assert cli.main([*arguments, "--output", str(tmp_path / "a.json")]) == 0
+    assert cli.main([*arguments, "--output", str(tmp_path / "a.csv")]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    head, first, *_ = printed.out.splitlines()
+    assert head.split() == ["file", "class", "probability", "runner-up"]
+    found = gmcn.predict(solids.model, meshes)
+    (best, share), second, third = found[0].top(3)
+    words = [meshes[0], best, f"{share:.3f}", second[0], f"{second[1]:.3f},", third[0], f"{third[1]:.3f}"]
+    assert first.split() == words
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert [row["probabilities"] for row in written["predictions"]] == [entry.probabilities for entry in found]
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert [row["class"] for row in rows] == [entry.class_name for entry in found]
+    assert float(rows[0]["torus"]) == found[0].probabilities["torus"]
+
+
+def test_files_that_cannot_be_read_are_named_and_the_others_go_on(solids, tmp_path, capsys):
+    good = next(solids.folder.rglob("*.off"))
+    (tmp_path / "bad.off").write_text("OFF\n3 1 0\n0 0 0\n")
+    arguments = ["predict", str(solids.model), str(tmp_path / "bad.off"), str(tmp_path / "gone.stl"), str(good)]
+    assert cli.main([*arguments, "--output", str(tmp_path / "a.json")]) == 2
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["file", str(good)]
+    damaged, missing, last = printed.err.splitlines()
+    assert damaged.startswith(f"{tmp_path}/bad.off, line 2")
+    assert missing == f"{tmp_path}/gone.stl does not exist"
+    assert last == "gmcn: error: 2 of what was given could not be classified, for the reasons above"
+    assert len(json.loads((tmp_path / "a.json").read_text())["refused"]) == 2
+
+
+CLOUD = np.random.default_rng(0).normal(size=(200, 3))
+
+
+def nan_at(place: int) -> np.ndarray:
+    cloud = CLOUD.copy()
+    cloud[place, 1] = np.nan
+    return cloud
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.npy", nan_at(7), "a.npy has a number that is not finite, in row 7"),
+        ("a.npy", CLOUD[:20], "a.npy has 20 points; this network was trained on clouds of 96"),
+        ("a.npy", CLOUD[:, :2], "a cloud is numbers of shape (points, 3)"),
+        ("a.npy", CLOUD[:0], "a.npy has 0 points"),
+        ("a.npy", np.array([["a", "b", "c"]]), "a cloud is numbers"),
+        ("a.npz", {"points": CLOUD[None, :, :2]}, "a.npz holds points in 2D, but this network was trained in 3D"),
+        ("a.npz", {"points": nan_at(3)}, "a.npz has a number that is not finite, in row 3"),
+        ("a.npz", {"a": CLOUD, "b": CLOUD}, "must hold one array, or one called 'points'"),
+        ("a.png", b"", "cannot classify"),
+        ("a.docx", b"", "this network was trained on points (.off, "),
+        ("a.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\n", "a.obj"),
+        ("flat.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n", "flat.off has no surface"),
+        *((f"empty{suffix}", b"", f"empty{suffix}") for suffix in
+          (".off", ".obj", ".ply", ".stl", ".npy", ".npz", ".xyz", ".txt", ".safetensors")),
+        *((f"noise{suffix}", b"\x00\xffab" * 40, f"noise{suffix}") for suffix in
+          (".off", ".obj", ".ply", ".stl", ".npy", ".npz", ".xyz", ".txt", ".safetensors")),
+    ],
+)  # fmt: skip
+def test_bad_clouds_and_meshes_are_one_sentence(solids, tmp_path, name, content, sentence):
+    refused(solids.model, tmp_path / name, content, sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.npy", np.zeros((8, 6)), "is all black"),
+        ("a.npy", -np.ones((8, 6)), "has negative brightness"),
+        ("a.npy", np.full((8, 6), np.nan), "a.npy has a number that is not finite, in row 0"),
+        ("a.npy", np.ones((8, 6, 3)), "an image is numbers [rows, columns]"),
+        ("a.npy", np.ones((0, 6)), "an image is numbers [rows, columns]"),
+        ("a.npy", CLOUD, "has 3 x 200 pixels, but this network was trained on 6 x 8"),
+        ("a.off", b"OFF", "this network was trained on images (.png, .pgm, .npy, .safetensors)"),
+        *((f"empty{suffix}", b"", f"empty{suffix}") for suffix in (".png", ".pgm", ".npy")),
+        *((f"noise{suffix}", b"\x89PNG\r\n\x1a\n" + b"ab" * 40, f"noise{suffix}") for suffix in (".png", ".pgm")),
+    ],
+)
+def test_bad_images_are_one_sentence(marks, tmp_path, name, content, sentence):
+    refused(marks, tmp_path / name, content, sentence)
+
+
+def refused(model, path: Path, content, sentence: str) -> None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, **content)
+    else:
+        np.save(path, content)
+    with pytest.raises(InputError) as caught:
+        gmcn.predict(model, path)
+    assert sentence in str(caught.value)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_coloured_images_are_refused(marks, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 6, 3), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png has colours"):
+        gmcn.predict(marks, tmp_path / "a.png")
+
+
+def test_artifacts_made_in_another_way_are_refused(solids, marks, tmp_path):
+    with pytest.raises(InputError, match=r"was made with .*'components': 8.* but this network was trained with"):
+        gmcn.predict(marks, solids.mixtures)
+    with pytest.raises(InputError, match="holds no images and no mixtures"):
+        gmcn.predict(marks, solids.points)
+    tensors, metadata = load_tensors(solids.points)
+    metadata["settings"]["normalize"] = False
+    save_tensors(tmp_path / "p.safetensors", tensors, metadata)
+    with pytest.raises(InputError, match=r"was made with \{'normalize': False"):
+        gmcn.predict(solids.model, tmp_path / "p.safetensors")
+    tensors, metadata = load_tensors(solids.mixtures)
+    tensors["covariances"][2] *= -1
+    save_tensors(tmp_path / "m.safetensors", tensors, metadata)
+    with pytest.raises(InputError, match=r"m\.safetensors: the mixture of '.*' has a covariance that is not positive"):
+        gmcn.predict(solids.model, tmp_path / "m.safetensors")
+
+
+def test_a_network_that_does_not_describe_its_inputs_says_what_to_do(images, solids, tmp_path):
+    with pytest.raises(InputError, match=r"does not say how its inputs were prepared.*gmcn export"):
+        gmcn.predict(images.model, tmp_path)
+    assert read_metadata(solids.model)["inputs"]["data"] == {
+        "kind": "meshes", "points": 96, "sampling": "uniform", "normalize": True, "seed": 1
+    }  # fmt: skip
+
+
+def test_an_empty_folder_is_refused(solids, tmp_path):
+    (tmp_path / "a.docx").touch()
+    with pytest.raises(InputError, match="holds nothing that this network takes"):
+        gmcn.predict(solids.model, tmp_path)
