@@ -11,7 +11,7 @@ from gmcn.models.gmcn import GMCN
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
 
-__all__ = ["DEFAULT_KIND", "NETWORKS", "GMCN", "Network", "PointNet", "PointNet2", "build", "describe"]
+__all__ = ["DEFAULT_KIND", "GMCN", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
 
 NETWORKS = {"gmcn": GMCN, "pointnet": PointNet, "pointnet2": PointNet2}
 DEFAULT_KIND = "gmcn"

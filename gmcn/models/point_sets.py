@@ -7,6 +7,7 @@ rows [E, C], one for each point (or pair of points) of the batch that exists; a 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -45,9 +46,9 @@ def point_set(
     """A mixture's positions as points, normalised: centred, and of variance one, an average over the dimensions.
 
     Every component that exists counts the same, whatever its weight, as a point of a cloud does. "gaussians" adds
-    to each point its weight, in units of the mean magnitude of the shape's weights (of N equal weights that sum
-    to one: times N), and the upper triangle of its covariance in the scaled space. Like :class:`~gmcn.models.GMCN`'s, the
-    normalisation makes logits independent of where a shape is, how large it is and what it weighs.
+    to each point its weight, in units of the mean magnitude of the shape's weights (of N weights that sum to one:
+    times N), and the upper triangle of its covariance in the scaled space. Like that of :class:`~gmcn.models.GMCN`,
+    the normalisation makes logits independent of where a shape is, how large it is and what it weighs.
 
     Raises :class:`gmcn.errors.InputError` for an input of several channels or of another dimension; ``network`` is
     named in it.
@@ -81,8 +82,19 @@ def spread(
     exists: Tensor,  # [...] bool, E of them true
 ) -> Tensor:  # [..., C]
     """Rows at their places, in their order, and zeros elsewhere."""
+    if len(rows) == exists.numel():
+        return rows.view(*exists.shape, -1)
     places = exists.flatten().nonzero().squeeze(1)
     return rows.new_zeros(exists.numel(), rows.shape[1]).index_copy(0, places, rows).view(*exists.shape, -1)
+
+
+def pack(
+    values: Tensor,  # [..., C]
+    exists: Tensor,  # [...] bool
+    count: int | None = None,
+) -> Tensor:  # [E, C]
+    """The rows of what exists, in their order; ``count`` is their number where it is known."""
+    return values.flatten(0, -2) if count == exists.numel() else values[exists]
 
 
 def maxima(
@@ -96,7 +108,7 @@ def maxima(
 def layers(*widths: int, dropout: Sequence[float] = ()) -> nn.Sequential:
     """Linear layers on rows, each with batch normalisation, ReLU and the dropout of its place (0: none)."""
     modules: list[nn.Module] = []
-    for index, (given, wanted) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (given, wanted) in enumerate(itertools.pairwise(widths)):
         # The normalisation has the bias.
         modules += [nn.Linear(given, wanted, bias=False), nn.BatchNorm1d(wanted), nn.ReLU()]
         if index < len(dropout) and dropout[index]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.models.point_sets import check_classifier, feature_count, layers, maxima, point_set, seeded, spread
+from gmcn.models.point_sets import check_classifier, feature_count, layers, maxima, pack, point_set, seeded, spread
 
 
 class PointNet(nn.Module):
@@ -78,11 +78,10 @@ class PointNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:  # [B, classes], []
         """Logits, and what training adds to the loss: the mean of ||I - A Aᵀ||² times ``regularization``."""
         positions, features, exists = point_set(mixture, self.dim, self.features, "PointNet")
-        turn = self.input_transform(torch.cat([positions, features], -1)[exists], exists)
-        x = torch.cat([positions @ turn, features], -1)[exists]  # [E, D + C]
-        x = self.point_layers(x)
+        turn = self.input_transform(pack(torch.cat([positions, features], -1), exists), exists)
+        x = self.point_layers(pack(torch.cat([positions @ turn, features], -1), exists))  # [E, 64]
         turn = self.feature_transform(x, exists)  # [B, 64, 64]
-        x = (spread(x, exists) @ turn)[exists]
+        x = pack(spread(x, exists) @ turn, exists, len(x))
         logits = self.head(maxima(self.deep_layers(x), exists))
         difference = torch.eye(64, dtype=turn.dtype, device=turn.device) - turn @ turn.mT
         return logits, self.regularization * difference.square().sum((1, 2)).mean()

@@ -9,8 +9,8 @@ maximum of shared layers over them. About 1.47 M parameters. The input are mixtu
 :class:`~gmcn.models.PointNet`.
 
 The published sizes are for 1,024 points. Of fewer points, N, each level takes the same share as centroids (a half and
-an eighth), and its balls grow by (1024 / N)^(1/4): between balls of one size, which become empty, and balls of one number
-of points, which become the whole shape (that number goes with the square of the radius on a surface).
+an eighth), and its balls grow by (1024 / N)^(1/4). That is half way between balls of one size, which become empty, and
+balls of one number of points, which become the whole shape: on a surface that number goes with the radius squared.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.models.point_sets import PointSet, check_classifier, feature_count, layers, maxima, point_set, seeded
+from gmcn.models.point_sets import PointSet, check_classifier, feature_count, layers, maxima, pack, point_set, seeded
 
 POINTS = 1024  # that the published sizes are for
 WIDTHS = ((64, 64, 128), (128, 128, 256), (256, 512, 1024))
@@ -92,7 +92,7 @@ class PointNet2(nn.Module):
         count, most = points.exists.sum(-1), points.exists.shape[1]
         for level in self.levels:
             points = level(points, count, most)
-        rows = torch.cat([points.positions, points.features], -1)[points.exists]
+        rows = pack(torch.cat([points.positions, points.features], -1), points.exists)
         return self.head(maxima(self.rest(rows), points.exists))
 
 
