@@ -61,8 +61,7 @@ def point_set(
         )
     weights, positions, covariances = mixture
     exists = weights != 0
-    share = exists / exists.sum(-1, keepdim=True).clamp(min=1)  # [B, N]
-    share = share.to(weights.dtype)
+    share = exists.to(weights.dtype) / exists.sum(-1, keepdim=True).clamp(min=1)  # [B, N]
     centre = (share[..., None] * positions).sum(1, keepdim=True)  # [B, 1, D]
     positions = torch.where(exists[..., None], positions - centre, 0.0)
     variance = (share[..., None] * positions.square()).sum((1, 2)) / dim  # [B]
