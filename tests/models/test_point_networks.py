@@ -237,8 +237,15 @@ def test_a_description_builds_the_same_network():
 def test_on_a_gpu(network):
     model, mixture = evaluated(network, features="gaussians"), random_mixture(3, 40)
     mixture.weights[1, 30:] = 0
-    expected = model(mixture)
-    torch.testing.assert_close(model.cuda()(mixture.to("cuda")).cpu(), expected)
+    outputs, gradients = [], []
+    for device in ("cpu", "cuda"):
+        model.to(device).zero_grad()
+        outputs.append(model(mixture.to(device)))
+        outputs[-1].square().sum().backward()
+        gradients.append([parameter.grad.cpu() for parameter in model.parameters()])
+    close(outputs[1].cpu(), outputs[0])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(
