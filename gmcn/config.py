@@ -13,6 +13,8 @@ from gmcn.errors import InputError, unknown
 
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "config.schema.json"
 
+DEFAULT_KIND = "gmcn"  # of a network that does not say its own
+
 # What a variant must say, itself or through its bases, before anything can be trained with it.
 REQUIRED = ("fit", "seeds", "network", "training", "probe")
 
@@ -51,10 +53,8 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
         raise InputError(f"{SCHEMA} is missing; run from a checkout of the project, or pass --settings")
     # Through JSON, because Snakemake hands over its own mapping types.
     plain = json.loads(json.dumps(config))
-    errors = sorted(
-        Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(plain),
-        key=lambda e: list(map(str, e.path)),
-    )
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    errors = sorted(validator.iter_errors(plain), key=lambda e: list(map(str, e.path)))
     if errors:
         raise explain(errors[0], source)
     for name, variant in plain["variants"].items():
@@ -64,6 +64,7 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
         for dataset_name in variant.get("datasets", {}):
             dataset(plain, dataset_name, where=f" in {source} at variants.{name}.datasets")
         _chain(plain, name)
+    _check_networks(plain, validator, source)
     for target in plain.get("targets", []):
         _check_pair(plain, target, target, "variant")
     for dataset_name, rows in plain.get("tables", {}).items():
@@ -92,14 +93,11 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     """The full settings of ``variant`` on a data set.
 
     Bases come first (the furthest first), then the variant's own keys; within each of them what it says under
-    ``datasets`` for this data set follows its general keys. Mappings are merged, everything else is replaced.
+    ``datasets`` for this data set follows its general keys. Mappings are merged, everything else is replaced; so is a
+    network by one of another kind.
     """
     dataset(config, dataset_name)
-    resolved: dict[str, Any] = {}
-    for name in _chain(config, variant):
-        own = {key: value for key, value in config["variants"][name].items() if key not in ("base", "datasets")}
-        resolved = merge(resolved, own)
-        resolved = merge(resolved, config["variants"][name].get("datasets", {}).get(dataset_name, {}))
+    resolved = _merged(config, dataset_name, variant)
     missing = [key for key in REQUIRED if key not in resolved]
     if missing:
         raise InputError(f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it")
@@ -179,6 +177,31 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
     return merged
+
+
+def _merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) -> dict[str, Any]:
+    """What a variant and its bases say, in general (None) or on a data set."""
+    merged: dict[str, Any] = {}
+    for name in _chain(config, variant):
+        own = {key: value for key, value in config["variants"][name].items() if key not in ("base", "datasets")}
+        for layer in (own, config["variants"][name].get("datasets", {}).get(dataset_name, {})):
+            kinds = [part.get("network", {}).get("kind", DEFAULT_KIND) for part in (merged, layer)]
+            if "kind" in layer.get("network", {}) and kinds[0] != kinds[1]:
+                merged.pop("network", None)  # no key of one kind means anything to another
+            merged = merge(merged, layer)
+    return merged
+
+
+def _check_networks(config: Mapping[str, Any], validator: Any, source: str) -> None:
+    """Every variant's network must have the keys of its kind, which may be that of a base."""
+    variants = config["variants"]
+    overridden = {name for variant in variants.values() for name in variant.get("datasets", {})}
+    for dataset_name in (None, *sorted(overridden)):
+        networks = {name: _merged(config, dataset_name, name).get("network", {}) for name in variants}
+        whole = {name: {"network": {"kind": DEFAULT_KIND, **network}} for name, network in networks.items()}
+        errors = list(validator.iter_errors({**config, "variants": whole}))
+        if errors:  # that of a base before those of its heirs
+            raise explain(min(errors, key=lambda e: len(_chain(config, e.path[1]))), source)
 
 
 def _check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> None:

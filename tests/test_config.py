@@ -80,6 +80,23 @@ def test_resolve_merges_mappings_and_replaces_the_rest():
     assert config.resolve(lists, "digits", "child")["network"] == {"layers": [], "kernel_components": 5}
 
 
+def test_a_network_of_another_kind_replaces_that_of_the_base():
+    raw = changed("variants.child.network", {"kind": "pointnet2", "dropout": 0.1})
+    raw["variants"]["heir"] = {"base": "child", "network": {"radii": [0.5, 1.0]}}
+    raw["variants"]["same"] = {"base": "base", "network": {"kind": "gmcn", "kernel_components": 3}}
+    config.check(raw)
+    heir = config.resolve(raw, "digits", "heir")
+    assert heir["network"] == {"kind": "pointnet2", "dropout": 0.1, "radii": [0.5, 1.0]}
+    assert heir["training"]["epochs"] == 9
+    assert config.resolve(raw, "digits", "same")["network"] == {
+        "kind": "gmcn",
+        "layers": [[8, 4]],
+        "kernel_components": 3,
+    }
+    raw["variants"]["heir"]["network"] = {"layers": []}
+    assert "unknown key 'variants.heir.network.layers'" in sentence(raw)
+
+
 def test_resolving_leaves_the_configuration_as_it_was():
     before = copy.deepcopy(SMALL)
     resolved = config.resolve(SMALL, "digits", "child")
@@ -117,6 +134,19 @@ def test_stages_are_given_only_what_they_read():
         ("variants.child.training.augmentation", {"scaling": [0, 1]}, ["scaling.0", "greater than 0"]),
         ("variants.child.network.layers", [[8]], ["variants.child.network.layers.0", "at least 2 items"]),
         ("variants.child.network.reduction", "treehem", ["variants.child.network.reduction", "treehem<T>"]),
+        ("variants.child.network.kind", "pointnet3", ["network.kind", "one of gmcn, pointnet, pointnet2"]),
+        ("variants.child.network", {"layrs": []}, ["'variants.child.network.layrs'; did you mean 'layers'?"]),
+        ("variants.base.network.layrs", [], ["unknown key 'variants.base.network.layrs'"]),
+        (
+            "variants.child.network",
+            {"kind": "pointnet", "layers": [[8, 4]]},
+            ["unknown key 'variants.child.network.layers'", "(known here: dropout, features, kind, regularization)"],
+        ),
+        ("variants.child.network", {"kind": "pointnet", "features": "points"}, ["one of positions, gaussians"]),
+        ("variants.child.network", {"kind": "pointnet", "dropout": 1}, ["network.dropout", "less than 1"]),
+        ("variants.child.network", {"kind": "pointnet2", "radii": [1.0]}, ["network.radii", "at least 2 items"]),
+        ("variants.child.network", {"kind": "pointnet2", "centroids": [8, 0]}, ["centroids.1", "at least 1"]),
+        ("variants.child.datasets.digits", {"network": {"kind": "pointnet", "layers": []}}, ["unknown key", "layers"]),
         ("variants.child.base", "bsae", ["unknown variant 'bsae'", "did you mean 'base'?", "as the base of"]),
         ("variants.child.fit", "kmeans9", ["unknown fit 'kmeans9'", "kmeans4, kmeans8", "variants.child"]),
         ("variants.child.datasets.digit", {}, ["unknown data set 'digit'", "did you mean 'digits'?"]),
@@ -204,13 +234,16 @@ def test_schema_and_code_know_the_same_keys():
     from gmcn.fitting import METHODS, fit_points
     from gmcn.fitting.points import INITS
     from gmcn.fitting.stage import REDUCTION
-    from gmcn.models import GMCN
+    from gmcn.models import DEFAULT_KIND, NETWORKS
     from gmcn.training import TrainingSettings
     from gmcn.training.settings import SCHEDULES
 
     known = {name: entry["properties"] for name, entry in SCHEMA["$defs"].items() if "properties" in entry}
-    network = set(inspect.signature(GMCN).parameters)
-    assert set(known["network"]) == network - {"classes", "dim", "in_channels", "seed"}  # the data and the training say
+    assert SCHEMA["$defs"]["network_kind"]["enum"] == list(NETWORKS)
+    assert config.DEFAULT_KIND == DEFAULT_KIND
+    for kind, network in NETWORKS.items():  # the data and the training say the others
+        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed"}
+        assert set(known[kind]) == {"kind", *parameters}
     fitting = set(inspect.signature(fit_points).parameters)
     fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}
     assert set(known["fit"]) == fitting.union({"components"}, *METHODS.values())

@@ -16,7 +16,7 @@ from gmcn.analysis.figures import draw_confusion
 from gmcn.analysis.networks import load_networks, over_seeds
 from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.errors import InputError
-from gmcn.models import GMCN
+from gmcn.models import Network
 from gmcn.training.device import select_device
 from gmcn.training.mixture_set import TEST, MixtureSet, batches_in_order, read_split
 
@@ -73,7 +73,7 @@ def evaluate(
 
 
 @torch.no_grad()
-def predict(model: GMCN, data: MixtureSet, device: torch.device | str = "cpu") -> Tensor:  # [S, classes]
+def predict(model: Network, data: MixtureSet, device: torch.device | str = "cpu") -> Tensor:  # [S, classes]
     """Logits of all shapes of a set."""
     batches = batches_in_order(data.mixture, data.labels, BATCH)
     return torch.cat([model(mixture.to(device)).cpu() for mixture, _ in batches])

@@ -9,6 +9,7 @@ from typing import Any
 
 from gmcn.analysis.footprint_theory import theoretical_footprint
 from gmcn.analysis.measured_memory import measure_training_step
+from gmcn.analysis.networks import reason_without_mixtures
 from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.errors import InputError
 from gmcn.training.device import select_device
@@ -31,7 +32,8 @@ def footprint(
 
     ``theory`` has the tables with stored convolutions (``unfused``) and with fused fitting (``fused``), for the
     training's batch size and, under ``paper``, for that of the paper's tables. ``ratio`` is measured over theory.
-    The network is that of the first of ``models``: those of other seeds differ in values only.
+    The network is that of the first of ``models``: those of other seeds differ in values only. Appendix A is about
+    networks with mixtures inside; for others there is no theory but the measurement, and ``reason`` says so.
     """
     if not models:
         raise InputError("no trained network was given; train one with `gmcn train`")
@@ -40,7 +42,11 @@ def footprint(
     data = read_split(mixtures, TRAIN)
     device = select_device(device)
 
+    reason = reason_without_mixtures(network)
+
     def theory(size: int) -> dict[str, Any]:
+        if reason:
+            return {}
         arguments = {"components": data.mixture.components, "batch_size": size}
         return {
             name: theoretical_footprint(network, fused=fused, **arguments)
@@ -58,6 +64,7 @@ def footprint(
         "theory": expected,
         "paper": theory(PAPER_BATCH),
         "measured": measured,
+        "reason": reason,
         "ratio": {name: measured["bytes"] / table["bytes"] for name, table in expected.items()},
         "inputs": {"mixtures": str(mixtures), "sha256": sha256(mixtures), "run_id": metadata.get("run_id")},
         "run_id": getattr(run, "id", None),

@@ -22,14 +22,14 @@ from torch.nn import functional
 
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.models import GMCN
+from gmcn.models import build
 from gmcn.training.mixture_set import TRAIN, read_split, select
 
 
 def measure_training_step(
     mixtures: Path, network: Mapping[str, Any], *, batch_size: int, device: torch.device
 ) -> dict[str, Any]:
-    """Bytes at the peak of one step (forward, backward, Adam, kernel decay) on the first training shapes.
+    """Bytes at the peak of one step (forward, backward, Adam, any kernel decay) on the first training shapes.
 
     Network, batch and Adam's moments included. Returns ``bytes``, ``kind`` (how they were counted), ``resident``
     (bytes or None), ``batch_size``, ``device``. Raises :class:`gmcn.errors.InputError` when the step does not fit
@@ -56,7 +56,7 @@ def measure_training_step(
 
 def training_step(network: Mapping[str, Any], mixture: Mixture, labels: torch.Tensor) -> Any:
     """A function that makes one step as training does; Adam has its moments already."""
-    model = GMCN(**network).to(labels.device)
+    model = build(network).to(labels.device)
     optimizer = torch.optim.Adam(model.parameters())
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -66,7 +66,8 @@ def training_step(network: Mapping[str, Any], mixture: Mixture, labels: torch.Te
     def step() -> None:
         functional.cross_entropy(model(mixture), labels).backward()
         optimizer.step()
-        model.decay_kernels_(1e-4)
+        if hasattr(model, "decay_kernels_"):
+            model.decay_kernels_(1e-4)
 
     return step
 

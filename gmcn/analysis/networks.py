@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from gmcn.artifacts import read_metadata, sha256
 from gmcn.errors import InputError
-from gmcn.models import GMCN
+from gmcn.models import DEFAULT_KIND, NETWORKS, Network
 from gmcn.training.loading import load
 from gmcn.training.mixture_set import MixtureSet
 
@@ -23,7 +23,7 @@ class TrainedNetwork:
     """A network of one seed, with what its file says about it."""
 
     seed: int
-    model: GMCN
+    model: Network
     metadata: dict[str, Any]
     source: dict[str, Any]
 
@@ -49,6 +49,12 @@ def load_networks(
     if len(set(seeds)) < len(seeds):
         raise InputError(f"several networks of one seed were given (seeds {', '.join(map(str, seeds))})")
     return sorted(networks, key=lambda network: network.seed)
+
+
+def reason_without_mixtures(network: Mapping[str, Any]) -> str | None:
+    """Why there is nothing to say about mixtures inside a network of such settings; None where there is."""
+    kind = network.get("kind", DEFAULT_KIND)
+    return None if kind == DEFAULT_KIND else f"{NETWORKS[kind].__name__} has no mixtures inside, only at its input"
 
 
 def over_seeds(results: Sequence[Any]) -> tuple[Any, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from gmcn import ops
-from gmcn.analysis.networks import load_networks, over_seeds
+from gmcn.analysis.networks import load_networks, over_seeds, reason_without_mixtures
 from gmcn.analysis.rmse import ErrorSum, random_positions
 from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
-from gmcn.models import GMCN
+from gmcn.models import GMCN, describe
 from gmcn.training.device import select_device
 from gmcn.training.mixture_set import TEST, read_split, select
 
@@ -35,7 +35,8 @@ def probe(
 
     ``settings``: ``positions`` (at least so many per layer), ``shapes`` and ``seed`` of both. Per seed and layer:
     the errors ``all`` (fitted and reduced against max(f, 0) of the convolved mixture f), ``relu`` (dense fit against
-    max(f, 0)) and ``reduction`` (reduced against the dense fit), each as plain ``rmse`` and ``standardised``.
+    max(f, 0)) and ``reduction`` (reduced against the dense fit), each as plain ``rmse`` and ``standardised``. Networks
+    without mixtures inside have no such layers; ``reason`` says so then, and is None otherwise.
     """
     for name in settings:
         if name not in DEFAULTS:
@@ -49,9 +50,12 @@ def probe(
     chosen = torch.randperm(len(data), generator=generator)[: settings["shapes"]].sort().values
     sample = select(data.mixture, chosen)
     networks = load_networks(models, data, device)
+    reason = reason_without_mixtures(describe(networks[0].model))
     seeds = {
         str(network.seed): {
-            "layers": probe_network(network.model, sample.to(device), settings["positions"], settings["seed"]),
+            "layers": []
+            if reason
+            else probe_network(network.model, sample.to(device), settings["positions"], settings["seed"]),
             "model": network.source,
         }
         for network in networks
@@ -63,6 +67,7 @@ def probe(
         "fit": metadata.get("fit"),
         "settings": settings,
         "shapes": len(chosen),
+        "reason": reason,
         "seeds": seeds,
         "mean": {"layers": mean},
         "std": {"layers": deviation},

@@ -25,6 +25,7 @@ METHODS = {
     "random_em": {"init": "random", "iterations": 0, **_CONVERGED},
     "eckart": {"branching": 5, "partition_threshold": 0.1, **_CONVERGED},
     "fps": {"init": "farthest", "iterations": 0, "em_steps": 0, "tolerance": 0.0},
+    "points": {"init": "random"},
 }
 INITS = ("kmeans++", "farthest", "random")
 
@@ -56,7 +57,8 @@ def fit_points(
     soft EM step (the paper's section 5). ``kmeans_em`` goes on with EM until it converges; ``random_em`` begins it
     with equal Gaussians, of the points' covariance, at positions drawn from the points' normal distribution.
     ``eckart`` is the hierarchical EM of Eckart et al. (2016), ``n`` a power of its ``branching``. ``fps`` takes the
-    moments of the cells of farthest points.
+    moments of the cells of farthest points. ``points`` fits nothing: ``n`` of the points, at random or farthest, become
+    components, their covariance the floor; a shape of fewer points is an error.
 
     The weights of the result are priors: they are not negative and sum to one. The mixture's mean is the points'
     mean (but for ``eckart``, whose partition cuts small shares). Where a shape has fewer distinct points than
@@ -84,12 +86,18 @@ def fit_points(
     """
     preset = _options(method, n, options)
     mass = _check(points, n, weights, covariance_floor, names)
+    few = (mass > 0).sum(-1) < n
+    if method == "points" and few.any():
+        raise InputError(
+            f"{which('shape', few, names)} has fewer than the {n} points that are to be chosen; choose fewer"
+        )
     if nodes is None:
         nodes = points.new_zeros(1, points.shape[-1]), points.new_ones(1)
     count = points.shape[0]
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     numbers = points.shape[-1] if preset.get("init") == "random" else 1
-    uniform = torch.rand(count, n, numbers, generator=generator, dtype=torch.float64).to(points.device)
+    shape = (points.shape[1], 1) if method == "points" else (n, numbers)
+    uniform = torch.rand(count, *shape, generator=generator, dtype=torch.float64).to(points.device)
     size = max(1, _CHUNK // max(1, points.shape[1] * len(nodes[1]) * n))
 
     def fit_chunk(start: int) -> Mixture:
@@ -143,7 +151,7 @@ def spread(
 def _fit_chunk(
     points: Tensor,  # [S, M, D]
     mass: Tensor,  # [S, M]
-    uniform: Tensor,  # [S, N, 1 or D]
+    uniform: Tensor,  # [S, N, 1 or D], or of points to choose from [S, M, 1]
     nodes: tuple[Tensor, Tensor],  # [Q, D], [Q]
     floor: float,
     **options,
@@ -156,6 +164,8 @@ def _fit_chunk(
     everywhere, fractions = spread(unit, share, (nodes[0] / side[..., None], nodes[1]))
     if "branching" in options:
         mixture = fit_hierarchy(everywhere, fractions, floor, **options)
+    elif "chosen" in options:
+        mixture = _choose(unit, share, uniform[..., 0], floor, options["init"], options["chosen"])
     elif options["init"] == "random":
         start = _random_start(everywhere, fractions, uniform, floor)
         mixture = em(everywhere, fractions, start, floor, options["em_steps"], options["tolerance"])[0]
@@ -166,6 +176,27 @@ def _fit_chunk(
         if options["em_steps"]:
             mixture = em(everywhere, fractions, mixture, floor, options["em_steps"], options["tolerance"])[0]
     return Mixture(mixture.weights, mixture.positions * side + centre, mixture.covariances * side.square()[..., None])
+
+
+def _choose(
+    points: Tensor,  # [S, M, D]
+    mass: Tensor,  # [S, M]
+    uniform: Tensor,  # [S, M]
+    floor: float,
+    init: str,
+    n: int,
+) -> Mixture:  # [S, N]
+    """Points themselves, without replacement, with their shares of the mass of all that are chosen."""
+    if init == "farthest":
+        chosen = kmeans.farthest_points(points, mass, n)
+    else:
+        chosen = torch.where(mass > 0, uniform, 2.0).topk(n, largest=False).indices  # the others lie below 1
+    weights = mass.gather(1, chosen)
+    return Mixture(
+        weights / weights.sum(-1, keepdim=True),
+        points.gather(1, chosen[..., None].expand(-1, -1, points.shape[-1])),
+        floor * torch.eye(points.shape[-1]).to(points).expand(*chosen.shape, -1, -1),
+    )
 
 
 def _clusters(
@@ -212,6 +243,10 @@ def _options(method: str, n: int, given: dict) -> dict:
     for key in ("iterations", "em_steps", "tolerance"):
         if options.get(key, 0) < 0:
             raise InputError(f"{key} is {options[key]}; it must be 0 or more")
+    if method == "points":
+        if options["init"] == "kmeans++":
+            raise InputError("init is 'kmeans++', which belongs to k-means; points are chosen 'random' or 'farthest'")
+        return options | {"chosen": n}
     if options.get("init") == "random" and options["em_steps"] == 0:
         raise InputError("em_steps is 0; a random start is no fit before the first step")
     if "branching" not in options:

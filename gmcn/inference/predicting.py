@@ -17,7 +17,7 @@ from gmcn.data.containers import list_files
 from gmcn.errors import InputError
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.mixture import Mixture
-from gmcn.models import GMCN
+from gmcn.models import Network
 from gmcn.training.device import select_device
 from gmcn.training.loading import load, model_path
 
@@ -97,7 +97,7 @@ def predict(
 
 
 def _classify(
-    network: GMCN,
+    network: Network,
     batch: Sequence[tuple[Path, str | None, Mixture]],
     class_names: Sequence[str],
     device: torch.device,

@@ -15,6 +15,7 @@ import torch
 
 from gmcn.artifacts import key_of, sha256
 from gmcn.errors import InputError
+from gmcn.models import DEFAULT_KIND
 from gmcn.training.callbacks import LastCheckpoint
 from gmcn.training.settings import TrainingSettings
 
@@ -42,7 +43,10 @@ def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed:
     training.pop("checkpoint_minutes")  # when to save changes nothing about what is computed
     if training["augmentation"] is None:  # checkpoints from before there was any stay good
         training.pop("augmentation")
-    return key_of(dict(settings.get("network", {})), training, seed, sha256(mixtures))
+    network = dict(settings.get("network", {}))
+    if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
+        network.pop("kind")
+    return key_of(network, training, seed, sha256(mixtures))
 
 
 def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:

@@ -9,13 +9,13 @@ import torch
 
 from gmcn.artifacts import load_tensors, read_json
 from gmcn.errors import InputError, unknown
-from gmcn.models import GMCN
+from gmcn.models import Network, build
 
 MODEL = "model.safetensors"
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
-def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: str | torch.device = "cpu") -> GMCN:
+def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: str | torch.device = "cpu") -> Network:
     """A trained network in evaluation mode.
 
     ``path_or_result`` is a result (``results/digits_treehem2.json``), a run folder, the folder of one seed, a
@@ -27,7 +27,10 @@ def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: 
     tensors, metadata = load_tensors(path)
     if "network" not in metadata:
         raise InputError(f"{path} holds no network of this project: its metadata lack 'network'")
-    model = GMCN(**metadata["network"])
+    try:
+        model = build(metadata["network"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -23,8 +23,10 @@ class Classifier(L.LightningModule):
     """Trains a network that gives logits [B, classes] for mixtures [B, N].
 
     Adam on all parameters; after each of its steps the kernels are pulled along equation (8) by
-    ``model.decay_kernels_(learning rate * kernel_decay)``, decoupled from Adam as in the authors' code. Sums of
-    the running epoch are part of the checkpoint, so that a resumed epoch reports what an uninterrupted one does.
+    ``model.decay_kernels_(learning rate * kernel_decay)``, decoupled from Adam as in the authors' code; a network
+    without that function has no kernels. One with a penalty of its own has ``with_penalty``, which gives logits and
+    penalty; the loss in training is the sum. Sums of the running epoch are part of the checkpoint, so that a resumed
+    epoch reports what an uninterrupted one does.
     """
 
     def __init__(self, model: nn.Module, settings: TrainingSettings, classes: int, steps_per_epoch: int) -> None:
@@ -56,11 +58,12 @@ class Classifier(L.LightningModule):
             group["lr"] = self.learning_rate
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of a batch."""
+        """Mean cross-entropy of a batch, and the network's own penalty where it has one."""
         mixture, labels = batch
         self.batch = batch
-        logits = self._logits(mixture)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+        penalised = getattr(self.model, "with_penalty", None)
+        logits, penalty = self._outputs(penalised, mixture) if penalised else (self._outputs(self.model, mixture), 0.0)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing) + penalty
         self.train_accuracy.update(logits.detach(), labels)
         self.loss = loss.detach()
         return loss
@@ -92,14 +95,14 @@ class Classifier(L.LightningModule):
     ) -> None:
         """Adam's step, then the kernel decay with the same learning rate."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.settings.kernel_decay:
+        if self.settings.kernel_decay and hasattr(self.model, "decay_kernels_"):
             self.model.decay_kernels_(optimizer.param_groups[0]["lr"] * self.settings.kernel_decay)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of a batch of the validation split."""
         mixture, labels = batch
         self.batch = batch
-        logits = self._logits(mixture)
+        logits = self._outputs(self.model, mixture)
         self.validation_accuracy.update(logits, labels)
         self.last_loss = functional.cross_entropy(logits, labels, reduction="sum").item()
         if not math.isfinite(self.last_loss):
@@ -141,9 +144,9 @@ class Classifier(L.LightningModule):
         if self.plateau:
             self.plateau.load_state_dict(checkpoint["plateau"])
 
-    def _logits(self, mixture: Mixture) -> Tensor:  # [B, N] -> [B, classes]
+    def _outputs(self, function: Callable[[Mixture], Any], mixture: Mixture) -> Any:
         try:
-            return self.model(mixture)
+            return function(mixture)
         except RuntimeError as error:
             if not is_numerical(error):
                 raise

@@ -19,8 +19,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from gmcn.artifacts import provenance, save_tensors, write_json
-from gmcn.errors import InputError
-from gmcn.models import GMCN
+from gmcn.models import GMCN, Network, build, describe
 from gmcn.training.callbacks import History, LastCheckpoint
 from gmcn.training.checkpoints import find_checkpoint, training_key
 from gmcn.training.datamodule import MixtureData
@@ -48,8 +47,8 @@ def train(
     """Train one network on the training split of ``mixtures``; the test split is never looked at.
 
     Writes ``model.safetensors`` (the last epoch), ``history.csv`` and ``training.json`` to the folder
-    ``output``, and returns the content of the last. ``settings`` holds ``network`` (arguments of
-    :class:`gmcn.models.GMCN`) and ``training`` (:class:`TrainingSettings`). A ``last.ckpt`` in ``output`` is
+    ``output``, and returns the content of the last. ``settings`` holds ``network`` (see
+    :func:`gmcn.models.build`) and ``training`` (:class:`TrainingSettings`). A ``last.ckpt`` in ``output`` is
     continued when it belongs to the same settings, seed and mixtures; on one machine, with the same number of
     threads, the outcome is then bit for bit that of an uninterrupted training on the CPU. ``points``, what the
     mixtures were fitted to, changes nothing but a description (:func:`describe_inputs`) by which the network can
@@ -94,7 +93,7 @@ def train(
         "epochs": len(history.rows),
         "shapes": {"train": len(batches.train_indices), "validation": len(batches.validation_indices)},
         "parameters": count_parameters(model),
-        "kernel_parameters": count_parameters(model.blocks),
+        "kernel_parameters": count_parameters(model.blocks) if isinstance(model, GMCN) else 0,
         "peak_memory": {
             "bytes": checkpoint.peak_memory(),
             "kind": "allocated" if device.type == "cuda" else "resident",
@@ -112,12 +111,9 @@ def train(
     return result
 
 
-def build_network(network: Mapping[str, Any], data: MixtureSet, seed: int) -> GMCN:
+def build_network(network: Mapping[str, Any], data: MixtureSet, seed: int) -> Network:
     """The network of a variant for the classes and dimension of ``data``."""
-    try:
-        return GMCN(**{"classes": len(data.class_names), "dim": data.dim, "seed": seed, **network})
-    except TypeError as error:
-        raise InputError(f"the variant's network cannot be built: {error}") from error
+    return build(network, len(data.class_names), data.dim, seed)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -163,9 +159,9 @@ def _fit(
         raise SystemExit(128 + stop.signal_number) from None
 
 
-def _write(output: Path, model: GMCN, data: MixtureSet, result: dict[str, Any], run: Any) -> None:
+def _write(output: Path, model: Network, data: MixtureSet, result: dict[str, Any], run: Any) -> None:
     metadata = {
-        "network": model.config,
+        "network": describe(model),
         "class_names": data.class_names,
         **{name: result[name] for name in ("dataset", "fit", "seed", "settings", "inputs", "run_id", "provenance")},
     }

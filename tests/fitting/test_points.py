@@ -12,7 +12,7 @@ from gmcn.fitting import points as module
 from gmcn.fitting.quality import log_likelihood
 
 # Those that fit all components to all points.
-FLAT = [method for method in METHODS if method != "eckart"]
+FLAT = [method for method in METHODS if method not in ("eckart", "points")]
 
 
 def clouds(shapes=4, count=120, dim=3, dtype=torch.float32, seed=0):
@@ -151,7 +151,7 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("method", ["kmeans", "random_em"])
+@pytest.mark.parametrize("method", ["kmeans", "random_em", "points"])
 def test_seeds(method):
     points = clouds()
     first, again, other = (fit_points(points, 8, method, seed=seed) for seed in (1, 1, 2))
@@ -159,7 +159,7 @@ def test_seeds(method):
     assert not torch.allclose(first.positions, other.positions)
 
 
-@pytest.mark.parametrize("method", ["kmeans", "random_em"])
+@pytest.mark.parametrize("method", ["kmeans", "random_em", "points"])
 def test_data_in_parts_with_one_generator(method):
     points = clouds(shapes=7)
     whole = fit_points(points, 5, method, seed=4)
@@ -167,6 +167,31 @@ def test_data_in_parts_with_one_generator(method):
     parts = [fit_points(part, 5, method, seed=generator) for part in points.split(3)]
     for column, expected in zip(zip(*parts, strict=True), whole, strict=True):
         assert torch.equal(torch.cat(column), expected)
+
+
+@pytest.mark.parametrize("init", ["random", "farthest"])
+@pytest.mark.parametrize("dim", [2, 3])
+def test_chosen_points_are_points_of_the_shape(init, dim):
+    points = clouds(dim=dim) * 3 + 7
+    mixture = fit_points(points, 50, "points", init=init, covariance_floor=1e-3)
+    check_valid(mixture, 4, 50, dim)
+    assert torch.equal(mixture.weights, torch.full((4, 50), 0.02))
+    distances = torch.cdist(mixture.positions, points, compute_mode="donot_use_mm_for_euclid_dist")
+    assert distances.amin(-1).max() < 1e-5
+    assert all(len(row.unique()) == 50 for row in distances.argmin(-1)), "without replacement"
+    side = (points.amax(1) - points.amin(1)).amax(-1)
+    variance = 1e-3 * side.square()[:, None, None, None]
+    torch.testing.assert_close(mixture.covariances, (variance * torch.eye(dim)).expand(-1, 50, -1, -1))
+
+
+def test_chosen_points_have_mass():
+    points = clouds(shapes=1, count=60)
+    mass = (torch.arange(60) % 3 > 0).float()[None] * 2
+    mass[0, 1] = 6
+    mixture = fit_points(points, 40, "points", weights=mass)
+    distances = torch.cdist(mixture.positions, points)[0].argmin(-1)
+    assert torch.equal(distances.sort().values, mass[0].nonzero().squeeze(1))
+    assert mixture.weights.max().item() == pytest.approx(3 * mixture.weights.min().item())
 
 
 def test_methods_order_by_likelihood():
@@ -241,6 +266,9 @@ BAD[2, 5, 1] = float("nan")
         ({"method": "eckart", "n": 124}, "the number of Gaussians is 124; 'eckart' needs a power of its branching 5"),
         ({"method": "eckart", "n": 4, "branching": 1}, "branching is 1"),
         ({"method": "eckart", "n": 5, "partition_threshold": 0.2}, "partition_threshold is 0.2"),
+        ({"method": "points", "n": 121, "names": list("abcd")}, "'a' has fewer than the 121 points"),
+        ({"method": "points", "init": "kmeans++"}, "init is 'kmeans\\+\\+'.*'random' or 'farthest'"),
+        ({"method": "points", "em_steps": 1}, "unknown option of the fit 'points' 'em_steps'"),
         ({"tolerance": -1.0}, "tolerance is -1.0"),
         ({"n": 0}, "number of Gaussians is 0"),
         ({"iterations": -1}, "iterations is -1"),

@@ -79,7 +79,11 @@ rule footprint:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source("gmcn/analysis/footprint*.py", "gmcn/analysis/measured_memory.py"),
+        src=source(
+            "gmcn/analysis/footprint*.py",
+            "gmcn/analysis/measured_memory.py",
+            "gmcn/analysis/networks.py",
+        ),
     output:
         f"{RESULTS}/runs/{{dataset}}_{{variant}}/footprint.json",
     log:

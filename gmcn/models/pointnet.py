@@ -1,0 +1,112 @@
+"""PointNet (Qi, Su, Mo and Guibas, CVPR 2017), the classification network of its figure 2, written from the paper.
+
+    points [B, N, D] -> input transform (D x D) -> shared layers 64, 64 -> feature transform (64 x 64)
+      -> shared layers 64, 128, 1024 -> maximum over the points -> layers 512, 256 -> logits [B, classes]
+
+About 3.46 M parameters. The input are mixtures, of which it sees positions, or Gaussians with weight and covariance as
+features (the two halves of table 1 of the GMCN paper).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
+from gmcn.models.point_sets import check_classifier, feature_count, layers, maxima, pack, point_set, seeded, spread
+
+
+class PointNet(nn.Module):
+    """Classifies point sets of any size.
+
+    The input is normalised and components of weight zero are left out, see
+    :func:`~gmcn.models.point_sets.point_set`.
+
+    Args:
+        classes: number of classes.
+        dim: 2 or 3.
+        features: "positions" only, or "gaussians", which adds weight and covariance to each point.
+        dropout: probability to drop a value of the last hidden layer (0.3 in the paper).
+        regularization: factor of the feature transform's distance from an orthogonal matrix in the loss, equation (2)
+            (0.001 in the paper's appendix C).
+        seed: of the initial parameters; None draws them from torch's global generator.
+
+    Raises:
+        InputError: for a value that cannot be, or an input of the wrong dimension.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        dim: int = 3,
+        *,
+        features: Literal["positions", "gaussians"] = "positions",
+        dropout: float = 0.3,
+        regularization: float = 1e-3,
+        seed: int | None = None,
+    ) -> None:
+        # Everything that builds the same network again, in types that JSON has.
+        self.config: dict[str, Any] = {
+            key: value for key, value in locals().items() if key not in ("self", "__class__")
+        }
+        super().__init__()
+        check_classifier("PointNet", classes, dropout)
+        if regularization < 0:
+            raise InputError(f"PointNet: regularization is {regularization}; it must be 0 or more")
+        self.dim, self.classes, self.features, self.regularization = dim, classes, features, regularization
+        channels = dim + feature_count(features, dim)
+        with seeded(seed):
+            self.input_transform = Transform(channels, dim)
+            self.point_layers = layers(channels, 64, 64)
+            self.feature_transform = Transform(64, 64)
+            self.deep_layers = layers(64, 64, 128, 1024)
+            self.head = nn.Sequential(layers(1024, 512, 256, dropout=(0.0, dropout)), nn.Linear(256, classes))
+
+    def forward(
+        self,
+        mixture: Mixture,  # [B, N] or [B, 1, N]
+    ) -> Tensor:  # [B, classes]
+        """Logits; the softmax belongs to the loss."""
+        return self.with_penalty(mixture)[0]
+
+    def with_penalty(
+        self,
+        mixture: Mixture,  # [B, N] or [B, 1, N]
+    ) -> tuple[Tensor, Tensor]:  # [B, classes], []
+        """Logits, and what training adds to the loss: the mean of ||I - A Aᵀ||² times ``regularization``."""
+        positions, features, exists = point_set(mixture, self.dim, self.features, "PointNet")
+        turn = self.input_transform(pack(torch.cat([positions, features], -1), exists), exists)
+        x = self.point_layers(pack(torch.cat([positions @ turn, features], -1), exists))  # [E, 64]
+        turn = self.feature_transform(x, exists)  # [B, 64, 64]
+        x = pack(spread(x, exists) @ turn, exists, len(x))
+        logits = self.head(maxima(self.deep_layers(x), exists))
+        difference = torch.eye(64, dtype=turn.dtype, device=turn.device) - turn @ turn.mT
+        return logits, self.regularization * difference.square().sum((1, 2)).mean()
+
+
+class Transform(nn.Module):
+    """A small PointNet that gives each shape a matrix, at first the identity ("T-net", the paper's appendix C).
+
+    Rows [E, C] of the points that exist, and where they do [B, N], to matrices [B, K, K].
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.point_layers = layers(channels, 64, 128, 1024)
+        self.shape_layers = layers(1024, 512, 256)
+        self.matrix = nn.Linear(256, size * size)
+        nn.init.zeros_(self.matrix.weight)
+        with torch.no_grad():
+            self.matrix.bias.copy_(torch.eye(size).flatten())
+
+    def forward(
+        self,
+        rows: Tensor,  # [E, C]
+        exists: Tensor,  # [B, N]
+    ) -> Tensor:  # [B, K, K]
+        shape = self.shape_layers(maxima(self.point_layers(rows), exists))
+        return self.matrix(shape).view(-1, self.size, self.size)
