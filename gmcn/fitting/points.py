@@ -46,7 +46,7 @@ def fit_points(
     weights: Tensor | None = None,  # [S, M]
     nodes: tuple[Tensor, Tensor] | None = None,  # [Q, D], [Q]
     covariance_floor: float = 1e-4,
-    seed: int | torch.Generator = 0,
+    seed: int = 0,
     progress: Callable[[int], None] | None = None,
     names: Sequence[str] | None = None,
     **options,
@@ -71,8 +71,7 @@ def fit_points(
             sum to one. Clusters are made of whole points; moments and EM count every node.
         covariance_floor: added to the covariances' diagonals, times the square of the longest side of the shape's
             bounding box (times 1 where all points are equal).
-        seed: of the random starts. The result of a shape depends on the seed and on its place among the shapes
-            only. A generator goes on where it was: for data that come in parts.
+        seed: of the random numbers, which are the same for every shape: a shape's fit does not depend on the others.
         progress: called with the number of shapes done, chunk by chunk.
         names: of the shapes, for errors; without them a shape is called by its number.
         **options: in the place of what the method presets, see :data:`METHODS`. ``init``: ``kmeans++``, ``farthest``
@@ -94,15 +93,15 @@ def fit_points(
     if nodes is None:
         nodes = points.new_zeros(1, points.shape[-1]), points.new_ones(1)
     count = points.shape[0]
-    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     numbers = points.shape[-1] if preset.get("init") == "random" else 1
     shape = (points.shape[1], 1) if method == "points" else (n, numbers)
-    uniform = torch.rand(count, *shape, generator=generator, dtype=torch.float64).to(points.device)
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(points.device)
     size = max(1, _CHUNK // max(1, points.shape[1] * len(nodes[1]) * n))
 
     def fit_chunk(start: int) -> Mixture:
         rows = slice(start, start + size)
-        part = _fit_chunk(points[rows], mass[rows], uniform[rows], nodes, covariance_floor, **preset)
+        part = _fit_chunk(points[rows], mass[rows], uniform, nodes, covariance_floor, **preset)
         return part.to(points.dtype)
 
     parts = []
@@ -151,12 +150,13 @@ def spread(
 def _fit_chunk(
     points: Tensor,  # [S, M, D]
     mass: Tensor,  # [S, M]
-    uniform: Tensor,  # [S, N, 1 or D], or of points to choose from [S, M, 1]
+    uniform: Tensor,  # [N, 1 or D], or of points to choose from [M, 1]
     nodes: tuple[Tensor, Tensor],  # [Q, D], [Q]
     floor: float,
     **options,
 ) -> Mixture:
     points, mass = points.double(), mass.double()
+    uniform = uniform.expand(len(points), -1, -1)
     nodes = tuple(tensor.to(points) for tensor in nodes)
     centre, side = unit_frame(points, mass)
     unit = (points - centre) / side

@@ -101,9 +101,7 @@ def _work(
     shapes, *sizes = tensors[key].get_shape()
     size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))
     names, floor = source["names"], options.get("covariance_floor", 1e-4)
-    # One generator for all shards: the random numbers of a shape do not depend on where they begin.
-    generator = torch.Generator().manual_seed(options.get("seed", 0))
-    options = options | {"seed": generator, "progress": done}
+    options = options | {"progress": done}
     for start in range(0, shapes, size):
         rows = slice(start, start + size)
         part = tensors[key][rows]

@@ -114,16 +114,16 @@ class Reader:
         return image
 
     def _fitted(self, row: np.ndarray, source: Path | str) -> Mixture:  # [N]
-        """The mixture of a cloud or image that is the first of its data set."""
+        """The mixture of a cloud or image."""
         _refuse_nan(row, str(source))
         if self.kind == "points" and self._data.get("normalize"):
             row = normalize(row)
-        mixture = self._fit_rows(torch.from_numpy(row[None]), [str(source)], self._options.get("seed", 0))
+        mixture = self._fit_rows(torch.from_numpy(row[None]), [str(source)])
         return mixture.map(lambda tensor: tensor[0])
 
-    def _fit_rows(self, rows: torch.Tensor, names: list[str], seed: int | torch.Generator) -> Mixture:  # [S, N]
+    def _fit_rows(self, rows: torch.Tensor, names: list[str]) -> Mixture:  # [S, N]
         function = fit_images if self.kind == "images" else fit_points
-        return function(rows, self._fit["components"], names=names, **{**self._options, "seed": seed})
+        return function(rows, self._fit["components"], names=names, **self._options)
 
     def _archive(self, path: Path) -> Iterator[Named]:
         points, names = read_arrays(path)
@@ -146,8 +146,6 @@ class Reader:
             self._check_origin(path, metadata.get("settings", {}), tensors[key].get_shape(), ready)
             count = tensors[key].get_shape()[0]
             names = metadata.get("names") or [str(index) for index in range(count)]
-            # One generator for all of them: an object's random numbers depend on its place.
-            generator = torch.Generator().manual_seed(self._options.get("seed", 0))
             for start in range(0, count, _ROWS):
                 rows = slice(start, start + _ROWS)
                 if ready:
@@ -155,7 +153,7 @@ class Reader:
                     check_mixtures(path, mixture, names[rows])
                 else:
                     try:
-                        mixture = self._fit_rows(tensors[key][rows], names[rows], generator)
+                        mixture = self._fit_rows(tensors[key][rows], names[rows])
                     except InputError as error:
                         raise InputError(f"{path}: {error}") from error
                 for index, name in enumerate(names[rows]):
