@@ -19,7 +19,7 @@ from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
 from gmcn.data.meshes import read_meshes
 from gmcn.data.parallel import load_all
-from gmcn.data.samples import PARTS, Row, Samples, normalize
+from gmcn.data.samples import PARTS, Row, Samples, normalize, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
 from gmcn.errors import InputError, unknown
@@ -87,6 +87,7 @@ def sample(
                 "class_names": samples.class_names,
                 "names": [samples.names[index] for index in kept],
                 "refused": refused,
+                "left_out": list(samples.left_out),
                 "settings": settings,
                 "sources": {path.name: digest(path) for path in files},
                 "provenance": provenance(),
@@ -107,10 +108,10 @@ def _write(
         for index, row in enumerate(rows):
             fault = str(row) if isinstance(row, InputError) else _fault(row)
             if fault is None:
-                row["labels"], row["split"] = samples.labels[index], samples.split[index]
                 if "points" in row and settings.get("normalize"):
                     row["points"] = normalize(row["points"])
-                writer.append(row)
+                row = {name: stored(values) for name, values in row.items()}
+                writer.append(row | {"labels": samples.labels[index], "split": samples.split[index]})
                 kept.append(index)
                 continue
             name = samples.names[index]
@@ -130,9 +131,13 @@ def _write(
 def _fault(row: Row) -> str | None:
     """What is wrong with the values of a shape, if anything."""
     for name, values in row.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            place = int(np.argwhere(~np.isfinite(values))[0, 0])
-            return f"a value of its {name} is not finite, in row {place}"
+        finite = np.isfinite(stored(values))
+        if not finite.all():
+            return f"a value of its {name} is not finite, in row {np.argwhere(~finite)[0, 0]}"
+    if "images" in row and not row["images"].any():
+        return "it is all black"
+    if "weights" in row and not row["weights"].any():
+        return "all its weights are 0"
     return None
 
 

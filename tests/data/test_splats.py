@@ -110,7 +110,7 @@ def test_a_header_that_promises_too_much_does_not_enlarge_the_others(tmp_path):
     for order in ("ascii", "binary_little_endian"):
         path = tmp_path / f"{order}.ply"
         path.write_bytes(ply(splats(3), order).replace(b"vertex 3", b"vertex 30000000000"))
-        assert count_vertices(path) < 50
+        assert count_vertices(path.read_bytes(), path.stat().st_size) < 50
     settings = {"kind": "splats", "path": str(tmp_path), "bad_objects": "skip", "parts": ["train"]}
     sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
     assert load_tensors(tmp_path / "s.safetensors")[1]["names"] == ["a"]
