@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
+
+_LOG = logging.getLogger(__name__)
 
 
 def walk(folder: str | os.PathLike, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
@@ -15,7 +18,12 @@ def walk(folder: str | os.PathLike, above: tuple[tuple[int, int], ...] = ()) -> 
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
-    for name in sorted(os.listdir(folder)):
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        _LOG.warning("%s cannot be read and is left out (%s)", folder, error.strerror)
+        return
+    for name in names:
         path = os.path.join(folder, name)
         if os.path.isdir(path):
             yield from walk(path, (*above, here))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from gmcn.analysis.drawing import visible
 from gmcn.artifacts import load_tensors
+from gmcn.data.containers import open_zip
+from gmcn.data.npz import arrays_in, parse_npy, read_array
 from gmcn.data.off import read_off
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
@@ -84,17 +85,17 @@ def _artifact(path: Path, index: int | None, name: str | None, points: Path | No
             raise InputError(f"--points is for mixtures artifacts, and {path} is none")
         return _sampled(path, tensors, names, index, name)
     row = pick(path, len(tensors["weights"]), names, index, name)
-    shape = Shape(
-        names[row] if names else f"{path.stem} {row}", mixture=mixture_of(tensors, row), fit=metadata.get("fit")
-    )
+    title, mixture = names[row] if names else f"{path.stem} {row}", visible(mixture_of(tensors, row))
+    shape = Shape(title, mixture=mixture, fit=metadata.get("fit"))
     beside = path.parent.parent / "points" / f"{metadata.get('dataset')}.safetensors"
     if points is None and not beside.is_file():
         return shape
     source = Path(points or beside)
     tensors, metadata = load_tensors(source)
-    if names is None or metadata.get("names") != names:
-        if points is None:
-            return shape
+    sampled = names is not None and metadata.get("names") == names
+    if points is None and not (sampled and {"points", "images"} & tensors.keys()):  # of splats there are none
+        return shape
+    if not sampled:
         raise InputError(f"{points} is not what {path} was fitted to: the names of its objects are others")
     found = _sampled(source, tensors, names, row, None)
     return replace(shape, points=found.points, image=found.image)
@@ -112,17 +113,18 @@ def _sampled(path: Path, tensors: dict[str, torch.Tensor], names: list[str] | No
 
 def _arrays(path: Path, index: int | None, name: str | None) -> Shape:
     """.npy and .npz: an array of points, or ``points`` (``points_u16``) and perhaps ``name``."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            loaded = {"points": loaded}
-        keys = [key for key in ("points", "points_u16") if key in loaded] or list(loaded)
-        arrays = {key: loaded[key] for key in {*keys, "name"} & set(loaded)}
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable {path.suffix} of plain arrays ({error})") from error
-    if len(keys) != 1:
-        raise InputError(f"{path} must hold one array, or one called 'points'; it has {', '.join(keys) or 'none'}")
-    points, names = arrays[keys[0]], arrays.get("name")
+    names, key = None, "points"
+    if path.suffix.lower() == ".npy":
+        points = parse_npy(path.read_bytes(), str(path))
+    else:
+        with open_zip(path) as archive:
+            known = arrays_in(archive)
+            keys = [key for key in ("points", "points_u16") if key in known] or known
+            if len(keys) != 1:
+                found = ", ".join(keys) or "none"
+                raise InputError(f"{path} must hold one array, or one called 'points'; it has {found}")
+            key = keys[0]
+            points, names = read_array(archive, key), read_array(archive, "name") if "name" in known else None
     if points.dtype.kind not in "iuf" or points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise InputError(
             f"the array of {path} is {points.dtype} {list(points.shape)}; points are numbers [points, 2 or 3], or "
@@ -133,7 +135,7 @@ def _arrays(path: Path, index: int | None, name: str | None) -> Shape:
         return Shape(path.stem, points=points)
     texts = None if names is None else [n.decode() if isinstance(n, bytes) else str(n) for n in names.tolist()]
     row = pick(path, len(points), texts, index, name)
-    cloud = points[row] / 65535 * 2 - 1 if keys[0] == "points_u16" else points[row]
+    cloud = points[row] / 65535 * 2 - 1 if key == "points_u16" else points[row]
     return Shape(texts[row] if texts else f"{path.stem} {row}", points=cloud)
 
 
@@ -199,7 +201,7 @@ def checked(shape: Shape, path: Path) -> Shape:
         bad = ~np.isfinite(shape.points).all(-1)
         if bad.any():
             raise InputError(f"{where} has a coordinate that is not finite in point {int(bad.argmax())}; repair it")
-        shape = replace(shape, points=np.asarray(shape.points, dtype=np.float64))
+        shape = replace(shape, points=np.array(shape.points, dtype=np.float64))
     if shape.mixture is not None:
         if not all(tensor.isfinite().all() for tensor in shape.mixture):
             raise InputError(f"the mixture {where} has a number that is not finite; fit it again")

@@ -68,7 +68,9 @@ def parse_npy(content: bytes, source: str) -> np.ndarray:
     try:
         shape, fortran, dtype = _header(file)
         return np.ndarray(shape, dtype, content, file.tell(), order="F" if fortran else "C")
-    except (ValueError, TypeError, OverflowError) as error:  # the last two: of more than there is
+    except TypeError:
+        raise InputError(f"{source} ends before the array {shape} that its header promises; is it truncated?") from None
+    except ValueError as error:
         raise InputError(f"{source} is no readable .npy ({brief(error)})") from error
 
 

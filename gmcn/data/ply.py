@@ -27,7 +27,7 @@ LONGEST_HEADER = _LONGEST_LINE * _MOST_LINES
 class _Element:
     name: str
     rows: int
-    properties: list[list[str]] = field(default_factory=list)  # [type, name], or [list, type, type, name]
+    properties: list[tuple[str, str]] = field(default_factory=list)  # type and name; of a list "list" and a type
 
 
 def read_vertices(content: bytes, source: str, needed: Sequence[str]) -> np.ndarray:  # [V], one field per property
@@ -86,7 +86,7 @@ def check_rows(content: bytes, source: str) -> None:
     if missing == 0:
         words = lines[-1].split()
         last = next(element for element in reversed(elements) if element.rows)
-        for kind, *_ in last.properties:
+        for kind, _ in last.properties:
             length = 1 + (int(words[0]) if kind == "list" and words and words[0].isdigit() else 0)
             missing += max(0, length - len(words))
             words = words[length:]
@@ -115,7 +115,7 @@ def _header(file: BinaryIO, source: str) -> tuple[str, list[_Element]]:
                 if elements[-1].rows < 0:
                     raise ValueError(f"{line[2]} rows of '{line[1]}'")
             elif line[:1] == ["property"]:
-                elements[-1].properties.append(line[1:])
+                elements[-1].properties.append((line[1], line[2]))
         return order, elements
     except (KeyError, IndexError, ValueError, StopIteration) as error:
         raise _not_understood(source, error) from error
@@ -137,7 +137,7 @@ def _type(order: str, element: _Element) -> np.dtype:
     """One row; a list has no fixed size (KeyError), so that nothing behind it can be found."""
     # What stands in a text is not cut to the type that its header names.
     types = _TYPES if order else _TYPES | {"float": "f8", "float32": "f8"}
-    return np.dtype([(name, order + types[kind]) for kind, name, *_ in element.properties])
+    return np.dtype([(name, order + types[kind]) for kind, name in element.properties])
 
 
 def _not_understood(source: str, error: Exception) -> InputError:

@@ -13,7 +13,7 @@ from gmcn.artifacts import load_tensors
 from gmcn.data import sample
 from gmcn.data.clouds import FORMATS, parse_cloud, read_clouds, resize
 from gmcn.errors import InputError
-from tests.data.ply import ply
+from tests.data.files import ply
 
 
 def arrays(**changes):

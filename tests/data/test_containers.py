@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from gmcn.data import containers
+from gmcn.artifacts import read_metadata
+from gmcn.data import containers, sample
 from gmcn.data.containers import contents, digest, find_members, labelled, read_member
 from gmcn.errors import InputError
 
@@ -50,6 +51,49 @@ def test_objects_and_their_labels(container):
 def test_other_formats_are_counted_in_a_warning(container, caplog):
     find_members(container, (".off",))
     assert "1 files of another format are left out (set/bed/train/c.obj" in caplog.text
+
+
+def test_objects_outside_of_the_layout_are_warned_of_and_listed(tmp_path, caplog):
+    places = ("cup/train/a", "cup/test/b", "cup/Train/x", "cup/val/x", "cup/loose", "cup/train/deep/x")
+    for place in places:
+        path = tmp_path / "mine" / f"{place}.xyz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1 2 3\n" * 8)
+    settings = {"kind": "clouds", "path": str(tmp_path / "mine"), "points": 8}
+    sample("mine", settings=settings, downloads=None, output=tmp_path / "a.safetensors")
+    assert "4 files do not lie in <class>/<train|test>/ and are left out (cup/Train/x.xyz ...)" in caplog.text
+    assert read_metadata(tmp_path / "a.safetensors")["left_out"] == sorted(f"{place}.xyz" for place in places[2:])
+
+
+def test_equal_names_become_different_ones(tmp_path, caplog):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("cup/train/a.npy", "cup/train/a.txt", "cup/train/b.txt", "cup/train/c.txt", "x/cup/train/c.txt"):
+            archive.writestr(name, b"")
+    members, _ = find_members(tmp_path / "a.zip", (".npy", ".txt"))
+    assert [member.name for member in members] == ["a.npy", "a.txt", "b", "cup/train/c.txt", "x/cup/train/c.txt"]
+    assert "4 objects share their name with another" in caplog.text
+
+
+def test_links_back_end_and_links_to_nowhere_are_bad_objects(tmp_path):
+    folder = tmp_path / "mine" / "cup" / "train"
+    folder.mkdir(parents=True)
+    (folder / "a.xyz").write_text("1 2 3\n" * 8)
+    (folder / "gone.xyz").symlink_to(tmp_path / "nowhere.xyz")
+    (folder / "self").symlink_to(folder / "self")
+    (folder.parent / "again").symlink_to(tmp_path / "mine")
+    (folder.parent / "test").symlink_to(folder)  # another place for the same files, not a loop
+    settings = {"kind": "clouds", "path": str(tmp_path / "mine"), "points": 8, "bad_objects": "skip"}
+    sample("mine", settings=settings, downloads=None, output=tmp_path / "a.safetensors")
+    metadata = read_metadata(tmp_path / "a.safetensors")
+    assert metadata["names"] == ["a", "a"]
+    assert len(metadata["refused"]) == 2
+    assert all("gone.xyz cannot be read (No such file" in reason for reason in metadata["refused"].values())
+
+
+def test_a_file_instead_of_a_folder(tmp_path):
+    (tmp_path / "a.xyz").write_text("1 2 3\n")
+    with pytest.raises(InputError, match=r"a\.xyz is neither a folder nor a zip; name the folder"):
+        find_members(tmp_path / "a.xyz", (".xyz",))
 
 
 def test_a_file_that_has_gone_is_one_bad_object(container):

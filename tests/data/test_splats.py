@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,8 @@ from gmcn.data.ply import count_vertices, read_vertices
 from gmcn.data.splats import PROPERTIES, parse_splats
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.ops import evaluate, integrate
-from tests.data.ply import ply
+from gmcn.ops import evaluate, integrate, reduce_treehem
+from tests.data.files import ply
 
 
 def splats(count, seed=0, **changes):
@@ -94,6 +96,42 @@ def test_files_without_a_class_are_training_objects_of_one(tmp_path):
     settings["parts"] = ["train"]
     sample("s", settings=settings, downloads=tmp_path, output=tmp_path / "s.safetensors")
     assert load_tensors(tmp_path / "s.safetensors")[1]["class_names"] == ["splats"]
+
+
+def test_a_zip_is_the_same_as_its_folder(folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for file in folder.rglob("*.ply"):
+            archive.write(file, file.relative_to(folder))
+    for path in ("mine", "mine.zip"):
+        settings = {"kind": "splats", "path": str(tmp_path / path)}
+        sample("cups", settings=settings, downloads=None, output=tmp_path / f"{path}.safetensors")
+    one, two = (load_tensors(tmp_path / f"{path}.safetensors") for path in ("mine", "mine.zip"))
+    assert one[0].keys() == two[0].keys()
+    assert all(torch.equal(one[0][key], two[0][key]) for key in one[0])
+    assert one[1]["names"] == two[1]["names"]
+
+
+@pytest.mark.parametrize("scale", [-20.0, -25.0, -80.0])
+def test_tiny_splats_can_be_reduced(tmp_path, scale):
+    values = splats(20)
+    for axis in range(3):
+        values[f"scale_{axis}"][3] = scale
+    (tmp_path / "a.ply").write_bytes(ply(values))
+    settings = {"kind": "splats", "path": str(tmp_path), "parts": ["train"], "normalize": True}
+    sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
+    tensors, _ = load_tensors(tmp_path / "s.safetensors")
+    assert reduce_treehem(Mixture(*(tensors[name] for name in Mixture._fields)), 8).weights.isfinite().all()
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_splats_without_weight_are_bad_objects(tmp_path, normalize):
+    (tmp_path / "a.ply").write_bytes(ply(splats(5, opacity=np.full(5, -800.0))))
+    faint = {f"scale_{axis}": np.full(1, -36.0) for axis in range(3)}  # in float32 nothing is left of the volume
+    (tmp_path / "b.ply").write_bytes(ply(splats(1, x=np.zeros(1), opacity=np.full(1, -70.0), **faint)))
+    settings = {"kind": "splats", "path": str(tmp_path), "parts": ["train"], "normalize": normalize}
+    expected = r"1 of 2 .*'a' \(the weights of .*a\.ply are all zero" if normalize else "2 of 2 .*all its weights are 0"
+    with pytest.raises(InputError, match=expected):
+        sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
 
 
 @pytest.mark.parametrize("order", ["ascii", "binary_little_endian", "binary_big_endian"])
