@@ -126,8 +126,9 @@ def test_tiny_splats_can_be_reduced(tmp_path, scale):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_splats_without_weight_are_bad_objects(tmp_path, normalize):
     (tmp_path / "a.ply").write_bytes(ply(splats(5, opacity=np.full(5, -800.0))))
-    faint = {f"scale_{axis}": np.full(1, -36.0) for axis in range(3)}  # in float32 nothing is left of the volume
-    (tmp_path / "b.ply").write_bytes(ply(splats(1, x=np.zeros(1), opacity=np.full(1, -70.0), **faint)))
+    values = splats(2, opacity=np.full(2, -30.0), **{f"scale_{axis}": np.full(2, -36.0) for axis in range(3)})
+    values |= {axis: 1e-5 * values[axis] for axis in "xyz"}  # so small that float32 has no weights for it
+    (tmp_path / "b.ply").write_bytes(ply(values))
     settings = {"kind": "splats", "path": str(tmp_path), "parts": ["train"], "normalize": normalize}
     expected = r"1 of 2 .*'a' \(the weights of .*a\.ply are all zero" if normalize else "2 of 2 .*all its weights are 0"
     with pytest.raises(InputError, match=expected):
