@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gmcn.analysis.drawing import visible
 from gmcn.artifacts import load_tensors
 from gmcn.data.npz import read_arrays
 from gmcn.data.off import read_off
@@ -83,17 +84,17 @@ def _artifact(path: Path, index: int | None, name: str | None, points: Path | No
             raise InputError(f"--points is for mixtures artifacts, and {path} is none")
         return _sampled(path, tensors, names, index, name)
     row = pick(path, len(tensors["weights"]), names, index, name)
-    shape = Shape(
-        names[row] if names else f"{path.stem} {row}", mixture=mixture_of(tensors, row), fit=metadata.get("fit")
-    )
+    title, mixture = names[row] if names else f"{path.stem} {row}", visible(mixture_of(tensors, row))
+    shape = Shape(title, mixture=mixture, fit=metadata.get("fit"))
     beside = path.parent.parent / "points" / f"{metadata.get('dataset')}.safetensors"
     if points is None and not beside.is_file():
         return shape
     source = Path(points or beside)
     tensors, metadata = load_tensors(source)
-    if names is None or metadata.get("names") != names:
-        if points is None:
-            return shape
+    sampled = names is not None and metadata.get("names") == names
+    if points is None and not (sampled and {"points", "images"} & tensors.keys()):  # of splats there are none
+        return shape
+    if not sampled:
         raise InputError(f"{points} is not what {path} was fitted to: the names of its objects are others")
     found = _sampled(source, tensors, names, row, None)
     return replace(shape, points=found.points, image=found.image)
@@ -181,7 +182,7 @@ def checked(shape: Shape, path: Path) -> Shape:
         bad = ~np.isfinite(shape.points).all(-1)
         if bad.any():
             raise InputError(f"{where} has a coordinate that is not finite in point {int(bad.argmax())}; repair it")
-        shape = replace(shape, points=np.asarray(shape.points, dtype=np.float64))
+        shape = replace(shape, points=np.array(shape.points, dtype=np.float64))
     if shape.mixture is not None:
         if not all(tensor.isfinite().all() for tensor in shape.mixture):
             raise InputError(f"the mixture {where} has a number that is not finite; fit it again")

@@ -55,7 +55,8 @@ def show(
 
 def title_of(shape: Shape) -> str:
     """The object's name and what is known of it."""
-    parts = [shape.name]
+    # Names of files need not be UTF-8, pictures' titles must.
+    parts = [shape.name.encode(errors="surrogateescape").decode(errors="replace")]
     if shape.mixture is not None:
         parts.append(f"{shape.mixture.components} Gaussians" + (f" ({shape.fit})" if shape.fit else ""))
     elif shape.triangles is not None:

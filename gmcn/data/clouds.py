@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy as np
 
 from gmcn.data.containers import Member, contents, find_members, labelled, list_files
 from gmcn.data.meshes import seed_of
-from gmcn.data.npz import read_npz
+from gmcn.data.npz import parse_npy, read_npz
 from gmcn.data.ply import read_vertices
-from gmcn.data.samples import PARTS, Row, Samples
+from gmcn.data.samples import PARTS, Row, Samples, brief, check_finite
 from gmcn.errors import InputError
 
 FORMATS = (".npy", ".ply", ".txt", ".xyz")
@@ -36,16 +37,21 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     if path.suffix == ".npz":
         return read_npz(path, settings)
     lists = settings.get("split_lists")
-    listed = _listed(path, lists) if lists else {"members": find_members(path, FORMATS), "class_names": None}
+    left_out, class_names = [], None
+    if lists:
+        members, class_names = _listed(path, lists)
+    else:
+        members, left_out = find_members(path, FORMATS)
     return Samples(
-        **labelled(**listed),
-        items=functools.partial(contents, path, listed["members"]),
+        **labelled(members, class_names),
+        left_out=left_out,
+        items=functools.partial(contents, path, members),
         load=functools.partial(_load, settings),
         costly=True,
     )
 
 
-def parse_cloud(content: bytes, source: str) -> np.ndarray:  # [M, 3] float32
+def parse_cloud(content: bytes, source: str) -> np.ndarray:  # [M, 3] float64
     """The points of a file's content; the name's end says the format.
 
     .npy holds an array [M, 3 or more], .ply vertices x, y, z, and everything else is text with x, y, z and whatever
@@ -54,19 +60,14 @@ def parse_cloud(content: bytes, source: str) -> np.ndarray:  # [M, 3] float32
     suffix = PurePosixPath(source).suffix.lower()
     if suffix == ".ply":
         vertices = read_vertices(content, source, ("x", "y", "z"))
-        return np.stack([vertices[axis] for axis in "xyz"], axis=-1).astype(np.float32)
-    try:
-        if suffix == ".npy":
-            points = np.load(io.BytesIO(content), allow_pickle=False)
-        elif content.strip():
-            points = np.loadtxt(io.BytesIO(content.replace(b",", b" ")), dtype=np.float32, usecols=(0, 1, 2), ndmin=2)
-        else:
-            points = np.zeros((0, 3), dtype=np.float32)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{source} is no readable cloud ({' '.join(str(error).split())})") from error
+        points = np.stack([vertices[axis] for axis in "xyz"], axis=-1)
+    else:
+        points = parse_npy(content, source) if suffix == ".npy" else _parse_text(content, source)
     if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu":
         raise InputError(f"{source} holds {points.dtype} {points.shape}; a cloud is numbers of shape (points, 3)")
-    return points[:, :3].astype(np.float32)
+    points = points[:, :3].astype(np.float64)
+    check_finite(points, source, "point")
+    return points
 
 
 def resize(
@@ -84,7 +85,9 @@ def resize(
     """
     size = len(points)
     if size < count:
-        if not repeat or not size:
+        if not size:
+            raise InputError(f"{source} has no points; remove it")
+        if not repeat:
             raise InputError(
                 f"{source} has {size} points, fewer than {count}; ask for fewer, or say repeat_points: true"
             )
@@ -98,6 +101,15 @@ def resize(
     return points[np.sort(rng.choice(size, count, replace=False))]
 
 
+def _parse_text(content: bytes, source: str) -> np.ndarray:  # [M, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said of a file that holds nothing
+        try:
+            return np.loadtxt(io.BytesIO(content.replace(b",", b" ")), usecols=(0, 1, 2), ndmin=2).reshape(-1, 3)
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"{source} is no readable cloud ({brief(error)})") from error
+
+
 def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
     key, source, content = item
     # Qi et al. wrote their points in an order of which every beginning is evenly spread.
@@ -107,7 +119,7 @@ def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
     return {"points": resize(points, settings.get("points", 1024), rng, repeat=repeat, source=source)}
 
 
-def _listed(path: Path, prefix: str) -> dict[str, Any]:
+def _listed(path: Path, prefix: str) -> tuple[list[Member], list[str]]:
     """The objects that <prefix>_train.txt and <prefix>_test.txt name, with the classes of <prefix>_shape_names.txt.
 
     The object bathtub_0001 is <folder of the lists>/bathtub/bathtub_0001.txt.
@@ -124,7 +136,7 @@ def _listed(path: Path, prefix: str) -> dict[str, Any]:
         for name in names:
             class_name = name.rpartition("_")[0]
             members.append(Member(class_name, part, name, str(folder / class_name / f"{name}.txt")))
-    return {"members": sorted(members), "class_names": classes}
+    return sorted(members), classes
 
 
 def _lines(path: Path, file: str) -> list[str]:

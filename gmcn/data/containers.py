@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from gmcn.artifacts import sha256
 from gmcn.data.samples import PARTS
 from gmcn.errors import InputError
+from gmcn.folders import walk
 
 _LOG = logging.getLogger(__name__)
 # A member that unpacks to more, or to so many times its size beyond a few MB, was made to fill a memory or a disk:
@@ -46,13 +48,9 @@ class Member:
 def list_files(container: Path) -> list[str]:
     """Names of all files in a zip or below a folder, sorted; hidden ones and macOS's shadow copies are left out."""
     if container.is_dir():
-        found = [
-            Path(folder, file).relative_to(container).as_posix()
-            for folder, _, files in os.walk(container, followlinks=True)
-            for file in files
-        ]
+        found = [Path(file).relative_to(container).as_posix() for file in walk(container)]
     else:
-        with _open(container) as archive:
+        with open_zip(container) as archive:
             found = [info.filename for info in archive.infolist() if not info.is_dir()]
     parts = {name: PurePosixPath(name).parts for name in found}
     return sorted(
@@ -60,20 +58,22 @@ def list_files(container: Path) -> list[str]:
     )
 
 
-def find_members(container: Path, suffixes: Sequence[str]) -> list[Member]:
-    """The objects of a zip or folder, sorted by class, part and name.
+def find_members(container: Path, suffixes: Sequence[str]) -> tuple[list[Member], list[str]]:
+    """The objects of a zip or folder, sorted by class, part and name, and files that are none only by their place.
 
-    Raises :class:`InputError` when there are none; files of other formats are counted in a warning.
+    Raises :class:`InputError` when there are no objects; files of other formats, or outside of
+    <class>/<train|test>/, are counted in warnings.
     """
-    found, others = [], []
+    found, others, outside = [], [], []
     for file in list_files(container):
         path = PurePosixPath(file)
-        if len(path.parts) < 3 or path.parts[-2] not in PARTS:
-            continue
-        if path.suffix.lower() in suffixes:
+        placed, known = len(path.parts) > 2 and path.parts[-2] in PARTS, path.suffix.lower() in suffixes
+        if placed and known:
             found.append(Member(path.parts[-3], path.parts[-2], path.stem, file))
-        else:
+        elif placed:
             others.append(file)
+        elif known:
+            outside.append(file)
     if not found:
         first, *more = suffixes
         raise InputError(
@@ -81,7 +81,25 @@ def find_members(container: Path, suffixes: Sequence[str]) -> list[Member]:
         )
     if others:
         _LOG.warning("%s: %d files of another format are left out (%s ...)", container, len(others), others[0])
-    return sorted(found)
+    if outside:
+        text = "%s: %d files do not lie in <class>/<train|test>/ and are left out (%s ...)"
+        _LOG.warning(text, container, len(outside), outside[0])
+    return distinct(container, found), outside
+
+
+def distinct(container: Path, members: Sequence[Member]) -> list[Member]:
+    """The objects, sorted; those of one name in one place (cup.npy, cup.ply) get their suffix, or their whole path."""
+    for rename in (lambda path: path.name, str):
+        times = Counter(member.key for member in members)
+        repeated = [member.file for member in members if times[member.key] > 1]
+        if repeated:
+            text = "%s: %d objects share their name with another and are called by more of their path (%s ...)"
+            _LOG.warning(text, container, len(repeated), min(repeated))
+        members = [
+            replace(member, name=rename(PurePosixPath(member.file))) if times[member.key] > 1 else member
+            for member in members
+        ]
+    return sorted(members)
 
 
 def labelled(members: Sequence[Member], class_names: Sequence[str] | None = None) -> dict[str, Any]:
@@ -109,7 +127,7 @@ def contents(container: Path, members: Sequence[Member]) -> Iterator[tuple[str, 
             except OSError as error:
                 yield InputError(f"{path} cannot be read ({error.strerror})")
         return
-    with _open(container) as archive:
+    with open_zip(container) as archive:
         for member in members:
             source = f"{container}:{member.file}"
             try:
@@ -118,12 +136,25 @@ def contents(container: Path, members: Sequence[Member]) -> Iterator[tuple[str, 
                 yield error
 
 
-def read_member(archive: zipfile.ZipFile, name: str, source: str) -> bytes:
+def heads(container: Path, members: Sequence[Member], length: int) -> Iterator[tuple[bytes, int]]:
+    """The first ``length`` bytes of every object's file, and the size of it all; nothing of one that is unreadable."""
+    with contextlib.nullcontext() if container.is_dir() else open_zip(container) as archive:
+        for member in members:
+            try:
+                path = container / member.file
+                with archive.open(member.file) if archive else open(path, "rb") as file:
+                    head = file.read(length)
+                yield head, archive.getinfo(member.file).file_size if archive else path.stat().st_size
+            except (KeyError, *DAMAGE):
+                yield b"", 0
+
+
+def read_member(archive: zipfile.ZipFile, name: str, source: str, *, any_size: bool = False) -> bytes:
     """The content of a zip's member. :class:`InputError`: not there, damaged, or far larger than it may be."""
     try:
         info = archive.getinfo(name)
         ratio = info.file_size / max(1, info.compress_size)
-        if info.file_size > MAX_MEMBER or (info.file_size > RATIO_FROM and ratio > MAX_RATIO):
+        if (info.file_size > MAX_MEMBER and not any_size) or (info.file_size > RATIO_FROM and ratio > MAX_RATIO):
             raise InputError(
                 f"{source} would unpack to {info.file_size:,} bytes, {ratio:.0f} times its size; remove it"
             )
@@ -140,17 +171,27 @@ def read_member(archive: zipfile.ZipFile, name: str, source: str) -> bytes:
 
 
 def digest(container: Path) -> str:
-    """SHA-256 of a file; of a folder that of the names and contents of all its files."""
+    """SHA-256 of a file; of a folder that of the names and contents of all its files that can be read."""
     if not container.is_dir():
         return sha256(container)
     total = hashlib.sha256()
     for name in list_files(container):
-        total.update(f"{name}\0{sha256(container / name)}\n".encode(errors="surrogateescape"))
+        try:
+            content = sha256(container / name)
+        except OSError:
+            content = "unreadable"
+        total.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
-def _open(container: Path) -> zipfile.ZipFile:
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """The zip (or .npz), open. :class:`InputError`: it is none."""
     try:
-        return zipfile.ZipFile(container)
+        return zipfile.ZipFile(path)
     except DAMAGE as error:
-        raise InputError(f"{container} is truncated or damaged ({error}); delete it and download it again") from error
+        if path.suffix.lower() not in (".zip", ".npz"):
+            raise InputError(
+                f"{path} is neither a folder nor a zip; name the folder that the objects lie in"
+            ) from error
+        advice = "replace it (a published file: delete it, and it is downloaded again)"
+        raise InputError(f"{path} is truncated or damaged ({error}); {advice}") from error

@@ -12,7 +12,8 @@ import numpy as np
 
 from gmcn.data.containers import contents, find_members, labelled
 from gmcn.data.off import parse_off
-from gmcn.data.samples import Row, Samples
+from gmcn.data.ply import check_rows
+from gmcn.data.samples import Row, Samples, brief, check_finite
 from gmcn.errors import InputError, unknown
 
 SAMPLINGS = ("uniform", "poisson")
@@ -33,7 +34,7 @@ def sample_mesh(
     *,
     seed: int,
     source: str = "the mesh",
-) -> np.ndarray:  # [count, 3] float32
+) -> np.ndarray:  # [count, 3] float64
     """Exactly ``count`` points on the surface, the same ones for the same seed.
 
     ``uniform`` draws them independently with equal density per area; ``poisson`` keeps them apart from each other.
@@ -54,7 +55,7 @@ def sample_mesh(
     unit = (vertices - middle) / size
     draw = _poisson if sampling == "poisson" else _uniform
     points = draw(unit, triangles[area > 0], count, np.random.default_rng(seed))
-    return (points * size + middle).astype(np.float32)
+    return points * size + middle
 
 
 def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
@@ -65,9 +66,10 @@ def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
     """
     if len(files) != 1:
         raise InputError(f"a data set of meshes is one .zip file, not {[path.name for path in files]}")
-    members = find_members(files[0], (".off", *OTHER_FORMATS))
+    members, left_out = find_members(files[0], (".off", *OTHER_FORMATS))
     return Samples(
         **labelled(members),
+        left_out=left_out,
         items=functools.partial(contents, files[0], members),
         load=functools.partial(_load, settings),
         costly=True,
@@ -80,28 +82,33 @@ def parse_mesh(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     .off is read by :func:`gmcn.data.off.parse_off`, .obj, .ply and .stl by trimesh, which joins the parts of a file.
     """
     suffix = PurePosixPath(source).suffix.lower()
-    if suffix not in OTHER_FORMATS:
-        return parse_off(content, source)
-    import trimesh
-
-    try:
-        mesh = trimesh.load_mesh(io.BytesIO(content), file_type=suffix[1:], process=False, skip_materials=True)
-        vertices = np.asarray(mesh.vertices, dtype=np.float64).reshape(-1, 3)
-        triangles = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
-    except Exception as error:  # whatever its readers stumble over
-        raise InputError(f"{source} is no readable {suffix} mesh ({type(error).__name__}: {error})") from error
-    if not len(triangles):
-        raise InputError(f"{source} holds no faces; is it a cloud, or damaged?")
-    if not np.isfinite(vertices).all():
-        raise InputError(f"{source}: a coordinate of vertex {np.argwhere(~np.isfinite(vertices))[0, 0]} is not finite")
-    if not 0 <= triangles.min() <= triangles.max() < len(vertices):
-        raise InputError(f"{source}: a face uses a vertex that is not there (there are {len(vertices)})")
+    vertices, triangles = (_parse_other if suffix in OTHER_FORMATS else parse_off)(content, source)
+    check_finite(vertices, source, "vertex")
     return vertices, triangles
 
 
 def seed_of(seed: int, key: str) -> int:
     """A seed for the object called ``key``."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode(errors="surrogateescape")).digest()[:8], "little")
+
+
+def _parse_other(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
+    import trimesh
+
+    suffix = PurePosixPath(source).suffix.lower()
+    if suffix == ".ply":
+        check_rows(content, source)
+    try:
+        mesh = trimesh.load_mesh(io.BytesIO(content), file_type=suffix[1:], process=False, skip_materials=True)
+        vertices = np.asarray(mesh.vertices, dtype=np.float64).reshape(-1, 3)
+        triangles = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
+    except Exception as error:  # whatever its readers stumble over
+        raise InputError(f"{source} is no readable {suffix} mesh ({type(error).__name__}: {brief(error)})") from error
+    if not len(triangles):
+        raise InputError(f"{source} holds no faces; is it a cloud, or damaged?")
+    if not 0 <= triangles.min() <= triangles.max() < len(vertices):
+        raise InputError(f"{source}: a face uses a vertex that is not there (there are {len(vertices)})")
+    return vertices, triangles
 
 
 def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:

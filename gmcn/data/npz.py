@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from gmcn.data.containers import DAMAGE
-from gmcn.data.samples import Row, Samples
+from gmcn.data.containers import DAMAGE, open_zip, read_member
+from gmcn.data.samples import Row, Samples, brief
 from gmcn.errors import InputError
 
 # points_u16 are coordinates in [-1, 1], stored as 16-bit integers: points_u16 / 65535 * 2 - 1.
@@ -30,21 +31,16 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
     Raises:
         InputError: a damaged archive, a missing array, sizes that disagree.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            known = set(archive.files)
-            arrays = {key: archive[key] for key in ("label", "is_train", "name", "class_names") if key in known}
+    with open_zip(path) as archive:
+        known = arrays_in(archive)
         stored = "points" if "points" in known else "points_u16"
-        missing = sorted({"label", "is_train", "name", "class_names"} - known)
+        missing = [key for key in ("class_names", "is_train", "label", "name") if key not in known]
         missing += [] if stored in known else ["points (or points_u16)"]
         if missing:
             raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(known))}")
-        with zipfile.ZipFile(path) as archive, archive.open(f"{stored}.npy") as file:
-            shape, _ = _header(file)
-    except InputError:
-        raise
-    except (*DAMAGE, ValueError, KeyError) as error:
-        raise _unreadable(path, error) from error
+        arrays = {key: read_array(archive, key) for key in ("label", "is_train", "name", "class_names")}
+    with _opened(path, f"{stored}.npy") as (_, shape, _):
+        pass
     if len(shape) != 3 or shape[-1] != 3 or 0 in shape:
         raise InputError(f"the points of {path} have shape {shape}; they must be (clouds, points, 3)")
     for key in ("label", "is_train", "name"):
@@ -72,17 +68,18 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
     An .npz holds one array, or ``points`` (or ``points_u16``) and perhaps ``name``. Raises :class:`InputError` for
     anything else.
     """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            loaded = {"points": loaded}
-        keys = [key for key in ("points", "points_u16") if key in loaded] or list(loaded)
-        arrays = {key: loaded[key] for key in {*keys, "name"} & set(loaded)}
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable {path.suffix} of plain arrays ({error})") from error
-    if len(keys) != 1:
-        raise InputError(f"{path} must hold one array, or one called 'points'; it has {', '.join(keys) or 'none'}")
-    points, names = arrays[keys[0]], arrays.get("name")
+    names, key = None, "points"
+    if path.suffix.lower() == ".npy":
+        points = parse_npy(path.read_bytes(), str(path))
+    else:
+        with open_zip(path) as archive:
+            known = arrays_in(archive)
+            keys = [key for key in ("points", "points_u16") if key in known] or known
+            if len(keys) != 1:
+                found = ", ".join(keys) or "none"
+                raise InputError(f"{path} must hold one array, or one called 'points'; it has {found}")
+            key = keys[0]
+            points, names = read_array(archive, key), read_array(archive, "name") if "name" in known else None
     if points.dtype.kind not in "iuf" or points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise InputError(
             f"the array of {path} is {points.dtype} {list(points.shape)}; points are numbers [points, 2 or 3], or "
@@ -90,7 +87,7 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
         )
     if names is not None and (points.ndim == 2 or names.shape != points.shape[:1]):
         names = None
-    if keys[0] == "points_u16":
+    if key == "points_u16":
         points = _from_u16(points)
     return points, None if names is None else _text(names)
 
@@ -99,27 +96,64 @@ def _from_u16(stored: np.ndarray) -> np.ndarray:
     return stored.astype(np.float32) / _U16 * 2 - 1
 
 
+def parse_npy(content: bytes, source: str) -> np.ndarray:
+    """The array of numbers or texts in a .npy file's content: a view of it, which asks for no memory of its own."""
+    file = io.BytesIO(content)
+    try:
+        shape, fortran, dtype = _header(file)
+        return np.ndarray(shape, dtype, content, file.tell(), order="F" if fortran else "C")
+    except TypeError:
+        raise InputError(f"{source} ends before the array {shape} that its header promises; is it truncated?") from None
+    except ValueError as error:
+        raise InputError(f"{source} is no readable .npy ({brief(error)})") from error
+
+
+def arrays_in(archive: zipfile.ZipFile) -> list[str]:
+    """Names of the arrays in an .npz."""
+    return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    """An array of an .npz, however large."""
+    source = f"{archive.filename}:{key}.npy"
+    return parse_npy(read_member(archive, f"{key}.npy", source, any_size=True), source)
+
+
 def _rows(path: Path, member: str) -> Iterator[np.ndarray]:
     """The rows of an array in the archive, never all of them at once."""
+    with _opened(path, member) as (file, shape, dtype):
+        size = math.prod(shape[1:]) * dtype.itemsize
+        for _ in range(shape[0]):
+            yield np.frombuffer(file.read(size), dtype).reshape(shape[1:])
+
+
+@contextlib.contextmanager
+def _opened(path: Path, member: str) -> Iterator[tuple[BinaryIO, tuple[int, ...], np.dtype]]:
+    """The file of the points, read as far as its header; shape and type."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            shape, dtype = _header(file)
-            size = math.prod(shape[1:]) * dtype.itemsize
-            for _ in range(shape[0]):
-                yield np.frombuffer(file.read(size), dtype).reshape(shape[1:])
+        with open_zip(path) as archive, archive.open(member) as file:
+            shape, fortran, dtype = _header(file)
+            if dtype.kind not in "fiu" or (fortran and len(shape) > 1):
+                order = "Fortran" if fortran else "C"
+                raise ValueError(f"points are {dtype} in {order} order, not numbers in C order")
+            yield file, shape, dtype
     except (*DAMAGE, ValueError) as error:
-        raise _unreadable(path, error) from error
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the points of {path} cannot be read ({brief(error)}); replace the file") from error
 
 
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of a .npy file, of which the data follow."""
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and type of a .npy file, which is left where the data begin."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    if dtype.hasobject or dtype.kind not in "fiu" or (fortran and len(shape) > 1):
-        order = "Fortran" if fortran else "C"
-        raise ValueError(f"points are {dtype} in {order} order, not numbers in C order")
-    return shape, dtype
+    try:
+        shape, fortran, dtype = read(file)
+    except Exception as error:  # the header is a Python literal, with all the errors of Python's own parser
+        raise ValueError(f"its header is damaged: {brief(error)}") from error
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never loaded")
+    return shape, fortran, dtype
 
 
 def _load(count: int, stored: np.ndarray) -> Row:
@@ -129,7 +163,3 @@ def _load(count: int, stored: np.ndarray) -> Row:
 
 def _text(values: np.ndarray) -> list[str]:
     return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values.tolist()]
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is not a readable .npz of plain arrays ({error}); download it again")

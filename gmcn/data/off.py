@@ -16,7 +16,7 @@ import numpy as np
 from gmcn.artifacts import write_text
 from gmcn.errors import InputError
 
-_PLAIN = re.compile(rb"OFF\s*([1-9]\d*)[ \t]+([1-9]\d*)[ \t]+\d+[ \t]*\r?\n")
+_PLAIN = re.compile(rb"OFF\s*([1-9]\d{,15})[ \t]+([1-9]\d{,15})[ \t]+\d+[ \t]*\r?\n")
 
 
 def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +49,7 @@ def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
         try:
             vertices[row] = [float(words[axis]) for axis in range(3)]  # a single word would be broadcast
         except (ValueError, IndexError):
-            raise lines.error(f"a vertex needs three numbers, not '{' '.join(words)}'") from None
+            raise lines.error(f"a vertex needs three numbers, not '{' '.join(words)[:40]}'") from None
         if not np.isfinite(vertices[row]).all():
             raise lines.error("a coordinate is not finite")
     triangles = []
@@ -59,7 +59,7 @@ def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
             corners = int(words[0])
             indices = [int(word) for word in words[1 : corners + 1]]
         except ValueError:
-            raise lines.error(f"a face needs whole numbers, not '{' '.join(words)}'") from None
+            raise lines.error(f"a face needs whole numbers, not '{' '.join(words)[:40]}'") from None
         if len(indices) != corners:
             raise lines.error(f"a face of {corners} corners has {len(indices)} indices")
         if corners and not 0 <= min(indices) <= max(indices) < counts[0]:
@@ -74,6 +74,8 @@ def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     if start is None:
         return None
     count, faces = int(start[1]), int(start[2])
+    if count + faces > content.count(b"\n") + 1:
+        return None
     file = io.BytesIO(content)
     file.seek(start.end())
     with warnings.catch_warnings():
@@ -81,7 +83,7 @@ def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
         try:
             vertices = np.loadtxt(file, max_rows=count, ndmin=2)
             rows = np.loadtxt(file, dtype=np.int64, max_rows=faces, ndmin=2)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     if vertices.shape != (count, 3) or rows.shape != (faces, 4) or not np.isfinite(vertices).all():
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +28,7 @@ def load_all(samples: Samples, processes: int = 1) -> Iterator[Row | InputError]
     # Never a fork of this process, which has threads; the server imports the package once for all of them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gmcn.data"])
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare)
     waiting = deque()
     try:
         for item in samples.items():
@@ -48,6 +50,13 @@ def _size(item: Any) -> int:
     return sum(len(part) for part in item if isinstance(part, bytes)) if isinstance(item, tuple) else 0
 
 
-def _ignore_interrupts() -> None:
+def _prepare() -> None:
     # Ctrl-C reaches every process of the terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # Of a main process that is killed nothing else would tell: the others wait for work for ever.
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from gmcn.errors import InputError
 TRAIN, TEST = 0, 1
 PARTS = ("train", "test")
 
-# One shape's tensors by name: points [M, 3] float32; or images [H, W] uint8; or weights [N], positions [N, 3] and
-# covariances [N, 3, 3], float32.
+# One shape's tensors by name: points [M, 3]; or images [H, W] uint8; or weights [N], positions [N, 3] and covariances
+# [N, 3, 3]. Points are float32, or float64 where their file is that precise: they are cast when they are stored.
 Row = dict[str, np.ndarray]
 
 
@@ -33,18 +33,19 @@ class Samples:
     items: Callable[[], Iterable[Any]]  # gives S items in the same order
     load: Callable[[Any], Row]
     costly: bool = False
+    left_out: Sequence[str] = ()  # files that are no objects only because of where they lie
 
     def __iter__(self) -> Iterator[Row | InputError]:
         """The shapes in order, each as its tensors or as what is wrong with it."""
         return (attempt(self.load, item) for item in self.items())
 
     def read(self, name: str = "points") -> np.ndarray:  # [S, ...]
-        """One tensor of all shapes, in memory. Raises the first bad object's :class:`InputError`."""
+        """One tensor of all shapes, in memory, as stored. Raises the first bad object's :class:`InputError`."""
         rows = []
         for row in self:
             if isinstance(row, InputError):
                 raise row
-            rows.append(row[name])
+            rows.append(stored(row[name]))
         return np.stack(rows)
 
     def check(self, source: str) -> None:
@@ -66,6 +67,13 @@ def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:
         return load(item)
     except InputError as error:
         return error
+    except Exception as error:  # a reader should have said what is wrong, but one object must not end them all
+        return InputError(f"it cannot be read ({type(error).__name__}: {brief(error)})")
+
+
+def brief(error: Exception) -> str:
+    """What another library says, on one line that is not long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def as_points(item: np.ndarray) -> Row:
@@ -81,10 +89,30 @@ def as_image(item: np.ndarray) -> Row:
 def fault_of(row: Row) -> str | None:
     """What is wrong with the values of a shape, if anything."""
     for name, values in row.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            place = int(np.argwhere(~np.isfinite(values))[0, 0])
-            return f"a value of its {name} is not finite, in row {place}"
+        finite = np.isfinite(stored(values))
+        if not finite.all():
+            return f"a value of its {name} is not finite, in row {np.argwhere(~finite)[0, 0]}"
+    if "images" in row and not row["images"].any():
+        return "it is all black"
+    if "weights" in row and not row["weights"].any():
+        return "all its weights are 0"
     return None
+
+
+def stored(values: np.ndarray) -> np.ndarray:
+    """The values as an artifact holds them: float64 becomes float32, where what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32) if values.dtype == np.float64 else values
+
+
+def check_finite(coordinates: np.ndarray, source: str, what: str) -> None:  # [M, 3] float64
+    """:class:`InputError` that names the first ``what`` (point, vertex) whose coordinates float32 cannot hold."""
+    bad = ~np.isfinite(stored(coordinates)).all(-1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"{source}: a coordinate of {what} {row} is not finite or far too large ({coordinates[row].tolist()})"
+        )
 
 
 def normalize(points: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
 from gmcn.data.meshes import read_meshes
 from gmcn.data.parallel import load_all
-from gmcn.data.samples import PARTS, Samples, fault_of, normalize
+from gmcn.data.samples import PARTS, Samples, fault_of, normalize, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
 from gmcn.errors import InputError, unknown
@@ -85,6 +85,7 @@ def sample(
                 "class_names": samples.class_names,
                 "names": [samples.names[index] for index in kept],
                 "refused": refused,
+                "left_out": list(samples.left_out),
                 "settings": settings,
                 "sources": {path.name: digest(path) for path in files},
                 "provenance": provenance(),
@@ -105,10 +106,10 @@ def _write(
         for index, row in enumerate(rows):
             fault = str(row) if isinstance(row, InputError) else fault_of(row)
             if fault is None:
-                row["labels"], row["split"] = samples.labels[index], samples.split[index]
                 if "points" in row and settings.get("normalize"):
                     row["points"] = normalize(row["points"])
-                writer.append(row)
+                row = {name: stored(values) for name, values in row.items()}
+                writer.append(row | {"labels": samples.labels[index], "split": samples.split[index]})
                 kept.append(index)
                 continue
             name = samples.names[index]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.data.containers import Member, contents, labelled, list_files
-from gmcn.data.ply import count_vertices, read_vertices
+from gmcn.data.containers import Member, contents, distinct, heads, labelled, list_files
+from gmcn.data.ply import LONGEST_HEADER, count_vertices, read_vertices
 from gmcn.data.samples import PARTS, TRAIN, Row, Samples, frame
 from gmcn.errors import InputError
 
@@ -21,25 +21,29 @@ PROPERTIES = ("x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"r
 # Splats on surfaces are as flat as one likes, but a float32 covariance is positive definite only while its variances
 # differ by less than about 1e7: no scale is less than this part of the Gaussian's largest.
 _THINNEST = 1e-3
+# Nor less than this part of the shape's radius, which is as near as float32 positions come to each other: the squares
+# of smaller variances vanish.
+_SMALLEST = 1e-7
 
 
 def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
-    """The mixtures of a folder of .ply files, or of the files themselves.
+    """The mixtures of a folder or zip of .ply files, or of the files themselves.
 
     In <class>/<train|test>/<name>.ply class and part of the split are the folders'; any other file is a training
     object of the class "splats". Shapes of fewer Gaussians than the largest are filled up with such of weight 0 at
     the origin with covariance 1. ``settings``: ``normalize``.
     """
-    # Files are looked for below a folder, and published ones all lie in one.
-    folder = files[0] if len(files) == 1 and files[0].is_dir() else files[0].parent
-    names = list_files(folder) if folder == files[0] else [path.name for path in files]
-    members = sorted(_member(name) for name in names if name.lower().endswith(".ply"))
+    # Files are looked for in a folder or zip, and published ones all lie in one folder.
+    whole = len(files) == 1 and (files[0].is_dir() or files[0].suffix.lower() == ".zip")
+    container = files[0] if whole else files[0].parent
+    names = list_files(container) if whole else [path.name for path in files]
+    members = distinct(container, [_member(name) for name in names if name.lower().endswith(".ply")])
     if not members:
-        raise InputError(f"{folder} holds no .ply file")
-    most = max(count_vertices(folder / member.file) for member in members)
+        raise InputError(f"{files[0]} is, or holds, no .ply file")
+    most = max(count_vertices(head, size) for head, size in heads(container, members, LONGEST_HEADER))
     return Samples(
         **labelled(members),
-        items=functools.partial(contents, folder, members),
+        items=functools.partial(contents, container, members),
         load=functools.partial(_load, settings, most),
         costly=True,
     )
@@ -69,21 +73,21 @@ def parse_splats(content: bytes, source: str) -> Row:
     if not length.all() or not np.isfinite(scales).all():
         row = int((~length[:, 0].astype(bool) | ~np.isfinite(scales).all(-1)).argmax())
         raise InputError(f"{source}: the rotation of Gaussian {row} is zero or its scale is beyond all bounds")
-    scales = np.maximum(scales, _THINNEST * scales.max(axis=-1, keepdims=True))
+    _, radius = frame(positions)
+    scales = np.maximum(scales, np.maximum(_THINNEST * scales.max(axis=-1, keepdims=True), _SMALLEST * radius))
     axes = _rotation(quaternions / length) * scales[:, None]  # [N, 3, 3]
     # The logistic function, without overflow; sqrt(det(2 pi R diag(s^2) R^T)) = (2 pi)^(3/2) s_0 s_1 s_2.
     weights = 0.5 * (1 + np.tanh(0.5 * opacity)) * (2 * np.pi) ** 1.5 * scales.prod(axis=-1)
+    if not weights.any():
+        raise InputError(f"the weights of {source} are all zero; remove it")
     return {"weights": weights, "positions": positions, "covariances": axes @ axes.swapaxes(-1, -2)}
 
 
-def normalize_mixture(mixture: Row, source: str = "the mixture") -> Row:
+def normalize_mixture(mixture: Row) -> Row:
     """The mixture with its centres in the unit sphere (as clouds of points) and weights whose sum is one."""
     centre, radius = frame(mixture["positions"])
-    total = mixture["weights"].sum()
-    if not total > 0:
-        raise InputError(f"the weights of {source} are all zero; remove it")
     return {
-        "weights": mixture["weights"] / total,
+        "weights": mixture["weights"] / mixture["weights"].sum(),
         "positions": (mixture["positions"] - centre) / radius,
         "covariances": mixture["covariances"] / radius**2,
     }
@@ -93,7 +97,7 @@ def _load(settings: dict[str, Any], most: int, item: tuple[str, str, bytes]) -> 
     _, source, content = item
     mixture = parse_splats(content, source)
     if settings.get("normalize"):
-        mixture = normalize_mixture(mixture, source)
+        mixture = normalize_mixture(mixture)
     missing = most - len(mixture["weights"])
     filling = {
         "weights": np.zeros(missing),

@@ -15,7 +15,7 @@ from gmcn.data.clouds import parse_cloud, resize
 from gmcn.data.meshes import OTHER_FORMATS, parse_mesh, sample_mesh, seed_of
 from gmcn.data.npz import read_arrays
 from gmcn.data.ply import has_faces
-from gmcn.data.samples import PARTS, fault_of, normalize
+from gmcn.data.samples import PARTS, fault_of, normalize, stored
 from gmcn.errors import InputError
 from gmcn.fitting import fit_images, fit_points
 from gmcn.inference.pictures import parse_image, scale
@@ -118,7 +118,7 @@ class Reader:
         _refuse_nan(row, str(source))
         if self.kind == "points" and self._data.get("normalize"):
             row = normalize(row)
-        mixture = self._fit_rows(torch.from_numpy(row[None]), [str(source)])
+        mixture = self._fit_rows(torch.from_numpy(stored(row)[None]), [str(source)])
         return mixture.map(lambda tensor: tensor[0])
 
     def _fit_rows(self, rows: torch.Tensor, names: list[str]) -> Mixture:  # [S, N]
@@ -134,7 +134,7 @@ class Reader:
             name = None if points.ndim == 2 else names[index] if names else str(index)
             source = str(path) if name is None else f"'{name}' of {path}"
             # As in a data set of this kind: of larger clouds the first points.
-            yield name, self._fitted(self._sized(cloud.astype(np.float32), None, source), source)
+            yield name, self._fitted(self._sized(cloud.astype(np.float64), None, source), source)
 
     def _artifact(self, path: Path) -> Iterator[Named]:
         """All objects of a mixtures artifact, as they are, or of a points artifact, fitted as the stage `fit` does."""

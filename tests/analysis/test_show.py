@@ -15,6 +15,7 @@ from gmcn.analysis.rendering import Picture, view_of
 from gmcn.artifacts import save_tensors
 from gmcn.data.off import write_off
 from gmcn.errors import InputError
+from tests.data.files import npy
 
 TETRAHEDRON = (
     np.array([(0.0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]),
@@ -198,6 +199,7 @@ def _broken(folder, name: str):
         "empty:a.npy": lambda: np.save(path, np.zeros((0, 3))),
         "wide:a.npy": lambda: np.save(path, np.zeros((4, 7))),
         "text:a.npy": lambda: np.save(path, np.array([["a", "b", "c"]])),
+        "huge:a.npy": lambda: path.write_bytes(npy("(1000000000000, 3)")),
         "damaged:a.npz": lambda: path.write_bytes(b"PK\x03\x04 no"),
         "many:a.npz": lambda: np.savez(path, a=np.zeros((2, 3)), b=np.zeros((2, 3))),
         "words:a.xyz": lambda: path.write_text("0 0 0\n1 2\n"),
@@ -226,7 +228,8 @@ def _broken(folder, name: str):
         ("empty:a.npy", [], "is empty: it has no points"),
         ("wide:a.npy", [], "points are numbers [points, 2 or 3]"),
         ("text:a.npy", [], "points are numbers [points, 2 or 3]"),
-        ("damaged:a.npz", [], "a.npz is not a readable .npz of plain arrays"),
+        ("huge:a.npy", [], "a.npy ends before the array (1000000000000, 3) that its header promises"),
+        ("damaged:a.npz", [], "a.npz is truncated or damaged"),
         ("many:a.npz", [], "must hold one array, or one called 'points'; it has a, b"),
         ("words:a.xyz", [], "a.xyz, line 2: a point needs three numbers, not '1 2'"),
         ("damaged:a.ply", [], "a.ply is not a readable .ply"),

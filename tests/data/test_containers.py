@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from gmcn.data import containers
+from gmcn.artifacts import read_metadata
+from gmcn.data import containers, sample
 from gmcn.data.containers import contents, digest, find_members, labelled, read_member
 from gmcn.errors import InputError
 
@@ -36,7 +37,7 @@ def container(tmp_path, request):
 
 
 def test_objects_and_their_labels(container):
-    members = find_members(container, (".off", ".obj"))
+    members, _ = find_members(container, (".off", ".obj"))
     assert [member.key for member in members] == KEYS
     assert [content for _, _, content in contents(container, members)] == [b"bed c", b"chair a", b"chair b"]
     found = labelled(members)
@@ -52,8 +53,51 @@ def test_other_formats_are_counted_in_a_warning(container, caplog):
     assert "1 files of another format are left out (set/bed/train/c.obj" in caplog.text
 
 
+def test_objects_outside_of_the_layout_are_warned_of_and_listed(tmp_path, caplog):
+    places = ("cup/train/a", "cup/test/b", "cup/Train/x", "cup/val/x", "cup/loose", "cup/train/deep/x")
+    for place in places:
+        path = tmp_path / "mine" / f"{place}.xyz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1 2 3\n" * 8)
+    settings = {"kind": "clouds", "path": str(tmp_path / "mine"), "points": 8}
+    sample("mine", settings=settings, downloads=None, output=tmp_path / "a.safetensors")
+    assert "4 files do not lie in <class>/<train|test>/ and are left out (cup/Train/x.xyz ...)" in caplog.text
+    assert read_metadata(tmp_path / "a.safetensors")["left_out"] == sorted(f"{place}.xyz" for place in places[2:])
+
+
+def test_equal_names_become_different_ones(tmp_path, caplog):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("cup/train/a.npy", "cup/train/a.txt", "cup/train/b.txt", "cup/train/c.txt", "x/cup/train/c.txt"):
+            archive.writestr(name, b"")
+    members, _ = find_members(tmp_path / "a.zip", (".npy", ".txt"))
+    assert [member.name for member in members] == ["a.npy", "a.txt", "b", "cup/train/c.txt", "x/cup/train/c.txt"]
+    assert "4 objects share their name with another" in caplog.text
+
+
+def test_links_back_end_and_links_to_nowhere_are_bad_objects(tmp_path):
+    folder = tmp_path / "mine" / "cup" / "train"
+    folder.mkdir(parents=True)
+    (folder / "a.xyz").write_text("1 2 3\n" * 8)
+    (folder / "gone.xyz").symlink_to(tmp_path / "nowhere.xyz")
+    (folder / "self").symlink_to(folder / "self")
+    (folder.parent / "again").symlink_to(tmp_path / "mine")
+    (folder.parent / "test").symlink_to(folder)  # another place for the same files, not a loop
+    settings = {"kind": "clouds", "path": str(tmp_path / "mine"), "points": 8, "bad_objects": "skip"}
+    sample("mine", settings=settings, downloads=None, output=tmp_path / "a.safetensors")
+    metadata = read_metadata(tmp_path / "a.safetensors")
+    assert metadata["names"] == ["a", "a"]
+    assert len(metadata["refused"]) == 2
+    assert all("gone.xyz cannot be read (No such file" in reason for reason in metadata["refused"].values())
+
+
+def test_a_file_instead_of_a_folder(tmp_path):
+    (tmp_path / "a.xyz").write_text("1 2 3\n")
+    with pytest.raises(InputError, match=r"a\.xyz is neither a folder nor a zip; name the folder"):
+        find_members(tmp_path / "a.xyz", (".xyz",))
+
+
 def test_a_file_that_has_gone_is_one_bad_object(container):
-    members = find_members(container, (".off", ".obj"))
+    members, _ = find_members(container, (".off", ".obj"))
     members[1] = containers.Member("chair", "test", "a", "set/chair/test/gone.off")
     first, second, third = contents(container, members)
     assert (first[2], third[2]) == (b"bed c", b"chair b")
@@ -78,7 +122,7 @@ def test_members_that_point_outside_write_nothing(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("../chair/train/up.off", "/chair/train/root.off", "a/../../chair/train/both.off"):
             archive.writestr(name, b"OFF")
-    members = find_members(path, (".off",))
+    members, _ = find_members(path, (".off",))
     assert [member.name for member in members] == ["both", "root", "up"]
     assert [content for _, _, content in contents(path, members)] == [b"OFF"] * 3
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["inside", "set.zip"]
@@ -115,7 +159,7 @@ def test_a_zip_that_is_cut_short(container):
     content = container.read_bytes()
     for size in (0, 10, len(content) // 2, len(content) - 1):
         container.write_bytes(content[:size])
-        with pytest.raises(InputError, match=r"set\.zip is truncated or damaged .*; delete it and download it again"):
+        with pytest.raises(InputError, match=r"set\.zip is truncated or damaged .*; replace it"):
             find_members(container, (".off",))
 
 
@@ -124,7 +168,7 @@ def test_an_altered_member_is_one_bad_object(container):
     content = bytearray(container.read_bytes())
     content[content.index(b"set/chair/train/b.off") + 24] ^= 0xFF
     container.write_bytes(content)
-    members = find_members(container, (".off", ".obj"))
+    members, _ = find_members(container, (".off", ".obj"))
     bad = [item for item in contents(container, members) if isinstance(item, InputError)]
     assert len(bad) == 1
     assert "set.zip:set/chair/train/b.off is truncated or damaged" in str(bad[0])

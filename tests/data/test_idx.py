@@ -8,8 +8,12 @@ import struct
 import numpy as np
 import pytest
 
+from gmcn import config
+from gmcn.artifacts import read_metadata
+from gmcn.data import sample
 from gmcn.data.idx import read_idx, read_images
 from gmcn.errors import InputError
+from tests.conftest import ROOT
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -70,6 +74,20 @@ GOOD = idx(np.zeros((2, 3, 4), dtype=np.uint8))
 def test_malformed(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         read_idx(write(tmp_path, "images.gz", content), 3)
+
+
+def test_a_black_image_is_a_bad_object(tmp_path, parts):
+    images = np.ones((2, 3, 4), dtype=np.uint8)
+    images[1] = 0
+    write(tmp_path, "t10k-images-idx3-ubyte.gz", idx(images))
+    settings = {"kind": "images", "files": [{"name": path.name} for path in parts[1]]}
+    whole = config.load(ROOT / "config.yaml")
+    whole["datasets"]["mnist"]["bad_objects"] = "skip"
+    config.check(whole)
+    with pytest.raises(InputError, match=r"1 of .*'t10k-00001' \(it is all black\)"):
+        sample("mine", settings=settings, downloads=tmp_path, output=tmp_path / "a.safetensors")
+    sample("mine", settings=settings | {"bad_objects": "skip"}, downloads=tmp_path, output=tmp_path / "a.safetensors")
+    assert read_metadata(tmp_path / "a.safetensors")["refused"] == {"t10k-00001": "it is all black"}
 
 
 def test_damaged_gzip(tmp_path):

@@ -58,7 +58,7 @@ def test_points_lie_on_their_meshes_and_are_like_what_others_sampled(sampled, mi
 
     tensors, metadata, file = sampled("bathtubs5", sampling=sampling, normalize=False)
     points = tensors["points"].numpy().astype(np.float64)  # [5, 1024, 3]
-    members = find_members(file, (".off",))
+    members, _ = find_members(file, (".off",))
     assert metadata["names"] == [member.name for member in members]
     for cloud, (_, source, content) in zip(points, contents(file, members), strict=True):
         vertices, triangles = parse_mesh(content, source)

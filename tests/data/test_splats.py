@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,8 @@ from gmcn.data.ply import count_vertices, read_vertices
 from gmcn.data.splats import PROPERTIES, parse_splats
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.ops import evaluate, integrate
-from tests.data.ply import ply
+from gmcn.ops import evaluate, integrate, reduce_treehem
+from tests.data.files import ply
 
 
 def splats(count, seed=0, **changes):
@@ -96,6 +98,43 @@ def test_files_without_a_class_are_training_objects_of_one(tmp_path):
     assert load_tensors(tmp_path / "s.safetensors")[1]["class_names"] == ["splats"]
 
 
+def test_a_zip_is_the_same_as_its_folder(folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for file in folder.rglob("*.ply"):
+            archive.write(file, file.relative_to(folder))
+    for path in ("mine", "mine.zip"):
+        settings = {"kind": "splats", "path": str(tmp_path / path)}
+        sample("cups", settings=settings, downloads=None, output=tmp_path / f"{path}.safetensors")
+    one, two = (load_tensors(tmp_path / f"{path}.safetensors") for path in ("mine", "mine.zip"))
+    assert one[0].keys() == two[0].keys()
+    assert all(torch.equal(one[0][key], two[0][key]) for key in one[0])
+    assert one[1]["names"] == two[1]["names"]
+
+
+@pytest.mark.parametrize("scale", [-20.0, -25.0, -80.0])
+def test_tiny_splats_can_be_reduced(tmp_path, scale):
+    values = splats(20)
+    for axis in range(3):
+        values[f"scale_{axis}"][3] = scale
+    (tmp_path / "a.ply").write_bytes(ply(values))
+    settings = {"kind": "splats", "path": str(tmp_path), "parts": ["train"], "normalize": True}
+    sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
+    tensors, _ = load_tensors(tmp_path / "s.safetensors")
+    assert reduce_treehem(Mixture(*(tensors[name] for name in Mixture._fields)), 8).weights.isfinite().all()
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_splats_without_weight_are_bad_objects(tmp_path, normalize):
+    (tmp_path / "a.ply").write_bytes(ply(splats(5, opacity=np.full(5, -800.0))))
+    values = splats(2, opacity=np.full(2, -30.0), **{f"scale_{axis}": np.full(2, -36.0) for axis in range(3)})
+    values |= {axis: 1e-5 * values[axis] for axis in "xyz"}  # so small that float32 has no weights for it
+    (tmp_path / "b.ply").write_bytes(ply(values))
+    settings = {"kind": "splats", "path": str(tmp_path), "parts": ["train"], "normalize": normalize}
+    expected = r"1 of 2 .*'a' \(the weights of .*a\.ply are all zero" if normalize else "2 of 2 .*all its weights are 0"
+    with pytest.raises(InputError, match=expected):
+        sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
+
+
 @pytest.mark.parametrize("order", ["ascii", "binary_little_endian", "binary_big_endian"])
 def test_orders_and_elements_before_the_vertices(order):
     values = splats(5)
@@ -110,7 +149,7 @@ def test_a_header_that_promises_too_much_does_not_enlarge_the_others(tmp_path):
     for order in ("ascii", "binary_little_endian"):
         path = tmp_path / f"{order}.ply"
         path.write_bytes(ply(splats(3), order).replace(b"vertex 3", b"vertex 30000000000"))
-        assert count_vertices(path) < 50
+        assert count_vertices(path.read_bytes(), path.stat().st_size) < 50
     settings = {"kind": "splats", "path": str(tmp_path), "bad_objects": "skip", "parts": ["train"]}
     sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
     assert load_tensors(tmp_path / "s.safetensors")[1]["names"] == ["a"]

@@ -122,5 +122,13 @@ def test_a_folder_of_one_s_own_is_sampled_again_when_a_file_of_it_changes(pristi
     assert checkout.plan(target, config=mine) == {"sample": 1}  # and no download
     checkout.pretend(target, files=[target], config=mine)
     assert checkout.plan(target, config=mine) == {}
+    # What the reader makes a bad object of, or does not follow twice, does not stop the workflow.
+    (folder / "cup/train/gone.off").symlink_to(tmp_path / "nowhere.off")
+    (folder / "cup/again").symlink_to(folder)
+    assert checkout.plan(target, config=mine) == {}
     (folder / "cup/train/3.off").write_text("OFF")
     assert checkout.plan(target, config=mine) == {"sample": 1}
+    (folder / "cup/train/a{b}.off").write_text("OFF")
+    answer = checkout.snakemake("-n", targets=(target,), config=mine)
+    assert answer.status != 0
+    assert "a{b}.off has braces in its name; rename it" in answer.text

@@ -15,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 
 from gmcn import config as settings_of
 from gmcn.errors import InputError
+from gmcn.folders import walk
 
 try:
     settings_of.check(config)
@@ -96,11 +97,14 @@ def downloads_of(wildcards):
     if "path" in (own := config["datasets"][wildcards.dataset]):
         path = Path(own["path"]).expanduser()
         found = (
-            Path(folder, file)
-            for folder, _, files in os.walk(path, followlinks=True)
-            for file in files
+            sorted(filter(os.path.exists, walk(path))) if path.is_dir() else [str(path)]
         )
-        return sorted(map(str, found)) if path.is_dir() else [str(path)]
+        # Snakemake would take what is between braces for a wildcard.
+        if braces := [file for file in found if re.search(r"{.*}", file)]:
+            raise WorkflowError(
+                f"{braces[0]} has braces in its name; rename it, or use `gmcn sample`"
+            )
+        return found
     files = own.get("files", [])
     return [f"{RESULTS}/datasets/{wildcards.dataset}/{file['name']}" for file in files]
 

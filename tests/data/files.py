@@ -1,4 +1,4 @@
-"""Writes .ply files for tests."""
+"""Writes .ply files, and headers of .npy files, for tests."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def ply(vertices: dict[str, np.ndarray], order: str = "binary_little_endian", be
     else:
         data = rows.astype("<f4" if "little" in order else ">f4").tobytes()
     return header.encode() + extra + data
+
+
+def npy(shape: str, descr: str = "<f4") -> bytes:
+    """The header of an .npy file that promises an array of ``shape``."""
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode()
