@@ -11,7 +11,7 @@ from gmcn.errors import InputError
 from gmcn.fitting import fit, fit_points
 from gmcn.ops import evaluate
 from gmcn.training.mixture_set import read_split
-from tests.data.ply import ply
+from tests.data.files import ply
 from tests.data.test_splats import splats
 from tests.ops.workload import random_mixture
 

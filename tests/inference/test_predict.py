@@ -188,7 +188,7 @@ def nan_at(place: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.npy", nan_at(7), "a.npy has a number that is not finite, in row 7"),
+        ("a.npy", nan_at(7), "a coordinate of point 7 is not finite"),
         ("a.npy", CLOUD[:20], "a.npy has 20 points; this network was trained on clouds of 96"),
         ("a.npy", CLOUD[:, :2], "a cloud is numbers of shape (points, 3)"),
         ("a.npy", CLOUD[:0], "a.npy has 0 points"),
