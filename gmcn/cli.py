@@ -26,9 +26,13 @@ STAGES = {
     "probe": "measure the fitting errors layer by layer",
     "footprint": "compare the memory in theory and in practice",
     "summarise": "gather everything about a result in one JSON",
-    "table": "set a data set's results side by side",
+    "table": "set results beside published values",
+    "least-squares": "measure the alternatives to the dense fit (the paper's table 7)",
     "draw-fits": "draw the fits of some objects side by side",
+    "draw-figure": "draw one of the paper's figures with our results",
 }
+# Stages that make something of its own name, not of a data set.
+NAMED = ("table", "draw-figure")
 OTHERS = {
     "show": "look at a cloud, a mesh, an image or a mixture",
     "names": "list the data sets, fits and variants of the configuration",
@@ -58,7 +62,10 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         _common(command)
         if name in STAGES:
-            command.add_argument("--dataset", required=True, help="name of a data set in the configuration")
+            if name in NAMED:
+                command.add_argument("--name", required=True, help="name of the table or figure")
+            elif name != "least-squares":
+                command.add_argument("--dataset", required=True, help="name of a data set in the configuration")
             command.add_argument("--settings", metavar="JSON", help="settings instead of the configuration's")
             command.add_argument("--output", metavar="PATH", help="where to write")
             command.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
@@ -91,7 +98,7 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
     if name in ("train", "evaluate", "probe", "footprint", "summarise"):
         add("--variant", required=True, help="name of a variant in the configuration")
         add("--mixtures", metavar="FILE", help="mixtures artifact of the stage `fit`")
-    if name in ("train", "evaluate", "probe", "footprint"):
+    if name in ("train", "evaluate", "probe", "footprint", "least-squares"):
         add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     if name == "train":
         add("--seed", type=int, help="one seed (default: all of the variant, one after the other)")
@@ -111,8 +118,12 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--points", metavar="FILE", help="what the mixtures were fitted to (default: looked for beside them)")
         add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
         add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
+    if name == "draw-figure":
+        add("--model", metavar="FILE", help="the trained network that it shows")
+        add("--mixtures", metavar="FILE", help="what that network was trained on")
     if name == "table":
-        add("--summaries", nargs="+", metavar="FILE", help="the results' JSON files, one per row")
+        add("--inputs", nargs="*", metavar="FILE", help="what there is to show (default: looked for in the results)")
+        add("--maker", default="snakemake --cores all", help="how a missing result is made, for its row")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -131,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _call(options: argparse.Namespace) -> None:
-    from gmcn import commands
+    from gmcn import commands, commands_report
 
     if getattr(options, "threads", None):
         import torch
@@ -139,7 +150,9 @@ def _call(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     if options.command == "train" and options.seed is None and options.output:
         raise InputError("--output names the folder of one seed: give --seed as well")
-    getattr(commands, options.command.replace("-", "_"))(commands.Context(options))
+    name = options.command.replace("-", "_")
+    module = commands if hasattr(commands, name) else commands_report
+    getattr(module, name)(commands.Context(options))
 
 
 def _terminate(signal_number: int, _frame: object) -> None:

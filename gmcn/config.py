@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +16,8 @@ SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "conf
 
 # What a variant must say, itself or through its bases, before anything can be trained with it.
 REQUIRED = ("fit", "seeds", "network", "training", "probe")
+# The paper's figures that are drawn by name, and a picture of how TreeHEM works.
+ILLUSTRATIONS = ("figure2", "figure3", "figure7", "figure8", "figure9", "treehem")
 
 
 def load(*paths: str | Path) -> dict[str, Any]:
@@ -66,10 +69,11 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
         _chain(plain, name)
     for target in plain.get("targets", []):
         _check_pair(plain, target, target, "variant")
-    for dataset_name, rows in plain.get("tables", {}).items():
-        dataset(plain, dataset_name, where=f" in {source} at tables")
-        for row in rows:
-            resolve(plain, dataset_name, row["variant"])
+    if (illustrated := plain.get("illustrations", {}).get("result")) is not None:
+        _check_pair(plain, illustrated, illustrated, "variant")
+    from gmcn.config_tables import check_tables  # which needs this module
+
+    check_tables(plain, source)
     for dataset_name, figure in plain.get("figures", {}).items():
         if dataset_name != "default":
             dataset(plain, dataset_name, where=f" in {source} at figures")
@@ -84,15 +88,22 @@ def dataset(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, 
 
 
 def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
-    """The settings of an input fit."""
-    return _entry(config["fits"], "fit", name, where)
+    """The settings of an input fit; its components are divided by ``shrink``."""
+    settings = _entry(config["fits"], "fit", name, where)
+    if "shrink" not in config:
+        return settings
+    components = _shrunk(config, settings["components"])
+    if "branching" in settings:  # hierarchical: a power of it
+        components = settings["branching"] ** max(1, int(math.log(components, settings["branching"]) + 1e-9))
+    return {**settings, "components": components}
 
 
 def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, Any]:
     """The full settings of ``variant`` on a data set.
 
     Bases come first (the furthest first), then the variant's own keys; within each of them what it says under
-    ``datasets`` for this data set follows its general keys. Mappings are merged, everything else is replaced.
+    ``datasets`` for this data set follows its general keys; ``every_variant`` comes last. Mappings are merged,
+    everything else is replaced. Layers are divided by ``shrink``.
     """
     dataset(config, dataset_name)
     resolved: dict[str, Any] = {}
@@ -100,6 +111,9 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
         own = {key: value for key, value in config["variants"][name].items() if key not in ("base", "datasets")}
         resolved = merge(resolved, own)
         resolved = merge(resolved, config["variants"][name].get("datasets", {}).get(dataset_name, {}))
+    resolved = merge(resolved, config.get("every_variant", {}))
+    if "layers" in resolved.get("network", {}):
+        resolved["network"]["layers"] = [[_shrunk(config, n) for n in layer] for layer in resolved["network"]["layers"]]
     missing = [key for key in REQUIRED if key not in resolved]
     if missing:
         raise InputError(f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it")
@@ -136,6 +150,8 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         return copy.deepcopy(fit(config, str(name)))
     if stage == "draw-fits":
         return figure_of(config, dataset_name)
+    if stage == "least-squares":
+        return dict(config.get("least_squares", {}))
     resolved = resolve(config, dataset_name, str(name))
     keys = {
         "train": ("network", "training"),
@@ -163,13 +179,14 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
         dataset(config, PurePosixPath(rest[0]).stem)
     elif folder == "datasets" and rest:
         dataset(config, rest[0])
-    elif folder == "tables" and rest:
+    elif folder == "tables" and rest and rest[0] != "all":
         _entry(config.get("tables", {}), "table", PurePosixPath(rest[0]).stem, "")
     elif folder == "figures" and rest:
-        dataset_name, separator, what = PurePosixPath(rest[0]).stem.partition("_")
-        if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
-            raise InputError(f"'{target}' is no figure: they are called <data set>_fits.png, .svg and .html")
-        figure_of(config, dataset_name)
+        _check_figure(config, path)
+
+
+def _shrunk(config: Mapping[str, Any], number: int) -> int:
+    return max(1, number // config.get("shrink", 1))
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,6 +196,20 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
     return merged
+
+
+def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:
+    if path.stem in ILLUSTRATIONS and path.suffix in (".png", ".svg"):
+        if "illustrations" not in config:
+            raise InputError(f"the configuration says no network for {path.stem}: add illustrations.result")
+        return
+    dataset_name, separator, what = path.stem.partition("_")
+    if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
+        raise InputError(
+            f"'{path}' is no figure: they are called <data set>_fits.png, .svg and .html, and "
+            f"{', '.join(ILLUSTRATIONS)} (.png, .svg)"
+        )
+    figure_of(config, dataset_name)
 
 
 def _check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> None:
