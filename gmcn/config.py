@@ -181,7 +181,7 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
         dataset(config, rest[0])
     elif folder == "tables" and rest and rest[0] != "all":
         _entry(config.get("tables", {}), "table", PurePosixPath(rest[0]).stem, "")
-    elif folder == "figures" and rest:
+    elif folder == "figures" and rest and rest[0] != "all":
         _check_figure(config, path)
 
 

@@ -23,7 +23,7 @@ from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.training.device import select_device
 
-DEFAULTS = {"mixtures": 800, "components": 256, "limit": 300.0, "seed": 0}
+DEFAULTS = {"mixtures": 800, "components": 256, "limit": 120.0, "seed": 0}
 SOLVERS = {"pinv": ("centres", "both", "random"), "lstsq": ("centres", "both", "random"), "heuristic": ("centres",)}
 BATCH = 16  # mixtures at a time: A is then 16 MiB at four times 256 positions, the workspace a few times that
 FRESH = 1024  # positions per mixture at which the fits are compared
