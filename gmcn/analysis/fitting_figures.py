@@ -21,7 +21,7 @@ PIXELS = (220, 220)
 def failures() -> Any:
     """Figure 3: the dense fit where the function changes its sign, and under an adverse choice of covariances."""
     crossing = _mixture([1.0, -0.85], [[0.42, 0.5], [0.58, 0.5]], [[0.016, 0.016], [0.016, 0.016]])
-    covariances = _mixture([1.0, -0.55], [[0.5, 0.5], [0.5, 0.5]], [[0.03, 0.03], [0.004, 0.004]])
+    covariances = _mixture([1.0, -0.08], [[0.5, 0.5], [0.56, 0.5]], [[0.03, 0.03], [0.002, 0.002]])
     cases = {"(a) overly smooth zero crossing": crossing, "(b) bad covariances": covariances}
     return _figure(
         [("input", lambda m: _values(m)), ("target", lambda m: _values(m).clip(min=0)), ("dense fit", _heuristic)],

@@ -77,7 +77,9 @@ def solve(
 ) -> Mixture:  # [B, N]
     """A mixture of the same Gaussians that follows max(0, mixture) at ``positions``.
 
-    ``solver``: ``pinv``, ``lstsq``, or ``heuristic``, the dense fit, which only looks at the centres.
+    ``solver``: ``pinv``, ``lstsq``, or ``heuristic``, the dense fit, which only looks at the centres. Matrices are
+    rank-deficient in float32: LAPACK's gelsy, torch's default on the CPU, left residuals as large as the target there,
+    so that lstsq is by singular values (gelsd). CUDA has gels only, which does not know of rank.
     """
     if solver == "heuristic":
         return ops.relu_fit(mixture)
@@ -86,7 +88,8 @@ def solve(
     if solver == "pinv":
         weights = torch.linalg.pinv(matrix) @ target
     elif solver == "lstsq":
-        weights = torch.linalg.lstsq(matrix, target).solution
+        driver = "gels" if matrix.is_cuda else "gelsd"
+        weights = torch.linalg.lstsq(matrix, target, driver=driver).solution
     else:
         raise unknown("solver", solver, SOLVERS)
     return mixture._replace(weights=weights.squeeze(-1))
