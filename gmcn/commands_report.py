@@ -31,7 +31,9 @@ def least_squares(context: Context) -> None:
 
     context.options.dataset = ""
     settings = context.settings("least-squares")
-    measure(settings=settings, output=context.path("output", config_tables.LEAST_SQUARES), device=context.options.device)
+    measure(
+        settings=settings, output=context.path("output", config_tables.LEAST_SQUARES), device=context.options.device
+    )
 
 
 def draw_fits(context: Context) -> None:

@@ -64,7 +64,7 @@ def _figure(rows: list[tuple[str, Any]], mixtures: list[Mixture], titles: list[s
         for row, (title, picture) in enumerate(rows):
             values = picture(mixture)
             show(grid[row, column], values, SQUARE, limit)
-            grid[row, column].set_xlabel(f"{values.min():.2g} to {values.max():.2g}", fontsize=8)
+            grid[row, column].set_xlabel(f"{values.min():.3g} to {values.max():.3g}", fontsize=8)
             if column == 0:
                 grid[row, 0].set_ylabel(title, fontsize=9)
     for axes, title in zip(grid[0], titles or (), strict=False):

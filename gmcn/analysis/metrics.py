@@ -98,9 +98,7 @@ VALIDATION = (
     "Ours after fewer epochs than all is accuracy on the validation split, since nothing looks at the test set during "
     "a training; the paper's is on the test set. Its accuracies are read off smoothed curves."
 )
-RMSE = (
-    "RMSE is standardised as by the authors' code: against the truth's deviation over all shapes, channels and positions."
-)
+RMSE = "RMSE is standardised as by the authors' code: against the truth's deviation over all shapes, channels and positions."
 METRICS = {
     "accuracy": Metric("test accuracy (%)", 2, lambda result: scaled(_pair(result, "accuracy"), 100)),
     "kernels": Metric("kernels", 0, _kernels),

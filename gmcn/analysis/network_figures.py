@@ -13,6 +13,8 @@ from gmcn.analysis.drawing import field
 from gmcn.mixture import Mixture
 from gmcn.models import GMCN
 from gmcn.nn import GaussianConvolution
+from gmcn.ops.reference.reduce_treehem import build_tree
+from gmcn.ops.reference.tree import Tree
 
 Box = tuple[float, float, float, float]  # left, right, top, bottom
 STAGES = ("input", "convolution", "ReLU of it (target)", "initialization", "dense fit", "reduction")
@@ -123,36 +125,27 @@ def treehem(network: GMCN, inputs: Mixture) -> Any:  # inputs [S, N], D = 2
 
 
 def _tree(mixture: Mixture, levels: Sequence[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Components in the order of the leaves; for every level, the node [N] below which each component lies."""
-    from gmcn import _inspect
-
-    tree = _inspect.tree(mixture.positions.double().numpy())
-    order, count = np.array(tree["leaf_order"]), mixture.components
+    """Components in the order of the leaves; for every level, the number of the node [N] that each lies below."""
+    tree = build_tree(mixture.positions)
     groups = {}
     for level in levels:
-        nodes = [tree["root"]]
+        nodes = [0]  # the root
         for _ in range(level):
-            nodes = [child for node in nodes for child in _children(tree, node, count)]
-        group = np.zeros(count, dtype=int)
+            opened = [[node] if tree.is_leaf(node) else [tree.left[node], tree.right[node]] for node in nodes]
+            if (below := [child for children in opened for child in children]) == nodes:
+                break
+            nodes = below
+        group = np.zeros(mixture.components, dtype=int)
         for number, node in enumerate(nodes):
-            group[order[_leaves(tree, node, count)]] = number
+            group[_components_below(tree, node)] = number
         groups[level] = group
-    return order, groups
+    return np.array(tree.order), groups
 
 
-def _children(tree: dict[str, Any], node: int, count: int) -> list[int]:
-    return [node] if node < count else [tree["left"][node - count], tree["right"][node - count]]
-
-
-def _leaves(tree: dict[str, Any], node: int, count: int) -> list[int]:
-    waiting, found = [node], []
-    while waiting:
-        node = waiting.pop()
-        if node < count:
-            found.append(node)
-        else:
-            waiting += _children(tree, node, count)
-    return found
+def _components_below(tree: Tree, node: int) -> list[int]:
+    if tree.is_leaf(node):
+        return [tree.component(node)]
+    return _components_below(tree, tree.left[node]) + _components_below(tree, tree.right[node])
 
 
 def box_around(mixture: Mixture) -> Box:  # [N], D = 2

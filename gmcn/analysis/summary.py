@@ -60,7 +60,9 @@ def summarise(
         "loss": {"mean": tested["mean"]["loss"], "std": tested["std"]["loss"]},
         "per_class": {"mean": tested["mean"]["per_class"], "std": tested["std"]["per_class"]},
         "history": {
-            str(entry["seed"]): {"validation_accuracy": read_column(path.with_name("history.csv"), "validation_accuracy")}
+            str(entry["seed"]): {
+                "validation_accuracy": read_column(path.with_name("history.csv"), "validation_accuracy")
+            }
             for path, entry in trainings
         },
         "validation_accuracy": {str(e["seed"]): e["metrics"]["validation_accuracy"] for _, e in trainings},
