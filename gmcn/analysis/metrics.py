@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +87,7 @@ def _kernels(result: Mapping[str, Any]) -> Value:
     if layers is None or classes is None:
         return NOTHING
     channels = [1, *(layer[0] for layer in layers), len(classes)]
-    return sum(before * after for before, after in zip(channels, channels[1:], strict=False)), None
+    return sum(before * after for before, after in itertools.pairwise(channels)), None
 
 
 def _gib(result: Mapping[str, Any]) -> Value:
@@ -98,7 +99,7 @@ VALIDATION = (
     "Ours after fewer epochs than all is accuracy on the validation split, since nothing looks at the test set during "
     "a training; the paper's is on the test set. Its accuracies are read off smoothed curves."
 )
-RMSE = "RMSE is standardised as by the authors' code: against the truth's deviation over all shapes, channels and positions."
+RMSE = "RMSE is standardised as by the authors' code: by the truth's deviation over all shapes, channels and points."
 METRICS = {
     "accuracy": Metric("test accuracy (%)", 2, lambda result: scaled(_pair(result, "accuracy"), 100)),
     "kernels": Metric("kernels", 0, _kernels),

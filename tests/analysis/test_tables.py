@@ -148,7 +148,7 @@ def test_a_result_that_the_table_does_not_show_is_refused(made):
 @pytest.mark.parametrize("name", ["table5", "table6"])
 def test_footprints_are_the_papers(made, name):
     shown = config_tables.table_of(REAL, name)
-    lines, rows, _ = made(result("paper", [0.9]), table=shown)
+    _, rows, _ = made(result("paper", [0.9]), table=shown)
     compared = [row for row in rows if row["paper"]]
     assert len(compared) == 5 * 5 + 1
     for row in compared:
@@ -170,7 +170,7 @@ def test_least_squares(made):
         "| pinv, D = B | (10.2) |  |  | `snakemake --cores all results/measurements/least-squares.json` |"
     )
     entry = {"solver": "heuristic", "positions": "centres", "seconds": 0.5, "rmse": 0.1, "standardised_rmse": 0.3}
-    lines, rows, _ = made({"device": "Xeon", "entries": [entry]}, table=shown)
+    lines, _, _ = made({"device": "Xeon", "entries": [entry]}, table=shown)
     [last] = [line for line in lines if line.startswith("| heuristic")]
     assert last.startswith("| heuristic | 0.5000 (0.0038, +0.4962) | 0.1000 | 0.3000 | Xeon | measurements/")
 
