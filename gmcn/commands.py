@@ -37,7 +37,7 @@ class Context:
     def settings(self, stage: str, name: str | None = None) -> dict[str, Any]:
         """The stage's settings: those of ``--settings``, else those of the configuration."""
         if self.options.settings is None:
-            return configuration.stage_settings(self.config, stage, self.options.dataset, name)
+            return configuration.stage_settings(self.config, stage, getattr(self.options, "dataset", ""), name)
         try:
             settings = json.loads(self.options.settings)
         except json.JSONDecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from gmcn import config as configuration
@@ -14,10 +13,7 @@ def table(context: Context) -> None:
     from gmcn.analysis.tables import tabulate
 
     options = context.options
-    if options.settings:
-        shown = json.loads(options.settings)
-    else:
-        shown = config_tables.table_of(context.config, options.name)
+    shown = context.settings("table", options.name)
     if options.inputs is None:
         inputs = [path for file in config_tables.files_of(shown) if (path := context.results / file).is_file()]
     else:
@@ -29,11 +25,8 @@ def table(context: Context) -> None:
 def least_squares(context: Context) -> None:
     from gmcn.analysis.least_squares import measure
 
-    context.options.dataset = ""
-    settings = context.settings("least-squares")
-    measure(
-        settings=settings, output=context.path("output", config_tables.LEAST_SQUARES), device=context.options.device
-    )
+    output = context.path("output", config_tables.LEAST_SQUARES)
+    measure(settings=context.settings("least-squares"), output=output, device=context.options.device)
 
 
 def draw_fits(context: Context) -> None:
@@ -56,7 +49,7 @@ def draw_figure(context: Context) -> None:
     from gmcn.analysis.paper_figures import draw
 
     options = context.options
-    settings = json.loads(options.settings) if options.settings else dict(context.config.get("illustrations", {}))
+    settings = context.settings("draw-figure")
     result = settings.get("result", "")
     model, mixtures = options.model, options.mixtures
     if result and not (model and mixtures):

@@ -133,7 +133,8 @@ def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
     """What ``stage`` is given, and no more: a key that it does not read must not make it run again.
 
-    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, and the variant after that.
+    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, the table for ``table``, and the
+    variant after that; ``least-squares``, ``table`` and ``draw-figure`` are of no data set.
     """
     if stage == "download":
         own = dataset(config, dataset_name)
@@ -150,8 +151,12 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         return copy.deepcopy(fit(config, str(name)))
     if stage == "draw-fits":
         return figure_of(config, dataset_name)
-    if stage == "least-squares":
-        return dict(config.get("least_squares", {}))
+    if stage in ("least-squares", "draw-figure"):
+        return dict(config.get("least_squares" if stage == "least-squares" else "illustrations", {}))
+    if stage == "table":
+        from gmcn.config_tables import table_of
+
+        return table_of(config, str(name))
     resolved = resolve(config, dataset_name, str(name))
     keys = {
         "train": ("network", "training"),

@@ -165,7 +165,7 @@ def test_footprints_are_the_papers(made, name):
 
 def test_least_squares(made):
     shown = config_tables.table_of(REAL, "table7")
-    lines, rows, _ = made(table=shown)
+    lines, _, _ = made(table=shown)
     assert lines[4] == (
         "| pinv, D = B | (10.2) |  |  | `snakemake --cores all results/measurements/least-squares.json` |"
     )
