@@ -65,7 +65,7 @@ def test_the_default_target_is_the_configured_one(pristine):
         ("results/digit_treehem2.json", "unknown data set 'digit'; did you mean 'digits'? (known: "),
         ("results/digits_treehem.json", "unknown variant 'treehem'; did you mean "),
         ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'; did you mean "),
-        ("results/figures/digit_fits.png", "unknown data set 'digit'; did you mean 'digits'? (known: digits, "),
+        ("results/figures/digit_fits.png", "unknown data set 'digit'; did you mean 'digits'? (known: "),
     ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(pristine, target, part):
