@@ -19,7 +19,7 @@ from gmcn import ops
 from gmcn.analysis.networks import finite_or_none
 from gmcn.analysis.rmse import ErrorSum
 from gmcn.artifacts import provenance, write_json
-from gmcn.errors import InputError, unknown
+from gmcn.errors import unknown
 from gmcn.mixture import Mixture
 from gmcn.training.device import select_device
 
@@ -33,7 +33,8 @@ def measure(*, settings: Mapping[str, Any], output: str | os.PathLike, device: s
     """Time and error of every solver and choice of positions; writes ``output`` and returns it.
 
     ``settings``: ``mixtures``, ``components``, ``seed`` and ``limit``, the seconds after which a solver is stopped:
-    its ``seconds`` are then scaled to all mixtures, and ``measured`` says how many it has done.
+    its ``seconds`` are then scaled to all mixtures, and ``measured`` says how many it has done. A solver that gives up
+    has no numbers but an ``error``.
     """
     for name in settings:
         if name not in DEFAULTS:
@@ -42,7 +43,7 @@ def measure(*, settings: Mapping[str, Any], output: str | os.PathLike, device: s
     device = select_device(device)
     mixture = random_mixtures(settings["mixtures"], settings["components"], settings["seed"]).to(device)
     entries = [
-        {"solver": solver, "positions": positions, **_measure(mixture, solver, positions, settings)}
+        {"solver": solver, "positions": positions, **_attempt(mixture, solver, positions, settings)}
         for solver, choices in SOLVERS.items()
         for positions in choices
     ]
@@ -128,6 +129,13 @@ def _uniform(mixture: Mixture, count: int, generator: torch.Generator) -> Tensor
     return drawn.to(mixture.positions)
 
 
+def _attempt(*arguments: Any) -> dict[str, Any]:
+    try:
+        return _measure(*arguments)
+    except torch.linalg.LinAlgError as error:
+        return {"seconds": None, "measured": 0, "rmse": None, "standardised_rmse": None, "error": str(error)}
+
+
 def _measure(mixture: Mixture, solver: str, choice: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(settings["seed"] + 1)
     errors, seconds, done, total = ErrorSum(), 0.0, 0, len(mixture.weights)
@@ -138,10 +146,7 @@ def _measure(mixture: Mixture, solver: str, choice: str, settings: Mapping[str, 
         part = mixture.map(lambda tensor, start=done: tensor[start : start + BATCH])
         positions, fresh = positions_of(part, choice, generator), _uniform(part, FRESH, generator)
         started = _now(mixture)
-        try:
-            fitted = solve(part, solver, positions)
-        except torch.linalg.LinAlgError as error:
-            raise InputError(f"{solver} at {choice} did not converge: {error}") from error
+        fitted = solve(part, solver, positions)
         seconds += _now(mixture) - started
         errors.add(ops.evaluate(part, fresh).clamp(min=0), ops.evaluate(fitted, fresh))
         done += len(part.weights)

@@ -54,6 +54,17 @@ def test_a_solver_is_stopped_at_its_limit_and_scaled(tmp_path):
     assert {entry["measured"] for entry in result["entries"]} == {16}
 
 
+def test_a_solver_that_gives_up_leaves_the_others_their_numbers(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise torch.linalg.LinAlgError("singular")
+
+    monkeypatch.setattr(torch.linalg, "pinv", fails)
+    settings = {"mixtures": 2, "components": 8}
+    entries = measure(settings=settings, output=tmp_path / "least-squares.json", device="cpu")["entries"]
+    assert [entry.get("error") for entry in entries] == ["singular"] * 3 + [None] * 4
+    assert all((entry["rmse"] is None) == ("error" in entry) for entry in entries)
+
+
 def test_unknown_settings_are_refused(tmp_path):
     with pytest.raises(InputError, match="unknown setting of least-squares 'mixture'; did you mean 'mixtures'"):
         measure(settings={"mixture": 3}, output=tmp_path / "x.json")
