@@ -112,8 +112,9 @@ def _cell(name: str, cell: Cell) -> str:
     paper = cell.paper if isinstance(cell.paper, str) else f"{cell.paper:,}"  # with the digits that are printed there
     if cell.difference is None:
         return f"{ours} ({paper})".strip()
-    sign = "−" if cell.difference < 0 else "+"
-    return f"{ours} ({paper}, {sign}{_number(name, abs(cell.difference))})"
+    difference = round(cell.difference, metric(name).digits)
+    sign = "−" if difference < 0 else "+"
+    return f"{ours} ({paper}, {sign}{_number(name, abs(difference))})"
 
 
 def _value(name: str, value: Value) -> str:
