@@ -1,5 +1,6 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
+#   make paper-small                                 every table and figure of the paper, in small
 #   make ui                                          look at the runs in MLflow
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 PYTHON ?= python3
@@ -16,13 +17,17 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run setup test test-slow sanitize lint ui bench gpu-check clean
+.PHONY: run paper-small setup test test-slow sanitize lint ui bench gpu-check clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
 	@snakemake $(ARGS) $(TARGET)
 	@echo
 	@echo "The result is $(TARGET); 'make ui' shows how it was made."
+
+# ModelNet and MNIST come from $$GMCN_MIRROR or the internet: docs/reproduction.md.
+paper-small: $(INSTALLED)
+	@snakemake $(ARGS) --configfile workflow/small.yaml -- results/small/tables/all results/small/figures/all
 
 setup: $(INSTALLED)
 

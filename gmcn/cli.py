@@ -26,9 +26,13 @@ STAGES = {
     "probe": "measure the fitting errors layer by layer",
     "footprint": "compare the memory in theory and in practice",
     "summarise": "gather everything about a result in one JSON",
-    "table": "set a data set's results side by side",
+    "table": "set results beside published values",
+    "least-squares": "measure the alternatives to the dense fit (the paper's table 7)",
     "draw-fits": "draw the fits of some objects side by side",
+    "draw-figure": "draw one of the paper's figures with our results",
 }
+# Stages that make something of its own name, not of a data set.
+NAMED = ("table", "draw-figure")
 OTHERS = {
     "predict": "classify meshes, clouds, images or mixtures with a trained network",
     "export": "make a pretrained network of a result",
@@ -60,7 +64,10 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         _common(command)
         if name in STAGES:
-            command.add_argument("--dataset", required=True, help="name of a data set in the configuration")
+            if name in NAMED:
+                command.add_argument("--name", required=True, help="name of the table or figure")
+            elif name != "least-squares":
+                command.add_argument("--dataset", required=True, help="name of a data set in the configuration")
             command.add_argument("--settings", metavar="JSON", help="settings instead of the configuration's")
             command.add_argument("--output", metavar="PATH", help="where to write")
             command.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
@@ -93,7 +100,7 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
     if name in ("train", "evaluate", "probe", "footprint", "summarise"):
         add("--variant", required=True, help="name of a variant in the configuration")
         add("--mixtures", metavar="FILE", help="mixtures artifact of the stage `fit`")
-    if name in ("train", "evaluate", "probe", "footprint", "predict"):
+    if name in ("train", "evaluate", "probe", "footprint", "least-squares", "predict"):
         add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     if name == "train":
         add("--seed", type=int, help="one seed (default: all of the variant, one after the other)")
@@ -125,8 +132,12 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("result", metavar="RESULT", help="a finished result, results/<data set>_<variant>.json")
         add("folder", metavar="FOLDER", help="where to write: pretrained/<name>")
         add("--sampling", metavar="HOW", help="how its clouds were drawn from meshes: uniform or poisson")
+    if name == "draw-figure":
+        add("--model", metavar="FILE", help="the trained network that it shows")
+        add("--mixtures", metavar="FILE", help="what that network was trained on")
     if name == "table":
-        add("--summaries", nargs="+", metavar="FILE", help="the results' JSON files, one per row")
+        add("--inputs", nargs="*", metavar="FILE", help="what there is to show (default: looked for in the results)")
+        add("--maker", default="snakemake --cores all", help="how a missing result is made, for its row")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -145,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _call(options: argparse.Namespace) -> None:
-    from gmcn import commands
+    from gmcn import commands, commands_report
 
     if getattr(options, "threads", None):
         import torch
@@ -153,7 +164,9 @@ def _call(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     if options.command == "train" and options.seed is None and options.output:
         raise InputError("--output names the folder of one seed: give --seed as well")
-    getattr(commands, options.command.replace("-", "_"))(commands.Context(options))
+    name = options.command.replace("-", "_")
+    module = commands if hasattr(commands, name) else commands_report
+    getattr(module, name)(commands.Context(options))
 
 
 def _terminate(signal_number: int, _frame: object) -> None:

@@ -37,7 +37,7 @@ class Context:
     def settings(self, stage: str, name: str | None = None) -> dict[str, Any]:
         """The stage's settings: those of ``--settings``, else those of the configuration."""
         if self.options.settings is None:
-            return configuration.stage_settings(self.config, stage, self.options.dataset, name)
+            return configuration.stage_settings(self.config, stage, getattr(self.options, "dataset", ""), name)
         try:
             settings = json.loads(self.options.settings)
         except json.JSONDecodeError as error:
@@ -211,43 +211,6 @@ def summarise(context: Context) -> None:
             **parts,
         )
         run.log_artifact(output)
-
-
-def table(context: Context) -> None:
-    from gmcn.analysis.tables import tabulate
-
-    options = context.options
-    rows = json.loads(options.settings)["rows"] if options.settings else _table_rows(context)
-    summaries = [Path(path) for path in options.summaries or ()] or [
-        context.results / f"{options.dataset}_{row['variant']}.json" for row in rows
-    ]
-    output = context.path("output", f"tables/{options.dataset}")
-    tabulate(options.dataset, rows=rows, summaries=summaries, output=output)
-
-
-def _table_rows(context: Context) -> list[dict[str, Any]]:
-    tables = context.config.get("tables", {})
-    if context.options.dataset not in tables:
-        from gmcn.errors import unknown
-
-        raise unknown("table", context.options.dataset, tables)
-    return tables[context.options.dataset]
-
-
-def draw_fits(context: Context) -> None:
-    from gmcn.analysis.fit_figures import draw_fits
-
-    options, dataset = context.options, context.options.dataset
-    settings = context.settings("draw-fits")
-    mixtures = [Path(path) for path in options.mixtures or ()] or [
-        context.results / f"mixtures/{dataset}_{fit}.safetensors" for fit in settings["fits"]
-    ]
-    draw_fits(
-        settings=settings,
-        points=context.path("points", f"points/{dataset}.safetensors"),
-        mixtures=mixtures,
-        output=context.path("output", f"figures/{dataset}_fits"),
-    )
 
 
 def show(context: Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,8 @@ DEFAULT_KIND = "gmcn"  # of a network that does not say its own
 
 # What a variant must say, itself or through its bases, before anything can be trained with it.
 REQUIRED = ("fit", "seeds", "network", "training", "probe")
+# The paper's figures that are drawn by name, and a picture of how TreeHEM works.
+ILLUSTRATIONS = ("figure2", "figure3", "figure7", "figure8", "figure9", "treehem")
 
 
 def load(*paths: str | Path) -> dict[str, Any]:
@@ -67,10 +70,11 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
     _check_networks(plain, validator, source)
     for target in plain.get("targets", []):
         _check_pair(plain, target, target, "variant")
-    for dataset_name, rows in plain.get("tables", {}).items():
-        dataset(plain, dataset_name, where=f" in {source} at tables")
-        for row in rows:
-            resolve(plain, dataset_name, row["variant"])
+    if (illustrated := plain.get("illustrations", {}).get("result")) is not None:
+        _check_pair(plain, illustrated, illustrated, "variant")
+    from gmcn.config_tables import check_tables  # which needs this module
+
+    check_tables(plain, source)
     for dataset_name, figure in plain.get("figures", {}).items():
         if dataset_name != "default":
             dataset(plain, dataset_name, where=f" in {source} at figures")
@@ -85,19 +89,27 @@ def dataset(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, 
 
 
 def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
-    """The settings of an input fit."""
-    return _entry(config["fits"], "fit", name, where)
+    """The settings of an input fit; its components are divided by ``shrink``."""
+    settings = _entry(config["fits"], "fit", name, where)
+    if "shrink" not in config:
+        return settings
+    components = _shrunk(config, settings["components"])
+    if "branching" in settings:  # hierarchical: a power of it
+        components = settings["branching"] ** max(1, int(math.log(components, settings["branching"]) + 1e-9))
+    return {**settings, "components": components}
 
 
 def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, Any]:
     """The full settings of ``variant`` on a data set.
 
     Bases come first (the furthest first), then the variant's own keys; within each of them what it says under
-    ``datasets`` for this data set follows its general keys. Mappings are merged, everything else is replaced; so is a
-    network by one of another kind.
+    ``datasets`` for this data set follows its general keys; ``every_variant`` comes last. Mappings are merged,
+    everything else is replaced; so is a network by one of another kind. Layers are divided by ``shrink``.
     """
     dataset(config, dataset_name)
-    resolved = _merged(config, dataset_name, variant)
+    resolved = merge(_merged(config, dataset_name, variant), config.get("every_variant", {}))
+    if "layers" in resolved.get("network", {}):
+        resolved["network"]["layers"] = [[_shrunk(config, n) for n in layer] for layer in resolved["network"]["layers"]]
     missing = [key for key in REQUIRED if key not in resolved]
     if missing:
         raise InputError(f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it")
@@ -117,7 +129,8 @@ def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
     """What ``stage`` is given, and no more: a key that it does not read must not make it run again.
 
-    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, and the variant after that.
+    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, the table for ``table``, and the
+    variant after that; ``least-squares``, ``table`` and ``draw-figure`` are of no data set.
     """
     if stage == "download":
         own = dataset(config, dataset_name)
@@ -134,6 +147,12 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         return copy.deepcopy(fit(config, str(name)))
     if stage == "draw-fits":
         return figure_of(config, dataset_name)
+    if stage in ("least-squares", "draw-figure"):
+        return dict(config.get("least_squares" if stage == "least-squares" else "illustrations", {}))
+    if stage == "table":
+        from gmcn.config_tables import table_of
+
+        return table_of(config, str(name))
     resolved = resolve(config, dataset_name, str(name))
     keys = {
         "train": ("network", "training"),
@@ -161,13 +180,14 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
         dataset(config, PurePosixPath(rest[0]).stem)
     elif folder == "datasets" and rest:
         dataset(config, rest[0])
-    elif folder == "tables" and rest:
+    elif folder == "tables" and rest and rest[0] != "all":
         _entry(config.get("tables", {}), "table", PurePosixPath(rest[0]).stem, "")
-    elif folder == "figures" and rest:
-        dataset_name, separator, what = PurePosixPath(rest[0]).stem.partition("_")
-        if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
-            raise InputError(f"'{target}' is no figure: they are called <data set>_fits.png, .svg and .html")
-        figure_of(config, dataset_name)
+    elif folder == "figures" and rest and rest[0] != "all":
+        _check_figure(config, path)
+
+
+def _shrunk(config: Mapping[str, Any], number: int) -> int:
+    return max(1, number // config.get("shrink", 1))
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,6 +222,20 @@ def _check_networks(config: Mapping[str, Any], validator: Any, source: str) -> N
         errors = list(validator.iter_errors({**config, "variants": whole}))
         if errors:  # that of a base before those of its heirs
             raise explain(min(errors, key=lambda e: len(_chain(config, e.path[1]))), source)
+
+
+def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:
+    if path.stem in ILLUSTRATIONS and path.suffix in (".png", ".svg"):
+        if "illustrations" not in config:
+            raise InputError(f"the configuration says no network for {path.stem}: add illustrations.result")
+        return
+    dataset_name, separator, what = path.stem.partition("_")
+    if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
+        raise InputError(
+            f"'{path}' is no figure: they are called <data set>_fits.png, .svg and .html, and "
+            f"{', '.join(ILLUSTRATIONS)} (.png, .svg)"
+        )
+    figure_of(config, dataset_name)
 
 
 def _check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> None:

@@ -165,7 +165,8 @@ def test_stages_are_given_only_what_they_read():
         ),
         ("datasets.new", {"kind": "splats", "path": "mine", "points": 9}, ["unknown key 'datasets.new.points'"]),
         ("datasets.new", {"kind": "meshes", "path": "mine", "bad_objects": "ignore"}, ["one of stop, skip"]),
-        ("tables", {"digits": [{"variant": "fast"}]}, ["unknown variant 'fast'"]),
+        ("illustrations", {"result": "digits_fast"}, ["unknown variant 'fast'"]),
+        ("every_variant", {"epochs": 3}, ["unknown key 'every_variant.epochs'", "training"]),
         ("targets", ["digits_fast"], ["unknown variant 'fast'"]),
         ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),
     ],
@@ -180,6 +181,20 @@ def test_incomplete_variant_says_what_is_missing():
     bare = changed("variants.bare", {"fit": "kmeans8", "seeds": [0]})
     with pytest.raises(InputError, match="'bare' does not say network and training and probe"):
         config.resolve(bare, "digits", "bare")
+
+
+def test_every_variant_wins_and_shrink_divides_networks_and_fits():
+    raw = changed("every_variant", {"seeds": [4], "training": {"epochs": 1}})
+    raw["shrink"] = 4
+    raw["fits"]["tree"] = {"method": "eckart", "components": 125, "branching": 5}
+    config.check(raw)
+    resolved = config.resolve(raw, "digits", "child")
+    assert resolved["training"] == {"epochs": 1, "batch_size": 8}
+    assert (resolved["seeds"], resolved["network"]["layers"]) == ([4], [[2, 1]])
+    assert resolved["network"]["kernel_components"] == 5
+    assert config.stage_settings(raw, "fit", "digits", "kmeans8")["components"] == 2
+    assert config.fit(raw, "tree")["components"] == 25
+    assert raw["fits"]["kmeans8"]["components"] == 8
 
 
 def test_files_are_merged_in_their_order(tmp_path):
@@ -212,7 +227,8 @@ def test_unreadable_files_are_named(tmp_path, content, part):
         ("results/runs/digits_nothing/rmse.json", "unknown variant 'nothing'"),
         ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'"),
         ("results/points/digit.safetensors", "unknown data set 'digit'"),
-        ("results/tables/mnist.md", "unknown table 'mnist'"),
+        ("results/tables/mnist2.md", "unknown table 'mnist2'; did you mean 'mnist'?"),
+        ("results/figures/figure4.png", "is no figure: they are called .*, and figure2, figure3"),
     ],
 )
 def test_unknown_names_in_targets(target, part):

@@ -56,6 +56,11 @@ def draw_curves(histories: Mapping[str, Path], path: Path) -> None:
     _save(figure, path)
 
 
+def read_column(history: Path, name: str) -> list[float | None]:
+    """A column of a ``history.csv``, an entry per epoch; None where it is empty."""
+    return [float(row[name]) if row[name] else None for row in _read(history)]
+
+
 def _read(history: Path) -> list[dict[str, str]]:
     with open(history, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -35,7 +35,7 @@ def sampled(axes, shape: Shape, box: tuple[float, float, float, float]) -> None:
         pixels(axes, shape.image)
     else:
         axes.plot(*shape.points.T, ".", markersize=2, color="#30508c")
-        _frame(axes, box)
+        frame(axes, box)
 
 
 def pixels(axes, image: np.ndarray, top: float | None = None) -> None:
@@ -75,7 +75,7 @@ def outlines(axes, mixture: Mixture, box: tuple[float, float, float, float]) -> 
     axes.add_collection(
         PolyCollection(list(ellipses(mixture)), facecolors=faces, edgecolors=colours, linewidths=0.4, clip_on=False)
     )
-    _frame(axes, box)
+    frame(axes, box)
 
 
 def box_of(shape: Shape) -> tuple[float, float, float, float]:
@@ -90,7 +90,7 @@ def box_of(shape: Shape) -> tuple[float, float, float, float]:
     return low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin
 
 
-def _frame(axes, box: tuple[float, float, float, float]) -> None:
+def frame(axes, box: tuple[float, float, float, float]) -> None:
     axes.set_xlim(box[0], box[1])
     axes.set_ylim(box[3], box[2])
     axes.set_aspect("equal")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmcn.analysis.figures import draw_curves
+from gmcn.analysis.figures import draw_curves, read_column
 from gmcn.analysis.networks import over_seeds
 from gmcn.artifacts import provenance, read_json, read_metadata, sha256, write_json
 from gmcn.errors import InputError
@@ -59,6 +59,12 @@ def summarise(
         },
         "loss": {"mean": tested["mean"]["loss"], "std": tested["std"]["loss"]},
         "per_class": {"mean": tested["mean"]["per_class"], "std": tested["std"]["per_class"]},
+        "history": {
+            str(entry["seed"]): {
+                "validation_accuracy": read_column(path.with_name("history.csv"), "validation_accuracy")
+            }
+            for path, entry in trainings
+        },
         "validation_accuracy": {str(e["seed"]): e["metrics"]["validation_accuracy"] for _, e in trainings},
         "rmse": {
             "layers": probed["mean"]["layers"],

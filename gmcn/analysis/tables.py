@@ -1,91 +1,173 @@
-"""The stage `table`: the results of one data set side by side, each beside the published value where there is one."""
+"""The stage `table`: the paper's values beside ours, from whatever results there are."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gmcn.analysis.footprint_theory import theoretical_footprint
+from gmcn.analysis.metrics import Value, at, device_of, metric
+from gmcn.analysis.table_formats import csv_text, markdown, tex
 from gmcn.artifacts import read_json, write_text
 from gmcn.errors import InputError
 
-COLUMNS = ("variant", "fit", "parameters", "accuracy", "std", "seeds", "paper", "source", "training_seconds")
-HEADINGS = {
-    "variant": "variant",
-    "fit": "input fit",
-    "parameters": "parameters",
-    "accuracy": "test accuracy (%)",
-    "paper": "published (%)",
-    "source": "where",
-    "training_seconds": "training (s)",
-}
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A published value beside ours; either may be missing."""
+
+    paper: float | str | None
+    ours: float | None = None
+    std: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        numbers = isinstance(self.paper, int | float) and self.ours is not None
+        return self.ours - self.paper if numbers else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: its cells by column, and where they come from.
+
+    ``result`` is the file's path below the results and ``command`` makes it where it does not exist; both are None
+    where the row is computed here.
+    """
+
+    label: str
+    cells: dict[str, Cell]
+    result: str | None = None
+    command: str | None = None
+    seeds: int | None = None
+    minutes: Value = (None, None)
+    gib: Value = (None, None)
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that the three formats show."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
 
 
 def tabulate(
-    dataset: str,
+    table: Mapping[str, Any],
     *,
-    rows: Sequence[Mapping[str, Any]],
-    summaries: Sequence[str | os.PathLike],
+    inputs: Sequence[str | os.PathLike],
     output: str | os.PathLike,
-) -> list[dict[str, Any]]:
-    """Write ``output``.md (for reading) and ``output``.csv (all digits), and return the table.
+    command: str = "snakemake --cores all results",
+) -> Table:
+    """Write ``output``.md, .csv (all digits, one line per cell) and .tex, and return the table.
 
-    ``rows`` are ``variant`` and, where they are known, ``paper`` (the published accuracy) and ``source``;
-    ``summaries`` the results in the same order. Raises :class:`InputError` when a result is of something else.
+    ``table`` is what :func:`gmcn.config_tables.table_of` gives, ``inputs`` those of its results that exist, in any
+    order. ``command`` and a result's path below the results make one word that fills an empty row. Raises
+    :class:`InputError` when an input is of something that the table does not show.
     """
-    if len(rows) != len(summaries):
-        raise InputError(f"the table of {dataset} has {len(rows)} rows, but {len(summaries)} results were given")
-    table = [_row(dataset, row, path) for row, path in zip(rows, summaries, strict=True)]
+    collect = {"results": _results, "footprint": _footprint, "least-squares": _least_squares}[table["kind"]]
+    rows = collect(table, inputs, command)
+    notes = list(dict.fromkeys([*table["notes"], *filter(None, (metric(c).note for c in table["columns"]))]))
+    collected = Table(table["name"], table["title"], list(table["columns"]), rows, notes)
     output = Path(output)
-    write_text(output.with_name(f"{output.name}.md"), _markdown(dataset, table))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    write_text(output.with_name(f"{output.name}.csv"), text.getvalue())
-    return table
+    for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex)):
+        write_text(output.with_name(f"{output.name}.{suffix}"), text(collected))
+    return collected
 
 
-def _row(dataset: str, row: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Any]:
-    result = read_json(path)
-    if (result.get("dataset"), result.get("variant")) != (dataset, row["variant"]):
-        raise InputError(
-            f"{path} is the result of {result.get('variant')} on {result.get('dataset')}, but the table wants "
-            f"{row['variant']} on {dataset}"
-        )
+def _results(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    results = _read(table, inputs)
+    rows = []
+    for row in table["rows"]:
+        result = results.get((row["dataset"], row["variant"]), {})
+        cells = {name: Cell(row["paper"].get(name), *metric(name).read(result)) for name in table["columns"]}
+        rows.append(Row(row["label"], cells, **_origin(row, result, command)))
+    return rows
+
+
+def _read(table: Mapping[str, Any], paths: Sequence[str | os.PathLike]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Results by data set and variant."""
+    shown = {(row["dataset"], row["variant"]) for row in table["rows"] if "variant" in row}
+    results = {}
+    for path in paths:
+        result = read_json(path)
+        key = (at(result, "dataset"), at(result, "variant"))
+        if key not in shown:
+            raise InputError(f"{path} is the result of {key[1]} on {key[0]}, which {table['name']} does not show")
+        results[key] = result
+    return results
+
+
+def _origin(row: Mapping[str, Any], result: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """What a row says about its result apart from its cells."""
+    file = f"{row['dataset']}_{row['variant']}.json"
+    if not result:
+        return {"result": file, "command": f"{command}/{file}"}
     return {
-        "variant": row["variant"],
-        "fit": result["fit"],
-        "parameters": result["parameters"],
-        "accuracy": result["accuracy"]["mean"],
-        "std": result["accuracy"]["std"],
-        "seeds": len(result["accuracy"]["seeds"]),
-        "paper": row.get("paper"),
-        "source": row.get("source"),
-        "training_seconds": result["seconds"]["training"]["mean"],
+        "result": file,
+        "seeds": len(at(result, "accuracy", "seeds") or ()) or None,
+        "minutes": metric("minutes").read(result),
+        "gib": metric("gib").read(result),
+        "device": device_of(result),
     }
 
 
-def _markdown(dataset: str, table: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"# {dataset}", "", f"| {' | '.join(HEADINGS.values())} |", f"|{' --- |' * len(HEADINGS)}"]
-    for row in table:
-        accuracy = _percent(row["accuracy"])
-        if row["std"] is not None:
-            accuracy += f" ± {_percent(row['std'])} ({row['seeds']} seeds)"
-        cells = {
-            **row,
-            "accuracy": accuracy,
-            "parameters": f"{row['parameters']:,}",
-            "paper": "" if row["paper"] is None else _percent(row["paper"]),
-            "source": row["source"] or "",
-            "training_seconds": f"{row['training_seconds']:.0f}",
-        }
-        lines.append(f"| {' | '.join(str(cells[key]) for key in HEADINGS)} |")
-    return "\n".join(lines) + "\n"
+def _footprint(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    """Tables 5 and 6: equations (10) in both dimensions, and the measured peak of a trained variant."""
+    options = {key: table[key] for key in ("components", "batch_size", "fused")}
+    flat, solid = (theoretical_footprint({**table["network"], "dim": dim}, **options)["layers"] for dim in (2, 3))
+    layers: dict[int | str, dict[str, float]] = {
+        index: _layer(*pair) for index, pair in enumerate(zip(flat, solid, strict=True), 1)
+    }
+    layers["total"] = {key: sum(layer[key] for layer in layers.values()) for key in layers[1]}
+    results, rows = _read(table, inputs), []
+    for row in table["rows"]:
+        if row["layer"] != "measured":
+            values, origin = layers[row["layer"]], {}
+        else:
+            result = results.get((row.get("dataset"), row.get("variant")), {})
+            values, origin = _measured(result), _origin(row, result, command)
+        cells = {name: Cell(row["paper"].get(name), values.get(name)) for name in table["columns"]}
+        rows.append(Row(row["label"], cells, **origin))
+    return rows
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
+def _layer(flat: Mapping[str, Any], solid: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "kernel-gaussians": solid["K"],
+        "data-gaussians": solid["D"],
+        "gaussians": solid["G"],
+        "mib2d": flat["bytes"] / MIB,
+        "mib3d": solid["bytes"] / MIB,
+    }
+
+
+def _measured(result: Mapping[str, Any]) -> dict[str, float]:
+    """The measured peak, under the column of the network's dimension."""
+    taken, first = at(result, "footprint", "measured", "bytes"), at(result, "footprint", "theory", "fused", "layers", 0)
+    if taken is None or first is None:
+        return {}
+    return {"mib2d" if first["bytes"] == first["G"] * 6 * 4 else "mib3d": taken / MIB}
+
+
+def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    from gmcn.config_tables import LEAST_SQUARES
+
+    measured = read_json(inputs[0]) if inputs else {}
+    entries = {(entry["solver"], entry["positions"]): entry for entry in measured.get("entries", ())}
+    rows = []
+    for row in table["rows"]:
+        entry = entries.get((row["solver"], row["positions"]))
+        cells = {c: Cell(row["paper"].get(c), at(entry, c.replace("-", "_"))) for c in table["columns"]}
+        missing = {"command": f"{command}/{LEAST_SQUARES}"} if entry is None else {"device": measured["device"]}
+        rows.append(Row(row["label"], cells, result=LEAST_SQUARES, **missing))
+    return rows

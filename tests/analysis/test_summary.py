@@ -63,6 +63,8 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
     assert seconds["mean"] == pytest.approx(sum(entry["seconds"] for entry in trainings) / 2)
     assert result["parameters"] == sum(p.numel() for p in gmcn.load(variant.runs).parameters())
     assert result["parameters"] > result["kernel_parameters"] == 7 * 3 * (1 * 2 + 2 * 3)
+    epochs = {len(history["validation_accuracy"]) for history in result["history"].values()}
+    assert epochs == {entry["epochs"] for entry in trainings}
     assert result["settings"] == variant.settings
     assert run.result["accuracy"] == result["accuracy"]["mean"]
 

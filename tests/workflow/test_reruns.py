@@ -14,7 +14,7 @@ VARIANTS = """
 variants:
   other: {{base: smoke, seeds: [0, 1]{other}}}
 tables:
-  solids10: [{{variant: smoke}}, {{variant: other}}]
+  solids10: {{title: Solids, dataset: solids10, columns: [accuracy], rows: [{{variant: smoke}}, {{variant: other}}]}}
 tracking: {{enabled: {tracking}}}
 fits: {{kmeans16: {{components: {components}}}}}
 """
@@ -36,7 +36,7 @@ def files() -> list[str]:
             for name in ("evaluation.json", "confusion.png", "curves.png", "rmse.json", "footprint.json")
         ]
         made.append(f"solids10_{variant}.json")
-    made += ["tables/solids10.md", "tables/solids10.csv"]
+    made += [f"tables/solids10.{form}" for form in ("md", "csv", "tex")]
     return [f"results/{name}" for name in made]
 
 
@@ -87,6 +87,17 @@ def test_a_deleted_table_is_remade_alone(finished):
         assert finished.plan(*TARGETS, config=settings()) == {"table": 1}
     finally:
         table.write_text(content)
+
+
+def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
+    result = finished.folder / "results/solids10_other.json"
+    table = "results/tables/solids10.md"
+    hidden = result.rename(result.with_suffix(".hidden"))
+    try:
+        assert finished.plan(table, config=settings()) == {"table": 1}
+    finally:
+        hidden.rename(result)
+    assert finished.plan(table, config=settings()) == {}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gmcn import config
+from gmcn import config, config_tables
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -15,13 +15,41 @@ def test_every_target_of_the_configuration_resolves(pristine):
     fits = [f"results/mixtures/{dataset}_{fit}.safetensors" for dataset in REAL["datasets"] for fit in REAL["fits"]]
     tables = [f"results/tables/{dataset}.csv" for dataset in REAL["tables"]]
     figures = [f"results/figures/{dataset}_fits.png" for dataset in REAL["datasets"]]
-    jobs = pristine.plan(*results, *fits, *tables, *figures)
+    jobs = pristine.plan(*results, *fits, *tables, *figures, "results/figures/all")
+    assert jobs["table"] == len(tables)
+    assert jobs["draw_figure"] == len(config.ILLUSTRATIONS)
     assert jobs["draw_fits"] == len(figures)
     assert jobs["summarise"] == len(results)
     assert jobs["fit"] == len(fits)
     assert jobs["sample"] == len(REAL["datasets"])
     assert jobs["download"] == sum(len(dataset.get("files", [])) for dataset in REAL["datasets"].values())
     assert not (pristine.folder / "results").exists()
+
+
+def wanted(settings):
+    """The results of all tables."""
+    tables = (config_tables.table_of(settings, name) for name in settings["tables"])
+    return {file for table in tables for file in config_tables.files_of(table)} - {config_tables.LEAST_SQUARES}
+
+
+def test_all_tables_want_every_result_of_the_paper(pristine):
+    jobs = pristine.plan("results/tables/all")
+    assert jobs["summarise"] == len(wanted(REAL))
+    assert jobs["least_squares"] == jobs["all_results"] == jobs["all_tables"] == 1
+
+
+def test_one_table_wants_nothing_that_is_not_there(pristine):
+    assert pristine.plan("results/tables/table9.md") == {"table": 1}
+
+
+def test_everything_in_small_is_made_beside_the_real_results(pristine):
+    answer = pristine.snakemake(
+        "-n", "-p", "--configfile", "workflow/small.yaml", targets=("results/small/tables/all",)
+    )
+    assert answer.status == 0, answer.text
+    assert answer.jobs["summarise"] == answer.jobs["train"] == len(wanted(REAL))  # one seed each
+    assert " results/modelnet10" not in answer.text
+    assert '"layers": [[2, 16], [4, 8], [8, 4], [16, 2]]' in answer.text
 
 
 def test_the_default_target_is_the_configured_one(pristine):
@@ -52,7 +80,7 @@ def test_unknown_names_are_answered_with_the_known_ones(pristine, target, part):
 def test_other_figures_are_refused_with_the_names_of_those_that_are_drawn(pristine):
     answer = pristine.snakemake("-n", targets=("results/figures/digits_fit.png",))
     assert answer.status != 0
-    assert "is no figure: they are called <data set>_fits.png, .svg and .html" in answer.text
+    assert "is no figure: they are called <data set>_fits.png, .svg and .html, and figure2, " in answer.text
 
 
 def test_an_unknown_key_is_refused(pristine):

@@ -14,6 +14,7 @@ if workflow.basedir not in sys.path:
 from snakemake.exceptions import WorkflowError
 
 from gmcn import config as settings_of
+from gmcn import config_tables as tables_of
 from gmcn.errors import InputError
 from gmcn.folders import walk
 
@@ -40,6 +41,8 @@ wildcard_constraints:
     fit=names("fits"),
     variant=names("variants"),
     seed=r"\d+",
+    figure="|".join(settings_of.ILLUSTRATIONS),
+    table=names("tables") if config.get("tables") else "(?!)",
     file=r"[^/]+",
 
 
@@ -73,6 +76,17 @@ def settings(stage):
 def options(wildcards, resources):
     """Options that change how a stage runs, never what it computes: taking ``resources`` keeps them untracked."""
     return f"--results {shlex.quote(RESULTS)} --tracking {TRACKING}"
+
+
+def maker(wildcards, resources):
+    """How a result is made with the configuration that this is: for the empty rows of tables."""
+    overlays = workflow.overwrite_configfiles
+    files = (
+        f" --configfile {shlex.join(map(os.path.relpath, overlays))} --"
+        if overlays
+        else ""
+    )
+    return f"snakemake --cores all{files}"
 
 
 def device(wildcards, resources):
@@ -122,6 +136,39 @@ def of_seeds(file):
         return [f"{folder}/seed{seed}/{file}" for seed in resolved(wildcards)["seeds"]]
 
     return files
+
+
+def wanted_by(*tables):
+    """All results that tables show, whether they exist or not."""
+    files = {
+        file
+        for name in tables
+        for file in tables_of.files_of(tables_of.table_of(config, name))
+    }
+    return sorted(f"{RESULTS}/{file}" for file in files)
+
+
+def existing_of(wildcards):
+    """Those of them that exist."""
+    return [file for file in wanted_by(wildcards.table) if os.path.isfile(file)]
+
+
+def made_tables(wildcards):
+    """Every table, as soon as all results are there."""
+    checkpoints.all_results.get()
+    return expand(f"{RESULTS}/tables/{{table}}.md", table=config["tables"])
+
+
+def network_of(wildcards):
+    """The trained network that a figure shows, and its mixtures; some show none."""
+    if wildcards.figure in ("figure3", "figure7", "figure8"):
+        return {}
+    dataset, variant = config["illustrations"]["result"].split("_")
+    own = settings_of.resolve(config, dataset, variant)
+    return {
+        "model": f"{RESULTS}/runs/{dataset}_{variant}/seed{own['seeds'][0]}/model.safetensors",
+        "mixtures": f"{RESULTS}/mixtures/{dataset}_{own['fit']}.safetensors",
+    }
 
 
 def gpus():

@@ -50,3 +50,56 @@ rule draw_fits:
         "python -m gmcn draw-fits --dataset {wildcards.dataset} --settings {params.settings:q}"
         " --points {input.points:q} --mixtures {input.mixtures:q} --output {params.folder:q}"
         " --threads {threads} {params.options} --log {log:q}"
+
+
+rule draw_figure:
+    input:
+        unpack(network_of),
+        src=source(
+            "gmcn/analysis/drawing.py",
+            "gmcn/analysis/fitting_figures.py",
+            "gmcn/analysis/least_squares.py",
+            "gmcn/analysis/network_figures.py",
+            "gmcn/analysis/paper_figures.py",
+            "gmcn/analysis/still.py",
+        ),
+    output:
+        still=report(
+            f"{RESULTS}/figures/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        vector=f"{RESULTS}/figures/{{figure}}.svg",
+    log:
+        f"{RESULTS}/logs/draw-figure/{{figure}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw-figure/{{figure}}.tsv"
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        settings=json.dumps(config.get("illustrations", {})),
+        folder=lambda wildcards, output: os.path.splitext(output.still)[0],
+        network=lambda wildcards, input: (
+            f"--model {shlex.quote(input.model)} --mixtures {shlex.quote(input.mixtures)}"
+            if "model" in input.keys()
+            else ""
+        ),
+        options=options,
+    message:
+        "Drawing {wildcards.figure}"
+    shell:
+        "python -m gmcn draw-figure --name {wildcards.figure} --settings {params.settings:q} {params.network}"
+        " --output {params.folder:q} --threads {threads} {params.options} --log {log:q}"
+
+
+rule all_figures:
+    input:
+        expand(f"{RESULTS}/figures/{{figure}}.png", figure=settings_of.ILLUSTRATIONS),
+    output:
+        touch(f"{RESULTS}/figures/all"),
+    localrule: True

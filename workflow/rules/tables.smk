@@ -1,25 +1,75 @@
-# Results of one data set side by side.
+# Published values beside ours. A table is made from the results that exist, and again when there are more of them;
+# results/tables/all first makes every result of every table.
+
+
+localrules:
+    all_results,
+    all_tables,
+
+
+checkpoint all_results:
+    input:
+        wanted_by(*config.get("tables", {})),
+    output:
+        touch(f"{RESULTS}/tables/.results"),
+
+
+rule all_tables:
+    input:
+        made_tables,
+    output:
+        touch(f"{RESULTS}/tables/all"),
+
+
+rule least_squares:
+    input:
+        src=source("gmcn/analysis/least_squares.py", "gmcn/analysis/rmse.py"),
+    output:
+        f"{RESULTS}/{tables_of.LEAST_SQUARES}",
+    log:
+        f"{RESULTS}/logs/least-squares.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/least-squares.tsv"
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 16
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=gpus(),
+    params:
+        settings=json.dumps(config.get("least_squares", {})),
+        device=device,
+        options=options,
+    message:
+        "Measuring least squares against the dense fit"
+    shell:
+        "python -m gmcn least-squares --settings {params.settings:q} --output {output:q}"
+        " --device {params.device} --threads {threads} {params.options} --log {log:q}"
 
 
 rule table:
     input:
-        summaries=lambda wildcards: [
-            f"{RESULTS}/{wildcards.dataset}_{row['variant']}.json"
-            for row in config["tables"][wildcards.dataset]
-        ],
-        src=source("gmcn/analysis/tables.py"),
+        results=existing_of,
+        src=source(
+            "gmcn/analysis/tables.py",
+            "gmcn/analysis/table_formats.py",
+            "gmcn/analysis/metrics.py",
+            "gmcn/analysis/footprint_theory.py",
+        ),
     output:
         markdown=report(
-            f"{RESULTS}/tables/{{dataset}}.md",
+            f"{RESULTS}/tables/{{table}}.md",
             caption="../report/table.rst",
             category="Tables",
-            labels={"data set": "{dataset}"},
+            labels={"table": "{table}"},
         ),
-        csv=f"{RESULTS}/tables/{{dataset}}.csv",
+        csv=f"{RESULTS}/tables/{{table}}.csv",
+        tex=f"{RESULTS}/tables/{{table}}.tex",
     log:
-        f"{RESULTS}/logs/tables/{{dataset}}.log",
+        f"{RESULTS}/logs/tables/{{table}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/tables/{{dataset}}.tsv"
+        f"{RESULTS}/benchmarks/tables/{{table}}.tsv"
     localrule: True
     conda:
         "../../envs/gmcn.yaml"
@@ -29,12 +79,13 @@ rule table:
         runtime=10,
     params:
         settings=lambda wildcards: json.dumps(
-            {"rows": config["tables"][wildcards.dataset]}
+            tables_of.table_of(config, wildcards.table)
         ),
         folder=lambda wildcards, output: os.path.splitext(output.markdown)[0],
+        maker=maker,
         options=options,
     message:
-        "Writing the table of {wildcards.dataset}"
+        "Writing {wildcards.table}"
     shell:
-        "python -m gmcn table --dataset {wildcards.dataset} --settings {params.settings:q}"
-        " --summaries {input.summaries:q} --output {params.folder:q} {params.options} --log {log:q}"
+        "python -m gmcn table --name {wildcards.table} --settings {params.settings:q} --inputs {input.results:q}"
+        " --maker {params.maker:q} --output {params.folder:q} {params.options} --log {log:q}"
