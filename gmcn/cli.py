@@ -121,7 +121,11 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
         add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
     if name in ("predict", "export"):
-        add("--seed", type=int, help="the network of this seed (default: the first)")
+        add(
+            "--seed",
+            type=int,
+            help="the network of this seed (default: predict: the first; export: the best on the validation split)",
+        )
     if name == "predict":
         add("model", metavar="MODEL", help="result, run folder, model.safetensors, or name of a pretrained network")
         add("files", nargs="+", metavar="FILE", help="mesh, cloud, image, points or mixtures artifact, or folder")

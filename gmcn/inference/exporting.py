@@ -28,7 +28,7 @@ def export(
 ) -> dict[str, Any]:
     """Write ``model.safetensors`` and ``model.json`` of a result's network to ``folder``; returns the latter.
 
-    The network is that of ``seed``, by default the first one: never the one that did best on the test set.
+    The network is that of ``seed``, by default the one that did best on the validation split, never on the test set.
     ``sampling`` says how the clouds of a data set were drawn from meshes, where its settings do not, so that
     meshes are sampled in the same way.
 
@@ -45,6 +45,9 @@ def export(
         )
     if sampling is not None and sampling not in SAMPLINGS:
         raise unknown("sampling", sampling, SAMPLINGS)
+    if seed is None:
+        validated = summary.get("validation_accuracy")
+        seed = int(max(validated, key=validated.get)) if validated else None
     source = model_path(result, seed)
     tensors, metadata = load_tensors(source)
     chosen = str(metadata["seed"])
