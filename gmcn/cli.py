@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import faulthandler
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -147,10 +148,14 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     try:
         _call(options)
+        print(end="", flush=True)
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail(f"{options.command} was interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:  # `gmcn ... | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:

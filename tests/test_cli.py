@@ -165,3 +165,12 @@ def test_the_log_keeps_finished_lines_without_colours_and_bars(tmp_path):
         print(" done", file=sys.stderr)
     assert (tmp_path / "logs/a.log").read_text() == "red\n100 % done\n"
     assert terminal.getvalue().startswith("\x1b[31mred")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        command = [sys.executable, "-m", "gmcn", "names"]
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=120)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
