@@ -3,6 +3,7 @@
 #   make paper-small                                 every table and figure of the paper, in small
 #   make ui                                          look at the runs in MLflow
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
+#   make docs                                        the documentation as a site
 PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
 RESULTS ?= results
@@ -17,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow sanitize lint ui bench gpu-check clean
+.PHONY: run paper-small setup test test-slow sanitize lint ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -37,7 +38,7 @@ $(INSTALLED): $(BUILD_INPUTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
 	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel numpy torch pybind11
-	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,dev]'
+	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,dev,docs]'
 	@touch $@
 
 test: $(INSTALLED)
@@ -73,6 +74,14 @@ bench: $(INSTALLED)
 # For a machine with a GPU; takes $(PYTHON) as it is, without an environment of ours and without the internet.
 gpu-check:
 	$(PYTHON) benchmarks/gpu_check.py --output $(OUTPUT)
+
+# A warning is an error. The site is build/site/index.html.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 mkdocs build $(ARGS)
+
+# The picture in docs/concepts.md.
+rulegraph: $(INSTALLED)
+	python docs/draw_rulegraph.py
 
 # What was built, never what was computed.
 clean:

@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("gmcn", *(f"gmcn.{package}" for package in "ops nn models fitting data training analysis inference".split()))
+MODULES = ("gmcn", *(f"gmcn.{package}" for package in "ops nn models fitting data training analysis inference errors".split()))
 TWINS = "gmcn.ops.reference"
 LINKED = ("config.yaml", "workflow/schemas/config.schema.json")
 
@@ -48,17 +48,18 @@ def page(name: str) -> str:
 def reference(name: str) -> str:
     """A module's page: what it says of itself, then every public name."""
     module = importlib.import_module(name)
-    parts = [f"# {name}", module.__doc__]
+    modules, parts = [], [f"::: {name}\n    options: {{heading_level: 1, heading: {name}, members: false}}"]
     for public in module.__all__:
         value, path = getattr(module, public), f"{name}.{public}"
         if inspect.ismodule(value):
-            parts.append(f"[{path}]({path}.md): {value.__doc__.splitlines()[0]}")
+            modules.append(f"- [{path}]({path}.md): {value.__doc__.splitlines()[0]}")
         elif inspect.isclass(value) or inspect.isfunction(value):
-            # Lazy names are found where they are defined only.
-            parts.append(f"::: {value.__module__}.{public}\n    options: {{heading: {path}, toc_label: {public}}}")
+            # Lazy names are found where they are defined only. The anchor is for references by the public name.
+            home = f"::: {value.__module__}.{public}\n    options: {{heading: {path}, toc_label: {public}}}"
+            parts.append(f"[](){{#{path}}}\n\n{home}")
         else:
             parts.append(f"## {path} {{ data-toc-label={public} }}\n\n{listed(value)}")
-    return "\n\n".join(parts)
+    return "\n\n".join([parts[0], *modules, *parts[1:]])
 
 
 def listed(value: object) -> str:
