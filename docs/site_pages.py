@@ -1,10 +1,9 @@
-"""What the site has beside docs/*.md: README.md as its start, the pages of the API, and the project's files that pages link to."""
+"""What the site has beside docs/*.md: README.md as its start, the API, and files of the project that pages link to."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("gmcn", *(f"gmcn.{package}" for package in "ops nn models fitting data training analysis inference errors".split()))
-TWINS = "gmcn.ops.reference"
+PACKAGES = ("ops", "ops.reference", "nn", "models", "fitting", "data", "training", "analysis", "inference", "errors")
+MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES))
 LINKED = ("config.yaml", "workflow/schemas/config.schema.json")
 
 
@@ -22,14 +21,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Pages that the navigation does not name come after those that it does, then the API."""
     named = {path for entry in config.nav for path in entry.values()}
     others = sorted(path.name for path in Path(config.docs_dir).glob("*.md") if path.name not in named)
-    config.nav = [*config.nav, *others, {"API": [{name: page(name)} for name in (*MODULES, TWINS)]}]
+    config.nav = [*config.nav, *others, {"API": [{name: page(name)} for name in MODULES]}]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds what does not lie in docs/."""
     files.append(File.generated(config, "index.md", content=(ROOT / "README.md").read_text().replace("](docs/", "](")))
-    for name in (*MODULES, TWINS):
+    for name in MODULES:
         files.append(File.generated(config, page(name), content=reference(name)))
     for name in LINKED:
         files.append(File.generated(config, name, content=(ROOT / name).read_text()))
