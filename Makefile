@@ -66,7 +66,7 @@ ui: $(INSTALLED)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --port $(PORT) \
 	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RESULTS))/mlflow.db}"
 
-# KeOps and scikit-learn are among the rivals where they are installed: pip install -e '.[bench]'.
+# KeOps and scikit-learn are among the rivals where they are installed: docs/measuring.md.
 bench: $(INSTALLED)
 	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" --output $(BENCH) $(ARGS) || exit 1; done
 	@python benchmarks/summary.py --output $(BENCH)
