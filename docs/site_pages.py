@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ops", "ops.reference", "nn", "models", "fitting", "data", "training", "analysis", "inference", "errors")
 MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES))
-LINKED = ("config.yaml", "workflow/schemas/config.schema.json")
+LINKED = ("CITATION.cff", "config.yaml", "workflow/schemas/config.schema.json")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
