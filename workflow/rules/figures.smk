@@ -31,7 +31,7 @@ rule draw_fits:
             labels={"data set": "{dataset}", "kind": "to turn"},
         ),
     log:
-        f"{RESULTS}/logs/draw-fits/{{dataset}}.log",
+        f"{RESULTS}/logs/draw-fits/{{dataset}}_fits.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw-fits/{{dataset}}.tsv"
     conda:

@@ -27,7 +27,7 @@ rule least_squares:
     output:
         f"{RESULTS}/{tables_of.LEAST_SQUARES}",
     log:
-        f"{RESULTS}/logs/least-squares.log",
+        f"{RESULTS}/logs/least-squares/least-squares.log",
     benchmark:
         f"{RESULTS}/benchmarks/least-squares.tsv"
     conda:
@@ -67,7 +67,7 @@ rule table:
         csv=f"{RESULTS}/tables/{{table}}.csv",
         tex=f"{RESULTS}/tables/{{table}}.tex",
     log:
-        f"{RESULTS}/logs/tables/{{table}}.log",
+        f"{RESULTS}/logs/table/{{table}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/tables/{{table}}.tsv"
     localrule: True
