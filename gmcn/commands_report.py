@@ -67,7 +67,8 @@ def status(context: Context) -> None:
 
     options = context.options
     targets = options.targets
-    overlays = ["--configfile", *options.config] if options.config else []
+    more = [path for path in options.config or () if Path(path) != Path("config.yaml")]  # which Snakemake reads itself
+    overlays = ["--configfile", *more] if more else []
     overlays += ["--config", f"results={options.results}"] if options.results else []
     jobs = status(context.config, targets, results=context.results, arguments=overlays)
     if options.json:

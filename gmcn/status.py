@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ _REASONS = {
     "set of input files changed": "it has other inputs",
     "params changed": "its settings changed",
 }
+# Between the moment at which a job writes its files and that at which Snakemake notes it.
+_SETTLING = 5.0
 _STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "stopped": "yellow", "outdated": "yellow"}
 
 
@@ -40,6 +43,7 @@ def status(
     """
     for target in targets:
         configuration.check_target(config, target)
+    asked = time.time() - _SETTLING
     jobs: dict[tuple[str, str], dict[str, Any]] = {}
     for output, rule, reason, plan in _summary(targets, arguments):
         stage, name = rule.replace("_", "-"), _name(Path(output), results)
@@ -47,7 +51,7 @@ def status(
         job = jobs.setdefault((stage, name), {"stage": stage, "name": name, "outputs": [], "log": log, "plan": []})
         job["outputs"].append(output)
         job["plan"].append((reason, plan == "update pending"))
-    found = [{**job, **_state(job, config)} for job in jobs.values()]
+    found = [{**job, **_state(job, config, asked)} for job in jobs.values()]
     order = list(STAGES)
     for job in found:
         del job["plan"]
@@ -71,9 +75,12 @@ def show(jobs: Sequence[Mapping[str, Any]], command: str) -> None:
         print(f"make the rest with: {command}")
 
 
-def farewell(snakemake_log: str | Path, arguments: Sequence[str]) -> str:
-    """What a workflow says last: of each failed job one sentence and its log, and the command to continue."""
-    text = Path(snakemake_log).read_text(encoding="utf-8", errors="replace")
+def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
+    """What a workflow says last: of each failed job one sentence and its log, and the command to continue.
+
+    ``logs`` are those of Snakemake itself, ``arguments`` what it was called with.
+    """
+    text = "\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
     failed = {}
     for entry in re.finditer(r"^(?:Error in rule (\S+):|Finished jobid: (\d+)).*(?:\n    .*)*", text, re.MULTILINE):
         number = entry[2] or re.search(r"^    jobid: (\d+)", entry[0], re.MULTILINE)[1]
@@ -82,7 +89,7 @@ def farewell(snakemake_log: str | Path, arguments: Sequence[str]) -> str:
         if entry[1]:
             failed[number] = entry[1], log and log[1]
     lines = [
-        f"{rule} failed: {last_words(Path(log)) if log else 'it has no log'}\n  log: {log or snakemake_log}"
+        f"{rule} failed: {last_words(Path(log)) if log else 'it has no log'}\n  log: {log or ' '.join(logs)}"
         for rule, log in failed.values()
     ]
     lines = lines or ["The workflow was stopped."]
@@ -121,7 +128,7 @@ def _name(output: Path, results: Path) -> str:
     return Path(rest[-1] if rest else folder).stem
 
 
-def _state(job: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _state(job: Mapping[str, Any], config: Mapping[str, Any], asked: float) -> dict[str, Any]:
     log, outputs = Path(job["log"]), [Path(output) for output in job["outputs"]]
     if (holder := running(log)) is not None:
         return {"state": "running", **holder, **_progress(job, config)}
@@ -131,11 +138,11 @@ def _state(job: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
         if job["stage"] == "train" and (outputs[0].parent / "last.ckpt").exists():
             return {"state": "stopped", **_progress(job, config)}
         return {"state": "missing"}
-    if any(pending for _, pending in job["plan"]):
+    made = max(output.stat().st_mtime for output in outputs)
+    if any(pending for _, pending in job["plan"]) and made < asked:
         reasons = [_REASONS[reason] for reason, _ in job["plan"] if reason in _REASONS]
-        return {"state": "outdated", "reason": reasons[0] if reasons else "what it is made of is"}
-    made = datetime.datetime.fromtimestamp(max(output.stat().st_mtime for output in outputs)).astimezone()
-    return {"state": "done", "made": made.isoformat(timespec="seconds")}
+        return {"state": "outdated", "reason": reasons[0] if reasons else "an earlier stage will be made again"}
+    return {"state": "done", "made": datetime.datetime.fromtimestamp(made).astimezone().isoformat(timespec="seconds")}
 
 
 def _progress(job: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

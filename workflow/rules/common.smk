@@ -70,6 +70,11 @@ def resolved(wildcards):
         raise WorkflowError(str(error)) from None
 
 
+def written(settings):
+    """Settings as JSON, the same in whichever order the configuration's files say them."""
+    return json.dumps(settings, sort_keys=True)
+
+
 def settings(stage):
     """A function that gives the settings of a stage as JSON: exactly what makes it run again when it changes."""
 
@@ -82,7 +87,7 @@ def settings(stage):
             ),
             None,
         )
-        return json.dumps(
+        return written(
             settings_of.stage_settings(config, stage, wildcards.dataset, name)
         )
 

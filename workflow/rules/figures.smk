@@ -82,7 +82,7 @@ rule draw_figure:
         mem_mb=4000,
         runtime=20,
     params:
-        settings=json.dumps(config.get("illustrations", {})),
+        settings=written(config.get("illustrations", {})),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],
         network=lambda wildcards, input: (
             f"--model {shlex.quote(input.model)} --mixtures {shlex.quote(input.mixtures)}"

@@ -38,7 +38,7 @@ rule least_squares:
         runtime=60,
         gpu=gpus(),
     params:
-        settings=json.dumps(config.get("least_squares", {})),
+        settings=written(config.get("least_squares", {})),
         device=device,
         options=options,
     message:
@@ -78,9 +78,7 @@ rule table:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda wildcards: json.dumps(
-            tables_of.table_of(config, wildcards.table)
-        ),
+        settings=lambda wildcards: written(tables_of.table_of(config, wildcards.table)),
         folder=lambda wildcards, output: os.path.splitext(output.markdown)[0],
         maker=maker,
         options=options,
