@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow sanitize lint ui bench gpu-check clean
+.PHONY: run paper-small setup test test-slow test-faults sanitize lint ui bench gpu-check clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -45,6 +45,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	pytest -m slow $(ARGS)
+
+# What is killed, full, damaged or locked: nothing is lost, and the next start goes on.
+test-faults: $(INSTALLED)
+	pytest -m faults $(ARGS)
 
 # The tests of the operations under AddressSanitizer and ThreadSanitizer, each a build of its own below build/.
 sanitize: $(INSTALLED)

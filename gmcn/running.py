@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gmcn.errors import InputError
+from gmcn.folders import walk
 
 # Whoever asks whether a job runs holds its lock for a moment.
 _PATIENCE = 1.0
+# Nanoseconds by which the clocks of a cluster's machines may differ.
+_SKEW = 60_000_000_000
 _held: list[TextIO] = []
 
 
@@ -57,8 +60,8 @@ def running(log: Path) -> dict[str, Any] | None:
         return {"host": None, "pid": None, "since": None}
 
 
-def enter_workflow(folder: Path) -> None:
-    """Mark a workflow as running in ``folder`` (.snakemake) until this process ends.
+def enter_workflow(folder: Path) -> bool:
+    """Mark a workflow as running in ``folder`` (.snakemake) until this process ends; whether it is the only one.
 
     Snakemake's own locks stay where a workflow was killed, and would stop every later one; they are removed where no
     other workflow runs here. Locks of another machine are left alone: that it is at work may not be seen from here.
@@ -66,7 +69,7 @@ def enter_workflow(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     file = open(folder / "gmcn.running", "a+")  # noqa: SIM115  (held until the end)
     _held.append(file)
-    if _lock(file, fcntl.LOCK_EX):
+    if alone := _lock(file, fcntl.LOCK_EX):
         locks = list((folder / "locks").glob("*.lock"))
         file.seek(0)
         if not locks or set(file.read().split()) <= {platform.node()}:
@@ -76,6 +79,20 @@ def enter_workflow(folder: Path) -> None:
     file.write(f"{platform.node()}\n")
     file.flush()
     _lock(file, fcntl.LOCK_SH)
+    return alone
+
+
+def forget_future(folder: Path) -> None:
+    """Date what a clock that was wrong has dated ahead back to now, in its order.
+
+    Snakemake refuses what is made of a file that is older than it.
+    """
+    now = time.time_ns()
+    dates = ((os.lstat(path).st_mtime_ns, path) for path in walk(folder)) if folder.is_dir() else ()
+    ahead = sorted(entry for entry in dates if entry[0] > now + _SKEW)
+    for back, (_, path) in enumerate(reversed(ahead)):
+        with contextlib.suppress(OSError):  # of another user, or deleted meanwhile
+            os.utime(path, ns=(now - back * 1_000_000,) * 2, follow_symlinks=False)
 
 
 @contextlib.contextmanager

@@ -20,11 +20,8 @@ from gmcn import config as settings_of
 from gmcn import config_tables as tables_of
 from gmcn.errors import InputError
 from gmcn.folders import walk
-from gmcn.running import enter_workflow
+from gmcn.running import enter_workflow, forget_future
 from gmcn.status import farewell
-
-if workflow.is_main_process:
-    enter_workflow(Path(".snakemake"))
 
 try:
     settings_of.check(config)
@@ -37,6 +34,14 @@ except InputError as error:
 
 RESULTS = config.get("results", "results")
 TRACKING = "on" if config.get("tracking", {}).get("enabled", True) else "off"
+if workflow.is_main_process:
+    if not enter_workflow(Path(".snakemake")):
+        print(
+            "Another workflow runs in this folder: this one can only make what that one does not; see `gmcn status`.",
+            file=sys.stderr,
+        )
+    forget_future(Path(RESULTS))
+
 # A folder in which checkouts share what they download, sample and fit. The key of a cached file is made of the rule's
 # text, params and the content of its inputs, so what such a rule computes must depend on nothing else.
 CACHE = "omit-software" if os.environ.get(LOCATION_ENVVAR) else False
