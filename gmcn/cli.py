@@ -152,9 +152,13 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def _logged(options: argparse.Namespace) -> int:
-    log = Path(options.log) if options.log else None
-    with claimed(log), logging_to(log):
-        return _run(options, _call)
+    with logging_to(Path(options.log) if options.log else None):
+        return _run(options, _claimed)
+
+
+def _claimed(options: argparse.Namespace) -> int:
+    with claimed(Path(options.log) if options.log else None):
+        return _call(options)
 
 
 def _run(options: argparse.Namespace, function: Callable[[argparse.Namespace], int]) -> int:

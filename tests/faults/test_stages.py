@@ -35,6 +35,8 @@ STAGES = {
     "footprint": (("--variant", "smoke", "--device", "cpu"), f"{RUN}/footprint.json"),
     "summarise": (("--variant", "smoke"), "results/solids10_smoke.json"),
 }
+# The footprint is measured in processes of its own.
+EVERY = [pytest.param(stage, marks=pytest.mark.slow) if stage == "footprint" else stage for stage in STAGES]
 
 
 def command(stage: str) -> list[str]:
@@ -101,7 +103,7 @@ def leftovers(folder: Path) -> list[Path]:
     return list(folder.rglob("*.part"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", EVERY)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_signal_at_the_worst_moment(run, folder, stage, number):
     output = folder / STAGES[stage][1]
@@ -118,7 +120,7 @@ def test_a_signal_at_the_worst_moment(run, folder, stage, number):
         assert not (output.parent / "last.ckpt").exists()
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", EVERY)
 def test_a_full_disk(run, folder, stage):
     before = contents(folder)
     status, text = run(folder, stage, "full")
@@ -128,7 +130,7 @@ def test_a_full_disk(run, folder, stage):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", EVERY)
 def test_a_read_only_results_folder(run, folder, stage):
     before = contents(folder)
     status, text = run(folder, stage, "read only", str(folder / "results"))

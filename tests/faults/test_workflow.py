@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,8 +41,18 @@ def wait_for(condition, process: subprocess.Popen) -> None:
         time.sleep(0.1)
 
 
+@pytest.fixture
+def outliving() -> Iterator[list[int]]:
+    """Processes that must not outlive the test as well."""
+    processes: list[int] = []
+    yield processes
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
 @pytest.mark.slow
-def test_a_killed_workflow_goes_on_but_not_beside_a_job_that_outlived_it(checkout):
+def test_a_killed_workflow_goes_on_but_not_beside_a_job_that_outlived_it(checkout, outliving):
     (checkout.folder / "test.yaml").write_text(LONG)
     first = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "test.yaml", "--", TRAINING],
@@ -58,6 +70,7 @@ def test_a_killed_workflow_goes_on_but_not_beside_a_job_that_outlived_it(checkou
     first.kill()
     first.wait()
     outlived = running(log)["pid"]
+    outliving.append(outlived)
     fitted = (checkout.folder / "results/mixtures/solids10_kmeans16.safetensors").stat().st_mtime_ns
     third = checkout.snakemake("--cores", "2", targets=(TRAINING,), config=LONG)
     assert third.status != 0

@@ -14,9 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import gmcn.analysis
-import gmcn.fitting
-import gmcn.training  # noqa: F401  (imported here, once for all)
+# What the commands import themselves is imported here, once for all.
+import gmcn.analysis.evaluation
+import gmcn.analysis.footprint_stage
+import gmcn.analysis.probing
+import gmcn.analysis.summary
+import gmcn.data.sampling
+import gmcn.fitting.stage
+import gmcn.training.stage  # noqa: F401
 from gmcn import cli
 
 BYTES = 64  # what fits onto the full disk: no artifact
