@@ -65,7 +65,7 @@ def test_two_checkouts_download_sample_and_fit_once(shared, checkouts):
     first, second = checkouts
     assert worked(first, config()) == ["download", "sample", "fit"]
     before = {file: (first.folder / file).read_bytes() for file in FILES}
-    # Another store, so that run ids differ, and another mirror: neither changes what is in the artifacts.
+    # It would have given them other run ids and dates.
     assert worked(second, config()) == []
     for file in FILES:
         assert (second.folder / file).resolve().parent == shared
