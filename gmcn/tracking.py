@@ -84,7 +84,7 @@ class Run:
         """Record that this run read the artifact ``path``, and which run made it."""
         if self._journal is not None and Path(path).is_file():
             with contextlib.suppress(InputError, OSError):  # the stage itself will say what is wrong with its input
-                self._record({"input": {"role": role, "path": str(path), **_origin_of(Path(path))}})
+                self._record({"input": _input(role, path)})
 
     def log_result(
         self,
@@ -92,14 +92,18 @@ class Run:
         params: Mapping[str, Any] | None = None,
         runs: Iterable[str | None] = (),
         artifacts: Iterable[str | os.PathLike] = (),
+        inputs: Iterable[tuple[str, str | os.PathLike]] = (),
     ) -> None:
-        """Log a result's headline numbers, settings and pictures to the parent run, where results are compared.
+        """Log a result's headline numbers, settings, pictures and data to the parent run, where results are compared.
 
         ``runs`` are those that made it: they go below a new parent if the settings are others than they were.
         """
+        if self._journal is None:
+            return
         self._record(
             {
                 "result": {
+                    "inputs": [_input(role, path) for role, path in inputs],
                     "metrics": _points(metrics, None),
                     "params": flatten(params or {}),
                     "runs": [run for run in runs if run],
@@ -253,6 +257,10 @@ def _tags(stage: str, job_key: str | None) -> dict[str, str]:
         if variable in os.environ:
             tags[f"gmcn.{variable.lower()}"] = os.environ[variable]
     return tags
+
+
+def _input(role: str, path: str | os.PathLike) -> dict[str, Any]:
+    return {"role": role, "path": str(path), **_origin_of(Path(path))}
 
 
 def _origin_of(path: Path) -> dict[str, Any]:

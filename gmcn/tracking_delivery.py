@@ -117,10 +117,10 @@ class Delivery:
         for start in range(0, len(entries), PARAMS_PER_BATCH):
             self._client.log_batch(run_id or self.run_id, params=entries[start : start + PARAMS_PER_BATCH])
 
-    def _send_tags(self, tags: dict[str, str]) -> None:
-        self._client.log_batch(self.run_id, tags=_tags(tags))
+    def _send_tags(self, tags: dict[str, str], run_id: str | None = None) -> None:
+        self._client.log_batch(run_id or self.run_id, tags=_tags(tags))
 
-    def _send_input(self, entry: dict[str, Any]) -> None:
+    def _send_input(self, entry: dict[str, Any], run_id: str | None = None) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         path = Path(entry["path"])
@@ -132,9 +132,10 @@ class Delivery:
             profile=json.dumps({key: entry[key] for key in ("rows", "sha256", "run_id") if entry.get(key) is not None}),
         )
         tag = f"gmcn.input.{entry['role']}"
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", entry["role"])])])
+        read = DatasetInput(dataset, [InputTag("mlflow.data.context", entry["role"])])
+        self._client.log_inputs(run_id or self.run_id, [read])
         tags = {tag: entry["path"], f"{tag}.sha256": entry["sha256"], f"{tag}.run_id": entry["run_id"]}
-        self._send_tags({key: value for key, value in tags.items() if value})
+        self._send_tags({key: value for key, value in tags.items() if value}, run_id)
 
     def _send_artifact(self, entry: dict[str, Any], run_id: str | None = None) -> None:
         # A file that a later run has replaced by then, or removed, is none of this run's.
@@ -164,6 +165,8 @@ class Delivery:
                     self._client.set_tag(run_id, "mlflow.parentRunId", self._parent_id)
         self._send_params(result["params"], self._parent_id)
         self._send_points(self._parent_id, result["metrics"])
+        for entry in result["inputs"]:
+            self._send_input(entry, self._parent_id)
         for path in result["artifacts"]:
             self._send_artifact({"path": path, "folder": None}, self._parent_id)
 

@@ -112,7 +112,8 @@ def summarise(
     draw_curves(histories, curves)
     if run is not None:
         params = {"data": sampled.get("settings", {}), "input_fit": fitted.get("settings", {}), **settings}
-        _track(run, result, params, [curves, Path(evaluation).with_name("confusion.png")])
+        pictures = [curves, Path(evaluation).with_name("confusion.png")]
+        _track(run, result, params, pictures, [("points", points), ("mixtures", mixtures)])
     return result
 
 
@@ -144,7 +145,13 @@ def _files(folder: Path, paths: Mapping[str, str | os.PathLike]) -> dict[str, di
     return {role: {"path": os.path.relpath(path, folder), "sha256": sha256(path)} for role, path in paths.items()}
 
 
-def _track(run: Any, result: Mapping[str, Any], params: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+def _track(
+    run: Any,
+    result: Mapping[str, Any],
+    params: Mapping[str, Any],
+    pictures: Sequence[Path],
+    inputs: Sequence[tuple[str, str | os.PathLike]],
+) -> None:
     """The numbers by which results are compared, and all settings that led to them, for the result's own run."""
     numbers = {
         "accuracy": result["accuracy"]["mean"],
@@ -153,7 +160,5 @@ def _track(run: Any, result: Mapping[str, Any], params: Mapping[str, Any], pictu
         "memory_mib": result["footprint"]["measured"]["bytes"] / 2**20,
         "training_seconds": result["seconds"]["training"]["mean"],
     }
-    run.log_metrics(numbers)
-    run.log_artifact(pictures[0])
     own = {key: value for key, value in result["runs"].items() if key not in ("sample", "fit")}  # others are shared
-    run.log_result(numbers, params, [*own.pop("train").values(), *own.values()], pictures)
+    run.log_result(numbers, params, [*own.pop("train").values(), *own.values()], pictures, inputs)
