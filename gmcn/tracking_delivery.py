@@ -24,7 +24,6 @@ class Delivery:
         self._pending = journal.records()
         self._client: Any = None
         self._parent_id = ""
-        self._marks: tuple[Any, ...] = ()
         self._last_step: dict[str, int] = {}
         self._experiment = ""
 
@@ -38,16 +37,21 @@ class Delivery:
         return len(self._pending)
 
     def send(self) -> None:
-        """Send all that waits, or raise; what was sent until then is not sent again."""
-        if self._client is not None and store.marks(self._results) != self._marks:
-            # The database was deleted or another put in its place: all that was said is said again.
-            self._client, self._pending = None, self._journal.records()
+        """Send all that waits, or raise. After a failure the run is looked for anew and all is sent again.
+
+        The store may be another by then: a database that was deleted, a server that was set up anew.
+        """
         if self._client is None:
+            self._pending = self._journal.records()
             self._open()
-        while self._pending:
-            count, call = self._next()
-            call()
-            del self._pending[:count]
+        try:
+            while self._pending:
+                count, call = self._next()
+                call()
+                del self._pending[:count]
+        except BaseException:
+            self._client = None
+            raise
 
     def _open(self) -> None:
         records = self._journal.records()
@@ -61,17 +65,19 @@ class Delivery:
             if found is None and first["resume"] and first["job_key"]:
                 unfinished = f"tags.`gmcn.job_key` = '{first['job_key']}' and attributes.status != 'FINISHED'"
                 found = store.find_run(client, self._experiment, unfinished)
+                first["tags"] |= {"gmcn.resumed": "true"} if found else {}
             tags = {**first["tags"], "mlflow.parentRunId": self._parent_id}
             if found is None:
                 found = client.create_run(self._experiment, run_name=first["name"], tags=tags, start_time=first["time"])
             else:
                 client.update_run(found.info.run_id, status="RUNNING")
-                client.log_batch(found.info.run_id, tags=_tags({**tags, "gmcn.resumed": "true"}))
+                client.log_batch(found.info.run_id, tags=_tags(tags))
         self.run_id = found.info.run_id
         # A resumed job computes some steps again that its first attempt has logged.
-        for key in found.data.metrics:
-            self._last_step[key] = max(point.step for point in client.get_metric_history(self.run_id, key))
-        self._client, self._marks = client, store.marks(self._results)
+        self._last_step = {
+            key: max(point.step for point in client.get_metric_history(self.run_id, key)) for key in found.data.metrics
+        }
+        self._client = client
         self._pending = [record for record in self._pending if not {"start", "opened"} & record.keys()]
         if self.run_id != known:
             self._journal.append({"opened": self.run_id})

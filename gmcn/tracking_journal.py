@@ -31,6 +31,7 @@ class Journal:
         except OSError:
             self._file.close()
             raise
+        self._file.write("\n")  # ends the half line of a killed writer
 
     @classmethod
     def create(cls, results: Path, stage: str, first: dict[str, Any]) -> Journal:

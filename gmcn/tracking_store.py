@@ -57,16 +57,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def marks(results: Path) -> tuple[Any, ...]:
-    """What tells a database from one that was put in its place; a server has nothing but its address."""
-    uri = store_uri(results)
-    database = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or not database.exists():
-        return (uri,)
-    found = database.stat()
-    return (uri, found.st_dev, found.st_ino)
-
-
 def connect(results: Path) -> Any:
     """A client of the store. The first one creates the store's tables: call it under :func:`locked`."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -85,9 +75,11 @@ def connect(results: Path) -> Any:
     uri = store_uri(results)
     database = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not (database.exists() and database.stat().st_size):
-        # Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted.
-        unfinished = database.with_name(f".{database.name}.part")
-        unfinished.unlink(missing_ok=True)
+        # Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted. A new one
+        # each time: to MLflow, a database that this process has made once is there for good.
+        for left in database.parent.glob(f".{database.name}.*.part"):
+            left.unlink()
+        unfinished = database.with_name(f".{database.name}.{time.time_ns()}.part")
         MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
         unfinished.replace(database)
     return MlflowClient(tracking_uri=uri)
