@@ -57,8 +57,8 @@ class Delivery:
         records = self._journal.records()
         first = records[0]["start"]
         known = next((record["opened"] for record in reversed(records) if "opened" in record), None)
+        client = store.connect(self._results)
         with store.locked(self._results):
-            client = store.connect(self._results)
             self._experiment = store.experiment_of(client, first["dataset"], self._results)
             self._parent_id = self._parent(client, first)
             found = store.run_of(client, known)

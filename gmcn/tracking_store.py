@@ -32,8 +32,7 @@ def create_store(results: str | os.PathLike = "results") -> None:
     from gmcn.tracking_delivery import send_left_over  # which needs this module
 
     try:
-        with locked(Path(results)):
-            connect(Path(results)).search_experiments(max_results=1)
+        connect(Path(results)).search_experiments(max_results=1)
         sent = send_left_over(Path(results))
         if sent:
             print(f"logged to MLflow what {sent} earlier runs could not log", file=sys.stderr)
@@ -58,7 +57,7 @@ def first_line(error: Exception) -> str:
 
 
 def connect(results: Path) -> Any:
-    """A client of the store. The first one creates the store's tables: call it under :func:`locked`."""
+    """A client of the store; the first one of all processes creates the database."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     # Its own patience is minutes per request, during which a training would stand still.
@@ -74,15 +73,27 @@ def connect(results: Path) -> Any:
     results.mkdir(parents=True, exist_ok=True)
     uri = store_uri(results)
     database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not (database.exists() and database.stat().st_size):
-        # Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted. A new one
-        # each time: to MLflow, a database that this process has made once is there for good.
-        for left in database.parent.glob(f".{database.name}.*.part"):
-            left.unlink()
-        unfinished = database.with_name(f".{database.name}.{time.time_ns()}.part")
-        MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
-        unfinished.replace(database)
+    if uri.startswith("sqlite:///") and not _made(database):
+        with locked(results):
+            if not _made(database):
+                _make(database)
     return MlflowClient(tracking_uri=uri)
+
+
+def _made(database: Path) -> bool:
+    return database.exists() and database.stat().st_size > 0
+
+
+def _make(database: Path) -> None:
+    """Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted."""
+    from mlflow import MlflowClient
+
+    for left in database.parent.glob(f".{database.name}.*.part"):
+        left.unlink()
+    # A new name each time: to MLflow, a database that this process has made once is there for good.
+    unfinished = database.with_name(f".{database.name}.{time.time_ns()}.part")
+    MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    unfinished.replace(database)
 
 
 def experiment_of(client: Any, dataset: str, results: Path) -> str:
@@ -140,7 +151,7 @@ def run_of(client: Any, run_id: str | None) -> Any:
         raise
 
 
-LOCK_SECONDS = 60.0  # a job that waits for a server that is away must not keep all others from starting
+LOCK_SECONDS = 120.0  # a job that waits for a server that is away must not keep all others from starting
 
 
 @contextlib.contextmanager
@@ -156,6 +167,6 @@ def locked(results: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise OSError("another process has been opening its run for a minute") from None
+                    raise OSError("another process has been opening its run for minutes") from None
                 time.sleep(0.05)
         yield
