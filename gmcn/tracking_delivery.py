@@ -151,10 +151,14 @@ class Delivery:
     def _send_model(self, entry: dict[str, Any]) -> None:
         from mlflow.entities import LoggedModelOutput
 
-        maker = store.run_of(self._client, entry["maker"]) or self._client.get_run(self.run_id)
-        if (maker.outputs and maker.outputs.model_outputs) or not os.path.exists(entry["path"]):
+        if not os.path.exists(entry["path"]):
             return
-        run_id, params = maker.info.run_id, entry["params"]
+        maker = store.run_of(self._client, entry["maker"])
+        run_id = maker.info.run_id if maker else self.run_id
+        same = f"source_run_id = '{run_id}' AND name = '{entry['name']}'"
+        if any(model.status == "READY" for model in self._client.search_logged_models([self._experiment], same)):
+            return
+        params = entry["params"]
         model = self._client.create_logged_model(self._experiment, entry["name"], run_id, params=params)
         self._client.log_model_artifacts(model.model_id, entry["path"])
         self._client.finalize_logged_model(model.model_id, "READY")
