@@ -130,7 +130,7 @@ def save(page: Page, path: Path) -> None:
 
 
 def draw_mlflow(results: Path, result: str, output: Path) -> None:
-    """Comparison, stages, curves and figures of a result."""
+    """The comparison of all results of a data set; stages, curves and figures of one."""
     dataset = result.split("_")[0]
     with mlflow_ui(results) as address, browser() as page:
         open_results(page, address, dataset)
@@ -152,11 +152,14 @@ def draw_mlflow(results: Path, result: str, output: Path) -> None:
 
 
 def draw_report(report: Path, output: Path) -> None:
-    """The report's first page and a mixture that can be turned, without a network."""
+    """A mixture of the report that can be turned, without a network: that of the data set which comes last."""
     with tempfile.TemporaryDirectory() as folder, browser(offline=True) as page:
         zipfile.ZipFile(report).extractall(folder)
         page.goto(next(Path(folder).rglob("report.html")).as_uri())
-        page.wait_for_timeout(3000)
+        page.get_by_text("Fits", exact=True).first.click()
+        page.get_by_text("to turn", exact=True).click()
+        page.get_by_role("row").last.locator("a").first.click()
+        page.frame_locator("iframe").locator(".js-plotly-plot canvas").first.wait_for()
         save(page, output / "report.png")
 
 

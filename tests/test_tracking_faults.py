@@ -102,10 +102,10 @@ def test_a_store_that_fails_is_left_alone_for_a_while(results, capsys):
             calls.append(arguments)
             raise OSError("connection lost")
 
-        run.working, run._delivery._client.log_batch = run._delivery._client.log_batch, broken
+        run._delivery._send_points = broken
 
     def repair(run):
-        run._delivery._client.log_batch = run.working
+        del run._delivery._send_points
 
     log(results, at={5: fail, 25: repair})
     assert len(calls) == 1
