@@ -135,7 +135,7 @@ def draw_mlflow(results: Path, result: str, output: Path) -> None:
     with mlflow_ui(results) as address, browser() as page:
         open_results(page, address, dataset)
         save(page, output / "tracking_results.png")
-        page.locator("input[type=radio][value=CHART]").check(force=True)
+        page.locator("input[type=radio][value=CHART]").dispatch_event("click")
         page.locator(".js-plotly-plot").first.wait_for()
         save(page, output / "tracking_charts.png")
         open_results(page, address, dataset)
