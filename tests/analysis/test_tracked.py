@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,13 +73,13 @@ def test_a_model_is_loaded_elsewhere_without_a_pickle(logged, variant, tmp_path)
     for count, found in load_file(tmp_path / "out.safetensors").items():
         torch.testing.assert_close(found, expected[: int(count)], rtol=1e-5, atol=1e-6)
 
-    folder = mlflow.artifacts.download_artifacts(model.model_uri, tracking_uri=tracking_store.store_uri(store))
+    folder = model.artifact_location.removeprefix("file://")
     names = {name for _, _, files in os.walk(folder) for name in files}
     assert "model.pt2" in names
     assert not [name for name in names if name.endswith((".pkl", ".pth"))]
     info = mlflow.models.get_model_info(folder)
     assert info.signature.inputs.inputs[0].shape == (-1, *inputs.shape[1:])
-    example = json.loads((ROOT / folder / "serving_input_example.json").read_text())["inputs"]
+    example = json.loads((Path(folder) / "serving_input_example.json").read_text())["inputs"]
     torch.testing.assert_close(torch.tensor(example), inputs[: len(example)])
 
 
