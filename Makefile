@@ -1,7 +1,7 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
 #   make paper-small                                 every table and figure of the paper, in small
-#   make ui                                          look at the runs in MLflow
+#   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
