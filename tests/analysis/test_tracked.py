@@ -49,6 +49,7 @@ def test_kernels_and_activations_are_drawn(logged):
     assert not list((store / "unlogged").iterdir())
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_elsewhere_without_a_pickle(logged, variant, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -83,6 +84,7 @@ def test_a_model_is_loaded_elsewhere_without_a_pickle(logged, variant, tmp_path)
     torch.testing.assert_close(torch.tensor(example), inputs[: len(example)])
 
 
+@pytest.mark.slow
 def test_every_seed_is_a_model_of_its_training(variant, tmp_path):
     """As in the workflow, where the trainings are in the same store."""
     from gmcn.artifacts import load_tensors, save_tensors
