@@ -42,7 +42,7 @@ OTHERS = {
     "names": "list the data sets, fits and variants of the configuration, and pretrained networks",
     "status": "show what of a target exists, runs and is missing",
     "info": "show versions, compiled kernels and devices",
-    "store": "create the MLflow store (the workflow does so once, before its jobs)",
+    "store": "create the MLflow store and send what could not be logged (each workflow does so first)",
 }
 # A disk, a quota, or a limit on the size of files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
