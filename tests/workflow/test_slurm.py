@@ -1,0 +1,244 @@
+"""A week of a cluster in minutes: what goes wrong there changes neither a weight nor a record."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmcn.artifacts import load_tensors
+from tests.workflow.cluster import Cluster, missing, wait_for
+from tests.workflow.conftest import Checkout
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.slow,
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+]
+
+TARGET = "results/digits_smoke.json"
+EPOCHS, BATCHES = 40, 5
+CONFIG = f"""
+variants: {{smoke: {{seeds: [0, 1], training: {{epochs: {EPOCHS}, batch_size: 21, early_batches: {BATCHES}}}}}}}
+"""
+# As a user does it, but for the patience, and for the threads, on which sums depend in their last bits.
+SLURM = (
+    "--profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "2",
+    "--slurm-keep-successful-logs", "--latency-wait", "10", "--max-threads", "1",
+)  # fmt: skip
+
+
+class Workflow:
+    """Snakemake at work in the background; a context, which does not leave it there."""
+
+    def __init__(self, checkout: Checkout, *arguments: str, target: str):
+        (checkout.folder / "test.yaml").write_text(CONFIG)
+        self.log = checkout.folder / "snakemake.txt"
+        with open(self.log, "w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "snakemake", *SLURM, *arguments, "--configfile", "test.yaml", "--", target],
+                cwd=checkout.folder,
+                env={**os.environ, "PYTHONPATH": str(checkout.folder)},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> Workflow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def until(self, condition, what: str):
+        """Wait for something that has to come before Snakemake ends."""
+
+        def holds():
+            value = condition()
+            assert value or self.process.poll() is None, f"ended before {what}:\n{self.text}"
+            return value
+
+        return wait_for(holds, what)
+
+    def finish(self) -> None:
+        self.process.wait(timeout=300)
+        assert self.process.returncode == 0, self.text
+
+
+@dataclass
+class Week:
+    """A workflow that everything happened to."""
+
+    checkout: Checkout
+    local: Checkout
+    cluster: Cluster
+    jobs: list[list[str]]
+    text: str
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("slurm")) as started:
+        yield started
+
+
+def copied(pristine: Checkout, folder: Path) -> Checkout:
+    shutil.copytree(pristine.folder, folder, symlinks=True)
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="module")
+def local(pristine, tmp_path_factory) -> Checkout:
+    """The same results, made on this machine alone."""
+    checkout = copied(pristine, tmp_path_factory.mktemp("local") / "checkout")
+    answer = checkout.snakemake("--cores", "1", "--resources", "gpu=0", targets=(TARGET,), config=CONFIG)
+    assert answer.status == 0, answer.text
+    return checkout
+
+
+def seed_folder(checkout: Checkout, seed: int) -> Path:
+    return checkout.folder / f"results/runs/digits_smoke/seed{seed}"
+
+
+def epochs(checkout: Checkout, seed: int) -> int:
+    history = seed_folder(checkout, seed) / "history.csv"
+    return max(0, history.read_text().count("\n") - 1) if history.is_file() else 0
+
+
+def hold(cluster: Cluster, job: str) -> None:
+    """Keep a training from ending; SLURM wakes it up when it asks it to go."""
+    cluster.say("scancel", "--full", "--signal=STOP", job)
+
+
+@pytest.fixture(scope="module")
+def week(pristine, local, cluster, tmp_path_factory) -> Week:
+    """The whole workflow: too little memory for the fit, one training killed, one at its time limit, SLURM away."""
+    checkout = copied(pristine, tmp_path_factory.mktemp("week") / "checkout")
+    resources = (
+        "--set-resources",
+        "fit:mem_mb=60 if attempt == 1 else 4000",
+        "train:runtime=1 if attempt == 1 else 20",
+    )
+    with Workflow(checkout, *resources, target=TARGET) as workflow:
+        workflow.until(lambda: all(epochs(checkout, seed) >= 2 for seed in (0, 1)), "two epochs of both trainings")
+        first, second = (job for job, comment in cluster.jobs("%i|%k") if "rule_train" in comment)
+        hold(cluster, first)
+        hold(cluster, second)
+        cluster.say("scancel", "--full", "--signal=KILL", first)
+        cluster.end("slurmctld", signal.SIGKILL)
+        workflow.until(lambda: "SLURM does not answer" in workflow.text, "the loss of the controller to be noticed")
+        cluster.start("slurmctld")
+        workflow.finish()
+        return Week(checkout, local, cluster, cluster.jobs("%i|%T|%m|%k"), workflow.text)
+
+
+def same_weights(one: Checkout, other: Checkout, seed: int) -> bool:
+    first, second = (load_tensors(seed_folder(checkout, seed) / "model.safetensors")[0] for checkout in (one, other))
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def training_of(checkout: Checkout, seed: int) -> dict:
+    return json.loads((seed_folder(checkout, seed) / "training.json").read_text())
+
+
+def check_continued(checkout: Checkout, seed: int, attempts: int) -> None:
+    """One run, no step missing or twice, whatever happened in between."""
+    mlflow = pytest.importorskip("mlflow")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{checkout.folder / 'results/mlflow.db'}")
+    training = training_of(checkout, seed)
+    assert training["resumed"] == attempts - 1
+    run = client.get_run(training["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["gmcn.resumed"] == "true"
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
+    assert steps == list(range(1, EPOCHS * BATCHES + 1))
+
+
+def jobs_of(week: Week, rule: str) -> list[list[str]]:
+    return [job for job in week.jobs if rule in job[3]]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_weights_are_those_of_an_undisturbed_local_training(week, seed):
+    assert training_of(week.checkout, seed)["threads"] == training_of(week.local, seed)["threads"] == 1
+    assert same_weights(week.checkout, week.local, seed)
+
+
+def test_the_result_is_the_local_one(week):
+    there, here = (json.loads((checkout.folder / TARGET).read_text()) for checkout in (week.checkout, week.local))
+    for key in ("accuracy", "settings", "dataset", "variant"):
+        assert there[key] == here[key], key
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_killed_and_a_timed_out_training_continue_under_their_runs(week, seed):
+    check_continued(week.checkout, seed, attempts=2)
+
+
+def test_a_next_attempt_gets_more_memory(week):
+    assert [job[2] for job in jobs_of(week, "rule_fit")] == ["60M", "4000M"]
+    assert [job[1] for job in jobs_of(week, "rule_fit")] == ["OUT_OF_MEMORY", "COMPLETED"]
+    assert {job[2] for job in jobs_of(week, "rule_train") if job[1] == "COMPLETED"} == {"32000M"}
+
+
+def test_seeds_are_an_array_and_short_jobs_one_job(week):
+    first = [job for job in jobs_of(week, "rule_train") if job[1] != "COMPLETED"]
+    assert sorted(job[0].partition("_")[2] for job in first) == ["1", "2"]
+    assert sorted(job[1] for job in first) == ["FAILED", "TIMEOUT"]
+    assert len(jobs_of(week, "evaluate_footprint_probe_summarise")) == 1
+
+
+def test_training_has_a_gpu_of_slurm_and_computes_where_there_is_one(week):
+    for job, *_ in jobs_of(week, "rule_train"):
+        assert "gres:gpu:1" in week.cluster.say("scontrol", "show", "job", job)
+    assert training_of(week.checkout, 0)["device"] == "cpu"
+
+
+def test_a_preempted_training_is_requeued_and_continues(week):
+    shutil.rmtree(seed_folder(week.checkout, 0))
+    target = str(seed_folder(week.checkout, 0).relative_to(week.checkout.folder) / "training.json")
+    cluster = week.cluster
+    with Workflow(week.checkout, "--set-resources", "train:slurm_partition=scavenge", target=target) as workflow:
+        workflow.until(lambda: epochs(week.checkout, 0) >= 2, "two epochs")
+        job = cluster.jobs("%i")[-1][0]
+        hold(cluster, job)
+        cluster.say("sbatch", "--partition=cpu", "--exclusive", "--output=/dev/null", "--wrap=true")
+        workflow.until(lambda: "Restarts=1" in cluster.say("scontrol", "show", "job", job), "preemption")
+        # SLURM waits for two minutes before it starts a requeued job again.
+        workflow.until(lambda: cluster.say("scontrol", "update", f"JobId={job}", "StartTime=now") == "", "its release")
+        workflow.finish()
+        assert [line[:2] for line in cluster.jobs("%i|%T") if line[0] == job] == [[job, "COMPLETED"]]
+    assert same_weights(week.checkout, week.local, 0)
+    check_continued(week.checkout, 0, attempts=2)
+
+
+def test_a_limit_that_would_cut_arrays_is_refused(week):
+    answer = week.checkout.snakemake(*SLURM, "--jobs", "2", "--forcerun", "train", targets=(TARGET,), config=CONFIG)
+    assert answer.status != 0
+    assert "--jobs does not go together with job arrays" in answer.text
+
+
+def test_nothing_stays_when_a_cluster_ends(tmp_path):
+    # Not beside the other one: its links are in the place that SLURM looks at.
+    if missing() is not None:
+        pytest.skip(str(missing()))
+    with Cluster(tmp_path / "slurm") as cluster:
+        time.sleep(0)
+        assert cluster.say("sinfo", "-h", "-o", "%P")
+    assert missing() is None
