@@ -44,7 +44,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-MinJobAge=300
+MinJobAge=3600
 KillWait=10
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
@@ -77,7 +77,7 @@ def search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
     """The first value of ``condition()`` that is true."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -136,6 +136,10 @@ class Cluster:
     def say(self, *command: str) -> str:
         """What one of SLURM's commands says; nothing if it fails."""
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    def done(self, *command: str) -> bool:
+        """Whether one of SLURM's commands succeeds."""
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def jobs(self, fields: str = "%i|%T") -> list[list[str]]:
         """All jobs, also those that have ended, with squeue's ``fields``, the oldest first."""
