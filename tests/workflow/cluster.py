@@ -77,7 +77,7 @@ def search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 1800) -> Any:
     """The first value of ``condition()`` that is true."""
     end = time.monotonic() + seconds
     while not (value := condition()):

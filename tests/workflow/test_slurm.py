@@ -24,7 +24,7 @@ from tests.workflow.conftest import Checkout
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.slow,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
 
@@ -78,7 +78,7 @@ class Workflow:
         wait_for(holds, what)
 
     def finish(self) -> None:
-        assert self.process.wait(timeout=900) == 0, self.text
+        assert self.process.wait(timeout=1800) == 0, self.text
 
 
 @dataclass
@@ -198,7 +198,10 @@ def test_a_killed_and_a_timed_out_training_continue_under_their_runs(week, seed)
 
 def test_a_next_attempt_gets_more_memory(week):
     assert [job[2] for job in jobs_of(week, "rule_fit")] == ["60M", "4000M"]
-    assert [job[1] for job in jobs_of(week, "rule_fit")] == ["OUT_OF_MEMORY", "COMPLETED"]
+    job, state = jobs_of(week, "rule_fit")[0][:2]
+    assert state in ("FAILED", "OUT_OF_MEMORY")
+    (log,) = (week.checkout.folder / ".snakemake/slurm_logs/rule_fit").rglob(f"{job}.log")
+    assert "exceeded memory limit" in log.read_text()
     memory = [int(job[2].removesuffix("M")) for job in jobs_of(week, "rule_train")]
     # The executor adds a little to arrays.
     assert [round(value / 16000) for value in memory] == [1, 1, 2, 2]
