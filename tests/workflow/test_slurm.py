@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from gmcn.artifacts import load_tensors
 from tests.workflow.cluster import Cluster, missing, wait_for
@@ -105,10 +106,10 @@ def week(pristine, cluster, tmp_path_factory) -> Week:
     local, checkout = (Checkout(folder / name) for name in ("local", "cluster"))
     for copy in (local, checkout):
         shutil.copytree(pristine.folder, copy.folder, symlinks=True)
-    resources = ("--set-resources", "fit:mem_mb=60 if attempt == 1 else 4000")
+    set_resources(checkout, "fit", mem_mb="60 if attempt == 1 else 4000")
     with (
         Workflow(local, "--cores", "1", "--resources", "gpu=0", target=TARGET) as reference,
-        Workflow(checkout, *SLURM, *resources, target=TARGET) as workflow,
+        Workflow(checkout, *SLURM, target=TARGET) as workflow,
     ):
         for seed in (0, 1):
             workflow.until(lambda seed=seed: hold(checkout, seed), f"two epochs of seed {seed}")
@@ -121,6 +122,14 @@ def week(pristine, cluster, tmp_path_factory) -> Week:
         workflow.finish()
         reference.finish()
         return Week(checkout, local, cluster, cluster.jobs("%i|%T|%m|%k"))
+
+
+def set_resources(checkout: Checkout, rule: str, **resources: Any) -> None:
+    """Edit the profile; on the command line, --set-resources would replace all that the profile says of any rule."""
+    path = checkout.folder / "workflow/profiles/slurm/profile.yaml"
+    profile = yaml.safe_load(path.read_text())
+    profile["set-resources"].setdefault(rule, {}).update(resources)
+    path.write_text(yaml.safe_dump(profile))
 
 
 def process_of(checkout: Checkout, seed: int) -> int | None:
@@ -223,8 +232,9 @@ def test_training_has_a_gpu_of_slurm_and_computes_where_there_is_one(week):
 def test_a_preempted_training_is_requeued_and_continues(week):
     shutil.rmtree(seed_folder(week.checkout, 0))
     target = str(seed_folder(week.checkout, 0).relative_to(week.checkout.folder) / "training.json")
-    cluster, resources = week.cluster, ("--set-resources", "train:slurm_partition=scavenge")
-    with Workflow(week.checkout, *SLURM, *resources, target=target) as workflow:
+    set_resources(week.checkout, "train", slurm_partition="scavenge")
+    cluster = week.cluster
+    with Workflow(week.checkout, *SLURM, target=target) as workflow:
         workflow.until(lambda: hold(week.checkout, 0), "two epochs")
         job = job_of(process_of(week.checkout, 0))
         assert cluster.done("sbatch", "--partition=cpu", "--exclusive", "--output=/dev/null", "--wrap=true")
