@@ -11,6 +11,12 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"
+
+
+# A limit on GPUs is one machine's: on a cluster it holds within each job, not for all jobs together.
+resource_scopes:
+    gpu="local",
 
 
 localrules:
@@ -32,6 +38,7 @@ include: "workflow/rules/figures.smk"
 
 
 onstart:
+    check_arrays()
     # Once, before the jobs: processes that create the same store at the same time crash each other.
     shell("python -m gmcn store --results {RESULTS:q} --tracking {TRACKING}")
 

@@ -137,6 +137,11 @@ def device(wildcards, resources):
     return "auto" if resources.get("gpu") else "cpu"
 
 
+def growing(amount):
+    """A resource of which the next attempts get more, up to three times ``amount``."""
+    return lambda wildcards, attempt: amount * min(attempt, 3)
+
+
 def source(*patterns, without=()):
     """A stage's source files, relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)

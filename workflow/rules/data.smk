@@ -41,8 +41,8 @@ rule sample:
         "../../envs/gmcn.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         dataset="{dataset}",
         settings=settings("sample"),

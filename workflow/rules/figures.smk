@@ -38,8 +38,8 @@ rule draw_fits:
         "../../envs/gmcn.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         settings=settings("draw-fits"),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],
@@ -79,8 +79,8 @@ rule draw_figure:
         "../../envs/gmcn.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         settings=written(config.get("illustrations", {})),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],

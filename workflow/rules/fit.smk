@@ -25,8 +25,8 @@ rule fit:
         "../../envs/gmcn.yaml"
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
         dataset="{dataset}",
         fit="{fit}",

@@ -34,8 +34,8 @@ rule least_squares:
         "../../envs/gmcn.yaml"
     threads: 16
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         gpu=gpus(),
     params:
         settings=written(config.get("least_squares", {})),
