@@ -1,7 +1,7 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
 #   make paper-small                                 every table and figure of the paper, in small
-#   make ui                                          look at the runs in MLflow
+#   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 #   make docs                                        the documentation as a site
 PYTHON ?= python3
@@ -18,17 +18,17 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow sanitize lint ui bench gpu-check docs rulegraph clean
+.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm sanitize lint ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
-	@snakemake $(ARGS) $(TARGET)
+	@snakemake --cores all $(ARGS) $(TARGET)
 	@echo
 	@echo "The result is $(TARGET); 'make ui' shows how it was made."
 
 # ModelNet and MNIST come from $$GMCN_MIRROR or the internet: docs/reproduction.md.
 paper-small: $(INSTALLED)
-	@snakemake $(ARGS) --configfile workflow/small.yaml -- results/small/tables/all results/small/figures/all
+	@snakemake --cores all $(ARGS) --configfile workflow/small.yaml -- results/small/tables/all results/small/figures/all
 
 setup: $(INSTALLED)
 
@@ -38,14 +38,28 @@ $(INSTALLED): $(BUILD_INPUTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
 	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel numpy torch pybind11
-	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,dev,docs]'
+	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,slurm,dev,docs]'
 	@touch $@
 
 test: $(INSTALLED)
-	pytest -m "not slow" $(ARGS)
+	pytest -m "not slow and not browser and not slurm" $(ARGS)
 
 test-slow: $(INSTALLED)
-	pytest -m slow $(ARGS)
+	pytest -m "slow and not slurm and not browser" $(ARGS)
+
+# On a cluster of its own, made of Debian's SLURM on this machine and ended again; needs root, at most 10 minutes.
+test-slurm: $(INSTALLED)
+	@which slurmctld slurmd sbatch >/dev/null || { apt-get update -qq && \
+	    apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client; }
+	pytest -m slurm $(ARGS)
+
+# What is killed, full, damaged or locked: nothing is lost, and the next start goes on.
+test-faults: $(INSTALLED)
+	pytest -m faults $(ARGS)
+
+# MLflow's pages in a real browser: needs chromium (apt-get install chromium).
+test-browser: $(INSTALLED)
+	pytest -m browser $(ARGS)
 
 # The tests of the operations under AddressSanitizer and ThreadSanitizer, each a build of its own below build/.
 sanitize: $(INSTALLED)

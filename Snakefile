@@ -11,6 +11,12 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"
+
+
+# A limit on GPUs is one machine's: on a cluster it holds within each job, not for all jobs together.
+resource_scopes:
+    gpu="local",
 
 
 localrules:
@@ -32,5 +38,11 @@ include: "workflow/rules/figures.smk"
 
 
 onstart:
+    check_arrays()
     # Once, before the jobs: processes that create the same store at the same time crash each other.
     shell("python -m gmcn store --results {RESULTS:q} --tracking {TRACKING}")
+
+
+onerror:
+    # Its last words, after all that Snakemake says.
+    atexit.register(print, farewell(log, sys.argv[1:]), file=sys.stderr)

@@ -169,7 +169,7 @@ class LastCheckpoint(Checkpoint):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals that ask to stop, until the end of the block; a second one stops at once."""
+        """Take the signals that ask to stop, until the end of the block; a second Ctrl-C stops at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -182,7 +182,8 @@ class LastCheckpoint(Checkpoint):
                 signal.signal(number, handler)
 
     def _note(self, number: int, _frame: Any) -> None:
-        if self.signal_number is not None:
+        # SLURM sends SIGTERM twice at a time limit, to the job and to its step: only a person is in such a hurry.
+        if self.signal_number is not None and number == signal.SIGINT:
             raise Interrupted(number)
         self.signal_number = number
 

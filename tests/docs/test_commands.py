@@ -110,7 +110,8 @@ def names_of_project(text: str, known: dict) -> str | None:
     if text.startswith("results/"):
         config.check_target(known, text)
         return None
-    if f"/{text}\n" in (ROOT / ".gitignore").read_text():  # it is made
+    made = f"/{text}\n" in (ROOT / ".gitignore").read_text()
+    if made or text in {f"gmcn/{name}" for name in known["datasets"]}:  # the latter are MLflow's experiments
         return None
     if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./*-]*", text):
         return None if any(ROOT.glob(text.rstrip("/"))) else "no such file or folder"
@@ -151,6 +152,9 @@ def test_names_exist():
 @pytest.mark.parametrize("block", [each for each in all_code() if each.language == "python"], ids=str)
 def test_python_runs_up_to_the_files_that_it_needs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    program = compile(block.text, str(block), "exec")
+    if '..."' in block.text:  # a name that only the reader has
+        return
     needed = re.findall(r'"([\w./]+\.(?:png|safetensors))"', block.text)  # the reader's own, or results
     with pytest.raises(InputError, match=re.escape(needed[0])) if needed else contextlib.nullcontext():
-        exec(compile(block.text, str(block), "exec"), {})
+        exec(program, {})

@@ -38,13 +38,15 @@ def same(folder: Path, other: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def run_until(number: int, step: int, mixtures: Path, settings: dict, output: Path) -> subprocess.CompletedProcess:
-    """Train in a process of its own that sends itself a signal when it has logged ``step``."""
+def run_until(
+    number: int, step: int, mixtures: Path, settings: dict, output: Path, times: int = 1
+) -> subprocess.CompletedProcess:
+    """Train in a process of its own that sends itself a signal, so many times, when it has logged ``step``."""
     script = f"""
         import os
         from tests.training.conftest import Recorder
         from gmcn.training import train
-        run = Recorder({{{step}: lambda: os.kill(os.getpid(), {int(number)})}})
+        run = Recorder({{{step}: lambda: [os.kill(os.getpid(), {int(number)}) for _ in range({times})]}})
         options = {{"settings": {settings!r}, "seed": 0, "output": {str(output)!r}, "device": "cpu", "threads": 1}}
         train({str(mixtures)!r}, run=run, **options)
     """
@@ -124,9 +126,13 @@ def test_kill_9_between_checkpoints_drops_the_later_rows(mixtures, settings, tmp
     assert same(straight, tmp_path / "killed")
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 6), (signal.SIGTERM, 8), (signal.SIGINT, 6)])
-def test_a_signal_saves_and_leaves(mixtures, settings, tmp_path, straight, number, step):
-    stopped = run_until(number, step, mixtures, settings, tmp_path / "stopped")
+@pytest.mark.parametrize(
+    ("number", "step", "times"),
+    # Twice: SLURM at a time limit.
+    [(signal.SIGTERM, 6, 1), (signal.SIGTERM, 6, 2), (signal.SIGTERM, 8, 1), (signal.SIGINT, 6, 1)],
+)
+def test_a_signal_saves_and_leaves(mixtures, settings, tmp_path, straight, number, step, times):
+    stopped = run_until(number, step, mixtures, settings, tmp_path / "stopped", times)
     # A KeyboardInterrupt that nobody catches ends Python with a status that depends on how it was started.
     assert stopped.returncode == 128 + number if number == signal.SIGTERM else stopped.returncode, stopped.stderr
     checkpoint = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)

@@ -48,7 +48,7 @@ class Checkout:
             env={**os.environ, "PYTHONPATH": str(self.folder)},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         return Answer(done.returncode, done.stdout + done.stderr)
 

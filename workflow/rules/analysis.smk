@@ -26,8 +26,8 @@ rule evaluate:
         "../../envs/gmcn.yaml"
     threads: 16
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
         gpu=gpus(),
     params:
         settings=settings("evaluate"),
@@ -60,8 +60,8 @@ rule probe:
         "../../envs/gmcn.yaml"
     threads: 16
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
         gpu=gpus(),
     params:
         settings=settings("probe"),
@@ -94,8 +94,8 @@ rule footprint:
         "../../envs/gmcn.yaml"
     threads: 16
     resources:
-        mem_mb=16000,
-        runtime=60,
+        mem_mb=growing(16000),
+        runtime=growing(60),
         gpu=gpus(),
     params:
         settings=settings("footprint"),
@@ -143,8 +143,8 @@ rule summarise:
         "../../envs/gmcn.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         settings=settings("summarise"),
         options=options,

@@ -31,15 +31,15 @@ rule draw_fits:
             labels={"data set": "{dataset}", "kind": "to turn"},
         ),
     log:
-        f"{RESULTS}/logs/draw-fits/{{dataset}}.log",
+        f"{RESULTS}/logs/draw-fits/{{dataset}}_fits.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw-fits/{{dataset}}.tsv"
     conda:
         "../../envs/gmcn.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
         settings=settings("draw-fits"),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],
@@ -79,10 +79,10 @@ rule draw_figure:
         "../../envs/gmcn.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=growing(4000),
+        runtime=growing(20),
     params:
-        settings=json.dumps(config.get("illustrations", {})),
+        settings=written(config.get("illustrations", {})),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],
         network=lambda wildcards, input: (
             f"--model {shlex.quote(input.model)} --mixtures {shlex.quote(input.mixtures)}"

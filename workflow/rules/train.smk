@@ -32,7 +32,8 @@ rule train:
         "../../envs/gmcn.yaml"
     threads: 16
     resources:
-        mem_mb=16000,
+        mem_mb=growing(16000),
+        # The next attempt goes on from a checkpoint.
         runtime=1440,
         gpu=gpus(),
     params:

@@ -1,0 +1,31 @@
+# What the executor for SLURM lacks for a week without supervision (seen in its version 2.8.0).
+import importlib.util
+
+if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
+    import snakemake_executor_plugin_slurm as slurm
+
+    check_active_jobs = slurm.Executor.check_active_jobs
+
+    async def outlast_the_controller(executor, jobs):
+        """The jobs that have not ended; all of them as long as SLURM does not answer, when the executor drops them."""
+        failures = executor._status_query_failures
+        active = [job async for job in check_active_jobs(executor, jobs)]
+        attempts = executor.workflow.executor_settings.status_attempts
+        if executor._status_query_failures - failures >= attempts:
+            executor.logger.warning(
+                "SLURM does not answer; jobs that run go on, and it will be asked again"
+            )
+            active = jobs
+        for job in active:
+            yield job
+
+    slurm.Executor.check_active_jobs = outlast_the_controller
+
+
+def check_arrays():
+    """Refuse a limit that cuts an array in two: the executor would wait for ever for jobs that it never submits."""
+    arrays = getattr(workflow.executor_settings, "array_jobs", None)
+    if arrays and workflow.resource_settings.nodes < sys.maxsize:
+        raise WorkflowError(
+            "--jobs does not go together with job arrays: leave it out, or add --slurm-array-jobs ''"
+        )
