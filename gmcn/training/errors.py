@@ -7,9 +7,16 @@ from torch import Tensor, nn
 
 from gmcn.mixture import Mixture
 
+# How allocators say it that have no exception of their own: CUDA's libraries, torch's on the CPU, C++.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
+
 
 class NonFiniteError(RuntimeError):
     """Training met a value that is not finite; the last good checkpoint is still there."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """The device's memory does not hold what a training needs."""
 
 
 class Interrupted(BaseException):
@@ -57,6 +64,13 @@ def first_non_finite_layer(model: nn.Module, mixture: Mixture) -> str | None:  #
 def is_numerical(error: RuntimeError) -> bool:
     """Whether an operation refused its input because of its values."""
     return "not finite" in str(error)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or the computer itself, had no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
 
 
 def non_finite_parameters(module: nn.Module, *, gradient: bool) -> list[str]:
