@@ -8,12 +8,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, distributed
 
 from gmcn.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 # Who starts processes, and under which names it tells them their place: torchrun first, it may run within a job.
 _STARTERS = (
@@ -64,38 +64,45 @@ def follow_parent() -> None:
 
 def size() -> int:
     """Number of processes that compute together."""
-    from torch import distributed
-
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process among them, from 0."""
-    from torch import distributed
-
+    """The place of this process among them, from 0."""
     return distributed.get_rank() if size() > 1 else 0
 
 
-def total(tensor: torch.Tensor) -> torch.Tensor:
+def total(tensor: Tensor) -> Tensor:
     """The sum of the ranks' tensors, on every rank; its gradient is that of the sum of the ranks' losses."""
-    if size() == 1:
-        return tensor
-    from torch.distributed.nn.functional import all_reduce
+    return _Total.apply(tensor) if size() > 1 else tensor
 
-    return all_reduce(tensor)
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(_, tensor: Tensor) -> Tensor:
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(tensor)
+        return tensor
+
+    @staticmethod
+    def backward(_, gradient: Tensor) -> Tensor:
+        return _Total.apply(gradient)
 
 
 def gather(value: Any) -> list[Any]:
     """The ranks' values, by rank, on every rank; of any type, hence slow."""
     if size() == 1:
         return [value]
-    from torch import distributed
-
     values = [None] * size()
     distributed.all_gather_object(values, value)
     return values
 
 
-def share(tensor: torch.Tensor) -> torch.Tensor:
+def is_lost(error: Exception) -> bool:
+    """Whether this says that another rank does not answer any more."""
+    return size() > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))
+
+
+def share(tensor: Tensor) -> Tensor:
     """This rank's part of the first dimension: the parts differ by one in size at most, and leave nothing out."""
     return tensor.tensor_split(size())[rank()]

@@ -19,6 +19,10 @@ class OutOfMemoryError(RuntimeError):
     """The device's memory does not hold what a training needs."""
 
 
+class LostRankError(RuntimeError):
+    """Another process of this training has ended."""
+
+
 class Interrupted(BaseException):
     """A signal asked the training to stop; its state has been saved."""
 

@@ -48,7 +48,7 @@ def join(name: str, devices: int, nodes: int) -> torch.device:
 
 
 def cluster_environment() -> ClusterEnvironment:
-    """How Lightning finds the other processes; it must not requeue jobs by itself, inside a SLURM job of one neither."""
+    """How Lightning finds the other processes. It must never requeue a SLURM job, also where there are no others."""
     if ranks.launched().world == 1:
         return LightningEnvironment()
     return TorchElasticEnvironment() if distributed.is_torchelastic_launched() else SLURMEnvironment(auto_requeue=False)

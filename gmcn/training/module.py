@@ -171,7 +171,8 @@ class Classifier(L.LightningModule):
         outcome = torch.zeros(3, dtype=torch.float64, device=batch[1].device)
         for mixture, labels in self._parts(batch):
             logits = self._outputs(self.model, mixture)
-            loss, correct = functional.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()
+            loss = functional.cross_entropy(logits, labels, reduction="sum")
+            correct = (logits.argmax(1) == labels).sum()
             outcome += torch.stack([loss.double(), correct.double(), torch.full_like(loss, len(labels)).double()])
         return outcome
 

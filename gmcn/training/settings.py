@@ -21,9 +21,10 @@ class TrainingSettings:
     ``gradient_clip`` the largest gradient norm (0: no clipping); ``early_batches`` ends every epoch after that many
     batches (for a quick look); ``step_epochs`` and ``step_factor`` belong to the schedule "step" (None: a third of
     the epochs), ``plateau_patience`` and ``step_factor`` to "plateau", which watches the validation loss.
-    ``micro_batches`` is the number of parts in which a batch goes through the network, one after the other: less memory,
-    the same mean gradient, but batch statistics of a part. ``devices`` on each of ``nodes`` divide a batch among them,
-    which changes nothing but the time. ``augmentation`` varies the shapes that are trained on, never those that are validated on (None: nothing).
+    ``micro_batches`` is the number of parts in which a batch goes through the network, one after the other: less
+    memory, the same mean gradient, but batch statistics of a part. ``devices`` on each of ``nodes`` divide a batch
+    among them, which changes nothing but the time. ``augmentation`` varies the shapes that are trained on, never those
+    that are validated on (None: nothing).
     """
 
     epochs: int = 60

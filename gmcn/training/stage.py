@@ -27,7 +27,7 @@ from gmcn.nn import synchronise
 from gmcn.training.callbacks import History, LastCheckpoint
 from gmcn.training.checkpoints import LAST, AtomicCheckpoints, find_checkpoint, remove_checkpoints, training_key
 from gmcn.training.datamodule import MixtureData
-from gmcn.training.errors import Interrupted
+from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.inputs import describe_inputs
 from gmcn.training.joining import cluster_environment, join
 from gmcn.training.mixture_set import TRAIN, MixtureSet, read_split
@@ -180,6 +180,8 @@ def _fit(
         with checkpoint.listening(), warnings.catch_warnings():
             # Lightning 2.6 on torch 2.13: its own use of a deprecated name.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            # Deprecated in torch 2.13 for a name that 2.11 does not have.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers")
             # Lightning's advice to take all GPUs of a node, or srun because it is installed.
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
             trainer.fit(module, datamodule=batches, ckpt_path=resume, weights_only=True)
@@ -187,6 +189,13 @@ def _fit(
         if stop.signal_number == signal.SIGINT:
             raise KeyboardInterrupt from None
         raise SystemExit(128 + stop.signal_number) from None
+    except RuntimeError as error:
+        if not ranks.is_lost(error):
+            raise
+        raise LostRankError(
+            f"rank {ranks.rank()} stopped because another one has ended, whose own message says why; "
+            "the last checkpoint is kept, start all again to go on"
+        ) from None
 
 
 def _write(output: Path, model: Network, data: MixtureSet, result: dict[str, Any], run: Any) -> None:

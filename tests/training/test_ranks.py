@@ -154,5 +154,5 @@ def test_other_numbers_of_processes_than_were_asked_for_are_refused(mixtures, se
         train(mixtures, **arguments)
     for name, value in {"STEP_ID": 0, "PROCID": 1, "LOCALID": 1, "STEP_NUM_TASKS": 2}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
-    with pytest.raises(InputError, match="2 processes were started, but training.devices is 2 and training.nodes 4"):
+    with pytest.raises(InputError, match=r"2 processes were started, but training\.devices is 2 and training\.nodes 4"):
         train(mixtures, **arguments)

@@ -14,7 +14,6 @@ import torch
 
 import gmcn.training
 from gmcn.artifacts import load_tensors
-from gmcn.errors import InputError
 from gmcn.training import resumable, train
 from tests.training.conftest import Recorder
 from tests.training.test_train import read_history

@@ -1,5 +1,6 @@
 # Configuration, constraints on names, and what several rules need.
 import json
+import math
 import os
 import re
 import shlex
@@ -76,6 +77,22 @@ def settings(stage):
 def options(wildcards, resources):
     """Options that change how a stage runs, never what it computes: taking ``resources`` keeps them untracked."""
     return f"--results {shlex.quote(RESULTS)} --tracking {TRACKING}"
+
+
+def processes_of(wildcards):
+    """Devices per node, and nodes, that train a variant."""
+    return settings_of.processes_of(config, wildcards.dataset, wildcards.variant)
+
+
+def launch(wildcards, resources):
+    """What starts a training's processes; several nodes take a SLURM job with as many tasks per node as devices."""
+    devices, nodes = processes_of(wildcards).values()
+    if devices * nodes == 1:
+        return "python -m gmcn train"
+    start = f"torchrun --standalone --nproc-per-node={devices}"
+    if nodes > 1:
+        start = f"srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks-per-node={devices} python"
+    return f"{start} -m gmcn train --devices {devices} --nodes {nodes}"
 
 
 def maker(wildcards, resources):

@@ -34,8 +34,9 @@ rule train:
     resources:
         mem_mb=16000,
         runtime=1440,
-        gpu=gpus(),
+        gpu=lambda wildcards: gpus() * math.prod(processes_of(wildcards).values()),
     params:
+        launch=launch,
         settings=settings("train"),
         folder=lambda wildcards, output: os.path.dirname(output.model),
         device=device,
@@ -43,6 +44,6 @@ rule train:
     message:
         "Training {wildcards.variant} on {wildcards.dataset}, seed {wildcards.seed}, {threads} threads"
     shell:
-        "python -m gmcn train --dataset {wildcards.dataset} --variant {wildcards.variant} --seed {wildcards.seed}"
+        "{params.launch} --dataset {wildcards.dataset} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --settings {params.settings:q} --mixtures {input.mixtures:q} --points {input.points:q} --output {params.folder:q}"
         " --device {params.device} --threads {threads} {params.options} --log {log:q}"
