@@ -60,7 +60,7 @@ class _StderrHandler(logging.StreamHandler):
 
 @contextlib.contextmanager
 def logging_to(path: Path | None, level: int = logging.INFO) -> Iterator[None]:
-    """Show the package's log lines of ``level`` or above on stderr; copy all that the block prints to ``path`` if given."""
+    """Show the package's log lines from ``level`` up on stderr; copy what the block prints to ``path``."""
     logger = logging.getLogger("gmcn")
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -48,12 +48,12 @@ def check_launch(devices: int, nodes: int) -> Launch:
             f"{place.world} processes were started, but training.devices is {devices} and training.nodes {nodes}; "
             f"start {devices * nodes}, or say devices and nodes as they are"
         )
-    start = f"torchrun --standalone --nproc-per-node={devices}"
+    start = f"torchrun --standalone --nproc-per-node={devices} -m --"
     if nodes > 1:
-        start = f"srun --nodes={nodes} --ntasks-per-node={devices} python"
+        start = f"srun --nodes={nodes} --ntasks-per-node={devices} python -m"
     raise InputError(
         f"training.devices is {devices} and training.nodes {nodes}, which takes as many processes; "
-        f"start them with `{start} -m gmcn train ...`"
+        f"start them with `{start} gmcn train ...`"
     )
 
 

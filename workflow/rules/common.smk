@@ -89,10 +89,11 @@ def launch(wildcards, resources):
     devices, nodes = processes_of(wildcards).values()
     if devices * nodes == 1:
         return "python -m gmcn train"
-    start = f"torchrun --standalone --nproc-per-node={devices}"
+    # torchrun takes the program's options for its own where nothing separates them.
+    start = f"torchrun --standalone --nproc-per-node={devices} -m --"
     if nodes > 1:
-        start = f"srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks-per-node={devices} python"
-    return f"{start} -m gmcn train --devices {devices} --nodes {nodes}"
+        start = f"srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks-per-node={devices} python -m"
+    return f"{start} gmcn train --devices {devices} --nodes {nodes}"
 
 
 def maker(wildcards, resources):

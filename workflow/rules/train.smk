@@ -10,6 +10,7 @@ TRAINING_SOURCES = source(
     "gmcn/models/*.py",
     "gmcn/nn/*.py",
     "gmcn/ops/**/*.py",
+    "gmcn/ranks.py",
     "gmcn/training/*.py",
 )
 
