@@ -9,14 +9,14 @@ from gmcn.training import OutOfMemoryError, TrainingSettings, train
 from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.module import Classifier
 from gmcn.training.stage import build_network
-from tests.training.conftest import NETWORK, Recorder
+from tests.training.conftest import NETWORK, Recorder, make_mixtures
+from tests.training.processes import run
 from tests.training.test_resume import Halt, crash, same
 
 ERRORS = {
     "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    "CPU": RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried ..."
-    ),
+    "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+    "operation": RuntimeError('torch_call_dispatcher( "aten::new_empty", "", stack.data()) API call failed at ops.h'),
     "C++": MemoryError("std::bad_alloc"),
 }
 
@@ -44,11 +44,8 @@ def test_a_batch_goes_in_smaller_parts(mixtures, settings, tmp_path, memory, cap
     memory(2, error)
     result = train(mixtures, settings=settings, output=tmp_path / "short", **arguments)
     assert result["micro_batches"] == 4
-    for parts in (2, 4):
-        assert (
-            f"out of memory on cpu at step 1: from here on a batch of 8 goes through the network in {parts} parts"
-            in (caplog.text)
-        )
+    sentence = "out of memory on cpu at step 1: from here on a batch of 8 goes through the network in {} parts"
+    assert all(sentence.format(parts) in caplog.text for parts in (2, 4))
     # Also the running statistics, which the failed attempts had changed already.
     settings["training"]["micro_batches"] = 4
     train(mixtures, settings=settings, output=tmp_path / "asked", **arguments)
@@ -116,3 +113,26 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(mixtures, settings, tmp
     monkeypatch.setattr(Classifier, "loss_of", loss_of)
     with pytest.raises(RuntimeError, match="must match the size"):
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["em", "treehem2"])
+def test_memory_that_really_ends(tmp_path, settings, reduction):
+    """Half of what a step takes beyond what stays: the compiled operations have to say so, too."""
+    mixtures = make_mixtures(tmp_path / "mixtures.safetensors", train=20, components=64, dim=3)
+    settings["network"] |= {"reduction": reduction, "layers": [[16, 8]], "kernel_components": 5}
+    settings["training"] |= {"epochs": 1, "batch_size": 20, "validation_fraction": 0}
+    script = f"""
+        import resource
+
+        def limit():
+            values = dict(line.split(":", 1) for line in open("/proc/self/status"))
+            now, peak = (int(values[name].split()[0]) * 1024 for name in ("VmSize", "VmPeak"))
+            resource.setrlimit(resource.RLIMIT_AS, ((now + peak) // 2,) * 2)
+
+        result = trained({str(mixtures)!r}, {settings!r}, {str(tmp_path / "out")!r}, {{1: limit}})
+        assert result["micro_batches"] > 1, result["peak_memory"]
+    """
+    [(status, output)] = run(script)
+    assert status == 0, output

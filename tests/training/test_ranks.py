@@ -147,9 +147,7 @@ def test_two_ranks_train_what_one_process_trains(mixtures, settings, tmp_path):
 def test_other_numbers_of_processes_than_were_asked_for_are_refused(mixtures, settings, tmp_path, monkeypatch):
     arguments = {"settings": settings, "seed": 0, "output": tmp_path, "device": "cpu"}
     settings["training"] |= {"devices": 2}
-    with pytest.raises(
-        InputError, match=r"takes as many processes; start them with `torchrun .*-per-node=2 -m -- gmcn"
-    ):
+    with pytest.raises(InputError, match=r"start them with `torchrun --standalone --nproc-per-node=2 -m -- gmcn"):
         train(mixtures, **arguments)
     settings["training"] |= {"nodes": 4}
     with pytest.raises(InputError, match=r"start them with `srun --nodes=4 --ntasks-per-node=2 python -m gmcn"):
