@@ -23,17 +23,24 @@ def trained(mixtures, settings, output, at=None):
 """
 
 
-def start(script: str, *, ranks: int = 1, prefix: tuple[str, ...] = ()) -> list[subprocess.Popen]:
-    """Start ``script`` in as many processes as there are ranks, with the environment that torchrun gives them."""
+def start(script: str, *, ranks: int = 1, nodes: int = 1, prefix: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    """Start ``script`` in as many processes as there are ranks.
+
+    They have the environment that torchrun gives them, or, as if each were on a node of its own, srun.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": ranks, "GROUP_RANK": 0}
+    torchrun = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": ranks, "GROUP_RANK": 0}
+    srun = {"STEP_ID": 0, "JOB_ID": 1, "NTASKS": ranks, "STEP_NUM_TASKS": ranks, "NNODES": ranks, "LOCALID": 0}
     processes = []
     for rank in range(ranks):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         if ranks > 1:
-            own = {"TORCHELASTIC_RUN_ID": "test", "RANK": rank, "LOCAL_RANK": rank, **place}
+            own = torchrun | {"RANK": rank, "LOCAL_RANK": rank}
+            if nodes > 1:
+                own = {f"SLURM_{name}": value for name, value in (srun | {"PROCID": rank, "NODEID": rank}).items()}
+            own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             environment |= {name: str(value) for name, value in own.items()}
         processes.append(
             subprocess.Popen(

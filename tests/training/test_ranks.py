@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 
@@ -9,7 +15,7 @@ from gmcn.artifacts import read_json
 from gmcn.errors import InputError
 from gmcn.training import train
 from tests.training.conftest import NETWORK, TRAINING, make_mixtures
-from tests.training.processes import run
+from tests.training.processes import ROOT, run
 from tests.training.test_resume import same
 from tests.training.test_train import read_history
 
@@ -107,7 +113,8 @@ def of_two(settings) -> dict:
 
 
 def train_by_two(mixtures, settings, output, at="{}"):
-    return run(f"trained({str(mixtures)!r}, {settings!r}, {str(output)!r}, {at})", ranks=2)
+    script = f"trained({str(mixtures)!r}, {settings!r}, {str(output)!r}, {at})"
+    return run(script, ranks=2, nodes=settings["training"].get("nodes", 1))
 
 
 @pytest.mark.slow
@@ -131,14 +138,15 @@ def test_two_ranks_stopped_and_killed_resume_to_the_same_network(mixtures, of_tw
 
 
 @pytest.mark.slow
-def test_two_ranks_train_what_one_process_trains(mixtures, settings, tmp_path):
+@pytest.mark.parametrize("where", ["devices", "nodes"])
+def test_two_ranks_train_what_one_process_trains(mixtures, settings, tmp_path, where):
     straight = train(mixtures, settings=settings, seed=0, output=tmp_path / "one", device="cpu", threads=1)
-    settings["training"]["devices"] = 2
+    settings["training"][where] = 2
     outcomes = train_by_two(mixtures, settings, tmp_path / "two")
     assert [status for status, _ in outcomes] == [0, 0], outcomes
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == FILES
     result = read_json(tmp_path / "two" / "training.json")
-    assert {**result["metrics"]} == pytest.approx(straight["metrics"], abs=1e-3)
+    assert result["metrics"] == pytest.approx(straight["metrics"], abs=1e-3)
     rows = [read_history(tmp_path / name) for name in ("one", "two")]
     for one, two in zip(*rows, strict=True):
         assert float(two["train_loss"]) == pytest.approx(float(one["train_loss"]), abs=1e-3)
@@ -156,3 +164,54 @@ def test_other_numbers_of_processes_than_were_asked_for_are_refused(mixtures, se
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     with pytest.raises(InputError, match=r"2 processes were started, but training\.devices is 2 and training\.nodes 4"):
         train(mixtures, **arguments)
+
+
+@pytest.mark.slow
+def test_a_value_that_is_not_finite_on_one_rank_stops_both_with_a_sentence(mixtures, settings, tmp_path):
+    settings["training"]["devices"] = 2
+    script = f"""
+        def spoil():
+            if ranks.rank():
+                Recorder.module.model.blocks[1].convolution.raw_weights.data[0] = float("inf")
+
+        from gmcn.training import NonFiniteError, errors, module
+        original = module.Classifier.__init__
+        def keep(self, *arguments):
+            original(self, *arguments)
+            Recorder.module = self
+        module.Classifier.__init__ = keep
+        try:
+            trained({str(mixtures)!r}, {settings!r}, {str(tmp_path / "out")!r}, {{6: spoil}})
+        except (NonFiniteError, errors.LostRankError) as error:
+            print(error)
+            sys.exit(3)
+    """
+    outcomes = run(script, ranks=2)
+    assert [status for status, _ in outcomes] == [3, 3], outcomes
+    assert "is not finite; the last good checkpoint is kept" in outcomes[1][1]
+    assert torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+@pytest.mark.slow
+def test_ranks_whose_torchrun_is_killed_save_and_leave(mixtures, settings, tmp_path):
+    """Nothing may train on beside the next start."""
+    settings["training"] |= {"epochs": 100_000, "devices": 2}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--", "gmcn"]
+    command += ["train", "--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
+    command += ["--mixtures", str(mixtures), "--results", str(tmp_path), "--output", str(tmp_path / "out")]
+    command += ["--threads", "2", "--log", str(tmp_path / "log"), "--settings", json.dumps(settings)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as torchrun:
+        wait_for(lambda: (tmp_path / "out" / "last.ckpt").exists() or torchrun.poll() is not None)
+        torchrun.kill()
+    wait_for(lambda: "stopped by SIGTERM; resumes from" in (tmp_path / "log").read_text())
+    wait_for(
+        lambda: not subprocess.run(["pgrep", "-f", str(tmp_path / "out")], stdout=subprocess.DEVNULL).returncode == 0
+    )
+    assert (tmp_path / "log.rank1").read_text() == ""
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
