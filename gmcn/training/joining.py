@@ -51,4 +51,8 @@ def cluster_environment() -> ClusterEnvironment:
     """How Lightning finds the other processes. It must never requeue a SLURM job, also where there are no others."""
     if ranks.launched().world == 1:
         return LightningEnvironment()
-    return TorchElasticEnvironment() if distributed.is_torchelastic_launched() else SLURMEnvironment(auto_requeue=False)
+    if distributed.is_torchelastic_launched():
+        return TorchElasticEnvironment()
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:  # Lightning's own demand
+        raise InputError("srun started these processes without saying how many there are per node: --ntasks-per-node=N")
+    return SLURMEnvironment(auto_requeue=False)
