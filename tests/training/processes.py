@@ -32,15 +32,8 @@ def start(script: str, *, ranks: int = 1, nodes: int = 1, prefix: tuple[str, ...
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torchrun = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": ranks, "GROUP_RANK": 0}
-    srun = {
-        "STEP_ID": 0,
-        "JOB_ID": 1,
-        "NTASKS": ranks,
-        "STEP_NUM_TASKS": ranks,
-        "NNODES": ranks,
-        "NTASKS_PER_NODE": 1,
-        "LOCALID": 0,
-    }
+    srun = {"STEP_ID": 0, "JOB_ID": 1, "LOCALID": 0, "NNODES": nodes, "NTASKS_PER_NODE": 1}
+    srun |= dict.fromkeys(("NTASKS", "STEP_NUM_TASKS"), ranks)
     processes = []
     for rank in range(ranks):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -204,9 +204,8 @@ def test_ranks_whose_torchrun_is_killed_save_and_leave(mixtures, settings, tmp_p
         wait_for(lambda: (tmp_path / "out" / "last.ckpt").exists() or torchrun.poll() is not None)
         torchrun.kill()
     wait_for(lambda: "stopped by SIGTERM; resumes from" in (tmp_path / "log").read_text())
-    wait_for(
-        lambda: not subprocess.run(["pgrep", "-f", str(tmp_path / "out")], stdout=subprocess.DEVNULL).returncode == 0
-    )
+    ours = ["pgrep", "-f", str(tmp_path / "out")]
+    wait_for(lambda: subprocess.run(ours, stdout=subprocess.DEVNULL).returncode != 0)
     assert (tmp_path / "log.rank1").read_text() == ""
 
 
