@@ -41,7 +41,7 @@ OTHERS = {
     "show": "look at a cloud, a mesh, an image or a mixture",
     "names": "list the data sets, fits and variants of the configuration, and pretrained networks",
     "info": "show versions, compiled kernels and devices",
-    "store": "create the MLflow store (the workflow does so once, before its jobs)",
+    "store": "create the MLflow store and send what could not be logged (each workflow does so first)",
 }
 
 

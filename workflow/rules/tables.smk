@@ -58,8 +58,9 @@ rule table:
             "gmcn/analysis/footprint_theory.py",
         ),
     output:
-        markdown=report(
-            f"{RESULTS}/tables/{{table}}.md",
+        markdown=f"{RESULTS}/tables/{{table}}.md",
+        page=report(
+            f"{RESULTS}/tables/{{table}}.html",
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
