@@ -115,6 +115,7 @@ class LastCheckpoint(Checkpoint):
         self.path, self.key, self.minutes = path, key, minutes
         self.saved_at = time.monotonic()
         self.signal_number: int | None = None
+        self.noted_at = 0.0
         self.attempts = 0
         self.peak_before = 0
         self.random_states: list[dict[str, Any]] = []
@@ -178,7 +179,7 @@ class LastCheckpoint(Checkpoint):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals that ask to stop, until the end of the block; the same one again stops at once."""
+        """Take the signals that ask to stop, until the end of the block; the same one a second later stops at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -191,9 +192,13 @@ class LastCheckpoint(Checkpoint):
                 signal.signal(number, handler)
 
     def _note(self, number: int, _frame: Any) -> None:
+        now = time.monotonic()
         if self.signal_number == number:
-            raise Interrupted(number)
-        self.signal_number = number
+            # The kernel repeats the signal of a parent's death for each of its threads.
+            if now - self.noted_at > 1:
+                raise Interrupted(number)
+            return
+        self.signal_number, self.noted_at = number, now
 
     def state_dict(self) -> dict[str, Any]:
         """Whose checkpoint this is, and what torch's random numbers go on with on each rank."""
