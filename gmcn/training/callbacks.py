@@ -90,6 +90,11 @@ class History(L.Callback):
         numbers = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:6] if row[name] is not None)
         log.info("epoch %d of %d: %s (%.0f s)", row["epoch"], trainer.max_epochs, numbers, row["seconds"])
 
+    def on_save_checkpoint(self, trainer: L.Trainer, module: Classifier, checkpoint: dict[str, Any]) -> None:
+        """Hand over what is buffered: whoever goes on from this checkpoint does not log the steps before it again."""
+        if self.run is not None:
+            self.run.flush()
+
     def state_dict(self) -> dict[str, Any]:
         """Rows and time so far."""
         return {"rows": self.rows, "seconds": self.seconds}

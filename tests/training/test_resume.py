@@ -93,6 +93,15 @@ def test_a_crash_at_any_step_changes_nothing(mixtures, settings, tmp_path, step,
     assert same(tmp_path / "straight", tmp_path / "halted")
 
 
+def test_a_checkpoint_leaves_nothing_unlogged_before_it(mixtures, settings, tmp_path):
+    run = Recorder({11: crash})
+    with pytest.raises(Halt):
+        train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1, run=run)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
+    kept = [step for step, metrics in run.metrics[: run.flushed] if "train/loss" in metrics]
+    assert kept == list(range(1, 9))
+
+
 def test_kill_9_in_mid_epoch(mixtures, settings, tmp_path, straight):
     settings["training"]["checkpoint_minutes"] = 1e-9
     killed = run_until(signal.SIGKILL, 7, mixtures, settings, tmp_path / "killed")
