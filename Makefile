@@ -1,7 +1,7 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
 #   make paper-small                                 every table and figure of the paper, in small
-#   make ui                                          look at the runs in MLflow
+#   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow test-slurm sanitize lint ui bench gpu-check clean
+.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm sanitize lint ui bench gpu-check clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -41,16 +41,24 @@ $(INSTALLED): $(BUILD_INPUTS)
 	@touch $@
 
 test: $(INSTALLED)
-	pytest -m "not slow and not slurm" $(ARGS)
+	pytest -m "not slow and not browser and not slurm" $(ARGS)
 
 test-slow: $(INSTALLED)
-	pytest -m "slow and not slurm" $(ARGS)
+	pytest -m "slow and not slurm and not browser" $(ARGS)
 
 # On a cluster of its own, made of Debian's SLURM on this machine and ended again; needs root, at most 10 minutes.
 test-slurm: $(INSTALLED)
 	@which slurmctld slurmd sbatch >/dev/null || { apt-get update -qq && \
 	    apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client; }
 	pytest -m slurm $(ARGS)
+
+# What is killed, full, damaged or locked: nothing is lost, and the next start goes on.
+test-faults: $(INSTALLED)
+	pytest -m faults $(ARGS)
+
+# MLflow's pages in a real browser: needs chromium (apt-get install chromium).
+test-browser: $(INSTALLED)
+	pytest -m browser $(ARGS)
 
 # The tests of the operations under AddressSanitizer and ThreadSanitizer, each a build of its own below build/.
 sanitize: $(INSTALLED)

@@ -41,3 +41,8 @@ onstart:
     check_arrays()
     # Once, before the jobs: processes that create the same store at the same time crash each other.
     shell("python -m gmcn store --results {RESULTS:q} --tracking {TRACKING}")
+
+
+onerror:
+    # Its last words, after all that Snakemake says.
+    atexit.register(print, farewell(log, sys.argv[1:]), file=sys.stderr)

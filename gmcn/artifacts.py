@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import glob
 import hashlib
 import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import struct
 import subprocess
@@ -32,10 +34,11 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends, and is deleted when it raises.
 
     The file is flushed to disk before it is renamed, so that ``path`` never holds half of anything, also after a
-    full disk or a power cut.
+    full disk or a power cut. What a process that was killed left of it is deleted first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -46,6 +49,13 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not Path("/proc", process).exists() and Path("/proc/self").exists():
+            left.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -66,7 +76,7 @@ def read_json(path: str | os.PathLike) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}); delete it and make it again") from error
+        raise damaged(path, error) from error
 
 
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
@@ -171,7 +181,13 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, dict[str, Any]]]:
         with safe_open(path, framework="pt") as file:
             yield file, {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it and make it again") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: str | os.PathLike, error: Exception | str) -> InputError:
+    """The error for an artifact that cannot be read: the file, and the command that makes it again."""
+    remake = f"rm {shlex.quote(str(path))} && snakemake --cores all {shlex.quote(str(path))}"
+    return InputError(f"{path} is damaged ({error}); make it again with `{remake}`")
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -12,11 +12,12 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gmcn.console import logging_to
+from gmcn.console import ERROR, logging_to
 from gmcn.errors import InputError
+from gmcn.running import claimed
 
 STAGES = {
     "download": "fetch and verify a data set's published files",
@@ -39,9 +40,12 @@ OTHERS = {
     "export": "make a pretrained network of a result",
     "show": "look at a cloud, a mesh, an image or a mixture",
     "names": "list the data sets, fits and variants of the configuration, and pretrained networks",
+    "status": "show what of a target exists, runs and is missing",
     "info": "show versions, compiled kernels and devices",
-    "store": "create the MLflow store (the workflow does so once, before its jobs)",
+    "store": "create the MLflow store and send what could not be logged (each workflow does so first)",
 }
+# A disk, a quota, or a limit on the size of files.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     faulthandler.enable(sys.__stderr__)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with logging_to(Path(options.log) if options.log else None):
-            return _run(options)
+        return _run(options, _logged)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -121,6 +124,9 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--points", metavar="FILE", help="what the mixtures were fitted to (default: looked for beside them)")
         add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
         add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
+    if name == "status":
+        add("targets", nargs="*", metavar="TARGET", help="as for snakemake (default: the configuration's targets)")
+        add("--json", action="store_true", help="print everything that is known, for other programs")
     if name in ("predict", "export"):
         add(
             "--seed",
@@ -145,10 +151,20 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         add("--maker", default="snakemake --cores all", help="how a missing result is made, for its row")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _logged(options: argparse.Namespace) -> int:
+    with logging_to(Path(options.log) if options.log else None):
+        return _run(options, _claimed)
+
+
+def _claimed(options: argparse.Namespace) -> int:
+    with claimed(Path(options.log) if options.log else None):
+        return _call(options)
+
+
+def _run(options: argparse.Namespace, function: Callable[[argparse.Namespace], int]) -> int:
+    """What ``function`` returns, or the exit status of the error that it raises, after its sentence."""
     try:
-        _call(options)
-        print(end="", flush=True)
+        return function(options)
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
@@ -161,10 +177,9 @@ def _run(options: argparse.Namespace) -> int:
         if sentence is None:
             raise
         return _fail(sentence, 1)
-    return 0
 
 
-def _call(options: argparse.Namespace) -> None:
+def _call(options: argparse.Namespace) -> int:
     from gmcn import commands, commands_report
 
     if getattr(options, "threads", None):
@@ -176,6 +191,8 @@ def _call(options: argparse.Namespace) -> None:
     name = options.command.replace("-", "_")
     module = commands if hasattr(commands, name) else commands_report
     getattr(module, name)(commands.Context(options))
+    print(end="", flush=True)
+    return 0
 
 
 def _terminate(signal_number: int, _frame: object) -> None:
@@ -186,7 +203,7 @@ def _terminate(signal_number: int, _frame: object) -> None:
 def _sentence(error: Exception) -> str | None:
     """What to tell the user about an error that is no mistake in the program; None if it may be one."""
     if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        if error.errno in _FULL or any(os.strerror(number) in str(error) for number in _FULL):
             return f"the disk is full, nothing was left half-written: {error}"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"not allowed to read or write: {error}"
@@ -196,7 +213,7 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _fail(sentence: str, status: int) -> int:
-    print(f"gmcn: error: {sentence}", file=sys.stderr)
+    print(f"{ERROR}{sentence}", file=sys.stderr)
     return status
 
 

@@ -99,11 +99,13 @@ def sample(context: Context) -> None:
 
     dataset = context.options.dataset
     settings = context.settings("sample")
-    with context.run("sample", settings, []) as run:
+    downloads = context.path("downloads", f"datasets/{dataset}")
+    inputs = [(f"download.{index}", downloads / file["name"]) for index, file in enumerate(settings.get("files", ()))]
+    with context.run("sample", settings, inputs) as run:
         data.sample(
             dataset,
             settings=settings,
-            downloads=context.path("downloads", f"datasets/{dataset}"),
+            downloads=downloads,
             output=context.path("output", f"points/{dataset}.safetensors"),
             threads=context.options.threads or os.cpu_count() or 1,
             run=run,
@@ -119,6 +121,10 @@ def fit(context: Context) -> None:
     output = context.path("output", f"mixtures/{dataset}_{name}.safetensors")
     with context.run("fit", settings, [("points", points)], name=f"fit {name}") as run:
         fitting.fit(points, settings=settings, output=output, dataset=dataset, name=name, run=run)
+        if run.files is not None:
+            from gmcn.analysis.tracked import log_fit
+
+            log_fit(run, points, output)
 
 
 def train(context: Context) -> None:
@@ -183,6 +189,11 @@ def _analyse(context: Context, stage: str, file: str) -> None:
         function = getattr(analysis, stage)
         function(mixtures, models=models, output=output, device=options.device, run=run, **arguments)
         run.log_artifact(output)
+        # Not when training ends: a stage that is interrupted is repeated, and this one takes seconds.
+        if stage == "evaluate" and run.files is not None:
+            from gmcn.analysis.tracked import log_networks
+
+            log_networks(run, models, mixtures)
 
 
 def summarise(context: Context) -> None:
@@ -198,7 +209,8 @@ def summarise(context: Context) -> None:
         for option in ("evaluation", "rmse", "footprint")
     }
     output = context.path("output", f"{options.dataset}_{options.variant}.json")
-    with context.run("summarise", settings, list(parts.items())) as run:
+    inputs = [("points", points), ("mixtures", mixtures), *parts.items()]
+    with context.run("summarise", settings, inputs) as run:
         analysis.summarise(
             dataset=options.dataset,
             variant=options.variant,

@@ -6,10 +6,12 @@ import contextlib
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+ERROR = "gmcn: error: "  # what a command's last line begins with where it fails
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -23,14 +25,14 @@ class Tee:
 
     def write(self, text: str) -> int:
         *finished, self._line = (self._line + text).split("\n")
-        for line in finished:
-            self._log.write(_ESCAPE.sub("", line).rsplit("\r", 1)[-1] + "\n")
+        with contextlib.suppress(OSError):  # where the disk is full, that is not what ends a stage
+            for line in finished:
+                self._log.write(_ESCAPE.sub("", line).rsplit("\r", 1)[-1] + "\n")
         # A bar that redraws itself for hours never ends its line.
         self._line = self._line[self._line.rfind("\r") + 1 :]
         return self._stream.write(text)
 
     def flush(self) -> None:
-        self._log.flush()
         self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -70,7 +72,18 @@ def logging_to(path: Path | None) -> Iterator[None]:
         stack.callback(logger.removeHandler, handler)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context(open(path, "w", encoding="utf-8"))
+            log = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by the stack)
+            stack.callback(_close, log)
             stack.enter_context(contextlib.redirect_stdout(Tee(sys.stdout, log)))
             stack.enter_context(contextlib.redirect_stderr(Tee(sys.stderr, log)))
-        yield
+        try:
+            yield
+        except Exception:  # Python prints it when the log is closed
+            if path is not None:
+                traceback.print_exc(file=log)
+            raise
+
+
+def _close(log: TextIO) -> None:
+    with contextlib.suppress(OSError):  # as in Tee.write
+        log.close()

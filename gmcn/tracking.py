@@ -1,7 +1,8 @@
 """Logging of stages to MLflow, and nothing at all when it is off or absent.
 
 One MLflow run per stage and job, nested under a parent run that carries the result's name (or the data set's, for
-the stages before a variant is chosen). Tracking never stops a stage: what cannot be logged is said once on stderr.
+the stages before a variant is chosen). Tracking never stops a stage: what cannot be logged is said once on stderr, and
+kept until it can be.
 """
 
 from __future__ import annotations
@@ -9,120 +10,154 @@ from __future__ import annotations
 import contextlib
 import getpass
 import importlib.util
-import json
+import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gmcn.tracking_store import connect, experiment_of, find_run, locked, warn
+from gmcn.errors import InputError
+from gmcn.tracking_delivery import Delivery, send_left_over
+from gmcn.tracking_journal import Journal
+from gmcn.tracking_store import first_line, warn
+
+log = logging.getLogger(__name__)
 
 FLUSH_POINTS = 200  # metrics per request: log_batch of 100 and more is 30 times as fast as single calls
 FLUSH_SECONDS = 10.0
 RETRY_SECONDS = 60.0  # after a failure; a server that is down must not slow every step
+WAIT_SHARE = 10  # a failure that took a second is followed by ten of silence: waiting costs a tenth of the time at most
 MAX_PARAM = 500
-MAX_PARAMS_PER_BATCH = 100
 
 
 class Run:
-    """One run of a stage. Every method may be called with tracking off (``id`` is None), and none raises."""
+    """One run of a stage. Every method may be called with tracking off, and none raises.
 
-    def __init__(self, client: Any = None, run_id: str | None = None, parent_id: str | None = None):
-        self.id = run_id
-        self._client = client
-        self._parent_id = parent_id
-        self._logged: dict[str, int] = {}
-        self._buffer: list[tuple[str, float, int, int]] = []
-        self._flushed_at = time.monotonic()
+    What is logged goes to a journal first and from there to the store, at once or when the store is back. ``id`` is
+    MLflow's, or None as long as there is none.
+    """
+
+    def __init__(self, journal: Journal | None = None, results: Path = Path("results")):
+        self._journal = journal
+        self._delivery = None if journal is None else Delivery(journal, results)
+        self._points = 0
+        self._sent_at = time.monotonic()
         self._silent_until = 0.0
+
+    @property
+    def id(self) -> str | None:
+        return None if self._delivery is None else self._delivery.run_id
+
+    @property
+    def files(self) -> Path | None:
+        """A folder for files that are made to be logged, deleted when they are; None with tracking off."""
+        return None if self._journal is None else self._journal.files
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log settings; nested ones as ``outer.inner``, long values cut."""
-        if self.id is None:
-            return
-        from mlflow.entities import Param
-
-        entries = [Param(key, value) for key, value in flatten(params).items()]
-        for start_ in range(0, len(entries), MAX_PARAMS_PER_BATCH):
-            part = entries[start_ : start_ + MAX_PARAMS_PER_BATCH]
-            self._try(lambda part=part: self._client.log_batch(self.id, params=part))
+        self._record({"params": flatten(params)})
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
-        """Buffer numbers; steps that a resumed run has logged already, and None, are left out."""
-        if self.id is None:
-            return
-        now = int(time.time() * 1000)
-        for key, value in metrics.items():
-            if value is not None and (step is None or step > self._logged.get(key, -1)):
-                self._buffer.append((key, float(value), now, step or 0))
-        if len(self._buffer) >= FLUSH_POINTS or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
-            self.flush()
+        """Log numbers, many at a time; steps that a resumed run has logged already, and None, are left out."""
+        if points := _points(metrics, step):
+            self._points += len(points)
+            full = self._points >= FLUSH_POINTS or time.monotonic() - self._sent_at > FLUSH_SECONDS
+            self._record({"metrics": points}, send=full)
 
-    def log_artifact(self, path: str | os.PathLike) -> None:
-        """Copy a file into the store."""
-        if self.id is not None:
-            self._try(lambda: self._client.log_artifact(self.id, str(path)))
+    def log_artifact(self, path: str | os.PathLike, folder: str | None = None) -> None:
+        """Copy a file into the store, into a folder of the run's."""
+        self._record({"artifact": {"path": str(Path(path).resolve()), "folder": folder}})
+
+    def log_model(
+        self, path: str | os.PathLike, name: str, params: Mapping[str, Any], maker: str | None = None
+    ) -> None:
+        """Log a folder that ``mlflow.<flavor>.save_model`` wrote, as a model of the run ``maker`` (None: this one)."""
+        model = {"path": str(Path(path).resolve()), "name": name, "params": flatten(params), "maker": maker}
+        self._record({"model": model})
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags; values become text."""
-        if self.id is not None:
-            for key, value in tags.items():
-                self._try(lambda key=key, value=value: self._client.set_tag(self.id, key, str(value)))
+        self._record({"tags": {key: str(value) for key, value in tags.items()}})
 
-    def log_input(self, role: str, path: str | os.PathLike, digest: str, run_id: str | None) -> None:
-        """Record that this run read ``path``, which run ``run_id`` made."""
-        if self.id is None:
+    def log_input(self, role: str, path: str | os.PathLike) -> None:
+        """Record that this run read the artifact ``path``, and which run made it."""
+        if self._journal is not None and Path(path).is_file():
+            with contextlib.suppress(InputError, OSError):  # the stage itself will say what is wrong with its input
+                self._record({"input": _input(role, path)})
+
+    def log_result(
+        self,
+        metrics: Mapping[str, float | None],
+        params: Mapping[str, Any] | None = None,
+        runs: Iterable[str | None] = (),
+        artifacts: Iterable[str | os.PathLike] = (),
+        inputs: Iterable[tuple[str, str | os.PathLike]] = (),
+    ) -> None:
+        """Log a result's headline numbers, settings, pictures and data to the parent run, where results are compared.
+
+        ``runs`` are those that made it: they go below a new parent if the settings are others than they were.
+        """
+        if self._journal is None:
             return
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+        self._record(
+            {
+                "result": {
+                    "inputs": [_input(role, path) for role, path in inputs],
+                    "metrics": _points(metrics, None),
+                    "params": flatten(params or {}),
+                    "runs": [run for run in runs if run],
+                    "artifacts": [str(Path(path).resolve()) for path in artifacts],
+                }
+            }
+        )
 
-        source = json.dumps({"uri": Path(path).resolve().as_uri()})
-        dataset = Dataset(Path(path).name, digest[:36], "local", source)
-        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", role)])
-        self._try(lambda: self._client.log_inputs(self.id, [entry]))
-        self.set_tags({f"gmcn.input.{role}": path, f"gmcn.input.{role}.sha256": digest})
-        if run_id:
-            self.set_tags({f"gmcn.input.{role}.run_id": run_id})
-
-    def log_result(self, metrics: Mapping[str, float]) -> None:
-        """Log a result's headline numbers to the parent run, where results are compared."""
-        if self._parent_id is not None:
-            result = Run(self._client, self._parent_id)
-            result.log_metrics(metrics)
-            result.flush()
-
-    def flush(self) -> None:
-        """Send what is buffered; it is kept for the next attempt when the store cannot be reached."""
-        if not self._buffer:
-            return
-        from mlflow.entities import Metric
-
-        self._flushed_at = time.monotonic()
-        while self._buffer:
-            part = [Metric(*entry) for entry in self._buffer[:1000]]
-            if not self._try(lambda part=part: self._client.log_batch(self.id, metrics=part)):
-                return
-            del self._buffer[: len(part)]
+    @contextlib.contextmanager
+    def extra(self) -> Iterator[None]:
+        """A block that makes something only to be logged: what it raises is said, and stops nothing."""
+        try:
+            yield
+        except Exception as error:
+            log.warning("a picture or a model for MLflow could not be made (%s); the stage goes on", first_line(error))
 
     def end(self, status: str) -> None:
         """Send the rest and close the run with ``status`` FINISHED, FAILED or KILLED."""
-        if self.id is None:
+        if self._journal is None or self._delivery is None:
             return
         self._silent_until = 0.0
-        self.flush()
-        for run_id in filter(None, (self.id, self._parent_id)):
-            self._try(lambda run_id=run_id: self._client.set_terminated(run_id, status))
+        self._record({"end": status})
+        if self._delivery.waiting:
+            self._journal.close()
+        else:
+            self._journal.remove()
 
-    def _try(self, call: Callable[[], Any]) -> bool:
-        if time.monotonic() < self._silent_until:
-            return False
+    def _record(self, record: dict[str, Any], send: bool = True) -> None:
+        if self._journal is None or self._delivery is None:
+            return
         try:
-            call()
+            self._journal.append(record)
+        except OSError as error:  # a full disk, say: it may still reach the store
+            warn(f"{self._journal.path} cannot be written ({first_line(error)}); the stage goes on")
+        self._delivery.add(record)
+        if send:
+            self.send()
+
+    def send(self) -> None:
+        """Send what waits, unless an attempt has failed a moment ago."""
+        if self._journal is None or self._delivery is None or time.monotonic() < self._silent_until:
+            return
+        began = time.monotonic()
+        try:
+            self._delivery.send()
         except Exception as error:  # whatever a store, a driver or a network may raise: the stage goes on
-            self._silent_until = time.monotonic() + RETRY_SECONDS
-            warn(error)
-            return False
-        return True
+            now = time.monotonic()
+            self._silent_until = now + max(RETRY_SECONDS, WAIT_SHARE * (now - began))
+            warn(
+                f"MLflow cannot be used for now ({first_line(error)}); the stage goes on, and {self._journal.path} "
+                "keeps what it logs: `gmcn store` sends it, so does the next workflow"
+            )
+            return
+        self._points, self._sent_at = 0, time.monotonic()
 
 
 @contextlib.contextmanager
@@ -147,14 +182,20 @@ def start(
     """
     run = Run()
     if enabled and importlib.util.find_spec("mlflow") is not None:
-        try:
-            run = _open(stage, name, dataset, result or dataset, job_key, resume, Path(results))
-        except Exception as error:  # as in Run._try
-            warn(error)
+        first = {
+            "name": name,
+            "dataset": dataset,
+            "result": result or dataset,
+            "job_key": job_key,
+            "resume": resume,
+            "tags": _tags(stage, job_key),
+            "time": int(time.time() * 1000),
+        }
+        run = _open(stage, Path(results), first)
     try:
         run.log_params(params or {})
         for role, path in inputs:
-            _log_input(run, role, path)
+            run.log_input(role, path)
         yield run
     except (KeyboardInterrupt, SystemExit):
         run.end("KILLED")
@@ -177,38 +218,38 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _open(stage: str, name: str, dataset: str, result: str, job_key: str | None, resume: bool, results: Path) -> Run:
-    from gmcn.artifacts import git_commit
+def _points(metrics: Mapping[str, float | None], step: int | None) -> list[list[Any]]:
+    now = int(time.time() * 1000)
+    return [[key, float(value), now, step] for key, value in metrics.items() if value is not None]
 
-    with locked(results):
-        client = connect(results)
-        experiment = experiment_of(client, dataset, results)
-        parent = find_run(client, experiment, f"tags.`gmcn.result` = '{result}'")
-        if parent is None:
-            parent = client.create_run(experiment, run_name=result, tags={"gmcn.result": result, **_origin("result")})
-        else:
-            client.update_run(parent.info.run_id, status="RUNNING")
-        found = None
-        if resume and job_key:
-            unfinished = f"tags.`gmcn.job_key` = '{job_key}' and attributes.status != 'FINISHED'"
-            found = find_run(client, experiment, unfinished)
-        tags = {"gmcn.stage": stage, "mlflow.parentRunId": parent.info.run_id, **_origin(stage)}
-        tags |= {"gmcn.job_key": job_key} if job_key else {}
-        commit = git_commit()
-        tags |= {"mlflow.source.git.commit": commit} if commit else {}
-        if found is None:
-            found = client.create_run(experiment, run_name=name, tags=tags)
-            return Run(client, found.info.run_id, parent.info.run_id)
-    run = Run(client, found.info.run_id, parent.info.run_id)
-    client.update_run(run.id, status="RUNNING")
-    run.set_tags({**tags, "gmcn.resumed": "true"})
-    for key in found.data.metrics:
-        run._logged[key] = max(point.step for point in client.get_metric_history(run.id, key))
+
+def _open(stage: str, results: Path, first: dict[str, Any]) -> Run:
+    try:
+        if first["resume"] and first["job_key"]:
+            send_left_over(results, first["job_key"])  # of an attempt that was killed: its steps come before ours
+    except Exception as error:  # as in Run.send
+        warn(f"MLflow cannot be used for now ({first_line(error)}); the stage goes on")
+    try:
+        run = Run(Journal.create(results, stage, {"start": first}), results)
+    except OSError as error:
+        warn(f"nothing is logged to MLflow ({first_line(error)}); the stage goes on")
+        return Run()
+    run.send()
     return run
 
 
-def _origin(stage: str) -> dict[str, str]:
-    tags = {"mlflow.source.name": f"gmcn {stage}", "mlflow.source.type": "LOCAL"}
+def _tags(stage: str, job_key: str | None) -> dict[str, str]:
+    """What, where, with which code and for whom."""
+    from gmcn.artifacts import provenance
+
+    origin = provenance()
+    tags = {"gmcn.stage": stage, "mlflow.source.name": f"gmcn {stage}", "mlflow.source.type": "LOCAL"}
+    if job_key:
+        tags["gmcn.job_key"] = job_key
+    if origin["commit"]:
+        tags["mlflow.source.git.commit"] = origin["commit"]
+    tags |= {f"gmcn.version.{package}": version for package, version in origin["versions"].items()}
+    tags |= {f"gmcn.{key}": str(origin[key]) for key in ("python", "system", "cpu", "cores", "gpu") if origin[key]}
     # No password entry for the user id: common in containers.
     with contextlib.suppress(OSError, KeyError):
         tags["mlflow.user"] = getpass.getuser()
@@ -218,14 +259,20 @@ def _origin(stage: str) -> dict[str, str]:
     return tags
 
 
-def _log_input(run: Run, role: str, path: str | os.PathLike) -> None:
-    from gmcn.artifacts import read_json, read_metadata, sha256
-    from gmcn.errors import InputError
+def _input(role: str, path: str | os.PathLike) -> dict[str, Any]:
+    return {"role": role, "path": str(path), **_origin_of(Path(path))}
 
-    path = Path(path)
-    if run.id is None or not path.is_file():
-        return
-    with contextlib.suppress(InputError, OSError):  # the stage itself will say what is wrong with its input
-        header = read_metadata(path) if path.suffix == ".safetensors" else read_json(path)
-        maker = header.get("run_id") if isinstance(header, dict) else None
-        run.log_input(role, path, sha256(path), maker)
+
+def _origin_of(path: Path) -> dict[str, Any]:
+    """Hash, maker and number of objects of an artifact, or of a published file with the JSON that describes it."""
+    from gmcn.artifacts import open_tensors, read_json, sha256
+
+    if path.suffix == ".safetensors":
+        with open_tensors(path) as (tensors, header):
+            rows = tensors["labels"].get_shape()[0] if "labels" in tensors else None
+        return {"sha256": sha256(path), "run_id": header.get("run_id"), "rows": rows}
+    beside = path.with_name(f"{path.name}.json")
+    header = read_json(beside if beside.is_file() else path) if path.suffix == ".json" or beside.is_file() else {}
+    header = header if isinstance(header, dict) else {}
+    digest = header["sha256"] if beside.is_file() and "sha256" in header else sha256(path)
+    return {"sha256": digest, "run_id": header.get("run_id"), "rows": None}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import importlib.util
+import json
+import logging
 import os
 import sys
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,47 +23,77 @@ def store_uri(results: str | os.PathLike = "results") -> str:
 
 
 def create_store(results: str | os.PathLike = "results") -> None:
-    """Create the store unless it exists. Safe to call from many processes at once; a failure is only said."""
+    """Create the store unless it exists, and send what earlier runs could not. A failure is only said.
+
+    Safe to call from many processes at once.
+    """
     if importlib.util.find_spec("mlflow") is None:
         return
+    from gmcn.tracking_delivery import send_left_over  # which needs this module
+
     try:
-        with locked(Path(results)):
-            connect(Path(results)).search_experiments(max_results=1)
-    except Exception as error:  # as in Run._try
-        warn(error)
+        connect(Path(results)).search_experiments(max_results=1)
+        sent = send_left_over(Path(results))
+        if sent:
+            print(f"logged to MLflow what {sent} earlier runs could not log", file=sys.stderr)
+    except Exception as error:  # as in tracking.Run
+        warn(f"MLflow cannot be used for now ({first_line(error)}); everything else goes on")
 
 
 _warned = False
 
 
-def warn(error: Exception) -> None:
+def warn(sentence: str) -> None:
     """Say once per process that tracking does not work."""
     global _warned
     if not _warned:
         _warned = True
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f"warning: this stage is not fully logged to MLflow ({first}); it goes on", file=sys.stderr)
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def connect(results: Path) -> Any:
-    """A client of the store. The first one creates the store's tables: call it under :func:`locked`."""
+    """A client of the store; the first one of all processes creates the database."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     # Its own patience is minutes per request, during which a training would stand still.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # A connection that is kept would write into a database that was deleted, without an error.
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    for noisy in ("mlflow", "urllib3.connectionpool"):  # whatever fails is said by us, once
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
     results.mkdir(parents=True, exist_ok=True)
     uri = store_uri(results)
     database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not database.exists():
-        # Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted.
-        unfinished = database.with_name(f".{database.name}.part")
-        unfinished.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
-        unfinished.replace(database)
+    if uri.startswith("sqlite:///") and not _made(database):
+        with locked(results):
+            if not _made(database):
+                _make(database)
     return MlflowClient(tracking_uri=uri)
+
+
+def _made(database: Path) -> bool:
+    return database.exists() and database.stat().st_size > 0
+
+
+def _make(database: Path) -> None:
+    """Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted."""
+    from mlflow import MlflowClient
+
+    for left in database.parent.glob(f".{database.name}.*.part"):
+        left.unlink()
+    # A new name each time: to MLflow, a database that this process has made once is there for good.
+    unfinished = database.with_name(f".{database.name}.{time.time_ns()}.part")
+    MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    unfinished.replace(database)
 
 
 def experiment_of(client: Any, dataset: str, results: Path) -> str:
@@ -70,7 +105,32 @@ def experiment_of(client: Any, dataset: str, results: Path) -> str:
     # A server decides itself where artifacts lie; a database has to be told, or takes the working directory.
     local = not store_uri(results).startswith("http")
     location = (results.resolve() / "mlartifacts" / dataset).as_uri() if local else None
-    return client.create_experiment(name, artifact_location=location)
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",  # what the pages are about: not language models
+        "mlflow.note.content": f"Results on {dataset}. Views > Results compares them; each has its stages below it.",
+        "mlflow.sharedViewState.gmcn-results": _view(),
+    }
+    return client.create_experiment(name, artifact_location=location, tags=tags)
+
+
+HEADLINES = ("accuracy", "accuracy_std", "parameters", "memory_mib", "training_seconds")  # of a result's own run
+
+
+def _view() -> str:
+    """A view of the experiment's page as MLflow 3.17 saves one: the results and nothing else, the best first."""
+    columns = [f"metrics.`{name}`" for name in HEADLINES]
+    state = {
+        "searchFilter": "metrics.accuracy >= 0",
+        "orderByKey": columns[0],
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    return json.dumps({"name": "Results", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
 
 
 def find_run(client: Any, experiment: str, condition: str) -> Any:
@@ -79,11 +139,34 @@ def find_run(client: Any, experiment: str, condition: str) -> Any:
     return runs[0] if runs else None
 
 
+def run_of(client: Any, run_id: str | None) -> Any:
+    """The run with this id, or None where the store has none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id) if run_id else None
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+LOCK_SECONDS = 120.0  # a job that waits for a server that is away must not keep all others from starting
+
+
 @contextlib.contextmanager
 def locked(results: Path) -> Iterator[None]:
-    """Keep all other processes that log to these results out of the block."""
+    """Keep all other processes that log to these results out of the block; ``OSError`` if one stays in it too long."""
     # Processes that create or migrate one SQLite store at the same time crash each other.
     results.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_SECONDS
     with open(results / ".tracking.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise OSError("another process has been opening its run for minutes") from None
+                time.sleep(0.05)
         yield

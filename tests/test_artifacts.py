@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -51,7 +53,9 @@ def test_damage_and_absence_are_told_with_the_remedy(tmp_path):
     with pytest.raises(InputError, match=r"absent\.safetensors does not exist; make it with"):
         load_tensors(tmp_path / "absent.safetensors")
     (tmp_path / "x.json").write_text('{"half": ')
-    with pytest.raises(InputError, match="not readable JSON"):
+    with pytest.raises(
+        InputError, match=r"is damaged \(Expecting value.*`rm .*x\.json && snakemake --cores all .*x\.json`"
+    ):
         read_json(tmp_path / "x.json")
     save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(100)}, {})
     (tmp_path / "x.safetensors").write_bytes((tmp_path / "x.safetensors").read_bytes()[:200])
@@ -96,3 +100,14 @@ def test_rows_of_another_shape_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(InputError, match=r"a row of 'points' is float32 \(4, 3\)"):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_try(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process in (ended.pid, os.getppid()):
+        (tmp_path / f".x.json.{process}.part").write_text("half")
+    (tmp_path / ".x.json.part").write_text("a download that goes on")
+    write_json(tmp_path / "x.json", {})
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"x.json", ".x.json.part", f".x.json.{os.getppid()}.part"}

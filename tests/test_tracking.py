@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from gmcn import tracking, tracking_store
-from gmcn.artifacts import sha256, write_json
-from tests.conftest import ROOT
+from gmcn.artifacts import git_commit, sha256, write_json
+from gmcn.tracking_journal import FOLDER
 
 mlflow = pytest.importorskip("mlflow")
-
-WORKER = """
-import sys
-from gmcn import tracking
-with tracking.start("train", name=f"train seed {sys.argv[1]}", dataset="digits", result="digits_small",
-                    results=sys.argv[2]) as run:
-    for step in range(300):
-        run.log_metrics({"train/loss": step / 10, "train/accuracy": 1.0}, step=step)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +48,20 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
         run.log_metrics({"loss": 1.0}, step=1)
         run.log_metrics({"seconds": 5.0})
         run.log_artifact(source)
-        run.log_result({"accuracy": 0.5})
+        run.log_result(
+            {"accuracy": 0.5, "accuracy_std": None}, {"training": {"epochs": 3}}, inputs=[("points", source)]
+        )
     [logged] = runs(store, "one", "tags.`gmcn.stage` = 'train'")
     [parent] = runs(store, "one", "tags.`gmcn.result` = 'one_small'")
     assert logged.info.run_id == run.id
     assert logged.info.status == parent.info.status == "FINISHED"
     assert logged.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.data.metrics == {"accuracy": 0.5}
+    assert parent.data.params == {"training.epochs": "3"}
+    assert [entry.dataset.name for entry in parent.inputs.dataset_inputs] == ["points.json"]
+    for tagged in (logged, parent):
+        assert tagged.data.tags["mlflow.source.git.commit"] == git_commit()
+        assert tagged.data.tags["gmcn.version.torch"] == torch.__version__
     assert logged.data.params["training.epochs"] == "3"
     assert logged.data.params["layers"] == "[[8, 4]]"
     assert len(logged.data.params["long"]) == tracking.MAX_PARAM
@@ -76,6 +73,7 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
     assert (entry.dataset.name, entry.tags[0].value) == ("points.json", "points")
     assert [artifact.path for artifact in client(store).list_artifacts(run.id)] == ["points.json"]
     assert (store / "mlartifacts" / "one" / run.id / "artifacts" / "points.json").is_file()
+    assert not list((store / FOLDER).iterdir())
 
 
 def test_runs_of_one_result_share_a_parent_and_data_sets_have_their_own(store):
@@ -133,6 +131,52 @@ def test_a_resumed_stage_goes_on_with_its_run_and_doubles_no_step(store):
     assert attempt(range(2), resume=True) not in ("", resumed)  # finished runs are left alone
 
 
+def test_a_result_with_other_settings_is_another_one_and_takes_its_stages_along(store):
+    def attempt(epochs: int) -> tuple[str, str]:
+        with tracking.start("train", name="train", dataset="six", result="six_small", results=store) as train:
+            pass
+        with tracking.start("summarise", name="summarise", dataset="six", result="six_small", results=store) as run:
+            run.log_result({"accuracy": epochs / 10}, {"epochs": epochs}, [train.id, None])
+        return train.id, run.id
+
+    first, same, other = attempt(3), attempt(3), attempt(4)
+    parent_of = {
+        run.info.run_id: run.data.tags["mlflow.parentRunId"] for run in runs(store, "six", "tags.gmcn.stage != ''")
+    }
+    old, new = parent_of[first[0]], parent_of[other[0]]
+    assert {parent_of[run] for run in (*first, *same)} == {old}
+    assert {parent_of[run] for run in other} == {new}
+    assert old != new
+    results = {run.info.run_id: run for run in runs(store, "six", "tags.`gmcn.result` = 'six_small'")}
+    assert {key: run.data.params["epochs"] for key, run in results.items()} == {old: "3", new: "4"}
+    assert {run.info.status for run in results.values()} == {"FINISHED"}
+
+
+def test_every_result_leads_back_to_the_download(store, tmp_path):
+    """From run to run by what each has read, up to a published file."""
+    archive, points, mixtures, summary = (
+        tmp_path / name for name in ("a.zip", "points.json", "mixtures.json", "e.json")
+    )
+    archive.write_bytes(b"published")
+    made = []
+    for stage, inputs, output in (
+        ("download", [], tmp_path / "a.zip.json"),
+        ("sample", [("download.0", archive)], points),
+        ("fit", [("points", points)], mixtures),
+        ("evaluate", [("mixtures", mixtures)], summary),
+    ):
+        with tracking.start(stage, name=stage, dataset="seven", inputs=inputs, results=store) as run:
+            write_json(output, {"run_id": run.id})
+        made.append(run.id)
+    walked, current = [made[-1]], client(store).get_run(made[-1])
+    while found := [value for key, value in current.data.tags.items() if key.endswith(".run_id")]:
+        current = client(store).get_run(found[0])
+        walked.append(current.info.run_id)
+    assert walked == made[::-1]
+    [read] = client(store).get_run(made[1]).inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest) == ("a.zip", sha256(archive)[:36])
+
+
 @pytest.mark.parametrize("way", ["off", "not installed"])
 def test_without_tracking_everything_works_and_nothing_is_written(tmp_path, monkeypatch, way):
     if way == "not installed":
@@ -148,59 +192,10 @@ def test_without_tracking_everything_works_and_nothing_is_written(tmp_path, monk
     assert not results.exists()
 
 
-def test_a_store_that_cannot_be_reached_stops_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    for _ in range(2):
-        with tracking.start("fit", name="fit", dataset="digits", results=tmp_path) as run:
-            run.log_metrics({"loss": 1.0}, step=0)
-    assert capsys.readouterr().err.count("warning: this stage is not fully logged") == 1
-
-
-def test_metrics_survive_a_store_that_comes_back(store, monkeypatch, capsys):
-    monkeypatch.setattr(tracking, "FLUSH_POINTS", 1)
-    with tracking.start("train", name="train", dataset="five", results=store) as run:
-        working, calls = run._client.log_batch, []
-
-        def broken(*arguments, **options):
-            calls.append(arguments)
-            raise OSError("connection lost")
-
-        run._client.log_batch = broken
-        for step in range(50):
-            run.log_metrics({"loss": float(step)}, step=step)
-        assert len(calls) == 1  # a store that is down is not asked at every step
-        run._client.log_batch = working
-    assert [point.step for point in client(store).get_metric_history(run.id, "loss")] == list(range(50))
-    assert "connection lost" in capsys.readouterr().err
-
-
-def test_processes_that_start_together_on_no_store_lose_nothing(tmp_path):
-    results = tmp_path / "results"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(seed), str(results)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
-        for seed in range(4)
-    ]
-    for worker in workers:
-        errors = worker.communicate(timeout=120)[1]
-        assert worker.returncode == 0, errors
-        assert "warning" not in errors
-    logged = runs(results, "digits", "tags.`gmcn.stage` = 'train'")
-    assert sorted(run.info.run_name for run in logged) == [f"train seed {seed}" for seed in range(4)]
-    assert {run.info.status for run in logged} == {"FINISHED"}
-    assert len({run.data.tags["mlflow.parentRunId"] for run in logged}) == 1
-    for run in logged:
-        for key in ("train/loss", "train/accuracy"):
-            points = client(results).get_metric_history(run.info.run_id, key)
-            assert [point.step for point in points] == list(range(300))
-
-
 def test_a_store_whose_making_was_interrupted_is_made_anew(tmp_path):
-    (tmp_path / ".mlflow.db.part").write_bytes(b"half a database")
+    (tmp_path / ".mlflow.db.1.part").write_bytes(b"half a database")
     tracking_store.create_store(tmp_path)
     with tracking.start("fit", name="fit", dataset="digits", results=tmp_path) as run:
         assert run.id
     assert client(tmp_path).get_run(run.id).info.status == "FINISHED"
-    assert not (tmp_path / ".mlflow.db.part").exists()
+    assert not list(tmp_path.glob(".mlflow.db*"))

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gmcn.artifacts import atomic
+from gmcn.artifacts import atomic, damaged
 
 
 def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Sequence[str], path: Path) -> None:
@@ -62,8 +62,11 @@ def read_column(history: Path, name: str) -> list[float | None]:
 
 
 def _read(history: Path) -> list[dict[str, str]]:
-    with open(history, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    text = history.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    if not rows or not text.endswith("\n") or any(None in row.values() for row in rows):
+        raise damaged(history, "it ends too early")
+    return rows
 
 
 def _save(figure: object, path: Path) -> None:

@@ -111,7 +111,9 @@ def summarise(
     curves = Path(evaluation).with_name("curves.png")
     draw_curves(histories, curves)
     if run is not None:
-        _track(run, result, curves)
+        params = {"data": sampled.get("settings", {}), "input_fit": fitted.get("settings", {}), **settings}
+        pictures = [curves, Path(evaluation).with_name("confusion.png")]
+        _track(run, result, params, pictures, [("points", points), ("mixtures", mixtures)])
     return result
 
 
@@ -143,10 +145,20 @@ def _files(folder: Path, paths: Mapping[str, str | os.PathLike]) -> dict[str, di
     return {role: {"path": os.path.relpath(path, folder), "sha256": sha256(path)} for role, path in paths.items()}
 
 
-def _track(run: Any, result: Mapping[str, Any], curves: Path) -> None:
-    numbers = {"accuracy": result["accuracy"]["mean"], "training_seconds": result["seconds"]["training"]["mean"]}
-    if result["accuracy"]["std"] is not None:
-        numbers["accuracy_std"] = result["accuracy"]["std"]
-    run.log_metrics(numbers)
-    run.log_result(numbers)
-    run.log_artifact(curves)
+def _track(
+    run: Any,
+    result: Mapping[str, Any],
+    params: Mapping[str, Any],
+    pictures: Sequence[Path],
+    inputs: Sequence[tuple[str, str | os.PathLike]],
+) -> None:
+    """The numbers by which results are compared, and all settings that led to them, for the result's own run."""
+    numbers = {
+        "accuracy": result["accuracy"]["mean"],
+        "accuracy_std": result["accuracy"]["std"],
+        "parameters": result["parameters"],
+        "memory_mib": result["footprint"]["measured"]["bytes"] / 2**20,
+        "training_seconds": result["seconds"]["training"]["mean"],
+    }
+    own = {key: value for key, value in result["runs"].items() if key not in ("sample", "fit")}  # others are shared
+    run.log_result(numbers, params, [*own.pop("train").values(), *own.values()], pictures, inputs)

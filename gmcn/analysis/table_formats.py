@@ -1,8 +1,9 @@
-"""A table as Markdown and TeX for reading, and as CSV for machines."""
+"""A table as Markdown, HTML and TeX for reading, and as CSV for machines."""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 CSV_COLUMNS = (
     *("table", "row", "metric", "unit", "paper", "ours", "std", "difference", "seeds"),
     *("minutes", "gib", "device", "result", "command"),
+)
+STYLE = (
+    "body { font: 15px sans-serif; margin: 2em } table { border-collapse: collapse } "
+    "th, td { border-bottom: 1px solid #ccc; padding: 0.4em 1em; text-align: right } "
+    "th:first-child, td:first-child { text-align: left }"
 )
 HOW_TO_READ = "Ours (paper, difference)"
 TEX = {"\\": r"\textbackslash{}", "→": r"$\rightarrow$", "±": r"$\pm$", "−": r"$-$", "–": "--"}
@@ -30,6 +36,25 @@ def markdown(table: Table) -> str:
     text.insert(3, rule)
     text += ["", f"{HOW_TO_READ}; ± is the standard deviation over seeds.", *(f"\n{note}" for note in table.notes)]
     return "\n".join(text) + "\n"
+
+
+def page(table: Table) -> str:
+    """An HTML page for the report, which shows no Markdown."""
+    headings, lines = _text(table)
+    rows = [_tagged("th", headings), *(_tagged("td", line) for line in lines)]
+    notes = [f"{HOW_TO_READ}; ± is the standard deviation over seeds.", *table.notes]
+    title = html.escape(table.title)
+    text = [
+        f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>",
+        f"<h1>{title}</h1>",
+        f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>",
+        *(f"<p>{html.escape(note)}</p>" for note in notes),
+    ]
+    return "\n".join(text) + "\n"
+
+
+def _tagged(tag: str, cells: list[str]) -> str:
+    return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
 
 
 def tex(table: Table) -> str:

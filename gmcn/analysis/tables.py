@@ -10,7 +10,7 @@ from typing import Any
 
 from gmcn.analysis.footprint_theory import theoretical_footprint
 from gmcn.analysis.metrics import Value, at, device_of, metric
-from gmcn.analysis.table_formats import csv_text, markdown, tex
+from gmcn.analysis.table_formats import csv_text, markdown, page, tex
 from gmcn.artifacts import read_json, write_text
 from gmcn.errors import InputError
 
@@ -68,7 +68,7 @@ def tabulate(
     output: str | os.PathLike,
     command: str = "snakemake --cores all results",
 ) -> Table:
-    """Write ``output``.md, .csv (all digits, one line per cell) and .tex, and return the table.
+    """Write ``output``.md, .html, .csv (all digits, one line per cell) and .tex, and return the table.
 
     ``table`` is what :func:`gmcn.config_tables.table_of` gives, ``inputs`` those of its results that exist, in any
     order. ``command`` and a result's path below the results make one word that fills an empty row. Raises
@@ -79,7 +79,7 @@ def tabulate(
     notes = list(dict.fromkeys([*table["notes"], *filter(None, (metric(c).note for c in table["columns"]))]))
     collected = Table(table["name"], table["title"], list(table["columns"]), rows, notes)
     output = Path(output)
-    for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex)):
+    for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex), ("html", page)):
         write_text(output.with_name(f"{output.name}.{suffix}"), text(collected))
     return collected
 

@@ -36,7 +36,7 @@ def evaluate(
         mixture, points = _broadcast(mixture, points)
     m, dim = points.shape[-2:]
     flat = flatten(mixture)
-    flat_points = points.reshape(len(flat.weights), m, dim)
+    flat_points = points.reshape(flat.weights.shape[0], m, dim)
     return torch.ops.gmcn.evaluate(*flat, flat_points, check_cutoff(cutoff)).reshape(points.shape[:-1])
 
 

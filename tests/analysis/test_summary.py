@@ -20,8 +20,8 @@ class ResultRecorder(Recorder):
 
     id = "summarise-run"
 
-    def log_result(self, metrics):
-        self.result = metrics
+    def log_result(self, metrics, params, runs, artifacts, inputs):
+        self.result = {"metrics": metrics, "params": params, "runs": runs, "artifacts": artifacts, "inputs": inputs}
 
 
 def arguments(variant, **changes) -> dict:
@@ -66,7 +66,23 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
     epochs = {len(history["validation_accuracy"]) for history in result["history"].values()}
     assert epochs == {entry["epochs"] for entry in trainings}
     assert result["settings"] == variant.settings
-    assert run.result["accuracy"] == result["accuracy"]["mean"]
+    assert run.result["metrics"] == {
+        "accuracy": result["accuracy"]["mean"],
+        "accuracy_std": result["accuracy"]["std"],
+        "parameters": result["parameters"],
+        "memory_mib": result["footprint"]["measured"]["bytes"] / 2**20,
+        "training_seconds": seconds["mean"],
+    }
+    assert run.result["params"] == {"data": {}, "input_fit": {"components": 8}, **variant.settings}
+    assert run.result["runs"] == [
+        "train-run",
+        "train-run",
+        "evaluate-run",
+        "probe-run",
+        "footprint-run",
+        "summarise-run",
+    ]
+    assert run.result["inputs"] == [("points", variant.points), ("mixtures", variant.mixtures)]
 
 
 def test_runs_hashes_and_provenance_are_complete(variant, summary):
@@ -98,7 +114,7 @@ def test_the_network_is_found_from_the_result(variant, summary):
 
 def test_learning_curves(variant, summary):
     assert (variant.runs / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert variant.runs / "curves.png" in summary[1].artifacts
+    assert summary[1].result["artifacts"] == [variant.runs / "curves.png", variant.runs / "confusion.png"]
 
 
 def test_artifacts_of_different_origin_are_refused(variant, tmp_path):

@@ -93,6 +93,15 @@ def test_a_full_table_for_reading(made):
     assert any("validation split" in line for line in lines)
 
 
+def test_the_page_of_the_report_says_the_same_and_needs_no_network(made, tmp_path):
+    made(result(EM, [0.9]), result(PAPER, [0.93, 0.91]))
+    page = (tmp_path / "tables/mine.html").read_text()
+    assert "<h1>100 % of T &amp; U</h1>" in page
+    assert "<td>1/128 → classes</td><td>50.00 ± 35.36 (90.5, −40.50)</td>" in page
+    assert "<p>A note.</p>" in page
+    assert "//" not in page
+
+
 def test_cells_for_machines_have_all_digits(made):
     _, rows, _ = made(result(PAPER, [0.93, 0.91]))
     assert len(rows) == 2 * 5

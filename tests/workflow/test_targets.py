@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from gmcn import config, config_tables
+from gmcn import cli, config, config_tables, status
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -104,3 +107,14 @@ def test_tracking_is_switched_in_the_configuration(pristine):
     answer = pristine.snakemake("-n", "-p", config="tracking: {enabled: false}")
     assert "--tracking off" in answer.text
     assert "--tracking on" not in answer.text
+
+
+def test_the_status_finds_the_log_of_every_job(pristine):
+    targets = ("results/digits_smoke.json", "results/figures/digits_fits.png", "results/points/mnist.safetensors")
+    targets = (*targets, "results/tables/table7.md", f"results/{config_tables.LEAST_SQUARES}", "results/figures/all")
+    said = set(re.findall(r"python -m gmcn (\S+) .*--log (\S+)", pristine.snakemake("-np", targets=targets).text))
+    assert {stage for stage, _ in said} == set(cli.STAGES)
+    summary = [line.split("\t") for line in pristine.snakemake("--summary", targets=targets).text.splitlines()]
+    rows = [(Path(row[0]), row[2].replace("_", "-")) for row in summary if len(row) == 6]
+    named = {(stage, status._name(output, Path("results"))) for output, stage in rows if stage in cli.STAGES}
+    assert {(stage, f"results/logs/{stage}/{name}.log") for stage, name in named} == said

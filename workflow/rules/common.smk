@@ -1,9 +1,11 @@
 # Configuration, constraints on names, and what several rules need.
+import atexit
 import json
 import os
 import re
 import shlex
 import sys
+from importlib import metadata
 
 # Jobs run the Python that runs Snakemake, also when its environment is not activated.
 python = os.path.dirname(sys.executable)
@@ -11,12 +13,15 @@ os.environ.update(PATH=os.pathsep.join([python, os.environ.get("PATH", "")]))
 if workflow.basedir not in sys.path:
     sys.path.append(workflow.basedir)
 
+from snakemake.caching import LOCATION_ENVVAR
 from snakemake.exceptions import WorkflowError
 
 from gmcn import config as settings_of
 from gmcn import config_tables as tables_of
 from gmcn.errors import InputError
 from gmcn.folders import walk
+from gmcn.running import enter_workflow, forget_future
+from gmcn.status import farewell
 
 try:
     settings_of.check(config)
@@ -29,6 +34,22 @@ except InputError as error:
 
 RESULTS = config.get("results", "results")
 TRACKING = "on" if config.get("tracking", {}).get("enabled", True) else "off"
+if workflow.is_main_process:
+    if not enter_workflow(Path(".snakemake")):
+        print(
+            "Another workflow runs in this folder: this one can only make what that one does not; see `gmcn status`.",
+            file=sys.stderr,
+        )
+    forget_future(Path(RESULTS))
+
+# A folder in which checkouts share what they download, sample and fit. The key of a cached file is made of the rule's
+# text, params and the content of its inputs, so what such a rule computes must depend on nothing else.
+CACHE = "omit-software" if os.environ.get(LOCATION_ENVVAR) else False
+if CACHE:
+    cached = Path(os.environ[LOCATION_ENVVAR]).expanduser().absolute()
+    cached.mkdir(parents=True, exist_ok=True)
+    os.environ[LOCATION_ENVVAR] = str(cached)
+    workflow.workflow_settings.cache = workflow.workflow_settings.cache or []
 
 
 def names(section):
@@ -54,6 +75,11 @@ def resolved(wildcards):
         raise WorkflowError(str(error)) from None
 
 
+def written(settings):
+    """Settings as JSON, the same in whichever order the configuration's files say them."""
+    return json.dumps(settings, sort_keys=True)
+
+
 def settings(stage):
     """A function that gives the settings of a stage as JSON: exactly what makes it run again when it changes."""
 
@@ -66,7 +92,7 @@ def settings(stage):
             ),
             None,
         )
-        return json.dumps(
+        return written(
             settings_of.stage_settings(config, stage, wildcards.dataset, name)
         )
 
@@ -76,6 +102,23 @@ def settings(stage):
 def options(wildcards, resources):
     """Options that change how a stage runs, never what it computes: taking ``resources`` keeps them untracked."""
     return f"--results {shlex.quote(RESULTS)} --tracking {TRACKING}"
+
+
+def software(wildcards, resources):
+    """What else points and mixtures depend on: part of a cached file's key, but an upgrade reruns nothing."""
+    packages = ("numpy", "point-cloud-utils", "scikit-learn", "torch", "trimesh")
+    return {name: metadata.version(name) for name in packages}
+
+
+def own_files(wildcards, input):
+    """Names and dates of a user's files, for that key: their content does not say of which class they are."""
+    if "path" not in (own := config["datasets"][wildcards.dataset]):
+        return []
+    root = Path(own["path"]).expanduser()
+    return [
+        [os.path.relpath(file, root), os.stat(file).st_mtime_ns]
+        for file in input.downloads
+    ]
 
 
 def maker(wildcards, resources):

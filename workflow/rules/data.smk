@@ -7,7 +7,7 @@ rule download:
     log:
         f"{RESULTS}/logs/download/{{dataset}}/{{file}}.log",
     # No benchmark: Snakemake allows none beside a cache.
-    cache: "omit-software"
+    cache: CACHE
     retries: 2
     localrule: True
     conda:
@@ -20,13 +20,12 @@ rule download:
         dataset="{dataset}",
         file="{file}",
         settings=settings("download"),
-        folder=lambda wildcards, output: os.path.dirname(output[0]),
         options=options,
     message:
         "Downloading {wildcards.file} of {wildcards.dataset}"
     shell:
         "python -m gmcn download --dataset {params.dataset} --file {params.file:q}"
-        " --settings {params.settings:q} --output {params.folder:q} {params.options} --log {log:q}"
+        " --settings {params.settings:q} {params.options} --log {log:q}"
 
 
 rule sample:
@@ -37,8 +36,7 @@ rule sample:
         f"{RESULTS}/points/{{dataset}}.safetensors",
     log:
         f"{RESULTS}/logs/sample/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/sample/{{dataset}}.tsv"
+    cache: CACHE
     conda:
         "../../envs/gmcn.yaml"
     threads: 8
@@ -46,11 +44,13 @@ rule sample:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        dataset="{dataset}",
         settings=settings("sample"),
-        folder=f"{RESULTS}/datasets/{{dataset}}",
+        files=own_files,
+        software=software,
         options=options,
     message:
         "Sampling {wildcards.dataset}"
     shell:
-        "python -m gmcn sample --dataset {wildcards.dataset} --settings {params.settings:q}"
-        " --downloads {params.folder:q} --output {output:q} --threads {threads} {params.options} --log {log:q}"
+        "python -m gmcn sample --dataset {params.dataset} --settings {params.settings:q} --output {output:q}"
+        " --threads {threads} {params.options} --log {log:q}"

@@ -31,7 +31,7 @@ rule draw_fits:
             labels={"data set": "{dataset}", "kind": "to turn"},
         ),
     log:
-        f"{RESULTS}/logs/draw-fits/{{dataset}}.log",
+        f"{RESULTS}/logs/draw-fits/{{dataset}}_fits.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw-fits/{{dataset}}.tsv"
     conda:
@@ -82,7 +82,7 @@ rule draw_figure:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        settings=json.dumps(config.get("illustrations", {})),
+        settings=written(config.get("illustrations", {})),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],
         network=lambda wildcards, input: (
             f"--model {shlex.quote(input.model)} --mixtures {shlex.quote(input.mixtures)}"

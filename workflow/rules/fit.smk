@@ -4,14 +4,23 @@
 rule fit:
     input:
         points=f"{RESULTS}/points/{{dataset}}.safetensors",
-        src=source("gmcn/fitting/*.py", "csrc/fit/*.h", "csrc/fit/*.cpp"),
+        # TreeHEM among them, which reduces splats.
+        src=source(
+            "csrc/common/*.h",
+            "csrc/fit/*.h",
+            "csrc/fit/*.cpp",
+            "csrc/reduce_treehem/*.h",
+            "csrc/reduce_treehem/*.cpp",
+            "gmcn/fitting/*.py",
+            "gmcn/ops/reduce_treehem.py",
+        ),
     output:
         mixtures=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.safetensors",
         quality=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.json",
     log:
         f"{RESULTS}/logs/fit/{{dataset}}_{{fit}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/fit/{{dataset}}_{{fit}}.tsv"
+    # No benchmark, as for downloads; the quality has the seconds.
+    cache: CACHE
     conda:
         "../../envs/gmcn.yaml"
     threads: 8
@@ -19,10 +28,13 @@ rule fit:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
+        dataset="{dataset}",
+        fit="{fit}",
         settings=settings("fit"),
+        software=software,
         options=options,
     message:
         "Fitting {wildcards.fit} to {wildcards.dataset}"
     shell:
-        "python -m gmcn fit --dataset {wildcards.dataset} --fit {wildcards.fit} --settings {params.settings:q}"
+        "python -m gmcn fit --dataset {params.dataset} --fit {params.fit} --settings {params.settings:q}"
         " --points {input.points:q} --output {output.mixtures:q} --threads {threads} {params.options} --log {log:q}"

@@ -27,7 +27,7 @@ rule least_squares:
     output:
         f"{RESULTS}/{tables_of.LEAST_SQUARES}",
     log:
-        f"{RESULTS}/logs/least-squares.log",
+        f"{RESULTS}/logs/least-squares/least-squares.log",
     benchmark:
         f"{RESULTS}/benchmarks/least-squares.tsv"
     conda:
@@ -38,7 +38,7 @@ rule least_squares:
         runtime=growing(60),
         gpu=gpus(),
     params:
-        settings=json.dumps(config.get("least_squares", {})),
+        settings=written(config.get("least_squares", {})),
         device=device,
         options=options,
     message:
@@ -58,8 +58,9 @@ rule table:
             "gmcn/analysis/footprint_theory.py",
         ),
     output:
-        markdown=report(
-            f"{RESULTS}/tables/{{table}}.md",
+        markdown=f"{RESULTS}/tables/{{table}}.md",
+        page=report(
+            f"{RESULTS}/tables/{{table}}.html",
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
@@ -67,7 +68,7 @@ rule table:
         csv=f"{RESULTS}/tables/{{table}}.csv",
         tex=f"{RESULTS}/tables/{{table}}.tex",
     log:
-        f"{RESULTS}/logs/tables/{{table}}.log",
+        f"{RESULTS}/logs/table/{{table}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/tables/{{table}}.tsv"
     localrule: True
@@ -78,9 +79,7 @@ rule table:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda wildcards: json.dumps(
-            tables_of.table_of(config, wildcards.table)
-        ),
+        settings=lambda wildcards: written(tables_of.table_of(config, wildcards.table)),
         folder=lambda wildcards, output: os.path.splitext(output.markdown)[0],
         maker=maker,
         options=options,

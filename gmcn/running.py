@@ -1,0 +1,127 @@
+"""Who works on what: jobs beside their logs, workflows in their folder. Their locks end with them, however they end."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from gmcn.errors import InputError
+from gmcn.folders import walk
+
+# Whoever asks whether a job runs holds its lock for a moment.
+_PATIENCE = 1.0
+# Nanoseconds by which the clocks of a cluster's machines may differ.
+_SKEW = 60_000_000_000
+_held: list[TextIO] = []
+
+
+@contextlib.contextmanager
+def claimed(log: Path | None) -> Iterator[None]:
+    """Mark the job that writes ``log`` (None: no job) as running, for the block.
+
+    Raises :class:`InputError` where another process still runs it, as one that outlived its workflow does.
+    """
+    if log is None:
+        yield
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    marker = _marker(log)
+    with _locked(marker, log) as file:
+        file.truncate(0)
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        json.dump({"host": platform.node(), "pid": os.getpid(), "since": now}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                marker.unlink()
+
+
+def running(log: Path) -> dict[str, Any] | None:
+    """``host``, ``pid`` and ``since`` (ISO 8601) of the process that runs the job of ``log``; None if none does."""
+    try:
+        with open(_marker(log)) as file:
+            if _lock(file, fcntl.LOCK_SH):
+                return None
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+    except ValueError:  # it is being written
+        return {"host": None, "pid": None, "since": None}
+
+
+def enter_workflow(folder: Path) -> bool:
+    """Mark a workflow as running in ``folder`` (.snakemake) until this process ends; whether it is the only one.
+
+    Snakemake's own locks stay where a workflow was killed, and would stop every later one; they are removed where no
+    other workflow runs here. Locks of another machine are left alone: that it is at work may not be seen from here.
+    """
+    folder.mkdir(exist_ok=True)
+    file = open(folder / "gmcn.running", "a+")  # noqa: SIM115  (held until the end)
+    _held.append(file)
+    if alone := _lock(file, fcntl.LOCK_EX):
+        locks = list((folder / "locks").glob("*.lock"))
+        file.seek(0)
+        if not locks or set(file.read().split()) <= {platform.node()}:
+            for lock in locks:
+                lock.unlink(missing_ok=True)
+            file.truncate(0)
+    file.write(f"{platform.node()}\n")
+    file.flush()
+    _lock(file, fcntl.LOCK_SH)
+    return alone
+
+
+def forget_future(folder: Path) -> None:
+    """Date what a clock that was wrong has dated ahead back to now, in its order.
+
+    Snakemake refuses what is made of a file that is older than it.
+    """
+    now = time.time_ns()
+    dates = ((os.lstat(path).st_mtime_ns, path) for path in walk(folder)) if folder.is_dir() else ()
+    ahead = sorted(entry for entry in dates if entry[0] > now + _SKEW)
+    for back, (_, path) in enumerate(reversed(ahead)):
+        with contextlib.suppress(OSError):  # of another user, or deleted meanwhile
+            os.utime(path, ns=(now - back * 1_000_000,) * 2, follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def _locked(marker: Path, log: Path) -> Iterator[TextIO]:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        with open(marker, "a+") as file:
+            free = _lock(file, fcntl.LOCK_EX)
+            # Who held it before may have deleted it meanwhile.
+            if free and marker.exists() and os.fstat(file.fileno()).st_ino == marker.stat().st_ino:
+                yield file
+                return
+        if not free and time.monotonic() > deadline:
+            who = running(log) or {"host": "?", "pid": "?", "since": "?"}
+            raise InputError(
+                f"the job of {log} still runs on {who['host']} (process {who['pid']}, since {who['since']}); "
+                "wait for it or end it, then start again"
+            )
+        time.sleep(0.05)
+
+
+def _lock(file: TextIO, kind: int) -> bool:
+    """Whether a lock of ``kind`` could be had at once; True on file systems that have none."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _marker(log: Path) -> Path:
+    return log.with_name(f".{log.name}.running")

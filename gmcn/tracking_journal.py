@@ -1,0 +1,85 @@
+"""What a run has to say, on disk before it is sent: a store that is away, and a job that is killed, lose nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER = "unlogged"  # below the results
+
+
+class Journal:
+    """The records of one run, a JSON line each, in ``<results>/unlogged``; locked as long as its writer lives.
+
+    The first record says which run it is. A folder of the same name beside it holds files that exist only to be
+    logged. Raises ``OSError`` where the results cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  (open as long as it is locked)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise
+        self._file.write("\n")  # ends the half line of a killed writer
+
+    @classmethod
+    def create(cls, results: Path, stage: str, first: dict[str, Any]) -> Journal:
+        """A new one, named so that names sort by time."""
+        folder = results / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = cls(folder / f"{time.time_ns()}-{stage}-{socket.gethostname()}-{os.getpid()}.jsonl")
+        journal.append(first)
+        return journal
+
+    @property
+    def files(self) -> Path:
+        """The folder of files that wait with it."""
+        return self.path.with_suffix("")
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one record; it survives the process from here on."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    def records(self) -> list[dict[str, Any]]:
+        """All of them; half a line, which a killed writer left, is none."""
+        self._file.seek(0)
+        found = []
+        for line in self._file:
+            with contextlib.suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
+
+    def remove(self) -> None:
+        """Everything is in the store."""
+        shutil.rmtree(self.files, ignore_errors=True)
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let others read it."""
+        self._file.close()
+
+
+def left_over(results: Path) -> Iterator[Journal]:
+    """The journals of processes that have ended, the oldest first; each is closed after its turn."""
+    for path in sorted((results / FOLDER).glob("*.jsonl")):
+        try:
+            journal = Journal(path)
+        except OSError:  # its writer lives, or another process is sending it
+            continue
+        try:
+            yield journal
+        finally:
+            journal.close()

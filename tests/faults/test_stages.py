@@ -1,0 +1,189 @@
+"""Every stage, killed, out of disk or given damaged files: nothing is half-written or lost, and the next try works."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmcn import cli
+from gmcn.artifacts import load_tensors
+from tests.conftest import ROOT
+from tests.faults import zygote
+
+pytestmark = pytest.mark.faults
+
+TINY = """
+tracking: {enabled: false}
+datasets: {solids10: {train_per_class: 4, test_per_class: 1, points: 64}}
+variants: {smoke: {training: {epochs: 2, batch_size: 8}, probe: {positions: 20, shapes: 2}}}
+"""
+RUN = "results/runs/solids10_smoke"
+# Of every stage, its arguments and the artifact that it writes last or that counts most.
+STAGES = {
+    "sample": ((), "results/points/solids10.safetensors"),
+    "fit": (("--fit", "kmeans16"), "results/mixtures/solids10_kmeans16.safetensors"),
+    "train": (("--variant", "smoke", "--seed", "0", "--device", "cpu"), f"{RUN}/seed0/model.safetensors"),
+    "evaluate": (("--variant", "smoke", "--device", "cpu"), f"{RUN}/evaluation.json"),
+    "probe": (("--variant", "smoke", "--device", "cpu"), f"{RUN}/rmse.json"),
+    "footprint": (("--variant", "smoke", "--device", "cpu"), f"{RUN}/footprint.json"),
+    "summarise": (("--variant", "smoke"), "results/solids10_smoke.json"),
+}
+# The footprint is measured in processes of its own.
+EVERY = [pytest.param(stage, marks=pytest.mark.slow) if stage == "footprint" else stage for stage in STAGES]
+
+
+def command(stage: str) -> list[str]:
+    own, _ = STAGES[stage]
+    configs = ["--config", str(ROOT / "config.yaml"), "--config", "tiny.yaml"]
+    threads = ["--threads", "1"]
+    return [stage, "--dataset", "solids10", *own, *configs, *threads, "--log", f"results/logs/{stage}.log"]
+
+
+class Runner:
+    """Runs commands in processes that may die."""
+
+    def __init__(self, process: subprocess.Popen):
+        self.process = process
+
+    def __call__(self, folder: Path, stage: str, *fault: object) -> tuple[int, str]:
+        task = {"folder": str(folder), "arguments": command(stage), "fault": fault}
+        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        if answer["status"] == zygote.CANNOT:
+            pytest.skip(f"no fault '{fault[0]}' on this machine: mounts are not allowed")
+        return answer["status"], answer["text"]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Runner]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.zygote"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield Runner(process)
+    process.stdin.close()
+    process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def finished(run, tmp_path_factory) -> Path:
+    """A folder in which every stage has been run."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(TINY)
+    for stage in STAGES:
+        status, text = run(folder, stage)
+        assert status == 0, text
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but logs, by path."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("stage", EVERY)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_signal_at_the_worst_moment(run, folder, stage, number):
+    output = folder / STAGES[stage][1]
+    before = output.read_bytes()
+    status, text = run(folder, stage, "signal", int(number), str(output))
+    assert status == (-number if number == signal.SIGKILL else 128 + number), text
+    assert output.read_bytes() == before
+    assert len(leftovers(folder)) == (number == signal.SIGKILL)
+    status, text = run(folder, stage)
+    assert status == 0, text
+    assert leftovers(folder) == []
+    if stage == "train":
+        assert f"resuming from {RUN}/seed0/last.ckpt" in text
+        assert not (output.parent / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("stage", EVERY)
+def test_a_full_disk(run, folder, stage):
+    before = contents(folder)
+    status, text = run(folder, stage, "full")
+    assert status == 1, text
+    assert text.splitlines()[-1].startswith("gmcn: error: the disk is full, nothing was left half-written")
+    assert "Traceback" not in text
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("stage", EVERY)
+def test_a_read_only_results_folder(run, folder, stage):
+    before = contents(folder)
+    status, text = run(folder, stage, "read only", str(folder / "results"))
+    assert status == 1, text
+    assert text.splitlines()[-1].startswith("gmcn: error: not allowed to read or write")
+    assert "Traceback" not in text
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("fit", STAGES["sample"][1]),
+        ("train", STAGES["fit"][1]),
+        ("evaluate", STAGES["fit"][1]),
+        ("evaluate", STAGES["train"][1]),
+        ("probe", STAGES["train"][1]),
+        ("footprint", STAGES["train"][1]),
+        ("summarise", STAGES["sample"][1]),
+        ("summarise", f"{RUN}/seed0/training.json"),
+        ("summarise", f"{RUN}/seed0/history.csv"),
+        ("summarise", STAGES["evaluate"][1]),
+        ("summarise", STAGES["probe"][1]),
+        ("summarise", STAGES["footprint"][1]),
+    ],
+)
+@pytest.mark.parametrize("size", [0, 0.5])
+def test_a_damaged_artifact_is_named_with_the_command_that_makes_it_again(
+    folder, monkeypatch, capsys, stage, file, size
+):
+    monkeypatch.chdir(folder)
+    path = Path(file)
+    path.write_bytes(path.read_bytes()[: int(size * path.stat().st_size)])
+    before = contents(folder)
+    assert cli.main(command(stage)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("gmcn: error: ")
+    assert f"`rm {file} && snakemake --cores all {file}`" in lines[-1]
+    assert "Traceback" not in "".join(lines)
+    assert contents(folder) == before
+
+
+def test_a_clock_that_jumps_back_stops_no_training(run, folder):
+    # Every file is from tomorrow, as if the clock had been wrong until now.
+    tomorrow = (folder / "tiny.yaml").stat().st_mtime + 86400
+    for path in folder.rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    output = folder / STAGES["train"][1]
+    before, _ = load_tensors(output)
+    assert run(folder, "train", "signal", int(signal.SIGKILL), str(output))[0] == -signal.SIGKILL
+    status, text = run(folder, "train")
+    assert (status, "resuming from" in text) == (0, True), text
+    after, _ = load_tensors(output)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

@@ -1,0 +1,91 @@
+"""Runs commands of gmcn, each in a process of its own that has everything imported, with a fault if asked for.
+
+One JSON object per line: ``folder``, ``arguments``, ``fault``; answered by one with ``status`` and ``text``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+# What the commands import themselves is imported here, once for all.
+import gmcn.analysis.evaluation
+import gmcn.analysis.footprint_stage
+import gmcn.analysis.probing
+import gmcn.analysis.summary
+import gmcn.data.sampling
+import gmcn.fitting.stage
+import gmcn.training.stage  # noqa: F401
+from gmcn import cli
+
+BYTES = 64  # what fits onto the full disk: no artifact
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+CANNOT = 77  # status: this fault cannot be made here
+
+
+def signal_before_renaming(number: int, output: str) -> None:
+    """At the last moment at which ``output`` is not in its place yet, the process gets a signal."""
+    replace = os.replace
+
+    def dying(source, target):
+        if Path(target).name == Path(output).name:
+            os.kill(os.getpid(), number)
+        replace(source, target)
+
+    os.replace = dying
+
+
+def fill_disk() -> None:
+    """No file may grow."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, BYTES))
+
+
+def make_read_only(folder: str) -> None:
+    """A mount that only this process sees; permissions would not stop root."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    path = folder.encode()
+    done = libc.unshare(_CLONE_NEWNS | (_CLONE_NEWUSER if os.getuid() else 0)) == 0
+    done = done and libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) == 0
+    done = done and libc.mount(path, path, None, _MS_BIND, None) == 0
+    if not (done and libc.mount(None, path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY, None) == 0):
+        os._exit(CANNOT)
+
+
+FAULTS = {"signal": signal_before_renaming, "full": fill_disk, "read only": make_read_only}
+
+
+def serve() -> None:
+    """Answer until the input ends."""
+    for line in sys.stdin:
+        task = json.loads(line)
+        with tempfile.TemporaryFile("w+") as said:
+            child = os.fork()
+            if child == 0:
+                os.chdir(task["folder"])
+                os.dup2(said.fileno(), sys.stdout.fileno())
+                os.dup2(said.fileno(), sys.stderr.fileno())
+                name, *values = task["fault"] or [None]
+                if name:
+                    FAULTS[name](*values)
+                try:
+                    status = cli.main(task["arguments"])
+                except SystemExit as error:
+                    status = error.code
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            said.seek(0)
+            print(json.dumps({"status": status, "text": said.read()}), flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve()
