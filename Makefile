@@ -3,6 +3,7 @@
 #   make paper-small                                 every table and figure of the paper, in small
 #   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
+#   make docs                                        the documentation as a site
 PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
 RESULTS ?= results
@@ -17,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm sanitize lint ui bench gpu-check clean
+.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm sanitize lint ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -37,7 +38,7 @@ $(INSTALLED): $(BUILD_INPUTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
 	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel numpy torch pybind11
-	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,slurm,dev]'
+	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,slurm,dev,docs]'
 	@touch $@
 
 test: $(INSTALLED)
@@ -79,7 +80,7 @@ ui: $(INSTALLED)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --port $(PORT) \
 	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RESULTS))/mlflow.db}"
 
-# KeOps and scikit-learn are among the rivals where they are installed: pip install -e '.[bench]'.
+# KeOps and scikit-learn are among the rivals where they are installed: docs/measuring.md.
 bench: $(INSTALLED)
 	@for file in benchmarks/bm_*.py benchmarks/train_step.py; do python "$$file" --output $(BENCH) $(ARGS) || exit 1; done
 	@python benchmarks/summary.py --output $(BENCH)
@@ -87,6 +88,14 @@ bench: $(INSTALLED)
 # For a machine with a GPU; takes $(PYTHON) as it is, without an environment of ours and without the internet.
 gpu-check:
 	$(PYTHON) benchmarks/gpu_check.py --output $(OUTPUT)
+
+# A warning is an error. The site is build/site/index.html.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 mkdocs build $(ARGS)
+
+# The picture in docs/concepts.md.
+rulegraph: $(INSTALLED)
+	python docs/draw_rulegraph.py
 
 # What was built, never what was computed.
 clean:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -54,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A crash in a compiled kernel would otherwise end without a word.
     faulthandler.enable(sys.__stderr__)
     before = signal.signal(signal.SIGTERM, _terminate)
+    options.rank = 0
+    if options.command == "train":
+        from gmcn import ranks
+
+        options.rank = ranks.launched().rank
     try:
         return _run(options, _logged)
     finally:
@@ -107,6 +113,8 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
     if name in ("train", "evaluate", "probe", "footprint", "least-squares", "predict"):
         add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     if name == "train":
+        add("--devices", type=_positive, help="processes on each node, one per device (default: the configuration's)")
+        add("--nodes", type=_positive, help="nodes that train together, under srun (default: the configuration's)")
         add("--seed", type=int, help="one seed (default: all of the variant, one after the other)")
     if name in ("evaluate", "probe", "footprint"):
         add("--models", nargs="+", metavar="FILE", help="trained networks, one per seed")
@@ -152,12 +160,15 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def _logged(options: argparse.Namespace) -> int:
-    with logging_to(Path(options.log) if options.log else None):
+    log = Path(options.log) if options.log else None
+    if options.rank and log:
+        log = log.with_name(f"{log.name}.rank{options.rank}")
+    with logging_to(log, logging.ERROR if options.rank else logging.INFO):
         return _run(options, _claimed)
 
 
 def _claimed(options: argparse.Namespace) -> int:
-    with claimed(Path(options.log) if options.log else None):
+    with claimed(Path(options.log) if options.log and options.rank == 0 else None):
         return _call(options)
 
 

@@ -30,6 +30,8 @@ class Context:
 
     @functools.cached_property
     def tracked(self) -> bool:
+        if getattr(self.options, "rank", 0):  # of several processes that train one network, the first tells
+            return False
         if self.options.tracking is not None:
             return self.options.tracking == "on"
         return self.config.get("tracking", {}).get("enabled", True)
@@ -143,17 +145,22 @@ def _train(context: Context, seed: int) -> None:
 
     options = context.options
     settings = context.settings("train", options.variant)
+    processes = {"devices": options.devices, "nodes": options.nodes}
+    if options.settings is None:
+        of_variant = configuration.processes_of(context.config, options.dataset, options.variant)
+        processes = {key: value or of_variant[key] for key, value in processes.items()}
+    processes = {key: value for key, value in processes.items() if value}
     mixtures = context.mixtures()
     output = context.path("output", f"{context.run_folder()}/seed{seed}")
     job_key = key_of("train", options.dataset, options.variant, training_key(mixtures, settings, seed))
     points = context.path("points", f"points/{options.dataset}.safetensors")
-    resume = training.resumable(mixtures, settings=settings, seed=seed, output=output)
+    resume = context.tracked and training.resumable(mixtures, settings=settings, seed=seed, output=output)
     params = {**settings, "seed": seed}
     inputs = [("mixtures", mixtures)]
     with context.run("train", params, inputs, name=f"train seed {seed}", job_key=job_key, resume=resume) as run:
         training.train(
             mixtures,
-            settings=settings,
+            settings={**settings, "training": settings.get("training", {}) | processes},
             seed=seed,
             output=output,
             points=points if options.points or points.is_file() else None,

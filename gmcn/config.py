@@ -18,6 +18,8 @@ DEFAULT_KIND = "gmcn"  # of a network that does not say its own
 
 # What a variant must say, itself or through its bases, before anything can be trained with it.
 REQUIRED = ("fit", "seeds", "network", "training", "probe")
+# How a training runs, and not what it computes: a change makes nothing run again.
+PROCESSES = ("devices", "nodes")
 # The paper's figures that are drawn by name, and a picture of how TreeHEM works.
 ILLUSTRATIONS = ("figure2", "figure3", "figure7", "figure8", "figure9", "treehem")
 
@@ -161,7 +163,15 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         "footprint": ("network", "training"),
         "summarise": tuple(resolved),
     }[stage]
+    if stage in ("train", "footprint"):
+        resolved["training"] = {key: value for key, value in resolved["training"].items() if key not in PROCESSES}
     return resolved["probe"] if stage == "probe" else {key: resolved[key] for key in keys}
+
+
+def processes_of(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, int]:
+    """The devices (per node) and nodes that train a variant on a data set."""
+    training = resolve(config, dataset_name, variant)["training"]
+    return {key: training.get(key, 1) for key in PROCESSES}
 
 
 def check_target(config: Mapping[str, Any], target: str) -> None:

@@ -61,13 +61,13 @@ class _StderrHandler(logging.StreamHandler):
 
 
 @contextlib.contextmanager
-def logging_to(path: Path | None) -> Iterator[None]:
-    """Show the package's log lines on stderr, and copy everything printed in the block to ``path`` if given."""
+def logging_to(path: Path | None, level: int = logging.INFO) -> Iterator[None]:
+    """Show the package's log lines from ``level`` up on stderr; copy what the block prints to ``path``."""
     logger = logging.getLogger("gmcn")
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     with contextlib.ExitStack() as stack:
         stack.callback(logger.removeHandler, handler)
         if path is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+__all__ = ["InputError"]
+
 
 class InputError(ValueError):
     """Input that the user has to correct; commands print its sentence alone and exit with status 2."""

@@ -115,6 +115,17 @@ def test_stages_are_given_only_what_they_read():
     assert len(config.stage_settings(REAL, "download", "mnist", None)["files"]) == 4
 
 
+def test_the_number_of_processes_makes_nothing_run_again():
+    more = copy.deepcopy(SMALL)
+    more["every_variant"] = {"training": {"devices": 2, "nodes": 3}}
+    assert config.check(more)
+    assert config.processes_of(SMALL, "digits", "child") == {"devices": 1, "nodes": 1}
+    assert config.processes_of(more, "digits", "child") == {"devices": 2, "nodes": 3}
+    for stage in ("train", "footprint"):
+        before, after = (config.stage_settings(some, stage, "digits", "child") for some in (SMALL, more))
+        assert before == after
+
+
 @pytest.mark.parametrize(
     ("path", "value", "parts"),
     [

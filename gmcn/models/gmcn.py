@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gmcn import ops
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
-from gmcn.nn import GCL, mean_activation, rescale
+from gmcn.nn import GCL, BatchNorm, mean_activation, rescale
 from gmcn.nn.norm import mean_variance
 
 
@@ -126,7 +126,7 @@ class GMCN(nn.Module):
         # the last one is fitted as if it halved the components once more.
         blocks.append(GCL(channels, classes, None, convolve_fit=convolved(halved), norm=None, **every_block))
         self.blocks = nn.ModuleList(blocks)
-        self.output_norm = nn.BatchNorm1d(classes)
+        self.output_norm = BatchNorm(classes)
 
     def normalize_input(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
+from gmcn.nn import BatchNorm
 
 FEATURES = ("positions", "gaussians")
 
@@ -112,7 +113,7 @@ def layers(*widths: int, dropout: Sequence[float] = ()) -> nn.Sequential:
     modules: list[nn.Module] = []
     for index, (given, wanted) in enumerate(itertools.pairwise(widths)):
         # The normalisation has the bias.
-        modules += [nn.Linear(given, wanted, bias=False), nn.BatchNorm1d(wanted), nn.ReLU()]
+        modules += [nn.Linear(given, wanted, bias=False), BatchNorm(wanted), nn.ReLU()]
         if index < len(dropout) and dropout[index]:
             modules.append(nn.Dropout(dropout[index]))
     return nn.Sequential(*modules)

@@ -2,8 +2,18 @@
 
 from gmcn.nn.convolution import GaussianConvolution
 from gmcn.nn.gcl import GCL
-from gmcn.nn.norm import MixtureNorm, mean_activation, rescale
+from gmcn.nn.norm import BatchNorm, MixtureNorm, mean_activation, rescale, synchronise
 from gmcn.nn.reduction import Reduction
 from gmcn.nn.relu_fit import ReLUFit
 
-__all__ = ["GCL", "GaussianConvolution", "MixtureNorm", "ReLUFit", "Reduction", "mean_activation", "rescale"]
+__all__ = [
+    "GCL",
+    "BatchNorm",
+    "GaussianConvolution",
+    "MixtureNorm",
+    "ReLUFit",
+    "Reduction",
+    "mean_activation",
+    "rescale",
+    "synchronise",
+]

@@ -1,4 +1,4 @@
-"""Norms of mixtures: the spatial scale that pools (section 4.3) and the activation of the input (section 5)."""
+"""Norms: the spatial scale that pools (section 4.3), the activation of the input (section 5), batch normalisation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gmcn import ops
+from gmcn import ops, ranks
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 
@@ -30,9 +30,13 @@ class MixtureNorm(nn.Module):
     component may be split in two. Unweighted it is the average of the authors' code. Without ``gradient`` the scale
     is a constant to the backward pass in every mode.
 
+    ``across_ranks`` (see :func:`synchronise`) takes the averages of a batch over the batches of all ranks.
+
     Raises:
         InputError: for an unknown mode, or a mixture with another number of channels.
     """
+
+    across_ranks = False
 
     def __init__(
         self,
@@ -64,7 +68,8 @@ class MixtureNorm(nn.Module):
         elif not self.training:
             variance = self.variance
         else:
-            variance = mean_variance(mixture, (0, 2), self.weighted)  # [F]
+            average = _mean_variance_of_ranks if self.across_ranks else mean_variance
+            variance = average(mixture, (0, 2), self.weighted)  # [F]
             self._track(variance.detach())
             variance = self.variance if self.mode == "running" else variance
         if not self.gradient:
@@ -103,6 +108,20 @@ def mean_variance(
     return (shares * variances).sum(over) / shares.sum(over)
 
 
+def _mean_variance_of_ranks(
+    mixture: Mixture,  # [B, F, N]
+    over: tuple[int, ...],
+    weighted: bool,
+) -> Tensor:  # what is left of [B, F, N]
+    """The same average, over all ranks."""
+    variances = mixture.covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
+    ones = torch.ones_like(variances)
+    shares = mixture.weights.abs() if weighted else ones
+    parts = (shares * variances, shares, variances, ones)
+    weighed, mass, plain, count = ranks.total(torch.stack([part.sum(over) for part in parts]))
+    return torch.where(mass > 0, weighed, plain) / torch.where(mass > 0, mass, count)
+
+
 def rescale(
     mixture: Mixture,  # [..., N]
     scale: Tensor,  # [...]
@@ -127,3 +146,46 @@ def mean_activation(
     )  # [..., N, N]
     values = ops.evaluate(pairs, positions[..., :, None, :])[..., 0]  # [..., N]
     return (weights * values).sum(-1) / weights.abs().sum(-1).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of rows [R, C]; ``across_ranks`` takes its statistics over the rows of all ranks.
+
+    torch's own ``SyncBatchNorm`` does so on GPUs only.
+    """
+
+    across_ranks = False
+
+    def forward(
+        self,
+        rows: Tensor,  # [R, C]
+    ) -> Tensor:  # [R, C]
+        if not (self.training and self.across_ranks):
+            return super().forward(rows)
+        sums = ranks.total(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]))
+        mean, count = sums[:-1] / sums[-1], sums[-1].detach()
+        centred = rows - mean
+        variance = ranks.total(centred.square().sum(0)) / count  # not from a sum of squares, which loses digits
+        self._track(mean.detach(), (variance * count / (count - 1)).detach())
+        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+    @torch.no_grad()
+    def _track(
+        self,
+        mean: Tensor,  # [C]
+        variance: Tensor,  # [C]
+    ) -> None:
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+def synchronise(model: nn.Module) -> None:
+    """Take batch statistics of ``model`` over all ranks of torch.distributed's default group.
+
+    The loss of B shapes on W ranks is then that of one process where each rank's is its sum times W / B, for an
+    average of gradients as :class:`torch.nn.parallel.DistributedDataParallel` takes it.
+    """
+    for module in model.modules():
+        if isinstance(module, (MixtureNorm, BatchNorm)):
+            module.across_ranks = True

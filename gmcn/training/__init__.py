@@ -6,6 +6,7 @@ import importlib
 
 _HOMES = {
     "NonFiniteError": "errors",
+    "OutOfMemoryError": "errors",
     "TrainingSettings": "settings",
     "load": "loading",
     "resumable": "checkpoints",

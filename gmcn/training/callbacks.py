@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import logging
-import os
 import resource
 import signal
 import threading
@@ -19,12 +18,14 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from gmcn.artifacts import atomic, write_text
+from gmcn import ranks
+from gmcn.artifacts import write_text
 from gmcn.training.errors import Interrupted, NonFiniteError
 from gmcn.training.module import Classifier
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2  # of checkpoints; goes up when an older one cannot be continued
 COLUMNS = (
     "epoch",
     "step",
@@ -41,7 +42,8 @@ class History(L.Callback):
     """One row per epoch in ``history.csv``, the same to the log and the tracking run; and the loss of each step.
 
     The rows are part of the checkpoint: a resumed training writes the file anew from them, so that it never
-    holds an epoch that the network has not seen, nor one twice. ``seconds`` adds up over all attempts.
+    holds an epoch that the network has not seen, nor one twice. ``seconds`` adds up over all attempts. Only rank 0
+    writes.
     """
 
     def __init__(self, path: Path, run: Any = None) -> None:
@@ -62,7 +64,8 @@ class History(L.Callback):
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        if trainer.is_global_zero:
+            write_text(self.path, text.getvalue())
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Classifier, *_: Any) -> None:
         """Pass the loss and the learning rate of the step on to the tracking run."""
@@ -82,6 +85,8 @@ class History(L.Callback):
             "seconds": round(self.seconds, 3),
         }
         self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
         if self.run is not None:
@@ -89,11 +94,6 @@ class History(L.Callback):
             self.run.log_metrics(metrics, step=trainer.global_step)
         numbers = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:6] if row[name] is not None)
         log.info("epoch %d of %d: %s (%.0f s)", row["epoch"], trainer.max_epochs, numbers, row["seconds"])
-
-    def on_save_checkpoint(self, trainer: L.Trainer, module: Classifier, checkpoint: dict[str, Any]) -> None:
-        """Hand over what is buffered: whoever goes on from this checkpoint does not log the steps before it again."""
-        if self.run is not None:
-            self.run.flush()
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and time so far."""
@@ -107,18 +107,17 @@ class History(L.Callback):
 class LastCheckpoint(Checkpoint):
     """Keeps ``last.ckpt``: at each epoch's end, every few minutes, and when a signal asks the process to go.
 
-    Writes are atomic, and the checkpoint before is kept as ``previous.ckpt`` until the training has ended. A
-    checkpoint with a parameter that is not finite is never written.
+    A checkpoint with a parameter that is not finite is never written. With several ranks, the clock of rank 0 says
+    when it is time, a signal that any of them got counts for all, and rank 0 writes.
     """
 
     def __init__(self, path: Path, key: str, minutes: float) -> None:
         self.path, self.key, self.minutes = path, key, minutes
-        self.previous = path.with_name("previous.ckpt")
         self.saved_at = time.monotonic()
         self.signal_number: int | None = None
         self.attempts = 0
         self.peak_before = 0
-        self.random_state: dict[str, Any] | None = None
+        self.random_states: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: L.Trainer, module: Classifier) -> None:
         """Start the clock and continue the random numbers of the checkpoint."""
@@ -127,10 +126,11 @@ class LastCheckpoint(Checkpoint):
         if threading.current_thread() is threading.main_thread():
             # Lightning has put its own handler around ours, which ends the fit between a batch and its checkpoint.
             signal.signal(signal.SIGTERM, self._note)
-        if self.random_state is not None:
-            torch.set_rng_state(self.random_state["cpu"])
-            if "cuda" in self.random_state and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self.random_state["cuda"])
+        if len(self.random_states) == ranks.size():  # else each goes on with what its seed gave
+            mine = self.random_states[ranks.rank()]
+            torch.set_rng_state(mine["cpu"])
+            if "cuda" in mine and torch.cuda.is_available():
+                torch.cuda.set_rng_state(mine["cuda"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Classifier, outputs: Any, batch: Any, batch_idx: int
@@ -138,15 +138,18 @@ class LastCheckpoint(Checkpoint):
         """Save within the epoch when it is time or a signal came; after the last batch, its end will."""
         if batch_idx + 1 == trainer.num_training_batches:
             return
+        # The time of day may jump; this clock only goes on.
         due = self.minutes and time.monotonic() - self.saved_at >= 60 * self.minutes
-        if due or self.signal_number is not None:
+        due, number = self._agree(bool(due), module.device)
+        if due or number:
             self.save(trainer)
-        self._leave_if_asked()
+        self._leave_if_asked(number)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
         """Save the whole epoch."""
+        _, number = self._agree(True, module.device)
         self.save(trainer)
-        self._leave_if_asked()
+        self._leave_if_asked(number)
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the state of this moment to ``last.ckpt``."""
@@ -156,21 +159,22 @@ class LastCheckpoint(Checkpoint):
                     f"training stopped at step {trainer.global_step}: '{name}' is not finite after the "
                     "last update; the last good checkpoint is kept, try a lower training.learning_rate"
                 )
-        with atomic(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
-            if self.path.exists():
-                os.replace(self.path, self.previous)
+        trainer.save_checkpoint(self.path)
         self.saved_at = time.monotonic()
 
-    def remove(self) -> None:
-        """Delete the checkpoints of a training that has ended."""
-        self.path.unlink(missing_ok=True)
-        self.previous.unlink(missing_ok=True)
+    def _agree(self, due: bool, device: torch.device) -> tuple[bool, int]:
+        """Whether it is time on rank 0, and the signal that a rank got (0: none): the same on all of them."""
+        if ranks.size() > 1:
+            values = torch.zeros(ranks.size(), 2, dtype=torch.int64, device=device)
+            values[ranks.rank()] = torch.tensor([due, self.signal_number or 0])
+            values = ranks.total(values).tolist()
+            return bool(values[0][0]), max(number for _, number in values)
+        return due, self.signal_number or 0
 
-    def _leave_if_asked(self) -> None:
-        if self.signal_number is not None:
-            log.warning("stopped by %s; resumes from %s", signal.Signals(self.signal_number).name, self.path)
-            raise Interrupted(self.signal_number)
+    def _leave_if_asked(self, number: int) -> None:
+        if number:
+            log.warning("stopped by %s; resumes from %s", signal.Signals(number).name, self.path)
+            raise Interrupted(number)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -193,26 +197,27 @@ class LastCheckpoint(Checkpoint):
         self.signal_number = number
 
     def state_dict(self) -> dict[str, Any]:
-        """Whose checkpoint this is, and what torch's random numbers go on with."""
+        """Whose checkpoint this is, and what torch's random numbers go on with on each rank."""
         random_state = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random_state["cuda"] = torch.cuda.get_rng_state()
         return {
+            "format": FORMAT,
             "key": self.key,
             "attempts": self.attempts,
             "peak_memory": self.peak_memory(),
-            "random_state": random_state,
+            "random_states": ranks.gather(random_state),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
         self.attempts, self.peak_before = state_dict["attempts"], state_dict["peak_memory"]
-        self.random_state = state_dict["random_state"]
+        self.random_states = state_dict["random_states"]
 
     def peak_memory(self) -> int:
-        """Largest memory of any attempt in bytes: allocated on the GPU, or resident in main memory on the CPU."""
+        """Largest memory of any attempt and rank in bytes: allocated on the GPU, or resident on the CPU."""
         if torch.cuda.is_initialized():
             now = torch.cuda.max_memory_allocated()
         else:
             now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return max(self.peak_before, now)
+        return max(self.peak_before, *ranks.gather(now))

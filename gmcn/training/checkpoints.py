@@ -1,7 +1,8 @@
-"""Finding the checkpoint that a training may go on from."""
+"""Checkpoints on disk: written whole or not at all, and found again by the training that may go on from them."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from gmcn.artifacts import key_of, sha256
-from gmcn.errors import InputError
+from gmcn.artifacts import atomic, key_of, sha256
 from gmcn.models import DEFAULT_KIND
-from gmcn.training.callbacks import LastCheckpoint
+from gmcn.training.callbacks import FORMAT, LastCheckpoint
 from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -34,13 +35,39 @@ DAMAGE = (
     AttributeError,
     zlib.error,
 )
-NAMES = ("last.ckpt", "previous.ckpt")
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Lightning's way to the disk: a checkpoint takes the place of the one before, which stays as ``previous.ckpt``."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
+        """Write the whole file, then rename it; on a failure what was there stays. Raises OSError."""
+        path = Path(path)
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            content = io.BytesIO()  # torch would report a full disk as an error of its own
+            torch.save(checkpoint, content)
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+            if path.exists():
+                os.replace(path, path.with_name(PREVIOUS))
+
+
+def remove_checkpoints(folder: str | os.PathLike) -> None:
+    """Delete the checkpoints of a training that has ended, and what a killed one was about to write."""
+    for pattern in (LAST, PREVIOUS, ".*.part"):
+        for path in Path(folder).glob(pattern):
+            path.unlink()
 
 
 def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
     """What a checkpoint belongs to: network, training settings, seed and the content of the mixtures."""
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
-    training.pop("checkpoint_minutes")  # when to save changes nothing about what is computed
+    for key in ("checkpoint_minutes", "devices", "nodes"):  # how, not what
+        training.pop(key)
+    if training["micro_batches"] == 1:  # as with augmentation
+        training.pop("micro_batches")
     if training["augmentation"] is None:  # checkpoints from before there was any stay good
         training.pop("augmentation")
     network = dict(settings.get("network", {}))
@@ -52,24 +79,18 @@ def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed:
 def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
     """The latest readable checkpoint in ``folder`` that belongs to ``key``, or None where there is none.
 
-    A damaged ``last.ckpt`` gives way to the checkpoint before it. Raises :class:`InputError` when there are only
-    damaged ones: whether to lose that training is the user's decision.
+    A damaged ``last.ckpt`` gives way to the checkpoint before it; where both are, the training starts afresh.
     """
-    damaged = []
-    for path in (Path(folder) / name for name in NAMES):
+    for path in (Path(folder) / name for name in (LAST, PREVIOUS)):
         if not path.exists():
             continue
         found = _key_in(path)
-        if found is None:
-            damaged.append(path)
-            log.warning("%s is damaged and not used", path)
-        elif found == key:
+        if found == key:
             return path
-        else:
+        if found is not None:
             log.warning("%s belongs to other settings or other data: training starts afresh", path)
             return None
-    if damaged:
-        raise InputError(f"{damaged[0]} is damaged, and so the training cannot resume; delete it to start afresh")
+        log.warning("%s is damaged, or of another version, and not used", path)
     return None
 
 
@@ -88,6 +109,9 @@ def _key_in(path: Path) -> str | None:
             if archive.testzip() is not None:
                 return None
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        return checkpoint["callbacks"][LastCheckpoint.__qualname__]["key"]
+        state = checkpoint["callbacks"][LastCheckpoint.__qualname__]
+        return state["key"] if state["format"] == FORMAT else None
+    except PermissionError:  # nothing is wrong with the file
+        raise
     except DAMAGE:
         return None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmcn import ranks
 from gmcn.data.augmentation import Augmentation, augment
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
@@ -43,7 +44,8 @@ class BatchLoader:
 
     The order of an epoch is a function of ``(seed, epoch)``, and ``state_dict`` is the place within it. All
     batches of an epoch are of one size, or smaller by one: none is too small for batch statistics, and no
-    shape is left out. An augmentation is a function of ``(seed, epoch, position)``.
+    shape is left out. An augmentation is a function of ``(seed, epoch, position)``. Every rank is given whole
+    batches, of ``smallest`` shapes at least, and takes its share of each.
     """
 
     def __init__(
@@ -55,12 +57,13 @@ class BatchLoader:
         seed: int,
         early_batches: int | None = None,
         augmentation: Augmentation | None = None,
+        smallest: int = 2,
     ) -> None:
         self.mixture, self.labels, self.seed, self.augmentation = mixture, labels, seed, augmentation
         if augmentation is not None:
             augmentation.check_dim(mixture.dim)
-        # Of two shapes at least: one alone has no batch statistics.
-        self.batches = max(1, min(-(-len(labels) // batch_size), len(labels) // 2))
+        # One shape alone has no batch statistics.
+        self.batches = max(1, min(-(-len(labels) // batch_size), len(labels) // smallest))
         self.length = min(self.batches, early_batches or self.batches)
         self.epoch = 0
         self.position = 0
@@ -117,8 +120,10 @@ class MixtureData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.train_indices, self.validation_indices = stratified_split(train.labels, validation_fraction, seed)
-        if len(self.train_indices) < 2:
-            raise InputError(f"{len(self.train_indices)} shape is left to train on; the data set needs more")
+        smallest = max(2, ranks.size())
+        if len(self.train_indices) < smallest:
+            count = len(self.train_indices)
+            raise InputError(f"{count} of the shapes are left to train on; the data set needs {smallest} or more")
         mixture, labels = train.mixture.to(device), train.labels.to(device)
         self.train_loader = BatchLoader(
             select(mixture, self.train_indices),
@@ -127,6 +132,7 @@ class MixtureData(L.LightningDataModule):
             seed=seed,
             early_batches=early_batches,
             augmentation=augmentation,
+            smallest=smallest,
         )
         self.validation_batches = (
             batches_in_order(select(mixture, self.validation_indices), labels[self.validation_indices], batch_size)

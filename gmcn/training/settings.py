@@ -21,11 +21,17 @@ class TrainingSettings:
     ``gradient_clip`` the largest gradient norm (0: no clipping); ``early_batches`` ends every epoch after that many
     batches (for a quick look); ``step_epochs`` and ``step_factor`` belong to the schedule "step" (None: a third of
     the epochs), ``plateau_patience`` and ``step_factor`` to "plateau", which watches the validation loss.
-    ``augmentation`` varies the shapes that are trained on, never those that are validated on (None: nothing).
+    ``micro_batches`` is the number of parts in which a batch goes through the network, one after the other: less
+    memory, the same mean gradient, but batch statistics of a part. ``devices`` on each of ``nodes`` divide a batch
+    among them, which changes nothing but the time. ``augmentation`` varies the shapes that are trained on, never those
+    that are validated on (None: nothing).
     """
 
     epochs: int = 60
     batch_size: int = 21
+    micro_batches: int = 1
+    devices: int = 1
+    nodes: int = 1
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     warmup_epochs: float = 1.0
@@ -60,7 +66,10 @@ class TrainingSettings:
             raise unknown("schedule", self.schedule, SCHEDULES)
         bounds = {
             "epochs": (1, math.inf),
-            "batch_size": (2, math.inf),
+            "batch_size": (max(2, self.devices * self.nodes), math.inf),
+            "micro_batches": (1, self.batch_size // max(2, self.devices * self.nodes)),
+            "devices": (1, math.inf),
+            "nodes": (1, math.inf),
             "learning_rate": (0, math.inf),
             "warmup_epochs": (0, self.epochs),
             "kernel_decay": (0, math.inf),

@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import nn
 
+from gmcn import ranks
 from gmcn.artifacts import provenance, save_tensors, write_json
 from gmcn.models import GMCN, Network, build, describe
+from gmcn.nn import synchronise
 from gmcn.training.callbacks import History, LastCheckpoint
-from gmcn.training.checkpoints import find_checkpoint, training_key
+from gmcn.training.checkpoints import LAST, AtomicCheckpoints, find_checkpoint, remove_checkpoints, training_key
 from gmcn.training.datamodule import MixtureData
-from gmcn.training.device import select_device
-from gmcn.training.errors import Interrupted
+from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.inputs import describe_inputs
+from gmcn.training.joining import cluster_environment, join
 from gmcn.training.mixture_set import TRAIN, MixtureSet, read_split
 from gmcn.training.module import Classifier
 from gmcn.training.settings import TrainingSettings
@@ -54,19 +58,27 @@ def train(
     mixtures were fitted to, changes nothing but a description (:func:`describe_inputs`) by which the network can
     classify files later.
 
+    With ``training.devices`` and ``training.nodes`` it takes as many processes, which call this function alike; they
+    divide each batch, batch statistics are those of the whole, rank 0 writes, and ``threads`` are those of a node.
+    The outcome is that of one process up to rounding (and other draws of dropout).
+
     SIGTERM, SIGINT and SIGUSR1 save after the running step and raise ``SystemExit`` or ``KeyboardInterrupt``.
-    Raises :class:`gmcn.errors.InputError` for bad settings or data, and :class:`gmcn.training.NonFiniteError` when
-    a loss, gradient or parameter is not finite.
+    Raises :class:`gmcn.errors.InputError` for bad settings or data, :class:`gmcn.training.NonFiniteError` when
+    a loss, gradient or parameter is not finite, and :class:`gmcn.training.OutOfMemoryError` when the memory does not
+    even hold the smallest parts of a batch; the last checkpoint stays.
     """
     output = Path(output)
     origin = provenance()  # of the code that runs: a checkout may change while it does
     inputs = describe_inputs(mixtures, points)
     training = TrainingSettings.read(settings.get("training", {}))
     key = training_key(mixtures, settings, seed)
-    device = select_device(device)
+    device = join(device, training.devices, training.nodes)
+    threads = max(1, threads // training.devices) if threads else None
     with _reproducible(seed, threads, device):
         data = read_split(mixtures, TRAIN)
         model = build_network(settings.get("network", {}), data, seed)
+        if ranks.size() > 1:
+            synchronise(model)
         batches = MixtureData(
             data,
             batch_size=training.batch_size,
@@ -76,13 +88,12 @@ def train(
             augmentation=training.augmentation,
             device=device,
         )
-        module = Classifier(model, training, len(data.class_names), len(batches.train_loader))
+        module = Classifier(model, training, len(batches.train_loader))
         history = History(output / "history.csv", run)
-        checkpoint = LastCheckpoint(output / "last.ckpt", key, training.checkpoint_minutes)
-        resume = find_checkpoint(output, key)
-        if resume:
-            log.info("resuming from %s", resume)
-        _fit(module, batches, [history, checkpoint], epochs=training.epochs, device=device, resume=resume)
+        checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes)
+        resume = _resume(output, key)
+        _fit(module, batches, [history, checkpoint], device=device, resume=resume)
+        peak = checkpoint.peak_memory()
     result = {
         "seed": seed,
         "dataset": data.metadata.get("dataset"),
@@ -95,9 +106,10 @@ def train(
         "parameters": count_parameters(model),
         "kernel_parameters": count_parameters(model.blocks) if isinstance(model, GMCN) else 0,
         "peak_memory": {
-            "bytes": checkpoint.peak_memory(),
+            "bytes": peak,
             "kind": "allocated" if device.type == "cuda" else "resident",
         },
+        "micro_batches": module.micro_batches,
         "resumed": checkpoint.attempts - 1,
         "settings": {"network": dict(settings.get("network", {})), "training": training.as_dict()},
         "inputs": inputs,
@@ -106,9 +118,20 @@ def train(
         "run_id": getattr(run, "id", None),
         "provenance": origin,
     }
-    _write(output, model, data, result, run)
-    checkpoint.remove()
+    if ranks.rank() == 0:
+        _write(output, model, data, result, run)
+        remove_checkpoints(output)
     return result
+
+
+def _resume(folder: Path, key: str) -> Path | None:
+    """The checkpoint to go on from; rank 0 looks for all, nodes may see a shared folder at different times."""
+    found = None
+    if ranks.rank() == 0 and (found := find_checkpoint(folder, key)):
+        log.info("resuming from %s", found)
+        if found.name != LAST:  # in the place of a damaged one, which would push it out
+            found = found.replace(folder / LAST)
+    return ranks.gather(found)[0]
 
 
 def build_network(network: Mapping[str, Any], data: MixtureSet, seed: int) -> Network:
@@ -126,20 +149,25 @@ def _fit(
     batches: MixtureData,
     callbacks: list[L.Callback],
     *,
-    epochs: int,
     device: torch.device,
     resume: Path | None,
 ) -> None:
-    interactive = sys.stderr.isatty()
+    interactive = sys.stderr.isatty() and ranks.rank() == 0
     if interactive:
         callbacks = [*callbacks, RichProgressBar(console_kwargs={"stderr": True})]
     checkpoint = next(callback for callback in callbacks if isinstance(callback, LastCheckpoint))
+    settings = module.settings
+    many = ranks.size() > 1
+    devices = list(range(settings.devices)) if many else [device.index or 0]
     trainer = L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        # One process on one device, also inside a SLURM job: Lightning would requeue jobs by itself there.
-        plugins=[LightningEnvironment()],
-        max_epochs=epochs,
+        devices=devices if device.type == "cuda" else settings.devices,
+        num_nodes=settings.nodes,
+        # Batch statistics are the same on all ranks already.
+        strategy=DDPStrategy(broadcast_buffers=False) if many else "auto",
+        plugins=[cluster_environment(), AtomicCheckpoints()],
+        use_distributed_sampler=False,
+        max_epochs=settings.epochs,
         callbacks=callbacks,
         logger=False,
         enable_progress_bar=interactive,
@@ -152,11 +180,22 @@ def _fit(
         with checkpoint.listening(), warnings.catch_warnings():
             # Lightning 2.6 on torch 2.13: its own use of a deprecated name.
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            # Deprecated in torch 2.13 for a name that 2.11 does not have.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers")
+            # Lightning's advice to take all GPUs of a node, or srun because it is installed.
+            warnings.filterwarnings("ignore", category=PossibleUserWarning)
             trainer.fit(module, datamodule=batches, ckpt_path=resume, weights_only=True)
     except Interrupted as stop:
         if stop.signal_number == signal.SIGINT:
             raise KeyboardInterrupt from None
         raise SystemExit(128 + stop.signal_number) from None
+    except RuntimeError as error:
+        if not ranks.is_lost(error):
+            raise
+        raise LostRankError(
+            f"rank {ranks.rank()} stopped because another one has ended, whose own message says why; "
+            "the last checkpoint is kept, start all again to go on"
+        ) from None
 
 
 def _write(output: Path, model: Network, data: MixtureSet, result: dict[str, Any], run: Any) -> None:
@@ -184,7 +223,9 @@ def _reproducible(seed: int, threads: int | None, device: torch.device) -> Itera
     level_before = lightning_log.level
     if threads:
         torch.set_num_threads(threads)
-    L.seed_everything(seed, workers=True, verbose=False)
+    # Ranks must not drop out the same values of their different shapes.
+    own = int(np.random.SeedSequence((seed, ranks.rank())).generate_state(1)[0]) if ranks.rank() else seed
+    L.seed_everything(own, workers=True, verbose=False)
     # On the GPU only a warning: a few torch operations have no deterministic twin there.
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -101,10 +101,6 @@ class Recorder:
         self.at = at or {}
         self.metrics = []
         self.artifacts = []
-        self.flushed = 0
-
-    def flush(self):
-        self.flushed = len(self.metrics)
 
     def log_metrics(self, metrics, step=None):
         self.metrics.append((step, metrics))

@@ -52,8 +52,8 @@ def test_the_penalty_is_part_of_the_loss(mixtures):
         model = build_network({"kind": "pointnet", "dropout": 0.0, "regularization": factor}, data, seed=0)
         with torch.no_grad():
             model.feature_transform.matrix.bias += 0.01
-        module = Classifier(model, TrainingSettings(), 2, 4)
-        losses[factor] = module.training_step(batch, 0).item()
+        module = Classifier(model, TrainingSettings(), 4)
+        losses[factor] = module.loss_of(*batch)[0].item()
         penalty = model.with_penalty(data.mixture)[1].item()
         module.validation_step(batch, 0)
     assert penalty > 0.1

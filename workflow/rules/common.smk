@@ -1,6 +1,7 @@
 # Configuration, constraints on names, and what several rules need.
 import atexit
 import json
+import math
 import os
 import re
 import shlex
@@ -119,6 +120,23 @@ def own_files(wildcards, input):
         [os.path.relpath(file, root), os.stat(file).st_mtime_ns]
         for file in input.downloads
     ]
+
+
+def processes_of(wildcards):
+    """Devices per node, and nodes, that train a variant."""
+    return settings_of.processes_of(config, wildcards.dataset, wildcards.variant)
+
+
+def launch(wildcards, resources):
+    """What starts a training's processes; several nodes take a SLURM job with as many tasks per node as devices."""
+    devices, nodes = processes_of(wildcards).values()
+    if devices * nodes == 1:
+        return "python -m gmcn train"
+    # torchrun takes the program's options for its own where nothing separates them.
+    start = f"torchrun --standalone --nproc-per-node={devices} -m --"
+    if nodes > 1:
+        start = f"srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks-per-node={devices} python -m"
+    return f"{start} gmcn train --devices {devices} --nodes {nodes}"
 
 
 def maker(wildcards, resources):

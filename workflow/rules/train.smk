@@ -10,6 +10,7 @@ TRAINING_SOURCES = source(
     "gmcn/models/*.py",
     "gmcn/nn/*.py",
     "gmcn/ops/**/*.py",
+    "gmcn/ranks.py",
     "gmcn/training/*.py",
 )
 
@@ -35,8 +36,9 @@ rule train:
         mem_mb=growing(16000),
         # The next attempt goes on from a checkpoint.
         runtime=1440,
-        gpu=gpus(),
+        gpu=lambda wildcards: gpus() * math.prod(processes_of(wildcards).values()),
     params:
+        launch=launch,
         settings=settings("train"),
         folder=lambda wildcards, output: os.path.dirname(output.model),
         device=device,
@@ -44,6 +46,6 @@ rule train:
     message:
         "Training {wildcards.variant} on {wildcards.dataset}, seed {wildcards.seed}, {threads} threads"
     shell:
-        "python -m gmcn train --dataset {wildcards.dataset} --variant {wildcards.variant} --seed {wildcards.seed}"
+        "{params.launch} --dataset {wildcards.dataset} --variant {wildcards.variant} --seed {wildcards.seed}"
         " --settings {params.settings:q} --mixtures {input.mixtures:q} --points {input.points:q} --output {params.folder:q}"
         " --device {params.device} --threads {threads} {params.options} --log {log:q}"

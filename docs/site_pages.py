@@ -1,0 +1,67 @@
+"""What the site has beside docs/*.md: README.md as its start, the API, and files of the project that pages link to."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("ops", "ops.reference", "nn", "models", "fitting", "data", "training", "analysis", "inference", "errors")
+MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES))
+LINKED = ("CITATION.cff", "config.yaml", "workflow/schemas/config.schema.json")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Pages that the navigation does not name come after those that it does, then the API."""
+    named = {path for entry in config.nav for path in entry.values()}
+    others = sorted(path.name for path in Path(config.docs_dir).glob("*.md") if path.name not in named)
+    config.nav = [*config.nav, *others, {"API": [{name: page(name)} for name in MODULES]}]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds what does not lie in docs/."""
+    files.append(File.generated(config, "index.md", content=(ROOT / "README.md").read_text().replace("](docs/", "](")))
+    for name in MODULES:
+        files.append(File.generated(config, page(name), content=reference(name)))
+    for name in LINKED:
+        files.append(File.generated(config, name, content=(ROOT / name).read_text()))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links out of docs/ lead to the project's files that were added."""
+    return markdown.replace("](../", "](")
+
+
+def page(name: str) -> str:
+    return f"api/{name}.md"
+
+
+def reference(name: str) -> str:
+    """A module's page: what it says of itself, then every public name."""
+    module = importlib.import_module(name)
+    modules, parts = [], [f"::: {name}\n    options: {{heading_level: 1, heading: {name}, members: false}}"]
+    for public in module.__all__:
+        value, path = getattr(module, public), f"{name}.{public}"
+        if inspect.ismodule(value):
+            modules.append(f"- [{path}]({path}.md): {value.__doc__.splitlines()[0]}")
+        elif inspect.isclass(value) or inspect.isfunction(value):
+            # Lazy names are found where they are defined only. The anchor is for references by the public name.
+            home = f"::: {value.__module__}.{public}\n    options: {{heading: {path}, toc_label: {public}}}"
+            parts.append(f"[](){{#{path}}}\n\n{home}")
+        else:
+            parts.append(f"## {path} {{ data-toc-label={public} }}\n\n{listed(value)}")
+    return "\n\n".join([parts[0], *modules, *parts[1:]])
+
+
+def listed(value: object) -> str:
+    """A constant's value in a line, of a mapping its keys."""
+    values = sorted(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    return ", ".join(f"`{each}`" for each in values)

@@ -1,0 +1,245 @@
+"""What may happen to a training's files and clock: the last good checkpoint stays, and the next start goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gmcn.cli import main
+from gmcn.training import train
+from gmcn.training.callbacks import LastCheckpoint
+from gmcn.training.checkpoints import find_checkpoint, training_key
+from tests.training.conftest import Recorder
+from tests.training.processes import run
+from tests.training.test_resume import Halt, crash, same
+
+FILES = ["history.csv", "model.safetensors", "training.json"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def arguments(mixtures, settings) -> dict:
+    """Of a training that saves after every step."""
+    settings["training"] |= {"checkpoint_minutes": 1e-9, "epochs": 2}
+    return {"mixtures": mixtures, "settings": settings, "seed": 0, "device": "cpu", "threads": 1}
+
+
+@pytest.fixture
+def straight(arguments, tmp_path) -> Path:
+    """The folder of an uninterrupted one."""
+    train(output=tmp_path / "straight", **arguments)
+    return tmp_path / "straight"
+
+
+@pytest.fixture
+def halted(arguments, tmp_path) -> Path:
+    """The folder of one that crashed in its sixth step."""
+    with pytest.raises(Halt):
+        train(output=tmp_path / "out", run=Recorder({6: crash}), **arguments)
+    return tmp_path / "out"
+
+
+def step_of(path: Path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(arguments, tmp_path, straight, capsys):
+    out = tmp_path / "out"
+
+    def fill():  # what is about to be written goes where there is never any space
+        (out / f".last.ckpt.{os.getpid()}.part").symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left") as error:
+        train(output=out, run=Recorder({6: fill}), **arguments)
+    assert error.value.errno == 28
+    assert step_of(out / "last.ckpt") == 5
+    assert names_in(out) == ["history.csv", "last.ckpt", "previous.ckpt"]
+    assert train(output=out, **arguments)["resumed"] == 1
+    assert same(straight, out)
+
+
+@pytest.mark.faults
+def test_a_folder_that_becomes_read_only_leaves_the_last_checkpoint(arguments, tmp_path, straight):
+    out = tmp_path / "out"
+    script = f"""
+        from gmcn.cli import _sentence
+        at = {{6: lambda: os.chmod({str(out)!r}, 0o555)}}
+        try:
+            trained({str(arguments["mixtures"])!r}, {arguments["settings"]!r}, {str(out)!r}, at)
+        except OSError as error:
+            print(_sentence(error))
+            sys.exit(3)
+    """
+    # Root may write everywhere but for this.
+    prefix = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override") if os.geteuid() == 0 else ()
+    if prefix and not shutil.which("setpriv"):
+        pytest.skip("root needs setpriv to be refused anything")
+    try:
+        [(status, output)] = run(script, prefix=prefix)
+    finally:
+        out.chmod(0o755)
+    assert status == 3, output
+    assert "not allowed to read or write" in output
+    assert step_of(out / "last.ckpt") == 5
+    assert train(output=out, **arguments)["resumed"] == 1
+    assert same(straight, out)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", ["half written", "between the renames"])
+def test_kill_9_while_a_checkpoint_is_written(arguments, tmp_path, straight, moment):
+    out = tmp_path / "out"
+    script = f"""
+        fsync, replace = os.fsync, os.replace
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def dying(source, target):
+            replace(source, target)
+            if os.path.basename(target) == "previous.ckpt":
+                die()
+
+        def arm():
+            if {moment!r} == "half written":
+                os.fsync = die
+            else:
+                os.replace = dying
+
+        trained({str(arguments["mixtures"])!r}, {arguments["settings"]!r}, {str(out)!r}, {{6: arm}})
+    """
+    [(status, output)] = run(script)
+    assert status == -signal.SIGKILL, output
+    assert any(name.endswith(".part") for name in names_in(out))
+    assert (out / "last.ckpt").exists() == (moment == "half written")
+    assert train(output=out, **arguments)["resumed"] == 1
+    assert same(straight, out)
+    assert names_in(out) == FILES, "what the killed process left is gone"
+
+
+def damage(content: bytes, draw: random.Random) -> bytes:
+    """One of the ways in which a file may be damaged."""
+    place, kind = draw.randrange(len(content)), draw.choice(["cut", "byte", "zeros", "twice"])
+    if kind == "cut":
+        return content[:place]
+    if kind == "byte":
+        return content[:place] + bytes([content[place] ^ (1 + draw.randrange(255))]) + content[place + 1 :]
+    if kind == "zeros":
+        return content[:place] + bytes(len(content) - place)
+    return content[:place] + content[place // 2 :]
+
+
+def test_a_damaged_checkpoint_is_never_an_error(arguments, halted):
+    key = training_key(arguments["mixtures"], arguments["settings"], 0)
+    whole, draw = (halted / "last.ckpt").read_bytes(), random.Random(0)
+    expected, refused = torch.load(halted / "last.ckpt", weights_only=True), 0
+    for _ in range(300):
+        (halted / "last.ckpt").write_bytes(damage(whole, draw))
+        found = find_checkpoint(halted, key)
+        assert found in (halted / "last.ckpt", halted / "previous.ckpt")
+        if found.name == "previous.ckpt":
+            refused += 1
+            continue
+        # Some bytes between the tensors mean nothing: what is read is what was written.
+        read = torch.load(found, weights_only=True)
+        assert read["global_step"] == expected["global_step"]
+        assert all(torch.equal(read["state_dict"][name], value) for name, value in expected["state_dict"].items())
+    assert refused > 200
+
+
+def test_only_damaged_checkpoints_start_afresh_and_say_so(arguments, halted, straight, caplog):
+    for name in ("last.ckpt", "previous.ckpt"):
+        content = (halted / name).read_bytes()
+        (halted / name).write_bytes(content[: len(content) // 2])
+    assert train(output=halted, **arguments)["resumed"] == 0
+    for name in ("last.ckpt", "previous.ckpt"):
+        assert f"{name} is damaged, or of another version, and not used" in caplog.text
+    assert same(straight, halted)
+
+
+def test_a_damaged_checkpoint_does_not_push_out_the_good_one(arguments, halted, straight):
+    """Killed again before its own first checkpoint, the training still has that which it went on from."""
+    (halted / "last.ckpt").write_bytes(b"")
+    with pytest.raises(Halt):
+        train(output=halted, run=Recorder({5: crash}), **arguments)
+    assert step_of(halted / "last.ckpt") == 4
+    assert not (halted / "previous.ckpt").exists()
+    assert train(output=halted, **arguments)["resumed"] == 1
+    assert same(straight, halted)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_taken_for_damaged(arguments, halted, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("zipfile.ZipFile", refuse)
+    with pytest.raises(PermissionError, match=r"last\.ckpt"):
+        train(output=halted, **arguments)
+
+
+class Stranger:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_stranger_s_checkpoint_is_not_unpickled(arguments, tmp_path, straight, caplog):
+    out, trap = tmp_path / "out", tmp_path / "trap"
+    out.mkdir()
+    state = {"key": training_key(arguments["mixtures"], arguments["settings"], 0), "more": Stranger(str(trap))}
+    torch.save({"callbacks": {LastCheckpoint.__qualname__: state}}, out / "last.ckpt")
+    assert train(output=out, **arguments)["resumed"] == 0
+    assert "last.ckpt is damaged, or of another version, and not used" in caplog.text
+    assert not trap.exists()
+    assert same(straight, out)
+
+
+@pytest.mark.parametrize("hours", [-5, 0, 5])
+def test_a_clock_that_jumps_changes_no_interval(arguments, tmp_path, monkeypatch, hours):
+    """Time of day jumps at every step, in an hour in which the process computes for two minutes a step."""
+    clock = {"day": time.time(), "process": time.monotonic()}
+
+    def pass_on():
+        clock["day"] += 3600 * hours
+        clock["process"] += 120
+
+    monkeypatch.setattr(time, "time", lambda: clock["day"])
+    monkeypatch.setattr(time, "monotonic", lambda: clock["process"])
+    original, saved = LastCheckpoint.save, []
+
+    def save(self, trainer):
+        saved.append(trainer.global_step)
+        original(self, trainer)
+
+    monkeypatch.setattr(LastCheckpoint, "save", save)
+    arguments["settings"]["training"] |= {"checkpoint_minutes": 5, "batch_size": 3, "early_batches": 9}
+    run = Recorder(dict.fromkeys(range(1, 19), pass_on))
+    result = train(output=tmp_path / "out", run=run, **arguments)
+    # Every third step, and at the ends of the epochs.
+    assert saved == [3, 6, 9, 12, 15, 18]
+    assert result["seconds"] == 18 * 120
+
+
+def test_no_word_of_a_traceback_reaches_the_user(arguments, halted, tmp_path, capsys):
+    """The command, on a checkpoint that nothing can be made of."""
+    (halted / "last.ckpt").write_bytes(b"PK\x03\x04 nothing")
+    (halted / "previous.ckpt").write_bytes(b"\x80\x04.")
+    options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
+    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(halted), "--results", str(tmp_path)]
+    status = main(["train", *options, *files, "--settings", json.dumps(arguments["settings"])])
+    assert status == 0
+    assert "Traceback" not in capsys.readouterr().err
+    assert names_in(halted) == FILES

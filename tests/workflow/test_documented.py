@@ -1,0 +1,58 @@
+"""What README.md and docs/ ask of Snakemake can be made, and the picture of the rules is the one that it draws."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from snakemake.cli import get_argument_parser
+
+from tests.conftest import ROOT
+from tests.docs.reading import all_code, commands, examples
+
+TOGETHER = "mine.yaml"  # what docs/data.md calls the reader's own file
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """The arguments of every `snakemake`, and of every `make run` what it hands over."""
+    parser, found = get_argument_parser(), []
+    for command in commands():
+        words = list(command.words[1:])
+        targets = [word.removeprefix("TARGET=") for word in words if word.startswith("TARGET=")]
+        if command.words[0] == "make" and targets and "..." not in targets[0]:
+            words = targets
+        elif command.words[0] != "snakemake":
+            continue
+        found.append(parser.parse_args(words))
+    return found
+
+
+def test_every_documented_target_can_be_made(pristine, asked, tmp_path, monkeypatch):
+    # The folder of docs/data.md, in the reader's home.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    [tree] = [each.text for each in all_code() if each.text.startswith("~/scans/")]
+    for line in tree.split():
+        file = tmp_path / line.removeprefix("~/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    targets = sorted({target for options in asked for target in options.targets})
+    assert len(targets) > 5
+    pristine.plan(*targets, config=yaml.safe_dump(examples()))
+
+
+def test_files_that_are_handed_to_snakemake_exist(asked):
+    for options in asked:
+        files = [*(options.configfile or []), options.profile, options.workflow_profile]
+        missing = [file for file in files if file and str(file) != TOGETHER and not (ROOT / file).exists()]
+        assert missing == [], missing
+
+
+def test_the_picture_of_the_rules_is_drawn_from_them():
+    page = ROOT / "docs/concepts.md"
+    code = "import draw_rulegraph; print(draw_rulegraph.drawn_into(draw_rulegraph.PAGE.read_text()), end='')"
+    drawn = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "docs", capture_output=True, text=True)
+    assert drawn.returncode == 0, drawn.stderr
+    assert drawn.stdout == page.read_text(), "the rules have changed: make rulegraph"
