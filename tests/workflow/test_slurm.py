@@ -238,10 +238,11 @@ def test_a_preempted_training_is_requeued_and_continues(week):
         workflow.until(lambda: hold(week.checkout, 0), "two epochs")
         job = job_of(process_of(week.checkout, 0))
         assert cluster.done("sbatch", "--partition=cpu", "--exclusive", "--output=/dev/null", "--wrap=true")
-        workflow.until(lambda: "Restarts=1" in cluster.say("scontrol", "show", "job", job), "preemption")
         # SLURM lets two minutes pass before it starts a requeued job again.
-        workflow.until(lambda: cluster.done("scontrol", "update", f"JobId={job}", "StartTime=now"), "its release")
+        workflow.until(lambda: "Reason=BeginTime" in cluster.say("scontrol", "show", "job", job), "preemption")
+        assert cluster.done("scontrol", "update", f"JobId={job}", "StartTime=now")
         workflow.finish()
+    assert "Restarts=1" in cluster.say("scontrol", "show", "job", job)
     assert [line for line in cluster.jobs() if line[0] == job] == [[job, "COMPLETED"]]
     assert same_weights(week.checkout, week.local, 0)
     check_continued(week.checkout, 0)
