@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gmcn.errors import InputError
 
 TIMES = int(os.environ.get("GMCN_FUZZ", "1"))
-LONGEST_SENTENCE = 600
+LONGEST_SENTENCE = 2000  # where it names several objects
 
 PIECES = (b"9" * 25, b"-1 ", b"nan ", b"1e400 ", b"\n", b"#", b"element vertex 10\n", b"element foo -100\n",
           b"property list uchar int x\n", b"property float\n", b"PK\x03\x04", b"\0\xff", b"\xff\xff\xff\x7f",

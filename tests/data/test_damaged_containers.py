@@ -1,4 +1,4 @@
-"""Damaged and hostile files of many objects: a result or one sentence, with little memory and without running a thing."""
+"""Damaged and hostile files of many objects: a result or one sentence, with little memory and nothing executed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ CONTAINERS = [
 ]
 
 
-@fuzz(1000)
+@fuzz(500)
 @given(st.sampled_from(CONTAINERS), EDITS, st.sampled_from([0.3, 1, 3]))
 def test_altered_files_give_a_result_or_a_sentence(tmp_path_factory, file, edits, power):
     """With the directory of a zip, which is its end, as likely as its beginning."""
@@ -91,7 +91,7 @@ def test_altered_files_give_a_result_or_a_sentence(tmp_path_factory, file, edits
 ARRAYS = st.sampled_from([
     *(np.float64(3), np.zeros(0), np.zeros((4, 1)), np.zeros((4, 0, 3)), np.arange(4), -np.arange(4)),
     *(np.full((4, 16, 3), value) for value in (np.nan, 1e300, 1j)),
-    *(np.array([value] * 4) for value in ("x\n<b>", b"\xff", "a" * 10**5, None, np.uint64(2**63), np.datetime64("2001-01-01"))),
+    *(np.array([value] * 4) for value in ("x\n<b>", b"\xff", "a" * 10**5, None, 2**63, np.datetime64(1, "D"))),
     *(np.zeros((4, 16, 3), dtype=">f8"), np.zeros((4, 16, 3), order="F"), np.zeros(4, dtype=[("a", "f4")])),
 ])  # fmt: skip
 
