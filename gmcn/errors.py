@@ -13,7 +13,13 @@ _WRONG_KIND = (ArithmeticError, AttributeError, LookupError, MemoryError, Runtim
 
 
 class InputError(ValueError):
-    """Input that the user has to correct; commands print its sentence alone and exit with status 2."""
+    """Input that the user has to correct; commands print its sentence alone and exit with status 2.
+
+    What a stranger's file calls things does not end the line and moves no cursor: a blank stands for such characters.
+    """
+
+    def __init__(self, sentence: str):
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in sentence))
 
 
 @contextlib.contextmanager
