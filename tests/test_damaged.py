@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gmcn import config
 from gmcn.artifacts import load_tensors, read_json, read_metadata, save_tensors
 from gmcn.errors import InputError
-from gmcn.tracking_journal import Journal
+from gmcn.tracking_delivery import send_left_over
+from gmcn.tracking_journal import FOLDER, Journal
 from tests.conftest import ROOT
 from tests.damage import EDITS, VALUES, altered, fuzz, outcome, replaced
 from tests.test_config import SMALL
@@ -134,3 +135,12 @@ def test_altered_journals(tmp_path_factory, edits):
     journal = Journal(path)
     assert all(isinstance(record, dict) for record in journal.records())
     journal.close()
+
+
+def test_a_journal_that_is_not_understood_does_not_stop_the_others(tmp_path):
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    (folder / "1-fit.jsonl").write_text('{"start": 5}\n')
+    (folder / "2-fit.jsonl").write_text("no JSON\n")
+    assert send_left_over(tmp_path, "a job") == 0
+    assert [path.name for path in folder.iterdir()] == ["1-fit.damaged"]

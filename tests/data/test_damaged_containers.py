@@ -77,7 +77,7 @@ CONTAINERS = [
 ]
 
 
-@fuzz(500)
+@fuzz(300)
 @given(st.sampled_from(CONTAINERS), EDITS, st.sampled_from([0.3, 1, 3]))
 def test_altered_files_give_a_result_or_a_sentence(tmp_path_factory, file, edits, power):
     """With the directory of a zip, which is its end, as likely as its beginning."""

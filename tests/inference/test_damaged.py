@@ -96,7 +96,7 @@ def rewritten(path: Path, source: Path, place: float, value: Any) -> None:
     save_file(tensors, path, {key: json.dumps(part) for key, part in metadata.items()})
 
 
-@fuzz(80)
+@fuzz(40)
 @given(st.floats(0, 1), VALUES, EDITS)
 def test_networks_of_strangers(tmp_path_factory, solids, place, value, edits):
     path = tmp_path_factory.getbasetemp() / "stranger.safetensors"
@@ -130,7 +130,7 @@ def test_networks_that_ask_for_too_much(tmp_path, solids, key, value, message):
         predict(tmp_path / "model.safetensors", next(solids.folder.rglob("*.off")))
 
 
-@fuzz(80)
+@fuzz(40)
 @given(st.floats(0, 1), VALUES, EDITS)
 def test_mixtures_and_points_of_strangers(tmp_path_factory, solids, place, value, edits):
     path = tmp_path_factory.getbasetemp() / "objects.safetensors"
