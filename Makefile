@@ -3,6 +3,7 @@
 #   make paper-small                                 every table and figure of the paper, in small
 #   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
+#   make fuzz, make audit                            files of strangers, vulnerable dependencies (docs/security.md)
 #   make docs                                        the documentation as a site
 PYTHON ?= python3
 TARGET ?= results/digits_treehem2.json
@@ -11,6 +12,7 @@ PORT ?= 5000
 BENCH ?= benchmarks/results
 OUTPUT ?= $(RESULTS)/gpu-check
 ARGS ?=
+FUZZ ?= 100
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -18,7 +20,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm sanitize lint ui bench gpu-check docs rulegraph clean
+.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -60,6 +62,18 @@ test-faults: $(INSTALLED)
 # MLflow's pages in a real browser: needs chromium (apt-get install chromium).
 test-browser: $(INSTALLED)
 	pytest -m browser $(ARGS)
+
+# The tests of damaged and hostile files, with a hundred times as many of them: hours. ARGS='-k images' takes some.
+fuzz: $(INSTALLED)
+	GMCN_FUZZ=$(FUZZ) pytest -k test_damaged --timeout 0 $(ARGS)
+
+# Whether a vulnerability is known in what constraints.txt names; asks PyPI, once per package. What PyPI does not answer
+# for is a failure too: it is no sign of health.
+audit: $(INSTALLED)
+	@rm -f build/audit.txt; mkdir -p build
+	@pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off \
+	    --output build/audit.txt $(ARGS) || { test -s build/audit.txt && cat build/audit.txt || \
+	    echo "Nothing is known of the dependencies: PyPI did not answer for all of them (above); run this where it does." >&2; exit 1; }
 
 # The tests of the operations under AddressSanitizer and ThreadSanitizer, each a build of its own below build/.
 sanitize: $(INSTALLED)

@@ -26,7 +26,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of thousands of digits, [[[[...
         raise damaged(path, error) from error
 
 
@@ -179,15 +179,23 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, dict[str, Any]]]:
         raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`")
     try:
         with safe_open(path, framework="pt") as file:
-            yield file, {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-    except (SafetensorError, json.JSONDecodeError) as error:
+            yield file, _header(path, file.metadata() or {})
+    except SafetensorError as error:
+        raise damaged(path, error) from error
+
+
+def _header(path: str | os.PathLike, texts: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return {key: json.loads(text) for key, text in texts.items()}
+    except (ValueError, RecursionError) as error:
         raise damaged(path, error) from error
 
 
 def damaged(path: str | os.PathLike, error: Exception | str) -> InputError:
     """The error for an artifact that cannot be read: the file, and the command that makes it again."""
     remake = f"rm {shlex.quote(str(path))} && snakemake --cores all {shlex.quote(str(path))}"
-    return InputError(f"{path} is damaged ({error}); make it again with `{remake}`")
+    reason = brief(error) if isinstance(error, Exception) else error
+    return InputError(f"{path} is damaged ({reason}); make it again with `{remake}`")
 
 
 def sha256(path: str | os.PathLike) -> str:

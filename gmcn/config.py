@@ -10,11 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gmcn.config_errors import explain
-from gmcn.errors import InputError, unknown
+from gmcn.errors import InputError, brief, foreign, unknown
 
 SCHEMA = Path(__file__).resolve().parent.parent / "workflow" / "schemas" / "config.schema.json"
 
 DEFAULT_KIND = "gmcn"  # of a network that does not say its own
+
+_LONGEST = 1_000_000  # characters of a configuration; ours has some 30,000
 
 # What a variant must say, itself or through its bases, before anything can be trained with it.
 REQUIRED = ("fit", "seeds", "network", "training", "probe")
@@ -33,17 +35,39 @@ def load(*paths: str | Path) -> dict[str, Any]:
 
     config: dict[str, Any] = {}
     for path in paths:
+        unreadable = f"the configuration {path} is not readable YAML"
         try:
-            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            # PyYAML raises errors that are not its own for "2024-99-99", "!!bool x" and "[[[[...".
+            with foreign(unreadable):
+                read = _parse(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"the configuration {path} does not exist; name one with --config") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            detail = " ".join(str(error).split())
-            raise InputError(f"the configuration {path} is not readable YAML: {detail}") from error
+        except yaml.YAMLError as error:
+            raise InputError(f"{unreadable}: {brief(error)}") from error
         if not isinstance(read, dict):
             raise InputError(f"the configuration {path} must be a mapping of keys to values")
         config = merge(config, read)
     return check(config, source=", ".join(map(str, paths)))
+
+
+def _parse(text: str) -> Any:
+    """The value of a YAML text that is not larger with its aliases written out than a person would write."""
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        nodes, size = [root] if root else [], 0
+        while nodes:
+            node = nodes.pop()
+            children = node.value if isinstance(node.value, list) else ()
+            nodes += (child for entry in children for child in (entry if isinstance(entry, tuple) else (entry,)))
+            size += 1 if children else 1 + len(node.value)
+            if size > _LONGEST:
+                raise ValueError(f"with its aliases written out it has more than {_LONGEST:,} characters")
+        return loader.construct_document(root) if root else None
+    finally:
+        loader.dispose()
 
 
 def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]:
@@ -57,7 +81,8 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
     if not SCHEMA.is_file():
         raise InputError(f"{SCHEMA} is missing; run from a checkout of the project, or pass --settings")
     # Through JSON, because Snakemake hands over its own mapping types.
-    plain = json.loads(json.dumps(config))
+    with foreign(f"{source} holds something that is neither text nor number nor list nor mapping"):
+        plain = json.loads(json.dumps(config, allow_nan=False))
     validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
     errors = sorted(validator.iter_errors(plain), key=lambda e: list(map(str, e.path)))
     if errors:

@@ -23,7 +23,7 @@ def explain(error: Any, source: str) -> InputError:
     """The :class:`InputError` for a ``jsonschema.ValidationError``: where, what is wrong, what would do."""
     path = ".".join(map(str, error.absolute_path))
     within = f" in '{path}'" if path else ""
-    schema = error.schema
+    schema, value = error.schema, _short(error.instance)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = sorted(schema.get("properties", {}))
         return InputError(_unknown_key(error.instance, known, path, source))
@@ -34,15 +34,20 @@ def explain(error: Any, source: str) -> InputError:
         missing = next(key for key in error.validator_value if key not in error.instance)
         return InputError(f"{source}: the key '{missing}' is missing{within}")
     if "propertyNames" in error.absolute_schema_path:
-        return InputError(f"{source}: the name {error.instance!r}{within} is not allowed: {schema['description']}")
+        return InputError(f"{source}: the name {value}{within} is not allowed: {schema['description']}")
     if error.validator == "pattern":
         wanted = schema.get("description", f"it must match {error.validator_value}")
-        return InputError(f"{source}: '{path}' cannot be {error.instance!r}: {wanted}")
-    return InputError(f"{source}: '{path}' is {error.instance!r}, but {_demand(error)}{_hint(error)}")
+        return InputError(f"{source}: '{path}' cannot be {value}: {wanted}")
+    return InputError(f"{source}: '{path}' is {value}, but {_demand(error)}{_hint(error)}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _unknown_key(instance: dict[str, Any], known: list[str], path: str, source: str) -> str:
-    key = next(key for key in instance if key not in known)
+    key = next(key for key in instance if key not in known)[:100]
     close = difflib.get_close_matches(key, known, n=1)
     suggestion = f"; did you mean '{close[0]}'?" if close else ""
     return f"{source}: unknown key '{f'{path}.' if path else ''}{key}'{suggestion} (known here: {', '.join(known)})"
@@ -64,7 +69,7 @@ def _demand(error: Any) -> str:
         return f"must be {bounds[error.validator]} {value}"
     if error.validator in ("minItems", "maxItems"):
         return f"must have {'at least' if error.validator == 'minItems' else 'at most'} {value} items"
-    return f"does not fit: {error.message}"
+    return f"does not fit: {_short(error.message)}"
 
 
 def _hint(error: Any) -> str:

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 __all__ = ["InputError"]
 
+# What content raises that is not of the kind that the code which uses it expects.
+_WRONG_KIND = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+
 
 class InputError(ValueError):
-    """Input that the user has to correct; commands print its sentence alone and exit with status 2."""
+    """Input that the user has to correct; commands print its sentence alone and exit with status 2.
+
+    What a stranger's file calls things does not end the line and moves no cursor: a blank stands for such characters.
+    """
+
+    def __init__(self, sentence: str):
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in sentence))
+
+
+@contextlib.contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Around the use of content that others may have written: whatever it raises becomes an :class:`InputError`.
+
+    ``what`` begins its sentence, as in "x.json is no result".
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _WRONG_KIND as error:
+        raise InputError(f"{what} ({type(error).__name__}: {brief(error)})") from error
+
+
+def brief(error: Exception) -> str:
+    """What another library says, on one line that is not long."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that does not exist, with the names that do and the closest of them first."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
+    name = str(name)[:100]
+    close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return InputError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names) or 'none'})")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gmcn import tracking_store as store
+from gmcn.errors import brief
 from gmcn.tracking_journal import Journal
+
+log = logging.getLogger(__name__)
 
 PARAMS_PER_BATCH = 100  # MLflow takes no more
 POINTS_PER_BATCH = 1000
@@ -194,16 +198,26 @@ def send_left_over(results: Path, job_key: str | None = None) -> int:
 
     sent = 0
     for journal in left_over(results):
-        records = journal.records()
-        if not records or "start" not in records[0]:
-            journal.remove()  # its writer was killed before it said anything
-        elif job_key is None or records[0]["start"]["job_key"] == job_key:
-            if not any("end" in record for record in records):
-                journal.append({"end": "KILLED"})
-            Delivery(journal, results).send()
-            journal.remove()
-            sent += 1
+        try:
+            sent += _send(journal, results, job_key)
+        except (AttributeError, LookupError, TypeError) as error:  # not those that wait behind it
+            what = f"{type(error).__name__}: {brief(error)}"
+            log.warning("%s is damaged (%s); it is kept as %s, unsent", journal.path, what, journal.set_aside().name)
     return sent
+
+
+def _send(journal: Journal, results: Path, job_key: str | None) -> bool:
+    records = journal.records()
+    if not records or "start" not in records[0]:
+        journal.remove()  # its writer was killed before it said anything
+        return False
+    if job_key is not None and records[0]["start"]["job_key"] != job_key:
+        return False
+    if not any("end" in record for record in records):
+        journal.append({"end": "KILLED"})
+    Delivery(journal, results).send()
+    journal.remove()
+    return True
 
 
 def _tags(tags: dict[str, str]) -> list[Any]:

@@ -25,7 +25,7 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
-        self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  (open as long as it is locked)
+        self._file = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115  (open as long as it is locked)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -57,15 +57,19 @@ class Journal:
         self._file.seek(0)
         found = []
         for line in self._file:
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(ValueError, RecursionError):
                 found.append(json.loads(line))
-        return found
+        return [record for record in found if isinstance(record, dict) and len(record) == 1]
 
     def remove(self) -> None:
         """Everything is in the store."""
         shutil.rmtree(self.files, ignore_errors=True)
         self.path.unlink(missing_ok=True)
         self.close()
+
+    def set_aside(self) -> Path:
+        """Keep it where nobody sends it: what it says is not understood."""
+        return self.path.rename(self.path.with_suffix(".damaged"))
 
     def close(self) -> None:
         """Let others read it."""

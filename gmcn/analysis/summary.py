@@ -10,9 +10,10 @@ from typing import Any
 from gmcn.analysis.figures import draw_curves, read_column
 from gmcn.analysis.networks import over_seeds
 from gmcn.artifacts import provenance, read_json, read_metadata, sha256, write_json
-from gmcn.errors import InputError
+from gmcn.errors import InputError, foreign
 
 
+@foreign("one of the artifacts of this result is damaged; make it again")
 def summarise(
     *,
     dataset: str,

@@ -12,7 +12,7 @@ from gmcn.analysis.footprint_theory import theoretical_footprint
 from gmcn.analysis.metrics import Value, at, device_of, metric
 from gmcn.analysis.table_formats import csv_text, markdown, page, tex
 from gmcn.artifacts import read_json, write_text
-from gmcn.errors import InputError
+from gmcn.errors import InputError, foreign
 
 MIB = 2**20
 
@@ -61,6 +61,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
+@foreign("one of the inputs of this table is damaged; make it again")
 def tabulate(
     table: Mapping[str, Any],
     *,

@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 # text of numbers is compressed to a third or a tenth.
 MAX_MEMBER = 1 << 30
 MAX_RATIO, RATIO_FROM = 1000, 10 << 20
+MAX_RATIO_OF_LARGE = 100  # where a member may be larger than that
 
 # What zipfile raises for an archive that is cut short, altered, encrypted or compressed in a way it does not know.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
@@ -150,11 +151,15 @@ def heads(container: Path, members: Sequence[Member], length: int) -> Iterator[t
 
 
 def read_member(archive: zipfile.ZipFile, name: str, source: str, *, any_size: bool = False) -> bytes:
-    """The content of a zip's member. :class:`InputError`: not there, damaged, or far larger than it may be."""
+    """The content of a zip's member. :class:`InputError`: not there, damaged, or far larger than it may be.
+
+    With ``any_size`` it may be as large as it likes, if it is stored in not much less.
+    """
     try:
         info = archive.getinfo(name)
         ratio = info.file_size / max(1, info.compress_size)
-        if (info.file_size > MAX_MEMBER and not any_size) or (info.file_size > RATIO_FROM and ratio > MAX_RATIO):
+        too_large = info.file_size > MAX_MEMBER and not (any_size and ratio <= MAX_RATIO_OF_LARGE)
+        if too_large or (info.file_size > RATIO_FROM and ratio > MAX_RATIO):
             raise InputError(
                 f"{source} would unpack to {info.file_size:,} bytes, {ratio:.0f} times its size; remove it"
             )

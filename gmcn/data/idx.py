@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gmcn.data.containers import MAX_MEMBER
 from gmcn.data.samples import Samples, as_image
 from gmcn.errors import InputError
 
@@ -27,11 +28,14 @@ def read_idx(path: str | Path, dims: int) -> np.ndarray:
     path = Path(path)
     again = "delete it and download it again"
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read(MAX_MEMBER + 1)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; download the data set first") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is truncated or damaged ({error}); {again}") from error
+    if len(content) > MAX_MEMBER:
+        raise InputError(f"{path} unpacks to more than {MAX_MEMBER:,} bytes; {again}")
     if len(content) < 4 or content[:2] != b"\0\0":
         raise InputError(f"{path} is not an IDX file: it starts with {content[:4].hex() or 'nothing'}; {again}")
     if content[2] != _UNSIGNED_BYTE or content[3] != dims:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gmcn.data.containers import DAMAGE, open_zip, read_member
+from gmcn.data.containers import DAMAGE, MAX_MEMBER, open_zip, read_member
 from gmcn.data.samples import Row, Samples, brief
 from gmcn.errors import InputError
 
@@ -43,6 +43,8 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
         pass
     if len(shape) != 3 or shape[-1] != 3 or 0 in shape:
         raise InputError(f"the points of {path} have shape {shape}; they must be (clouds, points, 3)")
+    if arrays["class_names"].ndim != 1:
+        raise InputError(f"'class_names' of {path} has shape {arrays['class_names'].shape}; it must be a list of names")
     for key in ("label", "is_train", "name"):
         if arrays[key].shape != shape[:1]:
             raise InputError(f"'{key}' of {path} has shape {arrays[key].shape} for {shape[0]} clouds")
@@ -79,7 +81,8 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
                 found = ", ".join(keys) or "none"
                 raise InputError(f"{path} must hold one array, or one called 'points'; it has {found}")
             key = keys[0]
-            points, names = read_array(archive, key), read_array(archive, "name") if "name" in known else None
+            points = read_array(archive, key, any_size=True)
+            names = read_array(archive, "name") if "name" in known else None
     if points.dtype.kind not in "iuf" or points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise InputError(
             f"the array of {path} is {points.dtype} {list(points.shape)}; points are numbers [points, 2 or 3], or "
@@ -113,10 +116,10 @@ def arrays_in(archive: zipfile.ZipFile) -> list[str]:
     return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
 
-def read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
-    """An array of an .npz, however large."""
+def read_array(archive: zipfile.ZipFile, key: str, *, any_size: bool = False) -> np.ndarray:
+    """An array of an .npz; see :func:`gmcn.data.containers.read_member`."""
     source = f"{archive.filename}:{key}.npy"
-    return parse_npy(read_member(archive, f"{key}.npy", source, any_size=True), source)
+    return parse_npy(read_member(archive, f"{key}.npy", source, any_size=any_size), source)
 
 
 def _rows(path: Path, member: str) -> Iterator[np.ndarray]:
@@ -136,6 +139,8 @@ def _opened(path: Path, member: str) -> Iterator[tuple[BinaryIO, tuple[int, ...]
             if dtype.kind not in "fiu" or (fortran and len(shape) > 1):
                 order = "Fortran" if fortran else "C"
                 raise ValueError(f"points are {dtype} in {order} order, not numbers in C order")
+            if math.prod(shape[1:]) * dtype.itemsize > MAX_MEMBER:
+                raise ValueError(f"a cloud of shape {shape[1:]} is larger than {MAX_MEMBER:,} bytes")
             yield file, shape, dtype
     except (*DAMAGE, ValueError) as error:
         if isinstance(error, InputError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief
 
 TRAIN, TEST = 0, 1
 PARTS = ("train", "test")
@@ -69,11 +69,6 @@ def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:
         return error
     except Exception as error:  # a reader should have said what is wrong, but one object must not end them all
         return InputError(f"it cannot be read ({type(error).__name__}: {brief(error)})")
-
-
-def brief(error: Exception) -> str:
-    """What another library says, on one line that is not long."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def as_points(item: np.ndarray) -> Row:

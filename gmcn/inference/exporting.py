@@ -10,7 +10,7 @@ from typing import Any
 
 from gmcn.artifacts import load_tensors, provenance, read_json, save_tensors, sha256, write_json
 from gmcn.data.meshes import SAMPLINGS
-from gmcn.errors import InputError, unknown
+from gmcn.errors import InputError, foreign, unknown
 from gmcn.training.inputs import describe_inputs
 from gmcn.training.loading import MODEL, load, model_path
 
@@ -19,6 +19,7 @@ MAX_BYTES = 4_000_000
 _PARTS = ("dataset", "variant", "accuracy", "loss", "models", "settings", "files", "provenance", "training", "shapes")
 
 
+@foreign("one of the artifacts of this result is damaged; make it again")
 def export(
     result: str | os.PathLike,
     folder: str | os.PathLike,

@@ -7,7 +7,12 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from gmcn.data.npz import parse_npy
+from gmcn.data.samples import brief
 from gmcn.errors import InputError
+
+# A picture that unpacks to more was made to fill a memory.
+MAX_PIXELS = 1 << 26
 
 
 def parse_image(content: bytes, source: str) -> np.ndarray:  # [H, W] float32
@@ -15,11 +20,12 @@ def parse_image(content: bytes, source: str) -> np.ndarray:  # [H, W] float32
 
     Raises :class:`InputError` for a damaged file, for colours and for an array that is no image.
     """
-    read = _array if PurePosixPath(source).suffix.lower() == ".npy" else _picture
+    read = parse_npy if PurePosixPath(source).suffix.lower() == ".npy" else _picture
     image = read(content, source)
     if image.ndim != 2 or 0 in image.shape or image.dtype.kind not in "biuf":
         raise InputError(f"{source} holds {image.dtype} {list(image.shape)}; an image is numbers [rows, columns]")
-    return image.astype(np.float32)
+    with np.errstate(over="ignore"):  # whoever fits it looks for what is not finite
+        return image.astype(np.float32)
 
 
 def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:  # [H, W] float32 -> [height, width]
@@ -29,25 +35,23 @@ def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:  # [H, W] f
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)).copy()
 
 
-def _array(content: bytes, source: str) -> np.ndarray:
-    try:
-        return np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{source} is no readable array ({' '.join(str(error).split())})") from error
-
-
 def _picture(content: bytes, source: str) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "PPM")) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise InputError(f"{source} has {width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down")
             if picture.mode in ("1", "L") or picture.mode.startswith(("I", "F")):
                 return np.asarray(picture)
             colours = np.asarray(picture.convert("RGB"))
     except UnidentifiedImageError:
         raise InputError(f"{source} is no readable image: neither PNG nor PGM") from None
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what its readers raise
-        raise InputError(f"{source} is no readable image ({error})") from error
+        raise InputError(f"{source} is no readable image ({brief(error)})") from error
     if (colours != colours[..., :1]).any():
         raise InputError(f"{source} has colours, but the network was trained on grey images; convert it")
     return colours[..., 0]

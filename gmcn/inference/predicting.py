@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gmcn.artifacts import read_metadata
 from gmcn.console import progress
 from gmcn.data.containers import list_files
-from gmcn.errors import InputError
+from gmcn.errors import InputError, foreign
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.mixture import Mixture
 from gmcn.models import Network
 from gmcn.training.device import select_device
 from gmcn.training.loading import load, model_path
 
+MAX_COUNT = 1 << 22  # of points, components or pixels that a network may ask for
 BATCH = 32  # bounds memory; every shape is classified by itself, so that it changes no result
 
 Refuse = Callable[[InputError], None]
@@ -72,13 +75,9 @@ def predict(
     target = select_device(device)
     path = model_path(Path(model), seed)
     network, metadata = load(path, device=target), read_metadata(path)
-    inputs = metadata.get("inputs", {})
-    if not {"data", "fit"} <= inputs.keys() or "class_names" not in metadata:
-        raise InputError(
-            f"{path} does not say how its inputs were prepared: it was trained without `--points`; "
-            "make it a pretrained network with `gmcn export`"
-        )
-    reader = Reader(inputs, rescale=resize)
+    class_names, reader = metadata.get("class_names"), _reader(path, metadata.get("inputs"), resize)
+    if not isinstance(class_names, list) or list(map(type, class_names)) != [str] * network.classes:
+        raise InputError(f"{path} does not name its {network.classes} classes; train it again")
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     refuse = refuse or _raise
@@ -90,10 +89,26 @@ def predict(
         task = bar.add_task("predict", total=total) if bar else None
         objects = _objects(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
-            found += _classify(network, batch, metadata["class_names"], target, refuse)
+            found += _classify(network, batch, class_names, target, refuse)
             if bar:
                 bar.advance(task, len(batch))
     return found
+
+
+def _reader(path: Path, inputs: Any, rescale: bool) -> Reader:
+    """The reader of files for a network, if its file says how its inputs are prepared, and with bounds."""
+    with foreign(f"{path} does not say well how its inputs were prepared"):
+        if not {"data", "fit"} <= (inputs or {}).keys():
+            raise InputError(
+                f"{path} does not say how its inputs were prepared: it was trained without `--points`; "
+                "make it a pretrained network with `gmcn export`"
+            )
+        data, fit = inputs["data"], inputs["fit"]
+        size = data.get("size", [1, 1])
+        counts = [*size, math.prod(size), data.get("points", 1), fit.get("components", 1)]
+        if len(size) != 2 or any(type(count) is not int or not 0 < count <= MAX_COUNT for count in counts):
+            raise ValueError(f"its sizes are {str(counts)[:100]}, not numbers up to {MAX_COUNT:,}")
+        return Reader(inputs, rescale=rescale)
 
 
 def _classify(
@@ -104,7 +119,8 @@ def _classify(
     refuse: Refuse,
 ) -> Iterator[Prediction]:
     mixtures = Mixture(*(torch.stack(tensors) for tensors in zip(*(mixture for *_, mixture in batch), strict=True)))
-    logits = network(mixtures.to(device)).cpu()
+    with foreign("the network cannot be applied to these mixtures"):
+        logits = network(mixtures.to(device)).cpu()
     for (path, name, _), row in zip(batch, logits, strict=True):
         if not row.isfinite().all():
             what = path if name is None else f"'{name}' of {path}"

@@ -16,10 +16,11 @@ from gmcn.data.meshes import OTHER_FORMATS, parse_mesh, sample_mesh, seed_of
 from gmcn.data.npz import read_arrays
 from gmcn.data.ply import has_faces
 from gmcn.data.samples import PARTS, fault_of, normalize, stored
-from gmcn.errors import InputError
+from gmcn.errors import InputError, foreign
 from gmcn.fitting import fit_images, fit_points
 from gmcn.inference.pictures import parse_image, scale
 from gmcn.mixture import Mixture
+from gmcn.ops.checks import check_mixture
 from gmcn.training.mixture_set import check_mixtures
 
 MESHES = (".off", *OTHER_FORMATS)
@@ -123,7 +124,8 @@ class Reader:
 
     def _fit_rows(self, rows: torch.Tensor, names: list[str]) -> Mixture:  # [S, N]
         function = fit_images if self.kind == "images" else fit_points
-        return function(rows, self._fit["components"], names=names, **self._options)
+        with foreign(f"{names[0]} cannot be fitted as the network's data set was"):
+            return function(rows, self._fit["components"], names=names, **self._options)
 
     def _archive(self, path: Path) -> Iterator[Named]:
         points, names = read_arrays(path)
@@ -138,7 +140,7 @@ class Reader:
 
     def _artifact(self, path: Path) -> Iterator[Named]:
         """All objects of a mixtures artifact, as they are, or of a points artifact, fitted as the stage `fit` does."""
-        with open_tensors(path) as (tensors, metadata):
+        with open_tensors(path) as (tensors, metadata), foreign(f"{path} is no artifact of objects"):
             ready = "weights" in tensors
             key = "weights" if ready else self.kind
             if key not in tensors:
@@ -146,10 +148,12 @@ class Reader:
             self._check_origin(path, metadata.get("settings", {}), tensors[key].get_shape(), ready)
             count = tensors[key].get_shape()[0]
             names = metadata.get("names") or [str(index) for index in range(count)]
+            if len(names) != count:
+                raise InputError(f"{path} has {len(names)} names for {count} objects; make it again")
             for start in range(0, count, _ROWS):
                 rows = slice(start, start + _ROWS)
                 if ready:
-                    mixture = Mixture(*(tensors[field][rows] for field in Mixture._fields))
+                    mixture = check_mixture(Mixture(*(tensors[field][rows] for field in Mixture._fields)), str(path))
                     check_mixtures(path, mixture, names[rows])
                 else:
                     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,8 @@ def convolve_reduce_treehem(
     check_convolution(data, kernels)
     check_same(weights, data.weights, ("weights", "data"))
     options = check_options(n, t, kl_threshold, virtual_samples)
-    shape = (data.weights.shape[0], kernels.weights.shape[0], data.weights[0].numel() * kernels.components)
+    batch, *each = data.weights.shape
+    shape = (batch, kernels.weights.shape[0], math.prod(each) * kernels.components)
     if weights.shape != shape:
         raise ValueError(f"weights are {list(weights.shape)}; data and kernels convolve to {list(shape)}")
     if n >= shape[-1]:

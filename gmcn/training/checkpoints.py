@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -33,6 +34,9 @@ DAMAGE = (
     ValueError,
     TypeError,
     AttributeError,
+    ArithmeticError,
+    AssertionError,
+    struct.error,
     zlib.error,
 )
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gmcn.artifacts import load_tensors, read_json
-from gmcn.errors import InputError, unknown
+from gmcn.errors import InputError, foreign, unknown
 from gmcn.models import Network, build
 
 MODEL = "model.safetensors"
@@ -27,15 +27,22 @@ def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: 
     tensors, metadata = load_tensors(path)
     if "network" not in metadata:
         raise InputError(f"{path} holds no network of this project: its metadata lack 'network'")
+    described = "does not fit the network it describes"
     try:
-        model = build(metadata["network"])
+        # First without memory: what is described may be larger than any.
+        with foreign(f"it {described}"), torch.device("meta"):
+            empty = build({**metadata["network"], "seed": None})
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    try:
+    wanted, found = ({key: list(t.shape) for key, t in named.items()} for named in (empty.state_dict(), tensors))
+    if wanted != found:
+        odd = min(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        raise InputError(
+            f"{path} {described}: '{odd}' has shape {found.get(odd)}, expected {wanted.get(odd)}; train it again"
+        )
+    with foreign(f"{path} {described}"):
+        model = build(metadata["network"])
         model.load_state_dict(tensors)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"{path} does not fit the network it describes ({detail}); train it again") from error
     return model.to(device).eval()
 
 
@@ -51,8 +58,9 @@ def model_path(path: Path, seed: int | None = None) -> Path:
             raise unknown("pretrained network", path.name, pretrained_names())
         return PRETRAINED / path.name / MODEL
     if path.suffix == ".json":
-        models = read_json(path).get("models", {})
-        candidates = {int(key): path.parent / entry["path"] for key, entry in models.items()}
+        with foreign(f"{path} is no result"):
+            models = read_json(path).get("models", {})
+            candidates = {int(key): path.parent / entry["path"] for key, entry in models.items()}
     elif path.is_dir() and not (path / MODEL).exists():
         found = path.glob(f"seed*/{MODEL}")
         candidates = {int(model.parent.name.removeprefix("seed")): model for model in found}

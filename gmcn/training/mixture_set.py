@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import load_tensors
-from gmcn.errors import InputError
+from gmcn.errors import InputError, foreign
 from gmcn.mixture import Mixture
+from gmcn.ops.checks import check_mixture
 
 TRAIN, TEST = 0, 1
 
@@ -51,14 +52,18 @@ def read_split(path: str | os.PathLike, split: int) -> MixtureSet:
             f"{path} is no mixtures artifact: it lacks {', '.join(sorted(missing)) or 'class_names'}; "
             "make it with `gmcn fit`"
         )
-    chosen = (tensors["split"] == split).nonzero().squeeze(1)
-    if not len(chosen):
-        raise InputError(f"{path} holds no {'test' if split else 'training'} shapes; make it again with `gmcn fit`")
-    mixture = Mixture(*(tensors[name][chosen] for name in Mixture._fields))
-    names = metadata.get("names") or [str(index) for index in range(len(tensors["split"]))]
-    names = [names[index] for index in chosen.tolist()]
-    check_mixtures(path, mixture, names)
-    return MixtureSet(mixture, tensors["labels"][chosen], names, metadata)
+    with foreign(f"{path} is no mixtures artifact"):
+        chosen = (tensors["split"] == split).nonzero().squeeze(1)
+        if not len(chosen):
+            raise InputError(f"{path} holds no {'test' if split else 'training'} shapes; make it again with `gmcn fit`")
+        mixture = check_mixture(Mixture(*(tensors[name][chosen] for name in Mixture._fields)))
+        labels, classes = tensors["labels"][chosen].long(), len(metadata["class_names"])
+        if labels.shape != chosen.shape or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise InputError(f"{path} has labels that are none of its {classes} classes; make it again with `gmcn fit`")
+        names = metadata.get("names") or [str(index) for index in range(len(tensors["split"]))]
+        names = [str(names[index]) for index in chosen.tolist()]
+        check_mixtures(path, mixture, names)
+    return MixtureSet(mixture, labels, names, metadata)
 
 
 def check_mixtures(path: str | os.PathLike, mixture: Mixture, names: list[str]) -> None:  # mixture [S, N], names S
