@@ -13,7 +13,7 @@ from gmcn.artifacts import provenance, read_json, read_metadata, sha256, write_j
 from gmcn.errors import InputError, foreign
 
 
-@foreign("one of the artifacts of this result is damaged; make it again")
+@foreign("a file of this result is damaged or of another version of gmcn; make it again")
 def summarise(
     *,
     dataset: str,

@@ -61,7 +61,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-@foreign("one of the inputs of this table is damaged; make it again")
+@foreign("a result in this table is damaged or of another version of gmcn; make it again")
 def tabulate(
     table: Mapping[str, Any],
     *,

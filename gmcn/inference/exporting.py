@@ -19,7 +19,7 @@ MAX_BYTES = 4_000_000
 _PARTS = ("dataset", "variant", "accuracy", "loss", "models", "settings", "files", "provenance", "training", "shapes")
 
 
-@foreign("one of the artifacts of this result is damaged; make it again")
+@foreign("a file of this result is damaged or of another version of gmcn; make it again")
 def export(
     result: str | os.PathLike,
     folder: str | os.PathLike,
