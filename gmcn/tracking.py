@@ -177,8 +177,7 @@ def start(
     """The run of one stage: FINISHED when the block ends, KILLED when it is interrupted, FAILED when it raises.
 
     ``name`` is the run's name, ``result`` that of its parent run (default: ``dataset``); ``inputs`` are
-    (role, path) of artifacts that are read. With ``resume``, an unfinished run with the same ``job_key`` is
-    continued.
+    (role, path) of artifacts that are read. With ``resume``, the last run with the same ``job_key`` is continued.
     """
     run = Run()
     if enabled and importlib.util.find_spec("mlflow") is not None:

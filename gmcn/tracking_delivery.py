@@ -67,8 +67,8 @@ class Delivery:
             self._parent_id = self._parent(client, first)
             found = store.run_of(client, known)
             if found is None and first["resume"] and first["job_key"]:
-                unfinished = f"tags.`gmcn.job_key` = '{first['job_key']}' and attributes.status != 'FINISHED'"
-                found = store.find_run(client, self._experiment, unfinished)
+                # A finished one too: its job may have been killed before its files counted as made.
+                found = store.find_run(client, self._experiment, f"tags.`gmcn.job_key` = '{first['job_key']}'")
                 first["tags"] |= {"gmcn.resumed": "true"} if found else {}
             tags = {**first["tags"], "mlflow.parentRunId": self._parent_id}
             if found is None:

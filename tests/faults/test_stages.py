@@ -119,7 +119,22 @@ def test_a_signal_at_the_worst_moment(run, folder, stage, number):
     assert leftovers(folder) == []
     if stage == "train":
         assert f"resuming from {RUN}/seed0/last.ckpt" in text
-        assert not (output.parent / "last.ckpt").exists()
+        assert not (output.parent / "previous.ckpt").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_signal_after_all_is_written_loses_no_training(run, folder, number):
+    out = (folder / STAGES["train"][1]).parent
+    assert not (out / "last.ckpt").exists(), "summarise deletes it"
+    before, _ = load_tensors(out / "model.safetensors")
+    status, text = run(folder, "train", "signal at the end", int(number))
+    assert status == (-number if number == signal.SIGKILL else 128 + number), text
+    for name in ("model.safetensors", "history.csv", "training.json"):
+        (out / name).unlink()  # Snakemake does, of a job that failed
+    status, text = run(folder, "train")
+    assert (status, "resuming from" in text, "epoch 2" in text) == (0, True, False), text
+    after, _ = load_tensors(out / "model.safetensors")
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.parametrize("stage", EVERY)

@@ -22,7 +22,7 @@ import gmcn.analysis.summary
 import gmcn.data.sampling
 import gmcn.fitting.stage
 import gmcn.training.stage  # noqa: F401
-from gmcn import cli
+from gmcn import cli, tracking
 
 BYTES = 64  # what fits onto the full disk: no artifact
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
@@ -42,6 +42,11 @@ def signal_before_renaming(number: int, output: str) -> None:
     os.replace = dying
 
 
+def signal_at_the_end(number: int) -> None:
+    """When everything is written and the tracking run is closed, the process gets a signal."""
+    tracking.Run.end = lambda *_: os.kill(os.getpid(), number)
+
+
 def fill_disk() -> None:
     """No file may grow."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, BYTES))
@@ -58,7 +63,12 @@ def make_read_only(folder: str) -> None:
         os._exit(CANNOT)
 
 
-FAULTS = {"signal": signal_before_renaming, "full": fill_disk, "read only": make_read_only}
+FAULTS = {
+    "signal": signal_before_renaming,
+    "signal at the end": signal_at_the_end,
+    "full": fill_disk,
+    "read only": make_read_only,
+}
 
 
 def serve() -> None:
