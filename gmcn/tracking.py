@@ -126,10 +126,13 @@ class Run:
             return
         self._silent_until = 0.0
         self._record({"end": status})
-        if self._delivery.waiting:
-            self._journal.close()
-        else:
-            self._journal.remove()
+        with contextlib.suppress(OSError):  # on a disk that cannot be written; what is left is sent once more
+            if self._delivery.refused:
+                self._journal.set_aside()
+            if self._delivery.waiting or self._delivery.refused:
+                self._journal.close()
+            else:
+                self._journal.remove()
 
     def _record(self, record: dict[str, Any], send: bool = True) -> None:
         if self._journal is None or self._delivery is None:

@@ -151,6 +151,13 @@ def run_of(client: Any, run_id: str | None) -> Any:
         raise
 
 
+def refuses(error: Exception) -> bool:
+    """Whether the store could be reached, and will never take what it was sent."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
+
+
 LOCK_SECONDS = 120.0  # a job that waits for a server that is away must not keep all others from starting
 
 

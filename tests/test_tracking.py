@@ -133,6 +133,26 @@ def test_a_resumed_stage_goes_on_with_its_run_and_doubles_no_step(store):
     assert attempt(range(2), resume=False) != resumed
 
 
+def test_a_parameter_that_changed_when_a_stage_goes_on_is_a_tag(store):
+    def attempt(minutes: int, resume: bool) -> str:
+        params = {"training": {"checkpoint_minutes": minutes, "epochs": 3}}
+        with tracking.start(
+            "train", name="train", dataset="five", job_key="k", resume=resume, params=params, results=store
+        ) as run:
+            run.log_metrics({"loss": 1.0}, step=minutes)
+        return run.id
+
+    first, again = attempt(2, resume=False), attempt(5, resume=True)
+    assert first == again
+    logged = client(store).get_run(again)
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params == {"training.checkpoint_minutes": "2", "training.epochs": "3"}
+    changed = {key: value for key, value in logged.data.tags.items() if key.startswith("gmcn.changed.")}
+    assert changed == {"gmcn.changed.training.checkpoint_minutes": "5"}
+    assert len(client(store).get_metric_history(again, "loss")) == 2
+    assert not list((store / FOLDER).iterdir())
+
+
 def test_a_result_with_other_settings_is_another_one_and_takes_its_stages_along(store):
     def attempt(epochs: int) -> tuple[str, str]:
         with tracking.start("train", name="train", dataset="six", result="six_small", results=store) as train:

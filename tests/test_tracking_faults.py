@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -156,6 +158,62 @@ def test_a_database_that_is_locked_to_the_end_gets_everything_later(results, cap
     log(results)
     assert len(warnings_of(capsys)) == 1
     lock.rollback()
+    tracking_store.create_store(results)
+    assert_complete(results)
+
+
+def test_what_the_store_refuses_keeps_nothing_else_from_it(results, caplog):
+    log(results, at={10: lambda run: run.log_metrics({"no: name?*": 1.0}, step=0)})
+    client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
+    [run] = client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "run_name = 'train'")
+    assert run.info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(STEPS))
+    assert "MLflow does not take" in caplog.text
+    assert [path.suffix for path in (results / FOLDER).iterdir()] == [".damaged"], "what it said is kept"
+
+
+def test_a_journal_that_the_store_refuses_keeps_no_other_waiting(results, monkeypatch, caplog):
+    with monkeypatch.context() as away:
+        away.setattr(tracking_store, "connect", fail_to_connect)
+        for dataset in ("deleted", "toy"):
+            with tracking.start("fit", name="fit", dataset=dataset, results=results):
+                pass
+    client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
+    client.delete_experiment(client.create_experiment("gmcn/deleted"))
+    tracking_store.create_store(results)
+    assert client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "run_name = 'fit'")
+    [kept] = (results / FOLDER).iterdir()
+    assert f"MLflow does not take {kept}, which is kept" in caplog.text
+
+
+def fail_to_connect(_results):
+    raise OSError("the store is away")
+
+
+class Forbidding(http.server.BaseHTTPRequestHandler):
+    """Answers as MLflow does where --allowed-hosts does not name it as it is called."""
+
+    def do_POST(self):
+        self.send_response(403)
+        self.end_headers()
+        self.wfile.write(b"Invalid Host header - possible DNS rebinding attack detected")
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_forbids_everything_costs_nothing(results, monkeypatch, capsys):
+    with http.server.HTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        assert log(results) is None
+        tracking_store.create_store(results)
+        server.shutdown()
+    [warning] = warnings_of(capsys)
+    assert "403" in warning
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     tracking_store.create_store(results)
     assert_complete(results)
 
