@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -18,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from gmcn import tracking, tracking_store
-from gmcn.tracking_journal import FOLDER
+from gmcn.tracking_delivery import Delivery
+from gmcn.tracking_journal import FOLDER, Journal
 from tests.conftest import ROOT
 
 mlflow = pytest.importorskip("mlflow")
@@ -225,6 +227,27 @@ def impatient_sqlite(monkeypatch) -> None:
     monkeypatch.setattr(
         sqlalchemy.sql, "text", lambda sql: text(sql.replace("busy_timeout = 20000", "busy_timeout = 50"))
     )
+
+
+@pytest.mark.parametrize("store", ["there", "away"])
+def test_a_disk_that_fills_up_does_not_stop_the_end_of_a_run(results, monkeypatch, capsys, store):
+    """As that of a training that has written everything."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if store == "away":
+        monkeypatch.setattr(tracking_store, "connect", fail_to_connect)
+    monkeypatch.setattr(Delivery, "_send_points", lambda *_: None)  # the database is on this disk as well
+    monkeypatch.setattr(Delivery, "_send_end", lambda *_: None)
+    try:
+        with tracking.start("train", name="train", dataset="toy", results=results) as run:
+            size = run._journal.path.stat().st_size + 10
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            run.log_metrics({"loss": 1.0}, step=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    left = list((results / FOLDER).iterdir())
+    assert len(left) == (store == "away")
+    assert all(Journal(path).records()[0]["start"]["name"] == "train" for path in left)
+    assert len(warnings_of(capsys)) == 1
 
 
 def test_results_that_cannot_be_written_turn_tracking_off(tmp_path, capsys, monkeypatch):

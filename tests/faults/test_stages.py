@@ -54,8 +54,8 @@ class Runner:
     def __init__(self, process: subprocess.Popen):
         self.process = process
 
-    def __call__(self, folder: Path, stage: str, *fault: object) -> tuple[int, str]:
-        task = {"folder": str(folder), "arguments": command(stage), "fault": fault}
+    def __call__(self, folder: Path, stage: str, *fault: object, more: tuple[str, ...] = ()) -> tuple[int, str]:
+        task = {"folder": str(folder), "arguments": command(stage), "more": more, "fault": fault}
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
@@ -145,6 +145,21 @@ def test_a_full_disk(run, folder, stage):
     assert text.splitlines()[-1].startswith("gmcn: error: the disk is full, nothing was left half-written")
     assert "Traceback" not in text
     assert contents(folder) == before
+
+
+def test_a_full_disk_with_tracking(run, folder):
+    """The journal begins well, then neither it nor the database nor the checkpoint can grow."""
+    pytest.importorskip("mlflow")
+    before = contents(folder)
+    status, text = run(folder, "train", "full", 4096, more=("--tracking", "on"))
+    assert status == 1, text
+    assert text.splitlines()[-1].startswith("gmcn: error: the disk is full, nothing was left half-written")
+    assert "warning: " in text
+    assert "Traceback" not in text
+    assert STAGES["train"][1] in before
+    assert {name: (folder / name).read_bytes() for name in before if not name.endswith("history.csv")} == {
+        name: content for name, content in before.items() if not name.endswith("history.csv")
+    }
 
 
 @pytest.mark.parametrize("stage", EVERY)

@@ -1,6 +1,7 @@
 """Runs commands of gmcn, each in a process of its own that has everything imported, with a fault if asked for.
 
-One JSON object per line: ``folder``, ``arguments``, ``fault``; answered by one with ``status`` and ``text``.
+One JSON object per line: ``folder``, ``arguments``, ``more`` of them, ``fault``; answered by one with ``status``
+and ``text``.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def signal_at_the_end(number: int) -> None:
     tracking.Run.end = lambda *_: os.kill(os.getpid(), number)
 
 
-def fill_disk() -> None:
-    """No file may grow."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, BYTES))
+def fill_disk(size: int = BYTES) -> None:
+    """No file may grow beyond ``size`` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def make_read_only(folder: str) -> None:
@@ -85,7 +86,7 @@ def serve() -> None:
                 if name:
                     FAULTS[name](*values)
                 try:
-                    status = cli.main(task["arguments"])
+                    status = cli.main([*task["arguments"], *task["more"]])
                 except SystemExit as error:
                     status = error.code
                 sys.stdout.flush()
