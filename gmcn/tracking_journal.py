@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from gmcn.locks import lock
 
 FOLDER = "unlogged"  # below the results
 
@@ -28,11 +29,9 @@ class Journal:
         self.path = path
         # Without a buffer: what a full disk has not taken would be written, and raise, once more when it is closed.
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (open as long as it is locked)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not lock(self._file):
             self._file.close()
-            raise
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process writes or sends it", str(path))
 
     @classmethod
     def create(cls, results: Path, stage: str, first: dict[str, Any]) -> Journal:

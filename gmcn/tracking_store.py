@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import importlib.util
 import json
 import logging
@@ -15,6 +14,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from gmcn.locks import lock
 
 
 def store_uri(results: str | os.PathLike = "results") -> str:
@@ -168,12 +169,8 @@ def locked(results: Path) -> Iterator[None]:
     results.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + LOCK_SECONDS
     with open(results / ".tracking.lock", "w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise OSError("another process has been opening its run for minutes") from None
-                time.sleep(0.05)
+        while not lock(file):
+            if time.monotonic() > deadline:
+                raise OSError("another process has been opening its run for minutes")
+            time.sleep(0.05)
         yield

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import http.server
 import os
 import resource
@@ -255,6 +257,16 @@ def test_results_that_cannot_be_written_turn_tracking_off(tmp_path, capsys, monk
     assert log(tmp_path) is None
     [warning] = warnings_of(capsys)
     assert "nothing is logged to MLflow" in warning
+
+
+def test_a_file_system_without_locks_turns_nothing_off(results, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert log(results) is not None
+    assert_complete(results)
+    assert warnings_of(capsys) == []
 
 
 KILLED = f"""
