@@ -220,4 +220,4 @@ def test_a_store_whose_making_was_interrupted_is_made_anew(tmp_path):
     with tracking.start("fit", name="fit", dataset="digits", results=tmp_path) as run:
         assert run.id
     assert client(tmp_path).get_run(run.id).info.status == "FINISHED"
-    assert not list(tmp_path.glob(".mlflow.db*"))
+    assert not list(tmp_path.glob(".mlflow.db.*.part"))

@@ -259,6 +259,32 @@ def test_results_that_cannot_be_written_turn_tracking_off(tmp_path, capsys, monk
     assert "nothing is logged to MLflow" in warning
 
 
+def test_two_checkouts_with_one_database_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared/mlflow.db")
+    monkeypatch.setattr(tracking_store, "LOCK_SECONDS", 0.1)
+    second = tracking_store.locked(tmp_path / "second")
+    with tracking_store.locked(tmp_path / "first"), pytest.raises(OSError, match="another process"):
+        second.__enter__()
+
+
+@pytest.mark.parametrize("content", [b"made by another program", b""])
+def test_a_database_that_exists_is_not_replaced(tmp_path, monkeypatch, database, content):
+    class Making:
+        """Takes its time, in which another program makes the same database."""
+
+        def __init__(self, tracking_uri):
+            self.path = Path(tracking_uri.removeprefix("sqlite:///"))
+
+        def search_experiments(self, max_results):
+            shutil.copy(database, self.path)
+            (tmp_path / "mlflow.db").write_bytes(content)
+
+    monkeypatch.setattr(mlflow, "MlflowClient", Making)
+    tracking_store.connect(tmp_path)
+    assert (tmp_path / "mlflow.db").read_bytes() == (content or database.read_bytes())
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_a_file_system_without_locks_turns_nothing_off(results, monkeypatch, capsys):
     def refuse(*_):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
