@@ -199,8 +199,11 @@ class Delivery:
             self._send_artifact({"path": path, "folder": None}, self._parent_id)
 
     def _send_end(self, status: str) -> None:
-        for run_id in (self.run_id, self._parent_id):
-            self._client.set_terminated(run_id, status)
+        self._client.set_terminated(self.run_id, status)
+        first = self._journal.records()[0]["start"]
+        # Of a result's stages others may still run; the last one ends it.
+        if first["result"] == first["dataset"] or first["tags"].get("gmcn.stage") == "summarise":
+            self._client.set_terminated(self._parent_id, status)
 
 
 def send_left_over(results: Path, job_key: str | None = None) -> int:

@@ -41,7 +41,7 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
     write_json(source, {"run_id": "abc"})
     params = {"training": {"epochs": 3}, "layers": [[8, 4]], "long": "x" * 2000}
     with tracking.start(
-        "train", name="train seed 0", dataset="one", result="one_small", params=params,
+        "summarise", name="train seed 0", dataset="one", result="one_small", params=params,
         inputs=[("points", source)], results=store,
     ) as run:  # fmt: skip
         run.log_metrics({"loss": 2.0}, step=0)
@@ -51,7 +51,7 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
         run.log_result(
             {"accuracy": 0.5, "accuracy_std": None}, {"training": {"epochs": 3}}, inputs=[("points", source)]
         )
-    [logged] = runs(store, "one", "tags.`gmcn.stage` = 'train'")
+    [logged] = runs(store, "one", "tags.`gmcn.stage` = 'summarise'")
     [parent] = runs(store, "one", "tags.`gmcn.result` = 'one_small'")
     assert logged.info.run_id == run.id
     assert logged.info.status == parent.info.status == "FINISHED"
@@ -89,6 +89,24 @@ def test_runs_of_one_result_share_a_parent_and_data_sets_have_their_own(store):
     }
     assert below == {"train": "two_small", "evaluate": "two_small", "sample": "two"}
     assert sorted(parents.values()) == ["two", "two_small"]
+
+
+def test_a_result_ends_with_its_last_stage(store):
+    def status() -> str:
+        return runs(store, "eight", "tags.`gmcn.result` = 'eight_small'")[0].info.status
+
+    def stage(name: str, error: Exception | None = None) -> None:
+        with tracking.start(name, name=name, dataset="eight", result="eight_small", results=store):
+            if error:
+                raise error
+
+    with pytest.raises(ValueError, match="one of the seeds"):
+        stage("train", ValueError("one of the seeds"))
+    assert status() == "RUNNING", "the other seeds do"
+    stage("evaluate")
+    assert status() == "RUNNING"
+    stage("summarise")
+    assert status() == "FINISHED"
 
 
 @pytest.mark.parametrize(
