@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gmcn.console import ERROR, logging_to
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief, is_out_of_memory
 from gmcn.running import claimed
 
 STAGES = {
@@ -44,6 +44,15 @@ OTHERS = {
     "status": "show what of a target exists, runs and is missing",
     "info": "show versions, compiled kernels and devices",
     "store": "create the MLflow store and send what could not be logged (each workflow does so first)",
+}
+# What takes the most memory of a stage.
+LIGHTER = {
+    "sample": "fewer `points` of the data set or a smaller --threads",
+    "fit": "fewer `components` of the fit or a smaller --threads",
+    "train": "a smaller `training.batch_size`",
+    "evaluate": "`--device cpu`",
+    "probe": "fewer `probe.positions` or `--device cpu`",
+    "footprint": "`--device cpu`",
 }
 # A disk, a quota, or a limit on the size of files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -184,7 +193,7 @@ def _run(options: argparse.Namespace, function: Callable[[argparse.Namespace], i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:
-        sentence = _sentence(error)
+        sentence = _sentence(error, options.command)
         if sentence is None:
             raise
         return _fail(sentence, 1)
@@ -211,7 +220,7 @@ def _terminate(signal_number: int, _frame: object) -> None:
     raise SystemExit(128 + signal_number)
 
 
-def _sentence(error: Exception) -> str | None:
+def _sentence(error: Exception, command: str = "") -> str | None:
     """What to tell the user about an error that is no mistake in the program; None if it may be one."""
     if isinstance(error, OSError):
         if error.errno in _FULL or any(os.strerror(number) in str(error) for number in _FULL):
@@ -220,6 +229,9 @@ def _sentence(error: Exception) -> str | None:
             return f"not allowed to read or write: {error}"
     if type(error).__module__.startswith("gmcn."):
         return str(error)
+    if is_out_of_memory(error):
+        instead = f", or with {LIGHTER[command]}" if command in LIGHTER else ""
+        return f"{command} ran out of memory; start it again with more{instead} ({brief(error)})"
     return None
 
 

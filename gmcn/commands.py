@@ -205,6 +205,7 @@ def _analyse(context: Context, stage: str, file: str) -> None:
 
 def summarise(context: Context) -> None:
     from gmcn import analysis
+    from gmcn.training.checkpoints import remove_checkpoints
 
     options = context.options
     settings = context.settings("summarise", options.variant)
@@ -230,6 +231,8 @@ def summarise(context: Context) -> None:
             **parts,
         )
         run.log_artifact(output)
+    for path in training:  # kept until now: a training that is killed at its very end loses its files, not this
+        remove_checkpoints(path.parent)
 
 
 def show(context: Context) -> None:

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 
 __all__ = ["InputError"]
 
 # What content raises that is not of the kind that the code which uses it expects.
 _WRONG_KIND = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+
+
+# How allocators say it that have no exception of their own: CUDA's libraries, torch's on the CPU, C++; and what is
+# left of torch's error in a compiled operation, which may ask for memory but not see why it got none.
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|bad_alloc|ALLOC_FAILED"
+    r"|\"aten::(new_empty|new_zeros|empty_like|zeros_like|contiguous|clone)\".*API call failed"
+)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or the computer itself, had no memory left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
 class InputError(ValueError):

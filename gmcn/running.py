@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import fcntl
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 
 from gmcn.errors import InputError
 from gmcn.folders import walk
+from gmcn.locks import lock
 
 # Whoever asks whether a job runs holds its lock for a moment.
 _PATIENCE = 1.0
@@ -51,7 +51,7 @@ def running(log: Path) -> dict[str, Any] | None:
     """``host``, ``pid`` and ``since`` (ISO 8601) of the process that runs the job of ``log``; None if none does."""
     try:
         with open(_marker(log)) as file:
-            if _lock(file, fcntl.LOCK_SH):
+            if lock(file, fcntl.LOCK_SH):
                 return None
             return json.load(file)
     except FileNotFoundError:
@@ -69,16 +69,16 @@ def enter_workflow(folder: Path) -> bool:
     folder.mkdir(exist_ok=True)
     file = open(folder / "gmcn.running", "a+")  # noqa: SIM115  (held until the end)
     _held.append(file)
-    if alone := _lock(file, fcntl.LOCK_EX):
+    if alone := lock(file):
         locks = list((folder / "locks").glob("*.lock"))
         file.seek(0)
         if not locks or set(file.read().split()) <= {platform.node()}:
-            for lock in locks:
-                lock.unlink(missing_ok=True)
+            for left in locks:
+                left.unlink(missing_ok=True)
             file.truncate(0)
     file.write(f"{platform.node()}\n")
     file.flush()
-    _lock(file, fcntl.LOCK_SH)
+    lock(file, fcntl.LOCK_SH)
     return alone
 
 
@@ -100,7 +100,7 @@ def _locked(marker: Path, log: Path) -> Iterator[TextIO]:
     deadline = time.monotonic() + _PATIENCE
     while True:
         with open(marker, "a+") as file:
-            free = _lock(file, fcntl.LOCK_EX)
+            free = lock(file)
             # Who held it before may have deleted it meanwhile.
             if free and marker.exists() and os.fstat(file.fileno()).st_ino == marker.stat().st_ino:
                 yield file
@@ -112,15 +112,6 @@ def _locked(marker: Path, log: Path) -> Iterator[TextIO]:
                 "wait for it or end it, then start again"
             )
         time.sleep(0.05)
-
-
-def _lock(file: TextIO, kind: int) -> bool:
-    """Whether a lock of ``kind`` could be had at once; True on file systems that have none."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
 
 
 def _marker(log: Path) -> Path:

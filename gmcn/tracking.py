@@ -126,10 +126,13 @@ class Run:
             return
         self._silent_until = 0.0
         self._record({"end": status})
-        if self._delivery.waiting:
-            self._journal.close()
-        else:
-            self._journal.remove()
+        with contextlib.suppress(OSError):  # on a disk that cannot be written; what is left is sent once more
+            if self._delivery.refused:
+                self._journal.set_aside()
+            if self._delivery.waiting or self._delivery.refused:
+                self._journal.close()
+            else:
+                self._journal.remove()
 
     def _record(self, record: dict[str, Any], send: bool = True) -> None:
         if self._journal is None or self._delivery is None:
@@ -177,8 +180,7 @@ def start(
     """The run of one stage: FINISHED when the block ends, KILLED when it is interrupted, FAILED when it raises.
 
     ``name`` is the run's name, ``result`` that of its parent run (default: ``dataset``); ``inputs`` are
-    (role, path) of artifacts that are read. With ``resume``, an unfinished run with the same ``job_key`` is
-    continued.
+    (role, path) of artifacts that are read. With ``resume``, the last run with the same ``job_key`` is continued.
     """
     run = Run()
     if enabled and importlib.util.find_spec("mlflow") is not None:

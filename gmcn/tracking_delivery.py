@@ -29,6 +29,7 @@ class Delivery:
         self._client: Any = None
         self._parent_id = ""
         self._last_step: dict[str, int] = {}
+        self.refused = 0  # records that the store will never take
         self._experiment = ""
 
     def add(self, record: dict[str, Any]) -> None:
@@ -43,15 +44,22 @@ class Delivery:
     def send(self) -> None:
         """Send all that waits, or raise. After a failure the run is looked for anew and all is sent again.
 
-        The store may be another by then: a database that was deleted, a server that was set up anew.
+        The store may be another by then: a database that was deleted, a server that was set up anew. What it can be
+        reached for but refuses is passed over.
         """
         if self._client is None:
-            self._pending = self._journal.records()
+            self._pending, self.refused = self._journal.records(), 0
             self._open()
         try:
             while self._pending:
                 count, call = self._next()
-                call()
+                try:
+                    call()
+                except Exception as error:
+                    if not store.refuses(error):
+                        raise
+                    self.refused += count
+                    log.warning("MLflow does not take what %s says: %s", self._journal.path, brief(error))
                 del self._pending[:count]
         except BaseException:
             self._client = None
@@ -67,8 +75,8 @@ class Delivery:
             self._parent_id = self._parent(client, first)
             found = store.run_of(client, known)
             if found is None and first["resume"] and first["job_key"]:
-                unfinished = f"tags.`gmcn.job_key` = '{first['job_key']}' and attributes.status != 'FINISHED'"
-                found = store.find_run(client, self._experiment, unfinished)
+                # A finished one too: its job may have been killed before its files counted as made.
+                found = store.find_run(client, self._experiment, f"tags.`gmcn.job_key` = '{first['job_key']}'")
                 first["tags"] |= {"gmcn.resumed": "true"} if found else {}
             tags = {**first["tags"], "mlflow.parentRunId": self._parent_id}
             if found is None:
@@ -121,11 +129,17 @@ class Delivery:
             self._client.log_batch(run_id, metrics=metrics[start : start + POINTS_PER_BATCH])
 
     def _send_params(self, params: dict[str, str], run_id: str | None = None) -> None:
+        """Those that the run does not have; a parameter of MLflow's never changes, so that a change becomes a tag."""
         from mlflow.entities import Param
 
-        entries = [Param(key, value) for key, value in params.items()]
+        run_id = run_id or self.run_id
+        known = self._client.get_run(run_id).data.params
+        entries = [Param(key, value) for key, value in params.items() if key not in known]
         for start in range(0, len(entries), PARAMS_PER_BATCH):
-            self._client.log_batch(run_id or self.run_id, params=entries[start : start + PARAMS_PER_BATCH])
+            self._client.log_batch(run_id, params=entries[start : start + PARAMS_PER_BATCH])
+        changed = {f"gmcn.changed.{key}": value for key, value in params.items() if known.get(key, value) != value}
+        if changed:
+            self._send_tags(changed, run_id)
 
     def _send_tags(self, tags: dict[str, str], run_id: str | None = None) -> None:
         self._client.log_batch(run_id or self.run_id, tags=_tags(tags))
@@ -185,14 +199,18 @@ class Delivery:
             self._send_artifact({"path": path, "folder": None}, self._parent_id)
 
     def _send_end(self, status: str) -> None:
-        for run_id in (self.run_id, self._parent_id):
-            self._client.set_terminated(run_id, status)
+        self._client.set_terminated(self.run_id, status)
+        first = self._journal.records()[0]["start"]
+        # Of a result's stages others may still run; the last one ends it.
+        if first["result"] == first["dataset"] or first["tags"].get("gmcn.stage") == "summarise":
+            self._client.set_terminated(self._parent_id, status)
 
 
 def send_left_over(results: Path, job_key: str | None = None) -> int:
     """Send the journals of processes that have ended (only of one job, if ``job_key`` is given); how many were sent.
 
-    What raises is the store's; journals that were not sent stay.
+    What raises is the store's; journals that were not sent stay. One that the store refuses, or that is damaged,
+    keeps none that waits behind it.
     """
     from gmcn.tracking_journal import left_over
 
@@ -200,9 +218,13 @@ def send_left_over(results: Path, job_key: str | None = None) -> int:
     for journal in left_over(results):
         try:
             sent += _send(journal, results, job_key)
-        except (AttributeError, LookupError, TypeError) as error:  # not those that wait behind it
+        except (AttributeError, LookupError, TypeError) as error:
             what = f"{type(error).__name__}: {brief(error)}"
             log.warning("%s is damaged (%s); it is kept as %s, unsent", journal.path, what, journal.set_aside().name)
+        except Exception as error:
+            if not store.refuses(error):
+                raise
+            log.warning("MLflow does not take %s, which is kept: %s", journal.path, brief(error))
     return sent
 
 
@@ -215,8 +237,12 @@ def _send(journal: Journal, results: Path, job_key: str | None) -> bool:
         return False
     if not any("end" in record for record in records):
         journal.append({"end": "KILLED"})
-    Delivery(journal, results).send()
-    journal.remove()
+    delivery = Delivery(journal, results)
+    delivery.send()
+    if delivery.refused:
+        journal.set_aside()
+    else:
+        journal.remove()
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import shutil
@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from gmcn.locks import lock
 
 FOLDER = "unlogged"  # below the results
 
@@ -25,13 +27,11 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
-        self._file = open(path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115  (open as long as it is locked)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        # Without a buffer: what a full disk has not taken would be written, and raise, once more when it is closed.
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (open as long as it is locked)
+        if not lock(self._file):
             self._file.close()
-            raise
-        self._file.write("\n")  # ends the half line of a killed writer
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process writes or sends it", str(path))
 
     @classmethod
     def create(cls, results: Path, stage: str, first: dict[str, Any]) -> Journal:
@@ -39,7 +39,11 @@ class Journal:
         folder = results / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         journal = cls(folder / f"{time.time_ns()}-{stage}-{socket.gethostname()}-{os.getpid()}.jsonl")
-        journal.append(first)
+        try:
+            journal.append(first)
+        except OSError:
+            journal.remove()
+            raise
         return journal
 
     @property
@@ -49,14 +53,15 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one record; it survives the process from here on."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        line = f"\n{json.dumps(record)}\n".encode()  # first ends the half line of a killed writer, or a full disk
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def records(self) -> list[dict[str, Any]]:
         """All of them; half a line, which a killed writer left, is none."""
         self._file.seek(0)
         found = []
-        for line in self._file:
+        for line in self._file.read().decode("utf-8", "replace").split("\n"):
             with contextlib.suppress(ValueError, RecursionError):
                 found.append(json.loads(line))
         return [record for record in found if isinstance(record, dict) and len(record) == 1]

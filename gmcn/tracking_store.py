@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import importlib.util
 import json
 import logging
@@ -15,6 +14,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from gmcn.locks import lock
 
 
 def store_uri(results: str | os.PathLike = "results") -> str:
@@ -71,13 +72,18 @@ def connect(results: Path) -> Any:
     from mlflow import MlflowClient
 
     results.mkdir(parents=True, exist_ok=True)
-    uri = store_uri(results)
-    database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not _made(database):
+    database = _database(results)
+    if database and not _made(database):
         with locked(results):
             if not _made(database):
                 _make(database)
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=store_uri(results))
+
+
+def _database(results: Path) -> Path | None:
+    """The file that the store is; None if it is a server or another kind of database."""
+    uri = store_uri(results)
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def _made(database: Path) -> bool:
@@ -85,15 +91,23 @@ def _made(database: Path) -> bool:
 
 
 def _make(database: Path) -> None:
-    """Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted."""
+    """Under another name first: MLflow cannot use, nor mend, a database whose making was interrupted.
+
+    One that somebody without our lock has made meanwhile, as a server has, is never replaced.
+    """
     from mlflow import MlflowClient
 
+    database.parent.mkdir(parents=True, exist_ok=True)
     for left in database.parent.glob(f".{database.name}.*.part"):
         left.unlink()
     # A new name each time: to MLflow, a database that this process has made once is there for good.
     unfinished = database.with_name(f".{database.name}.{time.time_ns()}.part")
     MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
-    unfinished.replace(database)
+    if not _made(database):
+        database.unlink(missing_ok=True)  # empty
+    with contextlib.suppress(FileExistsError):
+        os.link(unfinished, database)
+    unfinished.unlink()
 
 
 def experiment_of(client: Any, dataset: str, results: Path) -> str:
@@ -151,22 +165,30 @@ def run_of(client: Any, run_id: str | None) -> Any:
         raise
 
 
+def refuses(error: Exception) -> bool:
+    """Whether the store could be reached, and will never take what it was sent."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
+
+
 LOCK_SECONDS = 120.0  # a job that waits for a server that is away must not keep all others from starting
 
 
 @contextlib.contextmanager
 def locked(results: Path) -> Iterator[None]:
-    """Keep all other processes that log to these results out of the block; ``OSError`` if one stays in it too long."""
-    # Processes that create or migrate one SQLite store at the same time crash each other.
-    results.mkdir(parents=True, exist_ok=True)
+    """Keep all other processes that log to this database (of a server: from these results) out of the block.
+
+    Raises ``OSError`` if one stays in it too long.
+    """
+    # Processes that create or migrate one SQLite store at the same time crash each other, also from two checkouts.
+    database = _database(results)
+    path = database.with_name(f".{database.name}.lock") if database else results / ".tracking.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + LOCK_SECONDS
-    with open(results / ".tracking.lock", "w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise OSError("another process has been opening its run for minutes") from None
-                time.sleep(0.05)
+    with open(path, "w") as file:
+        while not lock(file):
+            if time.monotonic() > deadline:
+                raise OSError("another process has been opening its run for minutes")
+            time.sleep(0.05)
         yield

@@ -13,6 +13,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from gmcn import cli, config, console
 from gmcn.artifacts import load_tensors
@@ -115,6 +116,21 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsy
     assert "gmcn: error: the disk is full" in printed
     assert "Traceback" not in printed
     assert list((tmp_path / "results/points").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), RuntimeError("bad_alloc")]
+)
+def test_too_little_memory_is_one_line_that_says_what_to_lower(tmp_path, monkeypatch, capsys, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gmcn.data.sample", fail)
+    assert cli.main(["sample", "--dataset", "digits", *CONFIG, "--tracking", "off"]) == 1
+    printed = capsys.readouterr().err
+    assert "gmcn: error: sample ran out of memory; start it again with more, or with fewer `points`" in printed
+    assert "Traceback" not in printed
 
 
 def test_mistakes_of_the_program_keep_their_traceback(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -60,6 +61,21 @@ def test_documented_servers_listen_on_loopback():
     assert any(words[:2] == ["mlflow", "server"] for words in lines)
     for words in lines:
         assert "--host" not in words or words[words.index("--host") + 1] in (*LOOPBACK, '"$(hostname)"')
+
+
+def test_documented_servers_answer_by_the_address_that_jobs_are_given():
+    """MLflow compares what it allows with the whole of a request's Host, which has a port."""
+    security = pytest.importorskip("mlflow.server.security_utils")
+    found = []
+    for block in all_code():
+        text = block.text.replace("$(hostname)", "login1").replace("\\\n", " ").replace('"', "")
+        address = re.search(r"MLFLOW_TRACKING_URI=http://(\S+)", text)
+        if "mlflow server" in text and address:
+            allowed = re.search(r"--allowed-hosts (\S+)", text)
+            hosts = allowed[1].split(",") if allowed else security.get_default_allowed_hosts()
+            assert security.is_allowed_host_header(hosts, address[1]), str(block)
+            found.append(address[1])
+    assert "login1:5000" in found
 
 
 def test_the_site_is_served_on_loopback():

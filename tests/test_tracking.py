@@ -41,7 +41,7 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
     write_json(source, {"run_id": "abc"})
     params = {"training": {"epochs": 3}, "layers": [[8, 4]], "long": "x" * 2000}
     with tracking.start(
-        "train", name="train seed 0", dataset="one", result="one_small", params=params,
+        "summarise", name="train seed 0", dataset="one", result="one_small", params=params,
         inputs=[("points", source)], results=store,
     ) as run:  # fmt: skip
         run.log_metrics({"loss": 2.0}, step=0)
@@ -51,7 +51,7 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
         run.log_result(
             {"accuracy": 0.5, "accuracy_std": None}, {"training": {"epochs": 3}}, inputs=[("points", source)]
         )
-    [logged] = runs(store, "one", "tags.`gmcn.stage` = 'train'")
+    [logged] = runs(store, "one", "tags.`gmcn.stage` = 'summarise'")
     [parent] = runs(store, "one", "tags.`gmcn.result` = 'one_small'")
     assert logged.info.run_id == run.id
     assert logged.info.status == parent.info.status == "FINISHED"
@@ -91,6 +91,24 @@ def test_runs_of_one_result_share_a_parent_and_data_sets_have_their_own(store):
     assert sorted(parents.values()) == ["two", "two_small"]
 
 
+def test_a_result_ends_with_its_last_stage(store):
+    def status() -> str:
+        return runs(store, "eight", "tags.`gmcn.result` = 'eight_small'")[0].info.status
+
+    def stage(name: str, error: Exception | None = None) -> None:
+        with tracking.start(name, name=name, dataset="eight", result="eight_small", results=store):
+            if error:
+                raise error
+
+    with pytest.raises(ValueError, match="one of the seeds"):
+        stage("train", ValueError("one of the seeds"))
+    assert status() == "RUNNING", "the other seeds do"
+    stage("evaluate")
+    assert status() == "RUNNING"
+    stage("summarise")
+    assert status() == "FINISHED"
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
 )
@@ -127,8 +145,30 @@ def test_a_resumed_stage_goes_on_with_its_run_and_doubles_no_step(store):
     assert [point.step for point in client(store).get_metric_history(resumed, "loss")] == list(range(8))
     assert client(store).get_run(resumed).info.status == "FINISHED"
     assert len(runs(store, "four", "tags.`gmcn.job_key` = 'k'")) == 1
+    # Killed when all was logged, but before its files counted as made.
+    assert attempt(range(7, 8), resume=True) == resumed
+    assert [point.step for point in client(store).get_metric_history(resumed, "loss")] == list(range(8))
     assert attempt(range(2), resume=False) != resumed
-    assert attempt(range(2), resume=True) not in ("", resumed)  # finished runs are left alone
+
+
+def test_a_parameter_that_changed_when_a_stage_goes_on_is_a_tag(store):
+    def attempt(minutes: int, resume: bool) -> str:
+        params = {"training": {"checkpoint_minutes": minutes, "epochs": 3}}
+        with tracking.start(
+            "train", name="train", dataset="five", job_key="k", resume=resume, params=params, results=store
+        ) as run:
+            run.log_metrics({"loss": 1.0}, step=minutes)
+        return run.id
+
+    first, again = attempt(2, resume=False), attempt(5, resume=True)
+    assert first == again
+    logged = client(store).get_run(again)
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params == {"training.checkpoint_minutes": "2", "training.epochs": "3"}
+    changed = {key: value for key, value in logged.data.tags.items() if key.startswith("gmcn.changed.")}
+    assert changed == {"gmcn.changed.training.checkpoint_minutes": "5"}
+    assert len(client(store).get_metric_history(again, "loss")) == 2
+    assert not list((store / FOLDER).iterdir())
 
 
 def test_a_result_with_other_settings_is_another_one_and_takes_its_stages_along(store):
@@ -198,4 +238,4 @@ def test_a_store_whose_making_was_interrupted_is_made_anew(tmp_path):
     with tracking.start("fit", name="fit", dataset="digits", results=tmp_path) as run:
         assert run.id
     assert client(tmp_path).get_run(run.id).info.status == "FINISHED"
-    assert not list(tmp_path.glob(".mlflow.db*"))
+    assert not list(tmp_path.glob(".mlflow.db.*.part"))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import http.server
 import os
+import resource
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from gmcn import tracking, tracking_store
-from gmcn.tracking_journal import FOLDER
+from gmcn.tracking_delivery import Delivery
+from gmcn.tracking_journal import FOLDER, Journal
 from tests.conftest import ROOT
 
 mlflow = pytest.importorskip("mlflow")
@@ -160,6 +166,62 @@ def test_a_database_that_is_locked_to_the_end_gets_everything_later(results, cap
     assert_complete(results)
 
 
+def test_what_the_store_refuses_keeps_nothing_else_from_it(results, caplog):
+    log(results, at={10: lambda run: run.log_metrics({"no: name?*": 1.0}, step=0)})
+    client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
+    [run] = client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "run_name = 'train'")
+    assert run.info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(STEPS))
+    assert "MLflow does not take" in caplog.text
+    assert [path.suffix for path in (results / FOLDER).iterdir()] == [".damaged"], "what it said is kept"
+
+
+def test_a_journal_that_the_store_refuses_keeps_no_other_waiting(results, monkeypatch, caplog):
+    with monkeypatch.context() as away:
+        away.setattr(tracking_store, "connect", fail_to_connect)
+        for dataset in ("deleted", "toy"):
+            with tracking.start("fit", name="fit", dataset=dataset, results=results):
+                pass
+    client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
+    client.delete_experiment(client.create_experiment("gmcn/deleted"))
+    tracking_store.create_store(results)
+    assert client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "run_name = 'fit'")
+    [kept] = (results / FOLDER).iterdir()
+    assert f"MLflow does not take {kept}, which is kept" in caplog.text
+
+
+def fail_to_connect(_results):
+    raise OSError("the store is away")
+
+
+class Forbidding(http.server.BaseHTTPRequestHandler):
+    """Answers as MLflow does where --allowed-hosts does not name it as it is called."""
+
+    def do_POST(self):
+        self.send_response(403)
+        self.end_headers()
+        self.wfile.write(b"Invalid Host header - possible DNS rebinding attack detected")
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_forbids_everything_costs_nothing(results, monkeypatch, capsys):
+    with http.server.HTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        assert log(results) is None
+        tracking_store.create_store(results)
+        server.shutdown()
+    [warning] = warnings_of(capsys)
+    assert "403" in warning
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    tracking_store.create_store(results)
+    assert_complete(results)
+
+
 def impatient_sqlite(monkeypatch) -> None:
     import sqlalchemy
 
@@ -169,11 +231,68 @@ def impatient_sqlite(monkeypatch) -> None:
     )
 
 
+@pytest.mark.parametrize("store", ["there", "away"])
+def test_a_disk_that_fills_up_does_not_stop_the_end_of_a_run(results, monkeypatch, capsys, store):
+    """As that of a training that has written everything."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if store == "away":
+        monkeypatch.setattr(tracking_store, "connect", fail_to_connect)
+    monkeypatch.setattr(Delivery, "_send_points", lambda *_: None)  # the database is on this disk as well
+    monkeypatch.setattr(Delivery, "_send_end", lambda *_: None)
+    try:
+        with tracking.start("train", name="train", dataset="toy", results=results) as run:
+            size = run._journal.path.stat().st_size + 10
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            run.log_metrics({"loss": 1.0}, step=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    left = list((results / FOLDER).iterdir())
+    assert len(left) == (store == "away")
+    assert all(Journal(path).records()[0]["start"]["name"] == "train" for path in left)
+    assert len(warnings_of(capsys)) == 1
+
+
 def test_results_that_cannot_be_written_turn_tracking_off(tmp_path, capsys, monkeypatch):
     (tmp_path / FOLDER).write_text("a file where the folder should be")
     assert log(tmp_path) is None
     [warning] = warnings_of(capsys)
     assert "nothing is logged to MLflow" in warning
+
+
+def test_two_checkouts_with_one_database_wait_for_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared/mlflow.db")
+    monkeypatch.setattr(tracking_store, "LOCK_SECONDS", 0.1)
+    second = tracking_store.locked(tmp_path / "second")
+    with tracking_store.locked(tmp_path / "first"), pytest.raises(OSError, match="another process"):
+        second.__enter__()
+
+
+@pytest.mark.parametrize("content", [b"made by another program", b""])
+def test_a_database_that_exists_is_not_replaced(tmp_path, monkeypatch, database, content):
+    class Making:
+        """Takes its time, in which another program makes the same database."""
+
+        def __init__(self, tracking_uri):
+            self.path = Path(tracking_uri.removeprefix("sqlite:///"))
+
+        def search_experiments(self, max_results):
+            shutil.copy(database, self.path)
+            (tmp_path / "mlflow.db").write_bytes(content)
+
+    monkeypatch.setattr(mlflow, "MlflowClient", Making)
+    tracking_store.connect(tmp_path)
+    assert (tmp_path / "mlflow.db").read_bytes() == (content or database.read_bytes())
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_file_system_without_locks_turns_nothing_off(results, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert log(results) is not None
+    assert_complete(results)
+    assert warnings_of(capsys) == []
 
 
 KILLED = f"""

@@ -50,22 +50,25 @@ class History(L.Callback):
         self.path, self.run = path, run
         self.rows: list[dict[str, Any]] = []
         self.seconds_before = 0.0
-        self.started = time.monotonic()
+        self.started: float | None = None
 
     @property
     def seconds(self) -> float:
         """Time spent in training so far, earlier attempts included up to their last checkpoint."""
-        return self.seconds_before + time.monotonic() - self.started
+        return self.seconds_before + (0.0 if self.started is None else time.monotonic() - self.started)
 
-    def on_train_start(self, trainer: L.Trainer, module: Classifier) -> None:
-        """Start the clock, and write the rows that the checkpoint knows."""
-        self.started = time.monotonic()
+    def on_fit_start(self, trainer: L.Trainer, module: Classifier) -> None:
+        """Write the rows that the checkpoint knows, also where there is nothing left to train."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         if trainer.is_global_zero:
             write_text(self.path, text.getvalue())
+
+    def on_train_start(self, trainer: L.Trainer, module: Classifier) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Classifier, *_: Any) -> None:
         """Pass the loss and the learning rate of the step on to the tracking run."""
@@ -111,8 +114,9 @@ class LastCheckpoint(Checkpoint):
     when it is time, a signal that any of them got counts for all, and rank 0 writes.
     """
 
-    def __init__(self, path: Path, key: str, minutes: float) -> None:
-        self.path, self.key, self.minutes = path, key, minutes
+    def __init__(self, path: Path, key: str, minutes: float, code: str) -> None:
+        self.path, self.key, self.minutes, self.code = path, key, minutes, code
+        self.finished_by: str | None = None
         self.saved_at = time.monotonic()
         self.signal_number: int | None = None
         self.attempts = 0
@@ -148,6 +152,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
         """Save the whole epoch."""
         _, number = self._agree(True, module.device)
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            self.finished_by = self.code
         self.save(trainer)
         self._leave_if_asked(number)
 
@@ -204,6 +210,7 @@ class LastCheckpoint(Checkpoint):
         return {
             "format": FORMAT,
             "key": self.key,
+            "finished_by": self.finished_by,
             "attempts": self.attempts,
             "peak_memory": self.peak_memory(),
             "random_states": ranks.gather(random_state),

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+import gmcn
 from gmcn.artifacts import atomic, key_of, sha256
 from gmcn.models import DEFAULT_KIND
 from gmcn.training.callbacks import FORMAT, LastCheckpoint
@@ -58,11 +59,20 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 os.replace(path, path.with_name(PREVIOUS))
 
 
-def remove_checkpoints(folder: str | os.PathLike) -> None:
-    """Delete the checkpoints of a training that has ended, and what a killed one was about to write."""
-    for pattern in (LAST, PREVIOUS, ".*.part"):
+def remove_checkpoints(folder: str | os.PathLike, *, but_last: bool = False) -> None:
+    """Delete the checkpoints of a training that has ended, and what a killed one was about to write.
+
+    The last one (``but_last`` keeps it) is what a job goes on from that is killed before its files count as made.
+    """
+    for pattern in (PREVIOUS, ".*.part", *(() if but_last else (LAST,))):
         for path in Path(folder).glob(pattern):
             path.unlink()
+
+
+def code_key() -> str:
+    """Of the code that runs, compiled operations included."""
+    package = Path(gmcn.__file__).parent
+    return key_of(*(sha256(path) for pattern in ("**/*.py", "*.so") for path in sorted(package.glob(pattern))))
 
 
 def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
@@ -83,18 +93,23 @@ def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed:
 def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
     """The latest readable checkpoint in ``folder`` that belongs to ``key``, or None where there is none.
 
-    A damaged ``last.ckpt`` gives way to the checkpoint before it; where both are, the training starts afresh.
+    A damaged ``last.ckpt`` gives way to the checkpoint before it; where both are, the training starts afresh. So it
+    does where other code has finished it: there is nothing left for the new code to do.
     """
     for path in (Path(folder) / name for name in (LAST, PREVIOUS)):
         if not path.exists():
             continue
-        found = _key_in(path)
-        if found == key:
-            return path
-        if found is not None:
+        state = _state_in(path)
+        if state is None:
+            log.warning("%s is damaged, or of another version, and not used", path)
+        elif state["key"] != key:
             log.warning("%s belongs to other settings or other data: training starts afresh", path)
             return None
-        log.warning("%s is damaged, or of another version, and not used", path)
+        elif state.get("finished_by") not in (None, code_key()):
+            log.warning("%s is that of a training which other code has finished: training starts afresh", path)
+            return None
+        else:
+            return path
     return None
 
 
@@ -105,8 +120,8 @@ def resumable(
     return find_checkpoint(output, training_key(mixtures, settings, seed)) is not None
 
 
-def _key_in(path: Path) -> str | None:
-    """The key stored in a checkpoint; None if the file is damaged or none of ours."""
+def _state_in(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint says of itself; None if the file is damaged or none of ours."""
     try:
         with zipfile.ZipFile(path) as archive:
             # torch.load does not look at the checksums in its file: a flipped bit would go on training.
@@ -114,7 +129,7 @@ def _key_in(path: Path) -> str | None:
                 return None
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint["callbacks"][LastCheckpoint.__qualname__]
-        return state["key"] if state["format"] == FORMAT else None
+        return state if state["format"] == FORMAT and state["key"] else None
     except PermissionError:  # nothing is wrong with the file
         raise
     except DAMAGE:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor, nn
 
 from gmcn.mixture import Mixture
-
-# How allocators say it that have no exception of their own: CUDA's libraries, torch's on the CPU, C++; and what is
-# left of torch's error in a compiled operation, which may ask for memory but not see why it got none.
-_NO_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|bad_alloc|ALLOC_FAILED"
-    r"|\"aten::(new_empty|new_zeros|empty_like|zeros_like|contiguous|clone)\".*API call failed"
-)
 
 
 class NonFiniteError(RuntimeError):
@@ -74,13 +65,6 @@ def first_non_finite_layer(model: nn.Module, mixture: Mixture) -> str | None:  #
 def is_numerical(error: RuntimeError) -> bool:
     """Whether an operation refused its input because of its values."""
     return "not finite" in str(error)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device, or the computer itself, had no memory left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
 def non_finite_parameters(module: nn.Module, *, gradient: bool) -> list[str]:

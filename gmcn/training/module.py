@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gmcn import ranks
+from gmcn.errors import is_out_of_memory
 from gmcn.mixture import Mixture
 from gmcn.training.errors import (
     NonFiniteError,
     OutOfMemoryError,
     first_non_finite_layer,
     is_numerical,
-    is_out_of_memory,
     non_finite_parameters,
 )
 from gmcn.training.settings import TrainingSettings

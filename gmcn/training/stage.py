@@ -25,7 +25,14 @@ from gmcn.artifacts import provenance, save_tensors, write_json
 from gmcn.models import GMCN, Network, build, describe
 from gmcn.nn import synchronise
 from gmcn.training.callbacks import History, LastCheckpoint
-from gmcn.training.checkpoints import LAST, AtomicCheckpoints, find_checkpoint, remove_checkpoints, training_key
+from gmcn.training.checkpoints import (
+    LAST,
+    AtomicCheckpoints,
+    code_key,
+    find_checkpoint,
+    remove_checkpoints,
+    training_key,
+)
 from gmcn.training.datamodule import MixtureData
 from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.inputs import describe_inputs
@@ -56,7 +63,8 @@ def train(
     continued when it belongs to the same settings, seed and mixtures; on one machine, with the same number of
     threads, the outcome is then bit for bit that of an uninterrupted training on the CPU. ``points``, what the
     mixtures were fitted to, changes nothing but a description (:func:`describe_inputs`) by which the network can
-    classify files later.
+    classify files later. The checkpoint of the last epoch stays beside them: a start from it trains nothing and writes
+    the same again. :func:`gmcn.training.checkpoints.remove_checkpoints` deletes it.
 
     With ``training.devices`` and ``training.nodes`` it takes as many processes, which call this function alike; they
     divide each batch, batch statistics are those of the whole, rank 0 writes, and ``threads`` are those of a node.
@@ -90,7 +98,7 @@ def train(
         )
         module = Classifier(model, training, len(batches.train_loader))
         history = History(output / "history.csv", run)
-        checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes)
+        checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes, code_key())
         resume = _resume(output, key)
         _fit(module, batches, [history, checkpoint], device=device, resume=resume)
         peak = checkpoint.peak_memory()
@@ -120,7 +128,7 @@ def train(
     }
     if ranks.rank() == 0:
         _write(output, model, data, result, run)
-        remove_checkpoints(output)
+        remove_checkpoints(output, but_last=True)
     return result
 
 

@@ -54,8 +54,8 @@ class Runner:
     def __init__(self, process: subprocess.Popen):
         self.process = process
 
-    def __call__(self, folder: Path, stage: str, *fault: object) -> tuple[int, str]:
-        task = {"folder": str(folder), "arguments": command(stage), "fault": fault}
+    def __call__(self, folder: Path, stage: str, *fault: object, more: tuple[str, ...] = ()) -> tuple[int, str]:
+        task = {"folder": str(folder), "arguments": command(stage), "more": more, "fault": fault}
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
@@ -119,7 +119,22 @@ def test_a_signal_at_the_worst_moment(run, folder, stage, number):
     assert leftovers(folder) == []
     if stage == "train":
         assert f"resuming from {RUN}/seed0/last.ckpt" in text
-        assert not (output.parent / "last.ckpt").exists()
+        assert not (output.parent / "previous.ckpt").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_signal_after_all_is_written_loses_no_training(run, folder, number):
+    out = (folder / STAGES["train"][1]).parent
+    assert not (out / "last.ckpt").exists(), "summarise deletes it"
+    before, _ = load_tensors(out / "model.safetensors")
+    status, text = run(folder, "train", "signal at the end", int(number))
+    assert status == (-number if number == signal.SIGKILL else 128 + number), text
+    for name in ("model.safetensors", "history.csv", "training.json"):
+        (out / name).unlink()  # Snakemake does, of a job that failed
+    status, text = run(folder, "train")
+    assert (status, "resuming from" in text, "epoch 2" in text) == (0, True, False), text
+    after, _ = load_tensors(out / "model.safetensors")
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.parametrize("stage", EVERY)
@@ -130,6 +145,21 @@ def test_a_full_disk(run, folder, stage):
     assert text.splitlines()[-1].startswith("gmcn: error: the disk is full, nothing was left half-written")
     assert "Traceback" not in text
     assert contents(folder) == before
+
+
+def test_a_full_disk_with_tracking(run, folder):
+    """The journal begins well, then neither it nor the database nor the checkpoint can grow."""
+    pytest.importorskip("mlflow")
+    before = contents(folder)
+    status, text = run(folder, "train", "full", 4096, more=("--tracking", "on"))
+    assert status == 1, text
+    assert text.splitlines()[-1].startswith("gmcn: error: the disk is full, nothing was left half-written")
+    assert "warning: " in text
+    assert "Traceback" not in text
+    assert STAGES["train"][1] in before
+    assert {name: (folder / name).read_bytes() for name in before if not name.endswith("history.csv")} == {
+        name: content for name, content in before.items() if not name.endswith("history.csv")
+    }
 
 
 @pytest.mark.parametrize("stage", EVERY)

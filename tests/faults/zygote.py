@@ -1,6 +1,7 @@
 """Runs commands of gmcn, each in a process of its own that has everything imported, with a fault if asked for.
 
-One JSON object per line: ``folder``, ``arguments``, ``fault``; answered by one with ``status`` and ``text``.
+One JSON object per line: ``folder``, ``arguments``, ``more`` of them, ``fault``; answered by one with ``status``
+and ``text``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import gmcn.analysis.summary
 import gmcn.data.sampling
 import gmcn.fitting.stage
 import gmcn.training.stage  # noqa: F401
-from gmcn import cli
+from gmcn import cli, tracking
 
 BYTES = 64  # what fits onto the full disk: no artifact
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
@@ -42,9 +43,14 @@ def signal_before_renaming(number: int, output: str) -> None:
     os.replace = dying
 
 
-def fill_disk() -> None:
-    """No file may grow."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, BYTES))
+def signal_at_the_end(number: int) -> None:
+    """When everything is written and the tracking run is closed, the process gets a signal."""
+    tracking.Run.end = lambda *_: os.kill(os.getpid(), number)
+
+
+def fill_disk(size: int = BYTES) -> None:
+    """No file may grow beyond ``size`` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def make_read_only(folder: str) -> None:
@@ -58,7 +64,12 @@ def make_read_only(folder: str) -> None:
         os._exit(CANNOT)
 
 
-FAULTS = {"signal": signal_before_renaming, "full": fill_disk, "read only": make_read_only}
+FAULTS = {
+    "signal": signal_before_renaming,
+    "signal at the end": signal_at_the_end,
+    "full": fill_disk,
+    "read only": make_read_only,
+}
 
 
 def serve() -> None:
@@ -75,7 +86,7 @@ def serve() -> None:
                 if name:
                     FAULTS[name](*values)
                 try:
-                    status = cli.main(task["arguments"])
+                    status = cli.main([*task["arguments"], *task["more"]])
                 except SystemExit as error:
                     status = error.code
                 sys.stdout.flush()

@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from gmcn import tracking
+from gmcn.artifacts import load_tensors
 from gmcn.cli import main
-from gmcn.training import train
+from gmcn.training import stage, train
 from gmcn.training.callbacks import LastCheckpoint
 from gmcn.training.checkpoints import find_checkpoint, training_key
 from tests.training.conftest import Recorder
 from tests.training.processes import run
 from tests.training.test_resume import Halt, crash, same
 
-FILES = ["history.csv", "model.safetensors", "training.json"]
+FILES = ["history.csv", "last.ckpt", "model.safetensors", "training.json"]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -233,13 +235,53 @@ def test_a_clock_that_jumps_changes_no_interval(arguments, tmp_path, monkeypatch
     assert result["seconds"] == 18 * 120
 
 
+def command(arguments, out: Path, results: Path) -> list[str]:
+    options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
+    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(out), "--results", str(results)]
+    return ["train", *options, "--threads", "1", *files, "--settings", json.dumps(arguments["settings"])]
+
+
+def test_a_training_that_is_killed_at_its_very_end_is_not_lost(arguments, tmp_path, monkeypatch):
+    """While its run is closed: all is written, but to Snakemake the job has failed, and it deletes its outputs."""
+    out = tmp_path / "out"
+    monkeypatch.setattr(stage, "provenance", lambda: {"time": "now"})
+    end = tracking.Run.end
+    monkeypatch.setattr(tracking.Run, "end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        main(command(arguments, out, tmp_path))
+    monkeypatch.setattr(tracking.Run, "end", end)
+    assert names_in(out) == FILES
+    history, network = (out / "history.csv").read_bytes(), load_tensors(out / "model.safetensors")
+    for name in set(FILES) - {"last.ckpt"}:
+        (out / name).unlink()
+
+    monkeypatch.setattr(LastCheckpoint, "save", lambda *_: pytest.fail("an epoch was trained again"))
+    assert main(command(arguments, out, tmp_path)) == 0
+    assert names_in(out) == FILES
+    assert (out / "history.csv").read_bytes() == history
+    again = load_tensors(out / "model.safetensors")
+    assert again[1] == network[1]
+    # Equal bytes; those of the file's header are in an order that safetensors draws anew.
+    assert {name: t.numpy().tobytes() for name, t in again[0].items()} == {
+        name: t.numpy().tobytes() for name, t in network[0].items()
+    }
+
+
+def test_what_other_code_has_finished_is_trained_again(arguments, tmp_path, straight, monkeypatch, caplog):
+    monkeypatch.setattr(stage, "code_key", lambda: "older code")
+    train(output=tmp_path / "out", **arguments)
+    monkeypatch.undo()
+    assert find_checkpoint(straight, training_key(arguments["mixtures"], arguments["settings"], 0))
+    run = Recorder()
+    assert train(output=tmp_path / "out", run=run, **arguments)["resumed"] == 0
+    assert "which other code has finished: training starts afresh" in caplog.text
+    assert min(step for step, metrics in run.metrics if "train/loss" in metrics) == 1
+
+
 def test_no_word_of_a_traceback_reaches_the_user(arguments, halted, tmp_path, capsys):
     """The command, on a checkpoint that nothing can be made of."""
     (halted / "last.ckpt").write_bytes(b"PK\x03\x04 nothing")
     (halted / "previous.ckpt").write_bytes(b"\x80\x04.")
-    options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
-    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(halted), "--results", str(tmp_path)]
-    status = main(["train", *options, *files, "--settings", json.dumps(arguments["settings"])])
-    assert status == 0
+    assert main(command(arguments, halted, tmp_path)) == 0
     assert "Traceback" not in capsys.readouterr().err
     assert names_in(halted) == FILES

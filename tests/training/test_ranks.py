@@ -56,7 +56,7 @@ for name, settings in {cases!r}.items():
             outcome[f"{{name}} {{dtype}}"] = kept
 torch.save(outcome, {path!r} + str(ranks.rank()))
 """
-FILES = ["history.csv", "model.safetensors", "training.json"]
+FILES = ["history.csv", "last.ckpt", "model.safetensors", "training.json"]
 NETWORKS = {
     "gmcn": NETWORK,
     "gmcn as the authors' code": NETWORK | {"norm": "running", "norm_weighted": False},

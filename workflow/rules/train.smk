@@ -22,6 +22,7 @@ rule train:
         src=TRAINING_SOURCES,
     output:
         # Checkpoints are no outputs: Snakemake deletes those before every attempt, and a stopped training resumes.
+        # So does one that was killed before Snakemake had noted its outputs: `summarise` deletes its last checkpoint.
         model=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/model.safetensors",
         history=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/history.csv",
         summary=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/training.json",
