@@ -82,7 +82,7 @@ def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
     """
     text = "\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
     failed = {}
-    for entry in re.finditer(r"^(?:Error in rule (\S+):|Finished jobid: (\d+)).*(?:\n    .*)*", text, re.MULTILINE):
+    for entry in re.finditer(r"^(?:Error in rule (\S+):|Finished jobid: (\d+)).*(?:\n(?:    |For further).*)*", text, re.MULTILINE):
         number = entry[2] or re.search(r"^    jobid: (\d+)", entry[0], re.MULTILINE)[1]
         log = re.search(r"^    log: (.+?) \(check log", entry[0], re.MULTILINE)
         failed.pop(number, None)  # an earlier attempt

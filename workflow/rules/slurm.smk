@@ -21,6 +21,21 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
 
     slurm.Executor.check_active_jobs = outlast_the_controller
 
+    run_jobs = slurm.Executor.run_jobs
+
+    def run_alike(executor, jobs):
+        """Arrays are of jobs that ask for the same: an array asks for what its first job does. None has several nodes: there
+        each of its tasks would start the first job."""
+        kinds = {}
+        for job in jobs:
+            alone = job.is_group() or "mpi" in job.resources.keys()
+            kind = job if alone else (job.rule.name, str(sorted(job.resources.items())))
+            kinds.setdefault(kind, []).append(job)
+        for alike in kinds.values():
+            run_jobs(executor, alike)
+
+    slurm.Executor.run_jobs = run_alike
+
 
 def check_arrays():
     """Refuse a limit that cuts an array in two: the executor would wait for ever for jobs that it never submits."""
