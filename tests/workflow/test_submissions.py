@@ -8,8 +8,6 @@ import shutil
 
 import pytest
 
-from gmcn import config
-from tests.conftest import ROOT
 from tests.workflow.conftest import Checkout
 
 pytest.importorskip("snakemake_executor_plugin_slurm")

@@ -131,7 +131,9 @@ def processes_of(wildcards):
 def launch(wildcards, resources, threads):
     """What starts a training's processes."""
     devices, nodes = processes_of(wildcards).values()
-    return f"{launcher(devices, nodes, threads)} train --devices {devices} --nodes {nodes}"
+    return (
+        f"{launcher(devices, nodes, threads)} train --devices {devices} --nodes {nodes}"
+    )
 
 
 def tasks(resource):

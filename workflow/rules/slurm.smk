@@ -1,6 +1,8 @@
 # What the executor for SLURM lacks for a week without supervision (seen in its version 2.8.0).
 import importlib.util
 
+from gmcn.status import was_asked_to_leave
+
 if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     import snakemake_executor_plugin_slurm as slurm
 
@@ -35,6 +37,19 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
             run_jobs(executor, alike)
 
     slurm.Executor.run_jobs = run_alike
+
+    report_job_error = slurm.Executor.report_job_error
+
+    def report_unless_asked(executor, info, msg=None, **other):
+        """An attempt that saved and left because it was asked to, at a preemption or a time limit, does not count: a long
+        training has many. A cancelled one counts, lest it comes back for ever."""
+        if "CANCELLED" not in (msg or "") and any(
+            map(was_asked_to_leave, info.job.log)
+        ):
+            info.job.attempt -= 1  # Snakemake adds it again
+        report_job_error(executor, info, msg, **other)
+
+    slurm.Executor.report_job_error = report_unless_asked
 
 
 def check_arrays():
