@@ -111,7 +111,7 @@ def week(pristine, cluster, tmp_path_factory) -> Week:
         Workflow(local, "--cores", "1", "--resources", "gpu=0", target=TARGET) as reference,
         Workflow(checkout, *SLURM, target=TARGET) as workflow,
     ):
-        workflow.until(lambda: all([hold(checkout, seed) for seed in (0, 1)]), "two epochs of both seeds")
+        workflow.until(lambda: sum(hold(checkout, seed) for seed in (0, 1)) == 2, "two epochs of both seeds")
         os.kill(process_of(checkout, 0), signal.SIGKILL)
         cluster.end("slurmctld", signal.SIGKILL)
         workflow.until(lambda: "SLURM does not answer" in workflow.text, "the loss of the controller to be noticed")
@@ -212,8 +212,8 @@ def test_a_next_attempt_gets_more_memory(week):
     (log,) = (week.checkout.folder / ".snakemake/slurm_logs/rule_fit").rglob(f"{job}.log")
     assert "exceeded memory limit" in log.read_text()
     memory = [int(job[2].removesuffix("M")) for job in jobs_of(week, "rule_train")]
-    # The executor adds a little to arrays.
-    assert [round(value / 16000) for value in memory] == [1, 1, 2, 2]
+    # The one that was asked to leave has used up no attempt. The executor adds a little to arrays.
+    assert sorted(round(value / 16000) for value in memory) == [1, 1, 1, 2]
 
 
 def test_seeds_are_an_array_and_short_jobs_one_job(week):
