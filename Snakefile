@@ -39,6 +39,7 @@ include: "workflow/rules/figures.smk"
 
 onstart:
     check_arrays()
+    forget_future(Path(RESULTS))
     # Once, before the jobs: processes that create the same store at the same time crash each other.
     shell("python -m gmcn store --results {RESULTS:q} --tracking {TRACKING}")
 

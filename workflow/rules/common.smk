@@ -36,13 +36,23 @@ except InputError as error:
 
 RESULTS = config.get("results", "results")
 TRACKING = "on" if config.get("tracking", {}).get("enabled", True) else "off"
-if workflow.is_main_process:
-    if not enter_workflow(Path(".snakemake")):
-        print(
-            "Another workflow runs in this folder: this one can only make what that one does not; see `gmcn status`.",
-            file=sys.stderr,
-        )
-    forget_future(Path(RESULTS))
+
+build_dag = workflow._build_dag
+
+
+def enter_and_build():
+    """Between the parsing, of which only now is known what for, and Snakemake's own locks."""
+    executes = workflow.executor_plugin is not None and not workflow.dryrun
+    if workflow.is_main_process and executes and workflow.execution_settings.lock:
+        if not enter_workflow(Path(".snakemake")):
+            print(
+                "Another workflow runs in this folder: this one can only make what that one does not; see `gmcn status`.",
+                file=sys.stderr,
+            )
+    build_dag()
+
+
+workflow._build_dag = enter_and_build
 
 # A folder in which checkouts share what they download, sample and fit. The key of a cached file is made of the rule's
 # text, params and the content of its inputs, so what such a rule computes must depend on nothing else.
