@@ -20,6 +20,7 @@ from gmcn.tracking_journal import FOLDER
 from tests.conftest import ROOT
 
 mlflow = pytest.importorskip("mlflow")
+pytestmark = pytest.mark.faults
 
 STEPS = 30
 

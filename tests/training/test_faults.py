@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from gmcn.cli import main
+from gmcn.running import claimed
 from gmcn.training import train
 from gmcn.training.callbacks import LastCheckpoint
 from gmcn.training.checkpoints import find_checkpoint, training_key
@@ -21,7 +22,16 @@ from tests.training.conftest import Recorder
 from tests.training.processes import run
 from tests.training.test_resume import Halt, crash, same
 
+pytestmark = pytest.mark.faults
+
 FILES = ["history.csv", "model.safetensors", "training.json"]
+
+
+def command(arguments: dict, output: Path, results: Path) -> list[str]:
+    """What trains by hand, without a log."""
+    options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
+    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(output), "--results", str(results)]
+    return ["train", *options, *files, "--settings", json.dumps(arguments["settings"])]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -69,7 +79,6 @@ def test_a_full_disk_leaves_the_last_checkpoint(arguments, tmp_path, straight, c
     assert same(straight, out)
 
 
-@pytest.mark.faults
 def test_a_folder_that_becomes_read_only_leaves_the_last_checkpoint(arguments, tmp_path, straight):
     out = tmp_path / "out"
     script = f"""
@@ -96,7 +105,6 @@ def test_a_folder_that_becomes_read_only_leaves_the_last_checkpoint(arguments, t
     assert same(straight, out)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("moment", ["half written", "between the renames"])
 def test_kill_9_while_a_checkpoint_is_written(arguments, tmp_path, straight, moment):
     out = tmp_path / "out"
@@ -237,9 +245,17 @@ def test_no_word_of_a_traceback_reaches_the_user(arguments, halted, tmp_path, ca
     """The command, on a checkpoint that nothing can be made of."""
     (halted / "last.ckpt").write_bytes(b"PK\x03\x04 nothing")
     (halted / "previous.ckpt").write_bytes(b"\x80\x04.")
-    options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
-    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(halted), "--results", str(tmp_path)]
-    status = main(["train", *options, *files, "--settings", json.dumps(arguments["settings"])])
+    status = main(command(arguments, halted, tmp_path))
     assert status == 0
     assert "Traceback" not in capsys.readouterr().err
     assert names_in(halted) == FILES
+
+
+def test_a_second_training_in_the_same_folder_is_refused_without_a_log_as_well(arguments, halted, tmp_path, capsys):
+    before = {path.name: path.read_bytes() for path in halted.iterdir()}
+    with claimed(halted):
+        assert main(command(arguments, halted, tmp_path)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"gmcn: error: the job of {halted} still runs on ")
+    assert {path.name: path.read_bytes() for path in halted.iterdir()} == before
+    assert main(command(arguments, halted, tmp_path)) == 0
