@@ -17,6 +17,7 @@ include: "workflow/rules/slurm.smk"
 # A limit on GPUs is one machine's: on a cluster it holds within each job, not for all jobs together.
 resource_scopes:
     gpu="local",
+    turn="local",
 
 
 localrules:

@@ -28,7 +28,8 @@ datasets:
   published:
     kind: images
     class_names: ["0"]
-    files: [{name: images, url: mirror/images, sha256: 541b3e9daa09b20bf85fa273e5cbd3e80185aa4ec298e765db87742b70138a53}]
+    files:
+      - {name: images, url: mirror/images, sha256: 541b3e9daa09b20bf85fa273e5cbd3e80185aa4ec298e765db87742b70138a53}
 figures: {solids10: {fits: [kmeans16]}}
 tables: {tiny: {title: Tiny, dataset: solids10, columns: [accuracy], rows: [{variant: smoke}]}}
 least_squares: {mixtures: 1, components: 4, limit: 0.1}

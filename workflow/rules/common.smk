@@ -267,6 +267,8 @@ CLUSTER = workflow.resource_settings.nodes is not None
 # Snakemake does not say which of several GPUs of this machine a job should take: one job at a time.
 if not CLUSTER and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
+# The jobs of a group take turns on one.
+workflow.register_resource("turn", 1)
 
 
 def gpus():
