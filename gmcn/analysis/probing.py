@@ -35,8 +35,9 @@ def probe(
 
     ``settings``: ``positions`` (at least so many per layer), ``shapes`` and ``seed`` of both. Per seed and layer:
     the errors ``all`` (fitted and reduced against max(f, 0) of the convolved mixture f), ``relu`` (dense fit against
-    max(f, 0)) and ``reduction`` (reduced against the dense fit), each as plain ``rmse`` and ``standardised``. Networks
-    without mixtures inside have no such layers; ``reason`` says so then, and is None otherwise.
+    max(f, 0)) and ``reduction`` (reduced against the dense fit), each as plain ``rmse`` and ``standardised``. Where a
+    layer fits the convolution first (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both
+    fits. Networks without mixtures inside have no such layers; ``reason`` says so then, and is None otherwise.
     """
     for name in settings:
         if name not in DEFAULTS:
@@ -102,6 +103,8 @@ def probe_network(
         data = model.normalize_input(mixture.map(lambda tensor, start=start: tensor[start : start + BATCH]))
         for block, errors in zip(model.blocks, sums, strict=True):
             convolved, fitted, reduced = block.stages(data)
+            if block.convolve_fit is not None:
+                convolved = block.convolve(data)
             count = -(-positions // (shapes * convolved.weights.shape[1]))
             points = random_positions(convolved.positions, convolved.covariances, count, generator)
             truth = ops.evaluate(convolved, points).clamp(min=0)

@@ -136,7 +136,7 @@ def _footprint(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], co
             values, origin = layers[row["layer"]], {}
         else:
             result = results.get((row.get("dataset"), row.get("variant")), {})
-            values, origin = _measured(result), _origin(row, result, command)
+            values, origin = _measured(result, table), _origin(row, result, command)
         cells = {name: Cell(row["paper"].get(name), values.get(name)) for name in table["columns"]}
         rows.append(Row(row["label"], cells, **origin))
     return rows
@@ -152,8 +152,11 @@ def _layer(flat: Mapping[str, Any], solid: Mapping[str, Any]) -> dict[str, float
     }
 
 
-def _measured(result: Mapping[str, Any]) -> dict[str, float]:
-    """The measured peak, under the column of the network's dimension."""
+def _measured(result: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, float]:
+    """The measured peak, under the column of the network's dimension; nothing of a network that is not the table's."""
+    of = at(result, "footprint", "theory", "fused", "layers", 0, "N_i"), at(result, "settings", "network", "layers")
+    if of != (table["components"], table["network"]["layers"]):
+        return {}
     taken, first = at(result, "footprint", "measured", "bytes"), at(result, "footprint", "theory", "fused", "layers", 0)
     if taken is None or first is None:
         return {}
@@ -161,14 +164,20 @@ def _measured(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    from gmcn.analysis.least_squares import DEFAULTS
     from gmcn.config_tables import LEAST_SQUARES
 
     measured = read_json(inputs[0]) if inputs else {}
     entries = {(entry["solver"], entry["positions"]): entry for entry in measured.get("entries", ())}
+    # Times of another number of mixtures are not set against the paper's.
+    mixtures = at(measured, "settings", "mixtures")
+    other = mixtures not in (None, DEFAULTS["mixtures"])
     rows = []
     for row in table["rows"]:
         entry = entries.get((row["solver"], row["positions"]))
-        cells = {c: Cell(row["paper"].get(c), at(entry, c.replace("-", "_"))) for c in table["columns"]}
+        paper = {column: str(value) for column, value in row["paper"].items()} if other else row["paper"]
+        cells = {c: Cell(paper.get(c), at(entry, c.replace("-", "_"))) for c in table["columns"]}
         missing = {"command": f"{command}/{LEAST_SQUARES}"} if entry is None else {"device": measured["device"]}
-        rows.append(Row(row["label"], cells, result=LEAST_SQUARES, **missing))
+        label = f"{row['label']} ({mixtures} mixtures)" if other else row["label"]
+        rows.append(Row(label, cells, result=LEAST_SQUARES, **missing))
     return rows

@@ -18,7 +18,7 @@ MAX_PIXELS = 1 << 26
 def parse_image(content: bytes, source: str) -> np.ndarray:  # [H, W] float32
     """The brightness of a file's content; the name's end says the format. Units are the file's own.
 
-    Raises :class:`InputError` for a damaged file, for colours and for an array that is no image.
+    Raises :class:`InputError` for a damaged file, for colours, for transparency and for an array that is no image.
     """
     read = parse_npy if PurePosixPath(source).suffix.lower() == ".npy" else _picture
     image = read(content, source)
@@ -45,6 +45,8 @@ def _picture(content: bytes, source: str) -> np.ndarray:
                 raise InputError(f"{source} has {width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down")
             if picture.mode in ("1", "L") or picture.mode.startswith(("I", "F")):
                 return np.asarray(picture)
+            if "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
+                raise InputError(f"{source} is transparent in places; put it on a black background")
             colours = np.asarray(picture.convert("RGB"))
     except UnidentifiedImageError:
         raise InputError(f"{source} is no readable image: neither PNG nor PGM") from None

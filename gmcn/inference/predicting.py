@@ -74,7 +74,7 @@ def predict(
     """
     target = select_device(device)
     path = model_path(Path(model), seed)
-    network, metadata = load(path, device=target), read_metadata(path)
+    network, metadata = load(path, seed=seed, device=target), read_metadata(path)
     class_names, reader = metadata.get("class_names"), _reader(path, metadata.get("inputs"), resize)
     if not isinstance(class_names, list) or list(map(type, class_names)) != [str] * network.classes:
         raise InputError(f"{path} does not name its {network.classes} classes; train it again")

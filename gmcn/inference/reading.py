@@ -117,8 +117,12 @@ class Reader:
     def _fitted(self, row: np.ndarray, source: Path | str) -> Mixture:  # [N]
         """The mixture of a cloud or image."""
         _refuse_nan(row, str(source))
-        if self.kind == "points" and self._data.get("normalize"):
-            row = normalize(row)
+        if self.kind == "points":
+            distinct, wanted = len(np.unique(row, axis=0)), self._fit["components"]
+            if distinct < wanted and not self._data.get("repeat_points", False):
+                raise InputError(f"{source} has {distinct} different points for {wanted} Gaussians")
+            if self._data.get("normalize"):
+                row = normalize(row)
         mixture = self._fit_rows(torch.from_numpy(stored(row)[None]), [str(source)])
         return mixture.map(lambda tensor: tensor[0])
 

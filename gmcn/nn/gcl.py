@@ -117,14 +117,20 @@ class GCL(nn.Module):
         kernels = self.convolution.kernels()
         return kernels._replace(weights=kernels.weights / channels) if self.divide_by_channels else kernels
 
+    def convolve(
+        self,
+        mixture: Mixture,  # [B, F, N]
+    ) -> Mixture:  # [B, G, N*F*K]
+        """The exact convolution, also where the layer goes on with one that is fitted to fewer components."""
+        return ops.convolve(mixture, self._kernels(mixture))
+
     def _convolve(
         self,
         mixture: Mixture,  # [B, F, N]
     ) -> Mixture:  # [B, G, N*F*K] or [B, G, convolve_fit]
-        kernels = self._kernels(mixture)
         if self.convolve_fit is None:
-            return ops.convolve(mixture, kernels)
-        return ops.convolve_fit(mixture, kernels, self.convolve_fit)
+            return self.convolve(mixture)
+        return ops.convolve_fit(mixture, self._kernels(mixture), self.convolve_fit)
 
     def extra_repr(self) -> str:
         return f"convolve_fit={self.convolve_fit}, divide_by_channels={self.divide_by_channels}"

@@ -27,6 +27,8 @@ def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: 
     tensors, metadata = load_tensors(path)
     if "network" not in metadata:
         raise InputError(f"{path} holds no network of this project: its metadata lack 'network'")
+    if seed is not None and metadata.get("seed", seed) != seed:
+        raise InputError(f"{path} has no seed {seed} (known: {metadata['seed']})")
     described = "does not fit the network it describes"
     try:
         # First without memory: what is described may be larger than any.
@@ -64,8 +66,15 @@ def model_path(path: Path, seed: int | None = None) -> Path:
     elif path.is_dir() and not (path / MODEL).exists():
         found = path.glob(f"seed*/{MODEL}")
         candidates = {int(model.parent.name.removeprefix("seed")): model for model in found}
+    elif path.is_dir():
+        return path / MODEL
+    elif path.suffix == ".safetensors" or not path.exists():
+        return path
     else:
-        return path / MODEL if path.is_dir() else path
+        raise InputError(
+            f"{path} is no network: a network is a result (.json), a run's folder, a model.safetensors or one of "
+            f"{', '.join(pretrained_names())}"
+        )
     if not candidates:
         raise InputError(f"{path} names no trained network; train one with `gmcn train`")
     chosen = min(candidates) if seed is None else seed

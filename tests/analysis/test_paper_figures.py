@@ -17,7 +17,7 @@ def test_every_illustration_of_the_workflow_is_drawn_here():
     assert set(config.ILLUSTRATIONS) == {*OF_FITS, *OF_NETWORKS}
 
 
-@pytest.mark.parametrize("name", ["figure3", *OF_NETWORKS])
+@pytest.mark.parametrize("name", ["figure3", "figure7", pytest.param("figure8", marks=pytest.mark.slow), *OF_NETWORKS])
 def test_figures_are_written_twice_and_the_same(variant, tmp_path, name):
     shown = {"model": variant.runs / "seed0/model.safetensors", "mixtures": variant.mixtures}
     written = draw(name, settings={"objects": [0, 1]}, output=tmp_path / name, **shown)

@@ -77,6 +77,20 @@ def test_every_layer_agrees_with_a_direct_computation(variant):
         assert layer["relu"]["rmse"] > 1e-4
 
 
+def test_a_fitted_convolution_is_measured_against_the_exact_one(variant):
+    model = gmcn.load(variant.runs, seed=0)
+    mixture = read_split(variant.mixtures, TEST).mixture
+    data = model.normalize_input(mixture)
+    block = model.blocks[0]
+    block.convolve_fit = 2
+    layer = probe_network(model, mixture, 40_000, seed=1)[0]
+    with torch.no_grad():
+        truth = block.convolve(data)
+        points = random_positions(truth.positions, truth.covariances, 1500, torch.Generator().manual_seed(5))
+        error = ops.evaluate(truth, points).relu() - ops.evaluate(block.stages(data)[1], points)
+    assert layer["relu"]["rmse"] == pytest.approx(error.square().mean().sqrt().item(), rel=0.05)
+
+
 def test_rmse_file(variant):
     result = json.loads((variant.runs / "rmse.json").read_text())
     assert list(result["seeds"]) == ["0", "1"]

@@ -57,7 +57,7 @@ def result(variant: str, accuracies: list[float], dataset: str = "modelnet10") -
         "training": {seed: {"peak_memory": {"bytes": 2**31}, "device": "cuda:0"} for seed in seeds},
         "provenance": {"train": {seed: {"cpu": "Xeon", "gpu": "H100"} for seed in seeds}},
         "footprint": {
-            "theory": {"fused": {"layers": [{"G": 10, "bytes": 400}]}},
+            "theory": {"fused": {"layers": [{"N_i": 128, "G": 10, "bytes": 400}]}},
             "measured": {"bytes": 3 * 2**20},
         },
     }
@@ -157,7 +157,9 @@ def test_a_result_that_the_table_does_not_show_is_refused(made):
 @pytest.mark.parametrize("name", ["table5", "table6"])
 def test_footprints_are_the_papers(made, name):
     shown = config_tables.table_of(REAL, name)
-    _, rows, _ = made(result("paper", [0.9]), table=shown)
+    paper = result("paper", [0.9])
+    paper["settings"]["network"]["layers"] = [[8, 64], [16, 32], [32, 16], [64, 8]]
+    _, rows, _ = made(paper, table=shown)
     compared = [row for row in rows if row["paper"]]
     assert len(compared) == 5 * 5 + 1
     for row in compared:
@@ -170,6 +172,8 @@ def test_footprints_are_the_papers(made, name):
     assert f"{float(totals['mib3d']):.1f}" == ("16.6" if name == "table5" else "781.4")
     lines, _, _ = made(table=shown)
     assert "snakemake --cores all results/modelnet10_paper.json" in "\n".join(lines)
+    _, rows, _ = made(result("paper", [0.9]), table=shown)  # of another network
+    assert {row["ours"] for row in rows if row["row"] == "measured step"} == {""}
 
 
 def test_least_squares(made):
@@ -182,6 +186,17 @@ def test_least_squares(made):
     lines, _, _ = made({"device": "Xeon", "entries": [entry]}, table=shown)
     [last] = [line for line in lines if line.startswith("| heuristic")]
     assert last.startswith("| heuristic | 0.5000 (0.0038, +0.4962) | 0.1000 | 0.3000 | Xeon | measurements/")
+    lines, _, _ = made({"device": "Xeon", "settings": {"mixtures": 16}, "entries": [entry]}, table=shown)
+    [last] = [line for line in lines if line.startswith("| heuristic")]
+    assert last.startswith("| heuristic (16 mixtures) | 0.5000 (0.0038) | 0.1000")
+
+
+def test_memory_of_a_training_on_the_cpu_is_that_of_a_step(made):
+    """The resident memory of a process is mostly Python's and torch's."""
+    trained = result(PAPER, [0.9])
+    assert metric("gib").read(trained) == (2.0, None)
+    trained["training"]["0"]["peak_memory"]["kind"] = "resident"
+    assert metric("gib").read(trained) == (3 / 1024, None)
 
 
 @pytest.mark.parametrize("name", REAL["tables"])

@@ -195,6 +195,7 @@ def nan_at(place: int) -> np.ndarray:
         ("a.npy", np.array([["a", "b", "c"]]), "a cloud is numbers"),
         ("a.npz", {"points": CLOUD[None, :, :2]}, "a.npz holds points in 2D, but this network was trained in 3D"),
         ("a.npz", {"points": nan_at(3)}, "a.npz has a number that is not finite, in row 3"),
+        ("a.npy", np.ones((2000, 3)), "has 1 different points for 8 Gaussians"),
         ("a.npz", {"a": CLOUD, "b": CLOUD}, "must hold one array, or one called 'points'"),
         ("a.png", b"", "cannot classify"),
         ("a.docx", b"", "this network was trained on points (.off, "),
@@ -226,6 +227,22 @@ def test_bad_clouds_and_meshes_are_one_sentence(solids, tmp_path, name, content,
 )
 def test_bad_images_are_one_sentence(marks, tmp_path, name, content, sentence):
     refused(marks, tmp_path / name, content, sentence)
+
+
+def test_a_transparent_image_is_refused(marks, tmp_path):
+    from PIL import Image
+
+    Image.new("LA", (6, 8), (0, 128)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png is transparent in places"):
+        gmcn.predict(marks, tmp_path / "a.png")
+
+
+def test_a_mesh_in_place_of_the_network_is_no_network(solids, tmp_path):
+    mesh = next(solids.folder.rglob("*.off"))
+    with pytest.raises(InputError, match=r"\.off is no network: a network is a result"):
+        gmcn.predict(mesh, mesh)
+    with pytest.raises(InputError, match=r"has no seed 99 \(known: "):
+        gmcn.predict(solids.model, mesh, seed=99)
 
 
 def refused(model, path: Path, content, sentence: str) -> None:
