@@ -13,6 +13,7 @@ BENCH ?= benchmarks/results
 OUTPUT ?= $(RESULTS)/gpu-check
 ARGS ?=
 FUZZ ?= 100
+LIMIT ?= 600
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -49,11 +50,12 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	pytest -m "slow and not slurm and not browser" $(ARGS)
 
-# On a cluster of its own, made of Debian's SLURM on this machine and ended again; needs root, at most 10 minutes.
+# On a cluster of its own, made of Debian's SLURM on this machine and ended again; needs root, at most 10 minutes;
+# LIMIT=<seconds> gives it more on a busy machine.
 test-slurm: $(INSTALLED)
 	@which slurmctld slurmd sbatch >/dev/null || { apt-get update -qq && \
 	    apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client; }
-	pytest -m slurm $(ARGS)
+	timeout --signal=INT $(LIMIT) pytest -m slurm $(ARGS)
 
 # What is killed, full, damaged or locked: nothing is lost, and the next start goes on.
 test-faults: $(INSTALLED)

@@ -17,6 +17,7 @@ include: "workflow/rules/slurm.smk"
 # A limit on GPUs is one machine's: on a cluster it holds within each job, not for all jobs together.
 resource_scopes:
     gpu="local",
+    turn="local",
 
 
 localrules:
@@ -39,6 +40,7 @@ include: "workflow/rules/figures.smk"
 
 onstart:
     check_arrays()
+    forget_future(Path(RESULTS))
     # Once, before the jobs: processes that create the same store at the same time crash each other.
     shell("python -m gmcn store --results {RESULTS:q} --tracking {TRACKING}")
 

@@ -39,7 +39,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -52,10 +52,15 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    # Of this machine alone: whether a process of another one lives cannot be seen.
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{_host()}.*.part"):
         process = left.name.split(".")[-2]
         if process.isdecimal() and not Path("/proc", process).exists() and Path("/proc/self").exists():
             left.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    return platform.node().partition(".")[0]
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from gmcn import config as configuration
 from gmcn import tracking, tracking_store
 from gmcn.errors import InputError
+from gmcn.running import claimed
 
 
 class Context:
@@ -157,7 +158,10 @@ def _train(context: Context, seed: int) -> None:
     resume = context.tracked and training.resumable(mixtures, settings=settings, seed=seed, output=output)
     params = {**settings, "seed": seed}
     inputs = [("mixtures", mixtures)]
-    with context.run("train", params, inputs, name=f"train seed {seed}", job_key=job_key, resume=resume) as run:
+    with (
+        claimed(output if options.rank == 0 else None),  # with or without --log: two would share its checkpoint
+        context.run("train", params, inputs, name=f"train seed {seed}", job_key=job_key, resume=resume) as run,
+    ):
         training.train(
             mixtures,
             settings={**settings, "training": settings.get("training", {}) | processes},

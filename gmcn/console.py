@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 ERROR = "gmcn: error: "  # what a command's last line begins with where it fails
+LEFT = "; resumes from "  # in that of a command that a signal asked to leave
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

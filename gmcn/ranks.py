@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed
 
 from gmcn.errors import InputError
+from gmcn.launching import launcher
 
 # Who starts processes, and under which names it tells them their place: torchrun first, it may run within a job.
 _STARTERS = (
@@ -48,12 +49,9 @@ def check_launch(devices: int, nodes: int) -> Launch:
             f"{place.world} processes were started, but training.devices is {devices} and training.nodes {nodes}; "
             f"start {devices * nodes}, or say devices and nodes as they are"
         )
-    start = f"torchrun --standalone --nproc-per-node={devices} -m --"
-    if nodes > 1:
-        start = f"srun --nodes={nodes} --ntasks-per-node={devices} python -m"
     raise InputError(
         f"training.devices is {devices} and training.nodes {nodes}, which takes as many processes; "
-        f"start them with `{start} gmcn train ...`"
+        f"start them with `{launcher(devices, nodes)} train ...`"
     )
 
 

@@ -21,12 +21,14 @@ from gmcn.locks import lock
 _PATIENCE = 1.0
 # Nanoseconds by which the clocks of a cluster's machines may differ.
 _SKEW = 60_000_000_000
+# No rule reads it, and it may be many files.
+_MLFLOWS = ("mlartifacts", "unlogged")
 _held: list[TextIO] = []
 
 
 @contextlib.contextmanager
 def claimed(log: Path | None) -> Iterator[None]:
-    """Mark the job that writes ``log`` (None: no job) as running, for the block.
+    """Mark the job that writes ``log``, a file or a folder (None: no job), as running, for the block.
 
     Raises :class:`InputError` where another process still runs it, as one that outlived its workflow does.
     """
@@ -36,11 +38,11 @@ def claimed(log: Path | None) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     marker = _marker(log)
     with _locked(marker, log) as file:
-        file.truncate(0)
-        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        json.dump({"host": platform.node(), "pid": os.getpid(), "since": now}, file)
-        file.flush()
         try:
+            file.truncate(0)
+            now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+            json.dump({"host": platform.node(), "pid": os.getpid(), "since": now}, file)
+            file.flush()
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -78,18 +80,21 @@ def enter_workflow(folder: Path) -> bool:
             file.truncate(0)
     file.write(f"{platform.node()}\n")
     file.flush()
-    lock(file, fcntl.LOCK_SH)
+    # Not atomic: somebody who comes in between holds it for a moment. File systems without locks say so here.
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_SH)
     return alone
 
 
 def forget_future(folder: Path) -> None:
-    """Date what a clock that was wrong has dated ahead back to now, in its order.
+    """Date what a clock that was wrong has dated ahead back to now, in its order; not what is MLflow's alone.
 
     Snakemake refuses what is made of a file that is older than it.
     """
     now = time.time_ns()
-    dates = ((os.lstat(path).st_mtime_ns, path) for path in walk(folder)) if folder.is_dir() else ()
-    ahead = sorted(entry for entry in dates if entry[0] > now + _SKEW)
+    parts = [part for part in folder.iterdir() if part.name not in _MLFLOWS] if folder.is_dir() else []
+    paths = (path for part in parts for path in (walk(part) if part.is_dir() else [str(part)]))
+    ahead = sorted(entry for path in paths if (entry := (os.lstat(path).st_mtime_ns, path))[0] > now + _SKEW)
     for back, (_, path) in enumerate(reversed(ahead)):
         with contextlib.suppress(OSError):  # of another user, or deleted meanwhile
             os.utime(path, ns=(now - back * 1_000_000,) * 2, follow_symlinks=False)

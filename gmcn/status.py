@@ -15,7 +15,7 @@ from typing import Any
 
 from gmcn import config as configuration
 from gmcn.cli import STAGES
-from gmcn.console import ERROR
+from gmcn.console import ERROR, LEFT
 from gmcn.errors import InputError
 from gmcn.running import running
 
@@ -82,7 +82,9 @@ def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
     """
     text = "\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
     failed = {}
-    for entry in re.finditer(r"^(?:Error in rule (\S+):|Finished jobid: (\d+)).*(?:\n    .*)*", text, re.MULTILINE):
+    # A job that could not be submitted has a sentence in its midst that is not indented.
+    entries = r"^(?:Error in rule (\S+):|Finished jobid: (\d+)).*(?:\n(?:    |For further).*)*"
+    for entry in re.finditer(entries, text, re.MULTILINE):
         number = entry[2] or re.search(r"^    jobid: (\d+)", entry[0], re.MULTILINE)[1]
         log = re.search(r"^    log: (.+?) \(check log", entry[0], re.MULTILINE)
         failed.pop(number, None)  # an earlier attempt
@@ -94,6 +96,11 @@ def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
     ]
     lines = lines or ["The workflow was stopped."]
     return "\n".join([*lines, f"What is finished is kept. Continue with: snakemake {shlex.join(arguments)}"])
+
+
+def was_asked_to_leave(log: str | Path) -> bool:
+    """Whether the command that wrote ``log`` saved what it had and left, because a signal asked it to."""
+    return LEFT in (_lines(Path(log)) or [""])[-1]
 
 
 def last_words(log: Path) -> str:

@@ -15,6 +15,8 @@ from gmcn.errors import InputError
 from gmcn.running import claimed, enter_workflow, running
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def elsewhere(tmp_path):

@@ -26,6 +26,7 @@ from gmcn.tracking_journal import FOLDER, Journal
 from tests.conftest import ROOT
 
 mlflow = pytest.importorskip("mlflow")
+pytestmark = pytest.mark.faults
 
 STEPS = 30
 

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from gmcn import ranks
 from gmcn.artifacts import write_text
+from gmcn.console import LEFT
 from gmcn.training.errors import Interrupted, NonFiniteError
 from gmcn.training.module import Classifier
 
@@ -179,7 +180,7 @@ class LastCheckpoint(Checkpoint):
 
     def _leave_if_asked(self, number: int) -> None:
         if number:
-            log.warning("stopped by %s; resumes from %s", signal.Signals(number).name, self.path)
+            log.warning("stopped by %s%s%s", signal.Signals(number).name, LEFT, self.path)
             raise Interrupted(number)
 
     @contextlib.contextmanager

@@ -22,6 +22,7 @@ from torch import nn
 
 from gmcn import ranks
 from gmcn.artifacts import provenance, save_tensors, write_json
+from gmcn.launching import cpus_per_task
 from gmcn.models import GMCN, Network, build, describe
 from gmcn.nn import synchronise
 from gmcn.training.callbacks import History, LastCheckpoint
@@ -81,7 +82,7 @@ def train(
     training = TrainingSettings.read(settings.get("training", {}))
     key = training_key(mixtures, settings, seed)
     device = join(device, training.devices, training.nodes)
-    threads = max(1, threads // training.devices) if threads else None
+    threads = cpus_per_task(threads, training.devices) if threads else None
     with _reproducible(seed, threads, device):
         data = read_split(mixtures, TRAIN)
         model = build_network(settings.get("network", {}), data, seed)

@@ -23,19 +23,34 @@ pytestmark = pytest.mark.faults
 
 TINY = """
 tracking: {enabled: false}
-datasets: {solids10: {train_per_class: 4, test_per_class: 1, points: 64}}
+datasets:
+  solids10: {train_per_class: 4, test_per_class: 1, points: 64}
+  published:
+    kind: images
+    class_names: ["0"]
+    files:
+      - {name: images, url: mirror/images, sha256: 541b3e9daa09b20bf85fa273e5cbd3e80185aa4ec298e765db87742b70138a53}
+figures: {solids10: {fits: [kmeans16]}}
+tables: {tiny: {title: Tiny, dataset: solids10, columns: [accuracy], rows: [{variant: smoke}]}}
+least_squares: {mixtures: 1, components: 4, limit: 0.1}
 variants: {smoke: {training: {epochs: 2, batch_size: 8}, probe: {positions: 20, shapes: 2}}}
 """
+SOLIDS = ("--dataset", "solids10")
 RUN = "results/runs/solids10_smoke"
 # Of every stage, its arguments and the artifact that it writes last or that counts most.
 STAGES = {
-    "sample": ((), "results/points/solids10.safetensors"),
-    "fit": (("--fit", "kmeans16"), "results/mixtures/solids10_kmeans16.safetensors"),
-    "train": (("--variant", "smoke", "--seed", "0", "--device", "cpu"), f"{RUN}/seed0/model.safetensors"),
-    "evaluate": (("--variant", "smoke", "--device", "cpu"), f"{RUN}/evaluation.json"),
-    "probe": (("--variant", "smoke", "--device", "cpu"), f"{RUN}/rmse.json"),
-    "footprint": (("--variant", "smoke", "--device", "cpu"), f"{RUN}/footprint.json"),
-    "summarise": (("--variant", "smoke"), "results/solids10_smoke.json"),
+    "download": (("--dataset", "published"), "results/datasets/published/images"),
+    "sample": (SOLIDS, "results/points/solids10.safetensors"),
+    "fit": ((*SOLIDS, "--fit", "kmeans16"), "results/mixtures/solids10_kmeans16.safetensors"),
+    "train": ((*SOLIDS, "--variant", "smoke", "--seed", "0", "--device", "cpu"), f"{RUN}/seed0/model.safetensors"),
+    "evaluate": ((*SOLIDS, "--variant", "smoke", "--device", "cpu"), f"{RUN}/evaluation.json"),
+    "probe": ((*SOLIDS, "--variant", "smoke", "--device", "cpu"), f"{RUN}/rmse.json"),
+    "footprint": ((*SOLIDS, "--variant", "smoke", "--device", "cpu"), f"{RUN}/footprint.json"),
+    "summarise": ((*SOLIDS, "--variant", "smoke"), "results/solids10_smoke.json"),
+    "table": (("--name", "tiny"), "results/tables/tiny.md"),
+    "least-squares": (("--device", "cpu"), "results/measurements/least-squares.json"),
+    "draw-fits": (SOLIDS, "results/figures/solids10_fits.png"),
+    "draw-figure": (("--name", "figure7"), "results/figures/figure7.png"),
 }
 # The footprint is measured in processes of its own.
 EVERY = [pytest.param(stage, marks=pytest.mark.slow) if stage == "footprint" else stage for stage in STAGES]
@@ -45,7 +60,7 @@ def command(stage: str) -> list[str]:
     own, _ = STAGES[stage]
     configs = ["--config", str(ROOT / "config.yaml"), "--config", "tiny.yaml"]
     threads = ["--threads", "1"]
-    return [stage, "--dataset", "solids10", *own, *configs, *threads, "--log", f"results/logs/{stage}.log"]
+    return [stage, *own, *configs, *threads, "--log", f"results/logs/{stage}.log"]
 
 
 class Runner:
@@ -84,9 +99,13 @@ def finished(run, tmp_path_factory) -> Path:
     """A folder in which every stage has been run."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(TINY)
+    (folder / "mirror").mkdir()
+    (folder / "mirror/images").write_bytes(bytes(1000))
     for stage in STAGES:
         status, text = run(folder, stage)
         assert status == 0, text
+    # Else it would be kept, and nothing be downloaded.
+    (folder / STAGES["download"][1]).write_bytes(b"damaged")
     return folder
 
 

@@ -90,7 +90,7 @@ def test_a_killed_workflow_goes_on_but_not_beside_a_job_that_outlived_it(checkou
 
 def test_dates_in_the_future_become_now_in_their_order(tmp_path):
     now = time.time()
-    ages = {"points/a": 7200.0, "mixtures/b": 7300.0, "old": -100.0, "nearly": 5.0}
+    ages = {"mlartifacts/1": 7200.0, "points/a": 7200.0, "mixtures/b": 7300.0, "old": -100.0, "nearly": 5.0}
     for name, ahead in ages.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -99,8 +99,20 @@ def test_dates_in_the_future_become_now_in_their_order(tmp_path):
     forget_future(tmp_path)
     dates = {name: (tmp_path / name).stat().st_mtime for name in ages}
     assert now - 1 < dates["points/a"] < dates["mixtures/b"] <= time.time()
-    assert [dates[name] - now for name in ("old", "nearly")] == pytest.approx([-100, 5], abs=0.01)
+    kept = ("old", "nearly", "mlartifacts/1")
+    assert [dates[name] - now for name in kept] == pytest.approx([ages[name] for name in kept], abs=0.01)
     forget_future(tmp_path / "nothing")
+
+
+def test_a_look_at_the_workflow_changes_no_date_and_is_no_workflow(checkout):
+    points = checkout.folder / "results/points/solids10.safetensors"
+    points.parent.mkdir(parents=True)
+    points.touch()
+    os.utime(points, (time.time() + 86400,) * 2)
+    before = points.stat().st_mtime_ns
+    checkout.plan(TRAINING, config=LONG)
+    assert points.stat().st_mtime_ns == before
+    assert not (checkout.folder / ".snakemake/gmcn.running").exists()
 
 
 @pytest.mark.slow

@@ -17,9 +17,13 @@ from pathlib import Path
 
 # What the commands import themselves is imported here, once for all.
 import gmcn.analysis.evaluation
+import gmcn.analysis.fit_figures
 import gmcn.analysis.footprint_stage
+import gmcn.analysis.least_squares
+import gmcn.analysis.paper_figures
 import gmcn.analysis.probing
 import gmcn.analysis.summary
+import gmcn.analysis.tables
 import gmcn.data.sampling
 import gmcn.fitting.stage
 import gmcn.training.stage  # noqa: F401

@@ -16,6 +16,7 @@ import torch
 from gmcn import tracking
 from gmcn.artifacts import load_tensors
 from gmcn.cli import main
+from gmcn.running import claimed
 from gmcn.training import stage, train
 from gmcn.training.callbacks import LastCheckpoint
 from gmcn.training.checkpoints import find_checkpoint, training_key
@@ -23,7 +24,16 @@ from tests.training.conftest import Recorder
 from tests.training.processes import run
 from tests.training.test_resume import Halt, crash, same
 
+pytestmark = pytest.mark.faults
+
 FILES = ["history.csv", "last.ckpt", "model.safetensors", "training.json"]
+
+
+def command(arguments: dict, output: Path, results: Path) -> list[str]:
+    """What trains by hand, without a log."""
+    options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
+    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(output), "--results", str(results)]
+    return ["train", *options, "--threads", "1", *files, "--settings", json.dumps(arguments["settings"])]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -71,7 +81,6 @@ def test_a_full_disk_leaves_the_last_checkpoint(arguments, tmp_path, straight, c
     assert same(straight, out)
 
 
-@pytest.mark.faults
 def test_a_folder_that_becomes_read_only_leaves_the_last_checkpoint(arguments, tmp_path, straight):
     out = tmp_path / "out"
     script = f"""
@@ -98,7 +107,6 @@ def test_a_folder_that_becomes_read_only_leaves_the_last_checkpoint(arguments, t
     assert same(straight, out)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("moment", ["half written", "between the renames"])
 def test_kill_9_while_a_checkpoint_is_written(arguments, tmp_path, straight, moment):
     out = tmp_path / "out"
@@ -235,12 +243,6 @@ def test_a_clock_that_jumps_changes_no_interval(arguments, tmp_path, monkeypatch
     assert result["seconds"] == 18 * 120
 
 
-def command(arguments, out: Path, results: Path) -> list[str]:
-    options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
-    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(out), "--results", str(results)]
-    return ["train", *options, "--threads", "1", *files, "--settings", json.dumps(arguments["settings"])]
-
-
 def test_a_training_that_is_killed_at_its_very_end_is_not_lost(arguments, tmp_path, monkeypatch):
     """While its run is closed: all is written, but to Snakemake the job has failed, and it deletes its outputs."""
     out = tmp_path / "out"
@@ -285,3 +287,13 @@ def test_no_word_of_a_traceback_reaches_the_user(arguments, halted, tmp_path, ca
     assert main(command(arguments, halted, tmp_path)) == 0
     assert "Traceback" not in capsys.readouterr().err
     assert names_in(halted) == FILES
+
+
+def test_a_second_training_in_the_same_folder_is_refused_without_a_log_as_well(arguments, halted, tmp_path, capsys):
+    before = {path.name: path.read_bytes() for path in halted.iterdir()}
+    with claimed(halted):
+        assert main(command(arguments, halted, tmp_path)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"gmcn: error: the job of {halted} still runs on ")
+    assert {path.name: path.read_bytes() for path in halted.iterdir()} == before
+    assert main(command(arguments, halted, tmp_path)) == 0

@@ -13,6 +13,8 @@ from tests.training.conftest import NETWORK, Recorder, make_mixtures
 from tests.training.processes import run
 from tests.training.test_resume import Halt, crash, same
 
+pytestmark = pytest.mark.faults
+
 ERRORS = {
     "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
@@ -115,7 +117,6 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(mixtures, settings, tmp
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
 
 
-@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["em", "treehem2"])
 def test_memory_that_really_ends(tmp_path, settings, reduction):

@@ -158,7 +158,7 @@ def test_other_numbers_of_processes_than_were_asked_for_are_refused(mixtures, se
     with pytest.raises(InputError, match=r"start them with `torchrun --standalone --nproc-per-node=2 -m -- gmcn"):
         train(mixtures, **arguments)
     settings["training"] |= {"nodes": 4}
-    with pytest.raises(InputError, match=r"start them with `srun --nodes=4 --ntasks-per-node=2 python -m gmcn"):
+    with pytest.raises(InputError, match=r"`srun --kill-on-bad-exit=1 --nodes=4 --ntasks-per-node=2 python -m gmcn"):
         train(mixtures, **arguments)
     for name, value in {"STEP_ID": 0, "PROCID": 1, "LOCALID": 1, "STEP_NUM_TASKS": 2}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))

@@ -18,6 +18,7 @@ from gmcn.training import resumable, train
 from tests.training.conftest import Recorder
 from tests.training.test_train import read_history
 
+pytestmark = pytest.mark.faults
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -98,6 +98,7 @@ def test_same_seed_same_network_other_seed_another(mixtures, settings, tmp_path)
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.faults
 def test_nan_in_the_data_is_refused_with_the_name_of_the_shape(mixtures, settings, tmp_path):
     def poison(tensors):
         tensors["positions"][5, 0, 0] = float("nan")
@@ -107,6 +108,7 @@ def test_nan_in_the_data_is_refused_with_the_name_of_the_shape(mixtures, setting
         train(mixtures, settings=settings, seed=0, output=tmp_path / "out", device="cpu")
 
 
+@pytest.mark.faults
 def test_a_diverging_training_stops_with_the_layer_and_keeps_the_last_good_checkpoint(
     mixtures, settings, tmp_path, monkeypatch
 ):
@@ -138,6 +140,7 @@ def test_a_diverging_training_stops_with_the_layer_and_keeps_the_last_good_check
         (0.0, 5, r"'blocks\.1\.convolution\.raw_weights' is not finite after the last update"),
     ],
 )
+@pytest.mark.faults
 def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(
     mixtures, settings, tmp_path, monkeypatch, fraction, steps, message
 ):
@@ -159,6 +162,7 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == steps
 
 
+@pytest.mark.faults
 def test_a_non_finite_gradient_is_named(mixtures, settings, tmp_path, monkeypatch):
     from gmcn.nn import GaussianConvolution
 
@@ -199,6 +203,7 @@ def test_a_covariance_that_is_not_positive_definite_is_named(mixtures, settings,
         train(mixtures, settings=settings, seed=0, output=tmp_path / "out", device="cpu")
 
 
+@pytest.mark.faults
 def test_a_layer_whose_operation_refuses_its_values_is_named(mixtures, settings, tmp_path):
     settings["training"]["learning_rate"] = 1e8  # Adam's first step leaves float32's range of covariances
     with pytest.raises(NonFiniteError, match=r"step 2 in epoch 1: the output of layer 'blocks\.\d+' is not finite"):

@@ -53,7 +53,7 @@ JobAcctGatherParams=OverMemoryKill
 NodeName={host} NodeAddr=127.0.0.1 Port={node} CPUs=32 RealMemory=128000 Gres=gpu:2
 PartitionName=cpu Nodes={host} Default=YES MaxTime=24:00:00 PriorityTier=10 PreemptMode=OFF
 PartitionName=gpu Nodes={host} MaxTime=24:00:00 PriorityTier=10 PreemptMode=OFF
-PartitionName=scavenge Nodes={host} MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=scavenge Nodes={host} MaxTime=24:00:00 PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
 """,
     "gres.conf": "NodeName={host} Name=gpu File=/dev/null,/dev/zero\n",
     "cgroup.conf": "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n",

@@ -29,6 +29,7 @@ rule evaluate:
         mem_mb=growing(8000),
         runtime=growing(120),
         gpu=gpus(),
+        turn=gpus(),
     params:
         settings=settings("evaluate"),
         device=device,
@@ -63,6 +64,7 @@ rule probe:
         mem_mb=growing(8000),
         runtime=growing(120),
         gpu=gpus(),
+        turn=gpus(),
     params:
         settings=settings("probe"),
         device=device,
@@ -97,6 +99,7 @@ rule footprint:
         mem_mb=growing(16000),
         runtime=growing(60),
         gpu=gpus(),
+        turn=gpus(),
     params:
         settings=settings("footprint"),
         device=device,

@@ -21,6 +21,7 @@ from gmcn import config as settings_of
 from gmcn import config_tables as tables_of
 from gmcn.errors import InputError
 from gmcn.folders import walk
+from gmcn.launching import cpus_per_task, launcher
 from gmcn.running import enter_workflow, forget_future
 from gmcn.status import farewell
 
@@ -35,13 +36,23 @@ except InputError as error:
 
 RESULTS = config.get("results", "results")
 TRACKING = "on" if config.get("tracking", {}).get("enabled", True) else "off"
-if workflow.is_main_process:
-    if not enter_workflow(Path(".snakemake")):
-        print(
-            "Another workflow runs in this folder: this one can only make what that one does not; see `gmcn status`.",
-            file=sys.stderr,
-        )
-    forget_future(Path(RESULTS))
+
+build_dag = workflow._build_dag
+
+
+def enter_and_build():
+    """Between the parsing, of which only now is known what for, and Snakemake's own locks."""
+    executes = workflow.executor_plugin is not None and not workflow.dryrun
+    if workflow.is_main_process and executes and workflow.execution_settings.lock:
+        if not enter_workflow(Path(".snakemake")):
+            print(
+                "Another workflow runs in this folder: this one can only make what that one does not; see `gmcn status`.",
+                file=sys.stderr,
+            )
+    build_dag()
+
+
+workflow._build_dag = enter_and_build
 
 # A folder in which checkouts share what they download, sample and fit. The key of a cached file is made of the rule's
 # text, params and the content of its inputs, so what such a rule computes must depend on nothing else.
@@ -127,16 +138,30 @@ def processes_of(wildcards):
     return settings_of.processes_of(config, wildcards.dataset, wildcards.variant)
 
 
-def launch(wildcards, resources):
-    """What starts a training's processes; several nodes take a SLURM job with as many tasks per node as devices."""
+def launch(wildcards, resources, threads):
+    """What starts a training's processes."""
     devices, nodes = processes_of(wildcards).values()
-    if devices * nodes == 1:
-        return "python -m gmcn train"
-    # torchrun takes the program's options for its own where nothing separates them.
-    start = f"torchrun --standalone --nproc-per-node={devices} -m --"
-    if nodes > 1:
-        start = f"srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks-per-node={devices} python -m"
-    return f"{start} gmcn train --devices {devices} --nodes {nodes}"
+    return (
+        f"{launcher(devices, nodes, threads)} train --devices {devices} --nodes {nodes}"
+    )
+
+
+def tasks(resource):
+    """What a training on several nodes asks SLURM for besides GPUs; on one node nothing."""
+
+    def of(wildcards, threads):
+        devices, nodes = processes_of(wildcards).values()
+        asked = {
+            "mpi": "srun",
+            # The executor takes "per node" only where that is more than one.
+            "tasks_per_node": devices if devices > 1 else None,
+            "tasks": nodes if devices == 1 else None,
+            "tasks_per_gpu": 0,
+            "cpus_per_task": cpus_per_task(threads, devices),
+        }
+        return asked[resource] if nodes > 1 else None
+
+    return of
 
 
 def maker(wildcards, resources):
@@ -237,6 +262,15 @@ def network_of(wildcards):
     }
 
 
+# Jobs for a cluster: only then there is a limit on their number.
+CLUSTER = workflow.resource_settings.nodes is not None
+# Snakemake does not say which of several GPUs of this machine a job should take: one job at a time.
+if not CLUSTER and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+# The jobs of a group take turns on one.
+workflow.register_resource("turn", 1)
+
+
 def gpus():
-    """1 where this machine has a GPU, else 0. Clusters say it in their profile: the machine that asks has none."""
-    return int(any(Path(os.sep, "dev").glob("nvidia[0-9]*")))
+    """1 where jobs find a GPU, else 0: on a cluster they do, though the machine that asks may have none."""
+    return int(CLUSTER or any(Path(os.sep, "dev").glob("nvidia[0-9]*")))

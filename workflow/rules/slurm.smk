@@ -1,6 +1,8 @@
 # What the executor for SLURM lacks for a week without supervision (seen in its version 2.8.0).
 import importlib.util
 
+from gmcn.status import was_asked_to_leave
+
 if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     import snakemake_executor_plugin_slurm as slurm
 
@@ -20,6 +22,34 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
             yield job
 
     slurm.Executor.check_active_jobs = outlast_the_controller
+
+    run_jobs = slurm.Executor.run_jobs
+
+    def run_alike(executor, jobs):
+        """Arrays are of jobs that ask for the same: an array asks for what its first job does. None has several nodes: there
+        each of its tasks would start the first job."""
+        kinds = {}
+        for job in jobs:
+            alone = job.is_group() or "mpi" in job.resources.keys()
+            kind = job if alone else (job.rule.name, str(sorted(job.resources.items())))
+            kinds.setdefault(kind, []).append(job)
+        for alike in kinds.values():
+            run_jobs(executor, alike)
+
+    slurm.Executor.run_jobs = run_alike
+
+    report_job_error = slurm.Executor.report_job_error
+
+    def report_unless_asked(executor, info, msg=None, **other):
+        """An attempt that saved and left because it was asked to, at a preemption or a time limit, does not count: a long
+        training has many. A cancelled one counts, lest it comes back for ever."""
+        if "CANCELLED" not in (msg or "") and any(
+            map(was_asked_to_leave, info.job.log)
+        ):
+            info.job.attempt -= 1  # Snakemake adds it again
+        report_job_error(executor, info, msg, **other)
+
+    slurm.Executor.report_job_error = report_unless_asked
 
 
 def check_arrays():

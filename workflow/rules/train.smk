@@ -38,6 +38,13 @@ rule train:
         # The next attempt goes on from a checkpoint.
         runtime=1440,
         gpu=lambda wildcards: gpus() * math.prod(processes_of(wildcards).values()),
+        # GPUs that are asked for together may lie on several nodes otherwise.
+        nodes=lambda wildcards: processes_of(wildcards)["nodes"],
+        mpi=tasks("mpi"),
+        tasks_per_node=tasks("tasks_per_node"),
+        tasks=tasks("tasks"),
+        tasks_per_gpu=tasks("tasks_per_gpu"),
+        cpus_per_task=tasks("cpus_per_task"),
     params:
         launch=launch,
         settings=settings("train"),

@@ -1,0 +1,88 @@
+"""What SLURM is asked for, by a `sbatch` that only writes down how it was called."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+
+from tests.workflow.conftest import Checkout
+
+pytest.importorskip("snakemake_executor_plugin_slurm")
+pytestmark = pytest.mark.slow
+
+MIXTURES = "results/mixtures/digits_kmeans16.safetensors"
+CONFIG = """
+tracking: {enabled: false}
+variants:
+  one: {base: smoke, seeds: [0, 1]}
+  gpus: {base: smoke, seeds: [0], training: {devices: 4}}
+  nodes: {base: smoke, seeds: [0, 1], training: {devices: 4, nodes: 2}}
+  alone: {base: smoke, seeds: [0], training: {nodes: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def submitted(pristine, tmp_path_factory) -> dict[str, list[str]]:
+    """The options of every submission of a variant's trainings, and what Snakemake says at the end."""
+    folder = tmp_path_factory.mktemp("submissions")
+    checkout = Checkout(folder / "checkout")
+    shutil.copytree(pristine.folder, checkout.folder, symlinks=True)
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "sacct", "sacctmgr", "scontrol", "sinfo", "squeue"):
+        (programs / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> "{folder}/{name}"\nexit 1\n')
+        (programs / name).chmod(0o755)
+    points = "results/points/digits.safetensors"
+    checkout.pretend(MIXTURES, files=[points, MIXTURES, MIXTURES.replace("safetensors", "json")], config=CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+        answer = checkout.snakemake(
+            *(
+                "--profile",
+                "workflow/profiles/slurm",
+                "--retries",
+                "0",
+                "--slurm-init-seconds-before-status-checks",
+                "1",
+            ),
+            targets=tuple(
+                f"results/runs/digits_{variant}/seed{seed}/training.json"
+                for variant, seeds in {"one": (0, 1), "gpus": (0,), "nodes": (0, 1), "alone": (0,)}.items()
+                for seed in seeds
+            ),
+            config=CONFIG,
+        )
+    assert "Continue with: snakemake" in answer.text, answer.text
+    calls: dict[str, list[str]] = {"shell": [answer.text]}
+    for line in (folder / "sbatch").read_text().splitlines():
+        calls.setdefault(re.search(r"wildcards_digits_(\w+)_\d", line)[1], []).append(line)
+    return calls
+
+
+def options(call: str) -> dict[str, str]:
+    """What is said of nodes, tasks, CPUs, GPUs and arrays."""
+    names = "nodes|ntasks|ntasks-per-node|ntasks-per-gpu|cpus-per-task|gpus|array"
+    return dict(re.findall(rf"--({names})=(\S+)", call.partition("--wrap")[0]))
+
+
+ONE = {"nodes": "1", "cpus-per-task": "16", "gpus": "1", "array": "1-2"}  # both seeds
+GPUS = {"nodes": "1", "cpus-per-task": "16", "gpus": "4"}
+NODES = {"nodes": "2", "ntasks-per-node": "4", "cpus-per-task": "4", "gpus": "8"}
+ALONE = {"nodes": "2", "ntasks": "2", "cpus-per-task": "16", "gpus": "2"}
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"), [("one", [ONE]), ("gpus", [GPUS]), ("nodes", [NODES, NODES]), ("alone", [ALONE])]
+)
+def test_a_submission_asks_for_all_devices_and_divides_the_cpus(submitted, variant, expected):
+    assert [options(call) for call in submitted[variant]] == expected
+
+
+def test_tasks_have_the_cpus_that_were_asked_for_them(submitted):
+    (text,) = submitted["shell"]
+    assert "srun --kill-on-bad-exit=1 --nodes=2 --ntasks-per-node=4 --cpus-per-task=4 python -m gmcn train" in text
+    assert "srun --kill-on-bad-exit=1 --nodes=2 --ntasks-per-node=1 --cpus-per-task=16 python -m gmcn train" in text
+    assert "torchrun --standalone --nproc-per-node=4 -m -- gmcn train" in text
