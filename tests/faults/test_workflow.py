@@ -63,14 +63,15 @@ def test_a_killed_workflow_goes_on_but_not_beside_a_job_that_outlived_it(checkou
     )
     log = checkout.folder / LOG
     wait_for(lambda: log.is_file() and "epoch 2 of 30" in log.read_text(), first)
+    outlived = running(log)["pid"]
+    outliving.append(outlived)
+    os.kill(outlived, signal.SIGSTOP)  # lest it ends before it is met
     second = checkout.snakemake("--cores", "2", targets=(TRAINING,), config=LONG)
     assert second.status != 0
     assert "Another workflow runs in this folder" in second.text
 
     first.kill()
     first.wait()
-    outlived = running(log)["pid"]
-    outliving.append(outlived)
     fitted = (checkout.folder / "results/mixtures/solids10_kmeans16.safetensors").stat().st_mtime_ns
     third = checkout.snakemake("--cores", "2", targets=(TRAINING,), config=LONG)
     assert third.status != 0

@@ -10,9 +10,9 @@ import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 # What the commands import themselves is imported here, once for all.
@@ -80,25 +80,38 @@ def serve() -> None:
     """Answer until the input ends."""
     for line in sys.stdin:
         task = json.loads(line)
-        with tempfile.TemporaryFile("w+") as said:
-            child = os.fork()
-            if child == 0:
-                os.chdir(task["folder"])
-                os.dup2(said.fileno(), sys.stdout.fileno())
-                os.dup2(said.fileno(), sys.stderr.fileno())
-                name, *values = task["fault"] or [None]
-                if name:
-                    FAULTS[name](*values)
-                try:
-                    status = cli.main([*task["arguments"], *task["more"]])
-                except SystemExit as error:
-                    status = error.code
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            said.seek(0)
-            print(json.dumps({"status": status, "text": said.read()}), flush=True)
+        said, writes = os.pipe()  # a file would be as full as the disk
+        child = os.fork()
+        if child == 0:
+            os.chdir(task["folder"])
+            os.dup2(writes, sys.stdout.fileno())
+            os.dup2(writes, sys.stderr.fileno())
+            name, *values = task["fault"] or [None]
+            if name:
+                FAULTS[name](*values)
+            try:
+                status = cli.main([*task["arguments"], *task["more"]])
+            except SystemExit as error:
+                status = error.code
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        os.close(writes)
+        status, text = end_of(child, said)
+        os.close(said)
+        print(json.dumps({"status": status, "text": text}), flush=True)
+
+
+def end_of(child: int, said: int) -> tuple[int, str]:
+    """Status and last words of a process; its own children may hold on to the pipe for longer."""
+    text, ended = b"", None
+    while True:
+        if select.select([said], [], [], 0 if ended else 0.05)[0] and (part := os.read(said, 1 << 16)):
+            text += part
+        elif ended:
+            return os.waitstatus_to_exitcode(ended[1]), text.decode(errors="replace")
+        elif (found := os.waitpid(child, os.WNOHANG))[0]:
+            ended = found
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -70,7 +71,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(arguments, tmp_path, straight, c
     out = tmp_path / "out"
 
     def fill():  # what is about to be written goes where there is never any space
-        (out / f".last.ckpt.{os.getpid()}.part").symlink_to("/dev/full")
+        (out / f".last.ckpt.{platform.node().partition('.')[0]}.{os.getpid()}.part").symlink_to("/dev/full")
 
     with pytest.raises(OSError, match="No space left") as error:
         train(output=out, run=Recorder({6: fill}), **arguments)
