@@ -52,7 +52,7 @@ def list_files(container: Path) -> list[str]:
         found = [Path(file).relative_to(container).as_posix() for file in walk(container)]
     else:
         with open_zip(container) as archive:
-            found = [info.filename for info in archive.infolist() if not info.is_dir()]
+            found = [name for name in archive.namelist() if name and not name.endswith("/")]
     parts = {name: PurePosixPath(name).parts for name in found}
     return sorted(
         name for name in parts if parts[name] and "__MACOSX" not in parts[name] and not parts[name][-1].startswith(".")

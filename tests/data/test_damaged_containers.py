@@ -19,6 +19,7 @@ from gmcn.artifacts import read_metadata
 from gmcn.data import containers, sample
 from gmcn.data import idx as idx_files
 from gmcn.data import npz as npz_files
+from gmcn.data.containers import list_files
 from gmcn.data.idx import read_idx
 from gmcn.data.npz import read_arrays
 from gmcn.errors import InputError
@@ -37,8 +38,15 @@ def zipped(files: dict[str, bytes], compression: int) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", compression) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            # A date of its own would be another file every time.
+            archive.writestr(zipfile.ZipInfo(name), content, compression)
     return target.getvalue()
+
+
+def test_a_member_without_a_name_is_no_object(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zipped({**MESHES, "": b"OFF"}, zipfile.ZIP_STORED))
+    assert "" in zipfile.ZipFile(tmp_path / "a.zip").namelist()
+    assert sorted(list_files(tmp_path / "a.zip")) == sorted(MESHES)
 
 
 CLOUDS = np.random.default_rng(0).normal(size=(4, 16, 3)).astype(np.float32)
