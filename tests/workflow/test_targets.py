@@ -52,9 +52,6 @@ def test_everything_in_small_is_made_beside_the_real_results(pristine):
     assert answer.status == 0, answer.text
     small = config.load(ROOT / "config.yaml", ROOT / "workflow/small.yaml")
     assert answer.jobs["summarise"] == answer.jobs["train"] == len(wanted(small))  # one seed each
-    assert {row["variant"] for row in small["tables"]["ablations-digits"]["rows"]} >= {
-        name for name in REAL["variants"] if name.startswith("ablation-")
-    }
     assert " results/modelnet10" not in answer.text
     assert '"layers": [[2, 16], [4, 8], [8, 4], [16, 2]]' in answer.text
 
