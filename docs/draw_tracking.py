@@ -94,6 +94,8 @@ def open_results(page: Page, address: str, dataset: str) -> None:
     """From the first page to the comparison of a data set's results."""
     page.goto(address)
     page.get_by_role("link", name=f"gmcn/{dataset}", exact=True).first.click()
+    # Else the list of all runs comes after that of the view, and stays.
+    page.get_by_role("gridcell").first.wait_for()
     page.get_by_role("button", name="Views").click()
     page.get_by_role("menuitem", name="Results").click()
     page.get_by_text("training_seconds").first.wait_for()
