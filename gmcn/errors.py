@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 
 __all__ = ["InputError"]
 
+SHOWN = 12  # of the names that would do
+
 # What content raises that is not of the kind that the code which uses it expects.
 _WRONG_KIND = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
@@ -58,9 +60,11 @@ def brief(error: Exception) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that does not exist, with the names that do and the closest of them first."""
+    """The error for a name that does not exist, with the closest one that does, and the others; of many the next 12."""
     names = sorted(known)
     name = str(name)[:100]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return InputError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names) or 'none'})")
+    shown = names if len(names) <= SHOWN else difflib.get_close_matches(name, names, n=SHOWN, cutoff=0.0)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return InputError(f"unknown {kind} '{name}'{hint} (known: {', '.join(shown) or 'none'}{more})")

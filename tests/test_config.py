@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gmcn import config
-from gmcn.errors import InputError
+from gmcn.errors import InputError, unknown
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -246,6 +246,12 @@ def test_unknown_names_in_targets(target, part):
     with pytest.raises(InputError, match=part.replace("?", r"\?")) as error:
         config.check_target(REAL, target)
     assert "known: " in str(error.value) or "called" in str(error.value)
+
+
+def test_of_many_known_names_the_closest_are_shown():
+    sentence = str(unknown("variant", "small7", [f"large{number}" for number in range(20)] + ["small"]))
+    assert sentence.startswith("unknown variant 'small7'; did you mean 'small'? (known: ")
+    assert sentence.endswith(" and 9 more)")
 
 
 @pytest.mark.parametrize(

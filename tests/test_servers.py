@@ -6,23 +6,16 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
 from tests.docs.reading import all_code
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def listening(family: list[psutil.Process]) -> set[str]:

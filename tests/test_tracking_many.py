@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pytest
 
 from gmcn import tracking_store
 from gmcn.tracking_journal import FOLDER
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
 
 mlflow = pytest.importorskip("mlflow")
 pytestmark = pytest.mark.slow
@@ -36,9 +35,7 @@ with tracking.start("train", name=f"train seed {{sys.argv[1]}}", dataset="toy", 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[str]:
     """An MLflow server on loopback, gone when the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     command += [

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT, free_port
 
 # What the scripts of tests begin with: `trained(output, at)` trains, and `at` says what happens at which step.
 TRAIN = """
@@ -28,9 +26,7 @@ def start(script: str, *, ranks: int = 1, nodes: int = 1, prefix: tuple[str, ...
 
     They have the environment that torchrun gives them, or, as if each were on a node of its own, srun.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     torchrun = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": ranks, "GROUP_RANK": 0}
     srun = {"STEP_ID": 0, "JOB_ID": 1, "LOCALID": 0, "NNODES": nodes, "NTASKS_PER_NODE": 1}
     srun |= dict.fromkeys(("NTASKS", "STEP_NUM_TASKS"), ranks)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,18 +40,25 @@ class Checkout:
 
     def snakemake(self, *arguments: str, targets: tuple[str, ...] = (), config: str = "") -> Answer:
         """Run Snakemake; ``config`` is YAML that is merged into config.yaml, as with --configfile."""
+        done = subprocess.run(**self._call(arguments, targets, config), capture_output=True, text=True, timeout=900)
+        return Answer(done.returncode, done.stdout + done.stderr)
+
+    def start(
+        self, *arguments: str, targets: tuple[str, ...] = (), config: str = "", output: Any = subprocess.DEVNULL
+    ) -> subprocess.Popen:
+        """Start it as the leader of a process group, to be interrupted; what it says goes to ``output``."""
+        call = self._call(arguments, targets, config)
+        return subprocess.Popen(**call, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def _call(self, arguments: tuple[str, ...], targets: tuple[str, ...], config: str) -> dict[str, Any]:
         if config:
             (self.folder / "test.yaml").write_text(config)
             arguments = (*arguments, "--configfile", "test.yaml")
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, "--", *targets],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-        return Answer(done.returncode, done.stdout + done.stderr)
+        return {
+            "args": [sys.executable, "-m", "snakemake", *arguments, "--", *targets],
+            "cwd": self.folder,
+            "env": {**os.environ, "PYTHONPATH": str(self.folder)},
+        }
 
     def plan(self, *targets: str, config: str = "") -> dict[str, int]:
         """The jobs of a dry run, by rule."""
@@ -82,3 +90,10 @@ def pristine(tmp_path_factory):
         else:
             shutil.copy2(source, folder / name)
     return Checkout(folder)
+
+
+@pytest.fixture
+def checkout(pristine, tmp_path):
+    """One that a test may run and change."""
+    shutil.copytree(pristine.folder, tmp_path / "checkout", symlinks=True)
+    return Checkout(tmp_path / "checkout")

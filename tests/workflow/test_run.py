@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-
-from tests.workflow.conftest import Checkout
 
 TARGET = "results/solids10_smoke.json"
 TINY = """
@@ -24,13 +19,6 @@ variants: {smoke: {training: {epochs: 12, batch_size: 2, early_batches: 10}}}
 """
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def checkout(pristine, tmp_path):
-    folder = tmp_path / "checkout"
-    shutil.copytree(pristine.folder, folder, symlinks=True)
-    return Checkout(folder)
 
 
 def test_from_a_name_to_a_result_once(checkout):
@@ -53,17 +41,9 @@ def test_from_a_name_to_a_result_once(checkout):
 
 
 def test_a_stopped_training_goes_on_where_it_was(checkout):
-    (checkout.folder / "test.yaml").write_text(LONG)
     folder = checkout.folder / "results/runs/solids10_smoke/seed0"
     target = "results/runs/solids10_smoke/seed0/training.json"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "test.yaml", "--", target],
-        cwd=checkout.folder,
-        env={**os.environ, "PYTHONPATH": str(checkout.folder)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = checkout.start("--cores", "2", targets=(target,), config=LONG)
     history = folder / "history.csv"
     while not (history.is_file() and history.read_text().count("\n") > 2):
         assert process.poll() is None, "it ended before it could be stopped"

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,17 +43,9 @@ class Workflow:
     """Snakemake at work in the background; a context, which does not leave it there."""
 
     def __init__(self, checkout: Checkout, *arguments: str, target: str):
-        (checkout.folder / "test.yaml").write_text(CONFIG)
         self.log = checkout.folder / "snakemake.txt"
         with open(self.log, "w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", *arguments, "--configfile", "test.yaml", "--", target],
-                cwd=checkout.folder,
-                env={**os.environ, "PYTHONPATH": str(checkout.folder)},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self.process = checkout.start(*arguments, targets=(target,), config=CONFIG, output=file)
 
     def __enter__(self) -> Workflow:
         return self

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from gmcn.running import forget_future, running
-from tests.workflow.conftest import Checkout, pristine  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.faults
 
@@ -27,12 +24,6 @@ datasets: {solids10: {train_per_class: 4, test_per_class: 1, points: 64}}
 variants: {smoke: {training: {epochs: 30, batch_size: 2, early_batches: 10}}}
 tracking: {enabled: false}
 """
-
-
-@pytest.fixture
-def checkout(pristine, tmp_path) -> Checkout:  # noqa: F811
-    shutil.copytree(pristine.folder, tmp_path / "checkout", symlinks=True)
-    return Checkout(tmp_path / "checkout")
 
 
 def wait_for(condition, process: subprocess.Popen) -> None:
@@ -53,14 +44,7 @@ def outliving() -> Iterator[list[int]]:
 
 @pytest.mark.slow
 def test_a_killed_workflow_goes_on_but_not_beside_a_job_that_outlived_it(checkout, outliving):
-    (checkout.folder / "test.yaml").write_text(LONG)
-    first = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "test.yaml", "--", TRAINING],
-        cwd=checkout.folder,
-        env={**os.environ, "PYTHONPATH": str(checkout.folder)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    first = checkout.start("--cores", "2", targets=(TRAINING,), config=LONG)
     log = checkout.folder / LOG
     wait_for(lambda: log.is_file() and "epoch 2 of 30" in log.read_text(), first)
     outlived = running(log)["pid"]
