@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn import config as configuration
-from gmcn import tracking, tracking_store
+from gmcn import tracking
 from gmcn.errors import InputError
 from gmcn.running import claimed
 
@@ -262,7 +262,7 @@ def export(context: Context) -> None:
 
 def store(context: Context) -> None:
     if context.tracked:
-        tracking_store.create_store(context.results)
+        tracking.create_store(context.results)
 
 
 def info(context: Context) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gmcn import config
 from gmcn.artifacts import load_tensors, read_json, read_metadata, save_tensors
 from gmcn.errors import InputError
-from gmcn.tracking_delivery import send_left_over
-from gmcn.tracking_journal import FOLDER, Journal
+from gmcn.tracking.delivery import send_left_over
+from gmcn.tracking.journal import FOLDER, Journal
 from tests.conftest import ROOT
 from tests.damage import EDITS, VALUES, altered, fuzz, outcome, replaced
 from tests.test_config import SMALL

@@ -170,7 +170,9 @@ def _clouds_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
 
     titles = [_title([shape.name, *fit.lines()]) for shape in shapes for fit in fits]
     specs = [[{"type": "scene"}] * len(fits)] * len(shapes)
-    gaps = {"horizontal_spacing": 0.01, "vertical_spacing": 0.18 / len(shapes)}
+    side, gap = min(380, 1000 // len(fits)), 80  # a scene is as large as its height: a narrow one would be cut off
+    height = side * len(shapes) + gap * (len(shapes) - 1)
+    gaps = {"horizontal_spacing": 0.01, "vertical_spacing": gap / height}
     figure = make_subplots(len(shapes), len(fits), specs=specs, subplot_titles=titles, **gaps)
     for row, shape in enumerate(shapes):
         box = _box(row, shape, fits)
@@ -183,7 +185,7 @@ def _clouds_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
                 trace.update(legendgroup=trace.name, showlegend=row == column == 0)
                 figure.add_trace(trace, row + 1, column + 1)
             figure.update_scenes(interactive.scene(*box, up), row=row + 1, col=column + 1)
-    _finish(figure, 130 + 460 * len(shapes))
+    _finish(figure, 150 + height)
     interactive.write_page(figure, path, f"Fits of {shapes[0].name}", interactive.LINKED)
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import gmcn
-from gmcn import tracking, tracking_store
+from gmcn import tracking
 from gmcn.analysis.tracked import log_fit, log_networks, pack
+from gmcn.tracking import store as tracking_store
 from gmcn.training.mixture_set import TEST, read_split
 from tests.conftest import ROOT
 from tests.test_cli import SOLIDS

@@ -109,9 +109,3 @@ class Recorder:
 
     def log_artifact(self, path):
         self.artifacts.append(path)
-
-    def log_params(self, params):
-        pass
-
-    def set_tags(self, tags):
-        pass

@@ -108,7 +108,7 @@ def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
         ("gmcn/analysis/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
         ("gmcn/analysis/tables.py", {"table": 1}),
         ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
-        ("gmcn/tracking.py", {}),
+        ("gmcn/tracking/run.py", {}),
     ],
 )
 def test_an_edited_source_reruns_the_stage_it_belongs_to(finished, source, expected):

@@ -1,14 +1,8 @@
-"""Logging of stages to MLflow, and nothing at all when it is off or absent.
-
-One MLflow run per stage and job, nested under a parent run that carries the result's name (or the data set's, for
-the stages before a variant is chosen). Tracking never stops a stage: what cannot be logged is said once on stderr, and
-kept until it can be.
-"""
+"""The run of one stage, as the stage sees it."""
 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import importlib.util
 import logging
 import os
@@ -18,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.errors import InputError
-from gmcn.tracking_delivery import Delivery, send_left_over
-from gmcn.tracking_journal import Journal
-from gmcn.tracking_store import first_line, warn
+from gmcn.tracking.delivery import Delivery, send_left_over
+from gmcn.tracking.journal import Journal
+from gmcn.tracking.records import flatten, input_of, points_of, tags_of
+from gmcn.tracking.store import first_line, warn
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +23,6 @@ FLUSH_POINTS = 200  # metrics per request: log_batch of 100 and more is 30 times
 FLUSH_SECONDS = 10.0
 RETRY_SECONDS = 60.0  # after a failure; a server that is down must not slow every step
 WAIT_SHARE = 10  # a failure that took a second is followed by ten of silence: waiting costs a tenth of the time at most
-MAX_PARAM = 500
 
 
 class Run:
@@ -60,7 +54,7 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
         """Log numbers, many at a time; steps that a resumed run has logged already, and None, are left out."""
-        if points := _points(metrics, step):
+        if points := points_of(metrics, step):
             self._points += len(points)
             full = self._points >= FLUSH_POINTS or time.monotonic() - self._sent_at > FLUSH_SECONDS
             self._record({"metrics": points}, send=full)
@@ -76,15 +70,11 @@ class Run:
         model = {"path": str(Path(path).resolve()), "name": name, "params": flatten(params), "maker": maker}
         self._record({"model": model})
 
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags; values become text."""
-        self._record({"tags": {key: str(value) for key, value in tags.items()}})
-
     def log_input(self, role: str, path: str | os.PathLike) -> None:
         """Record that this run read the artifact ``path``, and which run made it."""
         if self._journal is not None and Path(path).is_file():
             with contextlib.suppress(InputError, OSError):  # the stage itself will say what is wrong with its input
-                self._record({"input": _input(role, path)})
+                self._record({"input": input_of(role, path)})
 
     def log_result(
         self,
@@ -103,8 +93,8 @@ class Run:
         self._record(
             {
                 "result": {
-                    "inputs": [_input(role, path) for role, path in inputs],
-                    "metrics": _points(metrics, None),
+                    "inputs": [input_of(role, path) for role, path in inputs],
+                    "metrics": points_of(metrics, None),
                     "params": flatten(params or {}),
                     "runs": [run for run in runs if run],
                     "artifacts": [str(Path(path).resolve()) for path in artifacts],
@@ -190,7 +180,7 @@ def start(
             "result": result or dataset,
             "job_key": job_key,
             "resume": resume,
-            "tags": _tags(stage, job_key),
+            "tags": tags_of(stage, job_key),
             "time": int(time.time() * 1000),
         }
         run = _open(stage, Path(results), first)
@@ -208,23 +198,6 @@ def start(
     run.end("FINISHED")
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as ``outer.inner`` keys with short text values."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            text = str(value)
-            flat[f"{prefix}{key}"] = text if len(text) <= MAX_PARAM else text[: MAX_PARAM - 1] + "…"
-    return flat
-
-
-def _points(metrics: Mapping[str, float | None], step: int | None) -> list[list[Any]]:
-    now = int(time.time() * 1000)
-    return [[key, float(value), now, step] for key, value in metrics.items() if value is not None]
-
-
 def _open(stage: str, results: Path, first: dict[str, Any]) -> Run:
     try:
         if first["resume"] and first["job_key"]:
@@ -238,43 +211,3 @@ def _open(stage: str, results: Path, first: dict[str, Any]) -> Run:
         return Run()
     run.send()
     return run
-
-
-def _tags(stage: str, job_key: str | None) -> dict[str, str]:
-    """What, where, with which code and for whom."""
-    from gmcn.artifacts import provenance
-
-    origin = provenance()
-    tags = {"gmcn.stage": stage, "mlflow.source.name": f"gmcn {stage}", "mlflow.source.type": "LOCAL"}
-    if job_key:
-        tags["gmcn.job_key"] = job_key
-    if origin["commit"]:
-        tags["mlflow.source.git.commit"] = origin["commit"]
-    tags |= {f"gmcn.version.{package}": version for package, version in origin["versions"].items()}
-    tags |= {f"gmcn.{key}": str(origin[key]) for key in ("python", "system", "cpu", "cores", "gpu") if origin[key]}
-    # No password entry for the user id: common in containers.
-    with contextlib.suppress(OSError, KeyError):
-        tags["mlflow.user"] = getpass.getuser()
-    for variable in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
-        if variable in os.environ:
-            tags[f"gmcn.{variable.lower()}"] = os.environ[variable]
-    return tags
-
-
-def _input(role: str, path: str | os.PathLike) -> dict[str, Any]:
-    return {"role": role, "path": str(path), **_origin_of(Path(path))}
-
-
-def _origin_of(path: Path) -> dict[str, Any]:
-    """Hash, maker and number of objects of an artifact, or of a published file with the JSON that describes it."""
-    from gmcn.artifacts import open_tensors, read_json, sha256
-
-    if path.suffix == ".safetensors":
-        with open_tensors(path) as (tensors, header):
-            rows = tensors["labels"].get_shape()[0] if "labels" in tensors else None
-        return {"sha256": sha256(path), "run_id": header.get("run_id"), "rows": rows}
-    beside = path.with_name(f"{path.name}.json")
-    header = read_json(beside if beside.is_file() else path) if path.suffix == ".json" or beside.is_file() else {}
-    header = header if isinstance(header, dict) else {}
-    digest = header["sha256"] if beside.is_file() and "sha256" in header else sha256(path)
-    return {"sha256": digest, "run_id": header.get("run_id"), "rows": None}

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from gmcn import tracking, tracking_store
+from gmcn import tracking
 from gmcn.artifacts import git_commit, sha256, write_json
-from gmcn.tracking_journal import FOLDER
+from gmcn.tracking import store as tracking_store
+from gmcn.tracking.journal import FOLDER
+from gmcn.tracking.records import MAX_PARAM
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -64,7 +66,7 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
         assert tagged.data.tags["gmcn.version.torch"] == torch.__version__
     assert logged.data.params["training.epochs"] == "3"
     assert logged.data.params["layers"] == "[[8, 4]]"
-    assert len(logged.data.params["long"]) == tracking.MAX_PARAM
+    assert len(logged.data.params["long"]) == MAX_PARAM
     assert logged.data.metrics == {"loss": 1.0, "seconds": 5.0}
     assert [point.value for point in client(store).get_metric_history(run.id, "loss")] == [2.0, 1.0]
     assert logged.data.tags["gmcn.input.points.sha256"] == sha256(source)
@@ -220,14 +222,13 @@ def test_every_result_leads_back_to_the_download(store, tmp_path):
 @pytest.mark.parametrize("way", ["off", "not installed"])
 def test_without_tracking_everything_works_and_nothing_is_written(tmp_path, monkeypatch, way):
     if way == "not installed":
-        monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(tracking.run.importlib.util, "find_spec", lambda name: None)
     results = tmp_path / "results"
     with tracking.start("fit", name="fit", dataset="digits", enabled=way != "off", results=results) as run:
         run.log_params({"a": 1})
         run.log_metrics({"loss": 1.0}, step=0)
         run.log_artifact("nowhere")
         run.log_result({"accuracy": 1.0})
-        run.set_tags({"a": 1})
     assert run.id is None
     assert not results.exists()
 

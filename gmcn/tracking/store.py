@@ -30,7 +30,7 @@ def create_store(results: str | os.PathLike = "results") -> None:
     """
     if importlib.util.find_spec("mlflow") is None:
         return
-    from gmcn.tracking_delivery import send_left_over  # which needs this module
+    from gmcn.tracking.delivery import send_left_over  # which needs this module
 
     try:
         connect(Path(results)).search_experiments(max_results=1)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gmcn import tracking_store
-from gmcn.tracking_journal import FOLDER
+from gmcn.tracking import store as tracking_store
+from gmcn.tracking.journal import FOLDER
 from tests.conftest import ROOT, free_port
 
 mlflow = pytest.importorskip("mlflow")

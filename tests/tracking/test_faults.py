@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from gmcn import tracking, tracking_store
-from gmcn.tracking_delivery import Delivery
-from gmcn.tracking_journal import FOLDER, Journal
+from gmcn import tracking
+from gmcn.tracking import store as tracking_store
+from gmcn.tracking.delivery import Delivery
+from gmcn.tracking.journal import FOLDER, Journal
 from tests.conftest import ROOT
 
 mlflow = pytest.importorskip("mlflow")
@@ -34,7 +35,7 @@ STEPS = 30
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
     monkeypatch.setattr(tracking_store, "_warned", False)
-    monkeypatch.setattr(tracking, "FLUSH_POINTS", 1)
+    monkeypatch.setattr(tracking.run, "FLUSH_POINTS", 1)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
@@ -143,7 +144,7 @@ def test_a_database_that_goes_away_while_a_stage_runs(results, capsys, way):
 def test_a_locked_database_delays_what_is_logged_and_stops_nothing(results, capsys, monkeypatch):
     """As by a backup, or a job that was stopped in the middle of a transaction."""
     # MLflow waits 20 s for a lock; the test need not.
-    monkeypatch.setattr(tracking, "WAIT_SHARE", 1000)
+    monkeypatch.setattr(tracking.run, "WAIT_SHARE", 1000)
     impatient_sqlite(monkeypatch)
     lock = sqlite3.connect(results / "mlflow.db", isolation_level=None)
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gmcn import tracking_store as store
 from gmcn.errors import brief
-from gmcn.tracking_journal import Journal
+from gmcn.tracking import store
+from gmcn.tracking.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ def send_left_over(results: Path, job_key: str | None = None) -> int:
     What raises is the store's; journals that were not sent stay. One that the store refuses, or that is damaged,
     keeps none that waits behind it.
     """
-    from gmcn.tracking_journal import left_over
+    from gmcn.tracking.journal import left_over
 
     sent = 0
     for journal in left_over(results):
