@@ -118,6 +118,7 @@ template <typename T, int D, int W>
 void evaluate(const WeightedGaussian<T, D, W>* gaussians, std::int64_t n, const T* const coordinates[D],
               std::int64_t points, const Culling<T, D>* culling, T* const values[W]) {
   constexpr std::int64_t kGroup = kUnroll * kLanes<T>;
+  if (points == 0) return;  // there may be no memory for values
   for (int w = 0; w < W; ++w) std::memset(values[w], 0, points * sizeof(T));
   if (!culling) {
     for (std::int64_t m = 0; m < points; m += kGroup)

@@ -13,8 +13,8 @@ import numpy as np
 from gmcn.data.containers import contents, find_members, labelled
 from gmcn.data.off import parse_off
 from gmcn.data.ply import check_rows
-from gmcn.data.samples import Row, Samples, brief, check_finite
-from gmcn.errors import InputError, unknown
+from gmcn.data.samples import Row, Samples, check_finite
+from gmcn.errors import InputError, brief, unknown
 
 SAMPLINGS = ("uniform", "poisson")
 # Read by trimesh.

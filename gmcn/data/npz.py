@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gmcn.data.containers import DAMAGE, MAX_MEMBER, open_zip, read_member
-from gmcn.data.samples import Row, Samples, brief
-from gmcn.errors import InputError
+from gmcn.data.samples import Row, Samples
+from gmcn.errors import InputError, brief
 
 # points_u16 are coordinates in [-1, 1], stored as 16-bit integers: points_u16 / 65535 * 2 - 1.
 _U16 = 65535

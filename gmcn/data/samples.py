@@ -54,7 +54,7 @@ class Samples:
         if outside.any():
             shape = int(outside.argmax())
             raise InputError(
-                f"'{self.names[shape]}' ({source}, row {shape}) has label {self.labels[shape]}, but there are "
+                f"'{brief(self.names[shape])}' ({source}, row {shape}) has label {self.labels[shape]}, but there are "
                 f"{len(self.class_names)} classes; check the labels or class_names"
             )
 

@@ -20,7 +20,7 @@ from gmcn.data.parallel import load_all
 from gmcn.data.samples import PARTS, Samples, fault_of, normalize, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
-from gmcn.errors import InputError, unknown
+from gmcn.errors import InputError, brief, unknown
 
 # kind -> function of the settings and of the files' paths, in the order of settings["files"], or the user's folder.
 READERS: dict[str, Callable[[dict[str, Any], list[Path]], Samples]] = {
@@ -115,9 +115,9 @@ def _write(
             name = samples.names[index]
             refused[name if name not in refused else f"{name} (object {index})"] = fault
             if skip:
-                _LOG.warning("'%s' is left out: %s", name, fault)
+                _LOG.warning("'%s' is left out: %s", brief(name), fault)
     if refused and not skip:
-        named = [f"'{name}' ({fault})" for name, fault in list(refused.items())[:_NAMED]]
+        named = [f"'{brief(name)}' ({fault})" for name, fault in list(refused.items())[:_NAMED]]
         more = ", ..." if len(refused) > _NAMED else ""
         raise InputError(
             f"{len(refused)} of {len(samples.names)} objects of data set '{dataset}' cannot be used: "

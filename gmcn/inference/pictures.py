@@ -8,8 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from gmcn.data.npz import parse_npy
-from gmcn.data.samples import brief
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief
 
 # A picture that unpacks to more was made to fill a memory.
 MAX_PIXELS = 1 << 26

@@ -16,7 +16,7 @@ import torch
 from gmcn.artifacts import read_metadata
 from gmcn.console import progress
 from gmcn.data.containers import list_files
-from gmcn.errors import InputError, foreign
+from gmcn.errors import InputError, brief, foreign
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.mixture import Mixture
 from gmcn.models import Network
@@ -123,7 +123,7 @@ def _classify(
         logits = network(mixtures.to(device)).cpu()
     for (path, name, _), row in zip(batch, logits, strict=True):
         if not row.isfinite().all():
-            what = path if name is None else f"'{name}' of {path}"
+            what = path if name is None else f"'{brief(name)}' of {path}"
             refuse(InputError(f"the network's output for {what} is not finite; are its coordinates extreme?"))
             continue
         probabilities = row.double().softmax(0).tolist()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gmcn.artifacts import read_metadata
@@ -106,6 +106,7 @@ ARRAYS = st.sampled_from([
 
 @fuzz(150)
 @given(st.dictionaries(st.sampled_from(["points", "points_u16", *LABELLED]), ARRAYS, min_size=1, max_size=3))
+@example({"name": np.array(["a" * 10**5] * 4), "label": np.arange(4)})
 def test_arrays_of_other_kinds_give_a_result_or_a_sentence(tmp_path_factory, other):
     path = tmp_path_factory.getbasetemp() / "a.npz"
     path.write_bytes(npz(**{"points": CLOUDS, **LABELLED, **other}))
