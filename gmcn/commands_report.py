@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 from gmcn import config as configuration
-from gmcn import config_tables
 from gmcn.commands import Context
+from gmcn.config import tables
 
 
 def table(context: Context) -> None:
@@ -17,7 +17,7 @@ def table(context: Context) -> None:
     options = context.options
     shown = context.settings("table", options.name)
     if options.inputs is None:
-        inputs = [path for file in config_tables.files_of(shown) if (path := context.results / file).is_file()]
+        inputs = [path for file in tables.files_of(shown) if (path := context.results / file).is_file()]
     else:
         inputs = [Path(path) for path in options.inputs]
     output = context.path("output", f"tables/{shown['name']}")
@@ -27,7 +27,7 @@ def table(context: Context) -> None:
 def least_squares(context: Context) -> None:
     from gmcn.analysis.least_squares import measure
 
-    output = context.path("output", config_tables.LEAST_SQUARES)
+    output = context.path("output", tables.LEAST_SQUARES)
     measure(settings=context.settings("least-squares"), output=output, device=context.options.device)
 
 

@@ -14,9 +14,9 @@ from gmcn.artifacts import load_tensors, read_json, read_metadata, save_tensors
 from gmcn.errors import InputError
 from gmcn.tracking.delivery import send_left_over
 from gmcn.tracking.journal import FOLDER, Journal
+from tests.config.test_config import SMALL
 from tests.conftest import ROOT
 from tests.damage import EDITS, VALUES, altered, fuzz, outcome, replaced
-from tests.test_config import SMALL
 
 DEEP = "[" * 100_000
 BOMB = "a0: &a0 {k: [x, x, x, x, x, x, x, x, x]}\n" + "".join(

@@ -71,7 +71,7 @@ def tabulate(
 ) -> Table:
     """Write ``output``.md, .html, .csv (all digits, one line per cell) and .tex, and return the table.
 
-    ``table`` is what :func:`gmcn.config_tables.table_of` gives, ``inputs`` those of its results that exist, in any
+    ``table`` is what :func:`gmcn.config.tables.table_of` gives, ``inputs`` those of its results that exist, in any
     order. ``command`` and a result's path below the results make one word that fills an empty row. Raises
     :class:`InputError` when an input is of something that the table does not show.
     """
@@ -165,7 +165,7 @@ def _measured(result: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, 
 
 def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
     from gmcn.analysis.least_squares import DEFAULTS
-    from gmcn.config_tables import LEAST_SQUARES
+    from gmcn.config.tables import LEAST_SQUARES
 
     measured = read_json(inputs[0]) if inputs else {}
     entries = {(entry["solver"], entry["positions"]): entry for entry in measured.get("entries", ())}

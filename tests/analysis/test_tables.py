@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from gmcn import config, config_tables
+from gmcn import config
 from gmcn.analysis.metrics import metric
 from gmcn.analysis.tables import tabulate
 from gmcn.artifacts import write_json
@@ -156,7 +156,7 @@ def test_a_result_that_the_table_does_not_show_is_refused(made):
 
 @pytest.mark.parametrize("name", ["table5", "table6"])
 def test_footprints_are_the_papers(made, name):
-    shown = config_tables.table_of(REAL, name)
+    shown = config.tables.table_of(REAL, name)
     paper = result("paper", [0.9])
     paper["settings"]["network"]["layers"] = [[8, 64], [16, 32], [32, 16], [64, 8]]
     _, rows, _ = made(paper, table=shown)
@@ -177,7 +177,7 @@ def test_footprints_are_the_papers(made, name):
 
 
 def test_least_squares(made):
-    shown = config_tables.table_of(REAL, "table7")
+    shown = config.tables.table_of(REAL, "table7")
     lines, _, _ = made(table=shown)
     assert lines[4] == (
         "| pinv, D = B | (10.2) |  |  | `snakemake --cores all results/measurements/least-squares.json` |"
@@ -201,7 +201,7 @@ def test_memory_of_a_training_on_the_cpu_is_that_of_a_step(made):
 
 @pytest.mark.parametrize("name", REAL["tables"])
 def test_every_table_of_the_configuration_can_be_made_from_nothing(made, name):
-    shown = config_tables.table_of(REAL, name)
+    shown = config.tables.table_of(REAL, name)
     lines, rows, tex = made(table=shown)
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + len(shown["rows"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gmcn import cli, config, config_tables, status
+from gmcn import cli, config, status
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -31,8 +31,8 @@ def test_every_target_of_the_configuration_resolves(pristine):
 
 def wanted(settings):
     """The results of all tables."""
-    tables = (config_tables.table_of(settings, name) for name in settings["tables"])
-    return {file for table in tables for file in config_tables.files_of(table)} - {config_tables.LEAST_SQUARES}
+    tables = (config.tables.table_of(settings, name) for name in settings["tables"])
+    return {file for table in tables for file in config.tables.files_of(table)} - {config.tables.LEAST_SQUARES}
 
 
 def test_all_tables_want_every_result_of_the_paper(pristine):
@@ -112,7 +112,7 @@ def test_tracking_is_switched_in_the_configuration(pristine):
 
 def test_the_status_finds_the_log_of_every_job(pristine):
     targets = ("results/digits_smoke.json", "results/figures/digits_fits.png", "results/points/mnist.safetensors")
-    targets = (*targets, "results/tables/table7.md", f"results/{config_tables.LEAST_SQUARES}", "results/figures/all")
+    targets = (*targets, "results/tables/table7.md", f"results/{config.tables.LEAST_SQUARES}", "results/figures/all")
     said = set(re.findall(r"python -m gmcn (\S+) .*--log (\S+)", pristine.snakemake("-np", targets=targets).text))
     assert {stage for stage, _ in said} == set(cli.STAGES)
     summary = [line.split("\t") for line in pristine.snakemake("--summary", targets=targets).text.splitlines()]

@@ -18,7 +18,7 @@ from snakemake.caching import LOCATION_ENVVAR
 from snakemake.exceptions import WorkflowError
 
 from gmcn import config as settings_of
-from gmcn import config_tables as tables_of
+from gmcn.config import tables as tables_of
 from gmcn.errors import InputError
 from gmcn.folders import walk
 from gmcn.launching import cpus_per_task, launcher

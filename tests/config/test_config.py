@@ -273,7 +273,7 @@ def test_schema_and_code_know_the_same_keys():
 
     known = {name: entry["properties"] for name, entry in SCHEMA["$defs"].items() if "properties" in entry}
     assert SCHEMA["$defs"]["network_kind"]["enum"] == list(NETWORKS)
-    assert config.DEFAULT_KIND == DEFAULT_KIND
+    assert config.resolving.DEFAULT_KIND == DEFAULT_KIND
     for kind, network in NETWORKS.items():  # the data and the training say the others
         parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed"}
         assert set(known[kind]) == {"kind", *parameters}

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from gmcn import config, config_tables
+from gmcn import config
 from gmcn.errors import InputError
 from gmcn.models import GMCN
 from tests.conftest import ROOT
@@ -17,7 +17,7 @@ GAUSSIAN = 1 + 3 + 9  # numbers of a kernel's Gaussian in 3D: a weight, a positi
 
 
 def rows(name: str) -> list[dict]:
-    return config_tables.table_of(REAL, name)["rows"]
+    return config.tables.table_of(REAL, name)["rows"]
 
 
 def counted() -> list:

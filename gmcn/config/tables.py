@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gmcn import config as configuration
+from gmcn.config.resolving import fit, resolve
 from gmcn.errors import InputError, unknown
 
 LEAST_SQUARES = "measurements/least-squares.json"
@@ -54,7 +54,7 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
                 raise InputError("a row names no data set, and neither does its table")
             row["dataset"] = table["dataset"]
         if "variant" in row:
-            settings = configuration.resolve(config, row["dataset"], row["variant"])
+            settings = resolve(config, row["dataset"], row["variant"])
             row.setdefault("label", _layout(config, row["variant"], settings))
         rows.append(row)
     common = {"name": name, "title": table["title"], "kind": kind, "columns": list(table["columns"]), "rows": rows}
@@ -75,5 +75,5 @@ def _layout(config: Mapping[str, Any], variant: str, settings: Mapping[str, Any]
     if "layers" not in settings["network"]:
         return variant
     inner = [f"{channels}/{components}" for channels, components in settings["network"]["layers"]]
-    components = configuration.fit(config, settings["fit"])["components"]
+    components = fit(config, settings["fit"])["components"]
     return " → ".join([f"1/{components}", *inner, "classes"])

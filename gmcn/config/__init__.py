@@ -1,0 +1,21 @@
+"""The workflow's configuration: read, checked against its schema, and resolved per data set and variant."""
+
+from gmcn.config.reading import SCHEMA, check, load
+from gmcn.config.resolving import dataset, figure_of, fit, merge, resolve
+from gmcn.config.stages import processes_of, stage_settings
+from gmcn.config.targets import ILLUSTRATIONS, check_target
+
+__all__ = [
+    "ILLUSTRATIONS",
+    "SCHEMA",
+    "check",
+    "check_target",
+    "dataset",
+    "figure_of",
+    "fit",
+    "load",
+    "merge",
+    "processes_of",
+    "resolve",
+    "stage_settings",
+]

@@ -1,0 +1,103 @@
+"""The settings of data sets, fits and variants, with all that they inherit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gmcn.errors import InputError, unknown
+
+DEFAULT_KIND = "gmcn"  # of a network that does not say its own
+# What a variant must say, itself or through its bases, before anything can be trained with it.
+REQUIRED = ("fit", "seeds", "network", "training", "probe")
+
+
+def dataset(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
+    """The settings of a data set."""
+    return entry(config["datasets"], "data set", name, where)
+
+
+def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
+    """The settings of an input fit; its components are divided by ``shrink``."""
+    settings = entry(config["fits"], "fit", name, where)
+    if "shrink" not in config:
+        return settings
+    components = _shrunk(config, settings["components"])
+    if "branching" in settings:  # hierarchical: a power of it
+        components = settings["branching"] ** max(1, int(math.log(components, settings["branching"]) + 1e-9))
+    return {**settings, "components": components}
+
+
+def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, Any]:
+    """The full settings of ``variant`` on a data set.
+
+    Bases come first (the furthest first), then the variant's own keys; within each of them what it says under
+    ``datasets`` for this data set follows its general keys; ``every_variant`` comes last. Mappings are merged,
+    everything else is replaced; so is a network by one of another kind. Layers are divided by ``shrink``.
+    """
+    dataset(config, dataset_name)
+    resolved = merge(merged(config, dataset_name, variant), config.get("every_variant", {}))
+    if "layers" in resolved.get("network", {}):
+        resolved["network"]["layers"] = [[_shrunk(config, n) for n in layer] for layer in resolved["network"]["layers"]]
+    missing = [key for key in REQUIRED if key not in resolved]
+    if missing:
+        raise InputError(f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it")
+    return resolved
+
+
+def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
+    """What the figure of a data set's fits shows: its own entry on top of the default one."""
+    dataset(config, dataset_name)
+    figures = config.get("figures", {})
+    figure = merge(figures.get("default", {}), figures.get(dataset_name, {}))
+    if "fits" not in figure:
+        raise InputError(f"the configuration says no fits for a figure of {dataset_name}: add figures.{dataset_name}")
+    return figure
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of ``base`` with the keys of ``override`` on top; only mappings are merged."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in override.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) -> dict[str, Any]:
+    """What a variant and its bases say, in general (None) or on a data set."""
+    merged: dict[str, Any] = {}
+    for name in chain(config, variant):
+        own = {key: value for key, value in config["variants"][name].items() if key not in ("base", "datasets")}
+        for layer in (own, config["variants"][name].get("datasets", {}).get(dataset_name, {})):
+            kinds = [part.get("network", {}).get("kind", DEFAULT_KIND) for part in (merged, layer)]
+            if "kind" in layer.get("network", {}) and kinds[0] != kinds[1]:
+                merged.pop("network", None)  # no key of one kind means anything to another
+            merged = merge(merged, layer)
+    return merged
+
+
+def chain(config: Mapping[str, Any], variant: str) -> list[str]:
+    """The names of the variant's bases, the furthest first, and its own last."""
+    names: list[str] = []
+    name: str | None = variant
+    while name is not None:
+        if name in names:
+            raise InputError(f"variants are based on each other in a circle: {' -> '.join([*names, name])}")
+        where = f" as the base of variant '{names[-1]}'" if names else ""
+        names.append(name)
+        name = entry(config["variants"], "variant", name, where).get("base")
+    return names[::-1]
+
+
+def entry(section: Mapping[str, Any], kind: str, name: str, where: str) -> dict[str, Any]:
+    if name not in section:
+        sentence = unknown(kind, name, section)
+        raise InputError(f"{sentence}{where}")
+    return section[name]
+
+
+def _shrunk(config: Mapping[str, Any], number: int) -> int:
+    return max(1, number // config.get("shrink", 1))

@@ -1,0 +1,57 @@
+"""What each stage is given of the configuration."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from gmcn.config.resolving import dataset, entry, figure_of, fit, resolve
+from gmcn.config.tables import table_of
+
+# How a training runs, and not what it computes: a change makes nothing run again.
+PROCESSES = ("devices", "nodes")
+
+
+def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
+    """What ``stage`` is given, and no more: a key that it does not read must not make it run again.
+
+    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, the table for ``table``, and the
+    variant after that; ``least-squares``, ``table`` and ``draw-figure`` are of no data set.
+    """
+    if stage == "download":
+        own = dataset(config, dataset_name)
+        files = {file["name"]: file for file in own.get("files", [])}
+        wanted = list(files.values()) if name is None else [entry(files, f"file of {dataset_name}", name, "")]
+        return copy.deepcopy({"kind": own["kind"], "files": wanted})
+    if stage == "sample":
+        own = copy.deepcopy(dataset(config, dataset_name))
+        if "files" in own:  # their content is an input; another address for it changes nothing
+            own["files"] = [{"name": file["name"]} for file in own["files"]]
+        return own
+    if stage == "fit":
+        dataset(config, dataset_name)
+        return copy.deepcopy(fit(config, str(name)))
+    if stage == "draw-fits":
+        return figure_of(config, dataset_name)
+    if stage in ("least-squares", "draw-figure"):
+        return dict(config.get("least_squares" if stage == "least-squares" else "illustrations", {}))
+    if stage == "table":
+        return table_of(config, str(name))
+    resolved = resolve(config, dataset_name, str(name))
+    keys = {
+        "train": ("network", "training"),
+        "evaluate": (),
+        "probe": ("probe",),
+        "footprint": ("network", "training"),
+        "summarise": tuple(resolved),
+    }[stage]
+    if stage in ("train", "footprint"):
+        resolved["training"] = {key: value for key, value in resolved["training"].items() if key not in PROCESSES}
+    return resolved["probe"] if stage == "probe" else {key: resolved[key] for key in keys}
+
+
+def processes_of(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, int]:
+    """The devices (per node) and nodes that train a variant on a data set."""
+    training = resolve(config, dataset_name, variant)["training"]
+    return {key: training.get(key, 1) for key in PROCESSES}

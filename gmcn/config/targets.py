@@ -1,0 +1,57 @@
+"""Whether what a user asks for has a name that the configuration knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from gmcn.config.resolving import dataset, entry, figure_of
+from gmcn.errors import InputError
+
+# The paper's figures that are drawn by name, and a picture of how TreeHEM works.
+ILLUSTRATIONS = ("figure2", "figure3", "figure7", "figure8", "figure9", "treehem")
+
+
+def check_target(config: Mapping[str, Any], target: str) -> None:
+    """Raise one sentence when ``target`` is a path below the results that names something unknown."""
+    path, results = PurePosixPath(target), PurePosixPath(config.get("results", "results"))
+    if not path.is_relative_to(results) or path == results:
+        return
+    folder, *rest = path.relative_to(results).parts
+    if not rest and path.suffix == ".json":
+        check_pair(config, path.stem, target, "variant")
+    elif folder == "runs" and rest:
+        check_pair(config, rest[0], target, "variant")
+    elif folder == "mixtures" and rest:
+        check_pair(config, PurePosixPath(rest[0]).stem, target, "fit")
+    elif folder == "points" and rest:
+        dataset(config, PurePosixPath(rest[0]).stem)
+    elif folder == "datasets" and rest:
+        dataset(config, rest[0])
+    elif folder == "tables" and rest and rest[0] != "all":
+        entry(config.get("tables", {}), "table", PurePosixPath(rest[0]).stem, "")
+    elif folder == "figures" and rest and rest[0] != "all":
+        _check_figure(config, path)
+
+
+def check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> None:
+    dataset_name, separator, name = stem.partition("_")
+    if not separator:
+        raise InputError(f"'{target}' names no {kind}: results are called <data set>_<{kind}>, as in digits_...")
+    dataset(config, dataset_name)
+    entry(config["variants" if kind == "variant" else "fits"], kind, name, "")
+
+
+def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:
+    if path.stem in ILLUSTRATIONS and path.suffix in (".png", ".svg"):
+        if "illustrations" not in config:
+            raise InputError(f"the configuration says no network for {path.stem}: add illustrations.result")
+        return
+    dataset_name, separator, what = path.stem.partition("_")
+    if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
+        raise InputError(
+            f"'{path}' is no figure: they are called <data set>_fits.png, .svg and .html, and "
+            f"{', '.join(ILLUSTRATIONS)} (.png, .svg)"
+        )
+    figure_of(config, dataset_name)
