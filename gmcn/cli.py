@@ -200,7 +200,7 @@ def _run(options: argparse.Namespace, function: Callable[[argparse.Namespace], i
 
 
 def _call(options: argparse.Namespace) -> int:
-    from gmcn import commands, commands_report
+    from gmcn import commands
 
     if getattr(options, "threads", None):
         import torch
@@ -208,9 +208,7 @@ def _call(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     if options.command == "train" and options.seed is None and options.output:
         raise InputError("--output names the folder of one seed: give --seed as well")
-    name = options.command.replace("-", "_")
-    module = commands if hasattr(commands, name) else commands_report
-    getattr(module, name)(commands.Context(options))
+    getattr(commands, options.command.replace("-", "_"))(commands.Context(options))
     print(end="", flush=True)
     return 0
 

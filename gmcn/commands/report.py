@@ -1,13 +1,11 @@
-"""What the commands do that make tables and pictures, or say what there is: nothing is trained, nothing tracked."""
+"""The stages that make tables and pictures of results; they are not tracked."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from pathlib import Path
 
 from gmcn import config as configuration
-from gmcn.commands import Context
+from gmcn.commands.context import Context
 from gmcn.config import tables
 
 
@@ -60,18 +58,3 @@ def draw_figure(context: Context) -> None:
         mixtures = mixtures or context.results / f"mixtures/{result.split('_')[0]}_{resolved['fit']}.safetensors"
     output = context.path("output", f"figures/{options.name}")
     draw(options.name, settings=settings, model=model, mixtures=mixtures, output=output)
-
-
-def status(context: Context) -> None:
-    from gmcn.status import show, status
-
-    options = context.options
-    targets = options.targets
-    more = [path for path in options.config or () if Path(path) != Path("config.yaml")]  # which Snakemake reads itself
-    overlays = ["--configfile", *more] if more else []
-    overlays += ["--config", f"results={options.results}"] if options.results else []
-    jobs = status(context.config, targets, results=context.results, arguments=overlays)
-    if options.json:
-        print(json.dumps(jobs, indent=2))
-        return
-    show(jobs, shlex.join(["snakemake", "--cores", "all", *targets, *overlays]))

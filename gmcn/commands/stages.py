@@ -1,90 +1,12 @@
-"""What each command does: find its settings and paths, open its tracking run, call the stage's function."""
+"""The stages that make a result: each finds its settings and paths, opens its tracking run, calls its function."""
 
 from __future__ import annotations
 
-import argparse
-import functools
-import json
 import os
-from pathlib import Path
-from typing import Any
 
 from gmcn import config as configuration
-from gmcn import tracking
-from gmcn.errors import InputError
+from gmcn.commands.context import Context
 from gmcn.running import claimed
-
-
-class Context:
-    """The options of one command, with the configuration read only if something is asked of it."""
-
-    def __init__(self, options: argparse.Namespace):
-        self.options = options
-
-    @functools.cached_property
-    def config(self) -> dict[str, Any]:
-        return configuration.load(*(self.options.config or ["config.yaml"]))
-
-    @functools.cached_property
-    def results(self) -> Path:
-        return Path(self.options.results or self.config.get("results", "results"))
-
-    @functools.cached_property
-    def tracked(self) -> bool:
-        if getattr(self.options, "rank", 0):  # of several processes that train one network, the first tells
-            return False
-        if self.options.tracking is not None:
-            return self.options.tracking == "on"
-        return self.config.get("tracking", {}).get("enabled", True)
-
-    def settings(self, stage: str, name: str | None = None) -> dict[str, Any]:
-        """The stage's settings: those of ``--settings``, else those of the configuration."""
-        if self.options.settings is None:
-            return configuration.stage_settings(self.config, stage, getattr(self.options, "dataset", ""), name)
-        try:
-            settings = json.loads(self.options.settings)
-        except json.JSONDecodeError as error:
-            raise InputError(f"--settings is not readable JSON: {error}") from error
-        if not isinstance(settings, dict):
-            raise InputError("--settings must be a JSON object, as in '{\"epochs\": 1}'")
-        return settings
-
-    def path(self, option: str, default: str) -> Path:
-        """A path that an option names, or its default below the results."""
-        given = getattr(self.options, option)
-        return Path(given) if given else self.results / default
-
-    def run_folder(self) -> str:
-        return f"runs/{self.options.dataset}_{self.options.variant}"
-
-    def mixtures(self) -> Path:
-        if self.options.mixtures:
-            return Path(self.options.mixtures)
-        fit = configuration.resolve(self.config, self.options.dataset, self.options.variant)["fit"]
-        return self.results / f"mixtures/{self.options.dataset}_{fit}.safetensors"
-
-    def per_seed(self, option: str, file: str) -> list[Path]:
-        """The files of all seeds of the variant, unless the option names some."""
-        given = getattr(self.options, option)
-        if given:
-            return [Path(path) for path in given]
-        seeds = configuration.resolve(self.config, self.options.dataset, self.options.variant)["seeds"]
-        return [self.results / self.run_folder() / f"seed{seed}" / file for seed in seeds]
-
-    def run(self, stage: str, settings: dict[str, Any], inputs: list[tuple[str, Path]], **more: Any) -> Any:
-        """The tracking run of this command."""
-        dataset, variant = self.options.dataset, getattr(self.options, "variant", None)
-        return tracking.start(
-            stage,
-            name=more.pop("name", stage),
-            dataset=dataset,
-            result=f"{dataset}_{variant}" if variant else None,
-            params=settings,
-            inputs=inputs,
-            enabled=self.tracked,
-            results=self.results,
-            **more,
-        )
 
 
 def download(context: Context) -> None:
@@ -237,46 +159,3 @@ def summarise(context: Context) -> None:
         run.log_artifact(output)
     for path in training:  # kept until now: a training that is killed at its very end loses its files, not this
         remove_checkpoints(path.parent)
-
-
-def show(context: Context) -> None:
-    from gmcn.analysis.show import show
-
-    options = context.options
-    points = Path(options.points) if options.points else None
-    chosen = {"index": options.index, "name": options.name, "points": points}
-    print(show(options.file, **chosen, output=options.output, up=options.up))
-
-
-def predict(context: Context) -> None:
-    from gmcn.inference import commands
-
-    commands.predict_files(context.options)
-
-
-def export(context: Context) -> None:
-    from gmcn.inference import commands
-
-    commands.export_result(context.options)
-
-
-def store(context: Context) -> None:
-    if context.tracked:
-        tracking.create_store(context.results)
-
-
-def info(context: Context) -> None:
-    import gmcn
-
-    print(json.dumps(gmcn.info(), indent=2, default=str))
-
-
-def names(context: Context) -> None:
-    from gmcn.training.loading import pretrained_names
-
-    # An installed package has no configuration beside it, but its pretrained networks.
-    if context.options.config or Path("config.yaml").is_file():
-        config = context.config
-        for kind, section in (("data sets", "datasets"), ("fits", "fits"), ("variants", "variants")):
-            print(f"{kind}: {', '.join(config[section])}")
-    print(f"pretrained networks: {', '.join(pretrained_names()) or 'none'}")

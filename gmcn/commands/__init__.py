@@ -1,0 +1,29 @@
+"""What each command does, under its name."""
+
+from gmcn.commands.context import Context
+from gmcn.commands.others import export, info, names, predict, show, status, store
+from gmcn.commands.report import draw_figure, draw_fits, least_squares, table
+from gmcn.commands.stages import download, evaluate, fit, footprint, probe, sample, summarise, train
+
+__all__ = [
+    "Context",
+    "download",
+    "draw_figure",
+    "draw_fits",
+    "evaluate",
+    "export",
+    "fit",
+    "footprint",
+    "info",
+    "least_squares",
+    "names",
+    "predict",
+    "probe",
+    "sample",
+    "show",
+    "status",
+    "store",
+    "summarise",
+    "table",
+    "train",
+]

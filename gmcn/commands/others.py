@@ -1,0 +1,68 @@
+"""Commands that are no stage: networks for other people's files, and what there is."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from gmcn import tracking
+from gmcn.commands.context import Context
+
+
+def show(context: Context) -> None:
+    from gmcn.analysis.show import show
+
+    options = context.options
+    points = Path(options.points) if options.points else None
+    chosen = {"index": options.index, "name": options.name, "points": points}
+    print(show(options.file, **chosen, output=options.output, up=options.up))
+
+
+def predict(context: Context) -> None:
+    from gmcn.inference import commands
+
+    commands.predict_files(context.options)
+
+
+def export(context: Context) -> None:
+    from gmcn.inference import commands
+
+    commands.export_result(context.options)
+
+
+def store(context: Context) -> None:
+    if context.tracked:
+        tracking.create_store(context.results)
+
+
+def info(context: Context) -> None:
+    import gmcn
+
+    print(json.dumps(gmcn.info(), indent=2, default=str))
+
+
+def names(context: Context) -> None:
+    from gmcn.training.loading import pretrained_names
+
+    # An installed package has no configuration beside it, but its pretrained networks.
+    if context.options.config or Path("config.yaml").is_file():
+        config = context.config
+        for kind, section in (("data sets", "datasets"), ("fits", "fits"), ("variants", "variants")):
+            print(f"{kind}: {', '.join(config[section])}")
+    print(f"pretrained networks: {', '.join(pretrained_names()) or 'none'}")
+
+
+def status(context: Context) -> None:
+    from gmcn.status import show, status
+
+    options = context.options
+    targets = options.targets
+    more = [path for path in options.config or () if Path(path) != Path("config.yaml")]  # which Snakemake reads itself
+    overlays = ["--configfile", *more] if more else []
+    overlays += ["--config", f"results={options.results}"] if options.results else []
+    jobs = status(context.config, targets, results=context.results, arguments=overlays)
+    if options.json:
+        print(json.dumps(jobs, indent=2))
+        return
+    show(jobs, shlex.join(["snakemake", "--cores", "all", *targets, *overlays]))
