@@ -54,9 +54,9 @@ def foreign(what: str) -> Iterator[None]:
         raise InputError(f"{what} ({type(error).__name__}: {brief(error)})") from error
 
 
-def brief(foreign: object) -> str:
+def brief(foreign: object, longest: int = 200) -> str:
     """What another library or a file of others says, on one line that is not long."""
-    return " ".join(str(foreign).split())[:200] or type(foreign).__name__
+    return " ".join(str(foreign).split())[:longest] or type(foreign).__name__
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

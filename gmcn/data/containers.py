@@ -17,7 +17,7 @@ import numpy as np
 
 from gmcn.artifacts import sha256
 from gmcn.data.samples import PARTS
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief
 from gmcn.folders import walk
 
 _LOG = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ def read_member(archive: zipfile.ZipFile, name: str, source: str, *, any_size: b
     except KeyError:
         raise InputError(f"{source} is not in the archive") from None
     except DAMAGE as error:
-        raise InputError(f"{source} is truncated or damaged ({error})") from error
+        raise InputError(f"{source} is truncated or damaged ({brief(error)})") from error
 
 
 def digest(container: Path) -> str:
@@ -199,4 +199,4 @@ def open_zip(path: Path) -> zipfile.ZipFile:
                 f"{path} is neither a folder nor a zip; name the folder that the objects lie in"
             ) from error
         advice = "replace it (a published file: delete it, and it is downloaded again)"
-        raise InputError(f"{path} is truncated or damaged ({error}); {advice}") from error
+        raise InputError(f"{path} is truncated or damaged ({brief(error)}); {advice}") from error

@@ -115,9 +115,9 @@ def _write(
             name = samples.names[index]
             refused[name if name not in refused else f"{name} (object {index})"] = fault
             if skip:
-                _LOG.warning("'%s' is left out: %s", brief(name), fault)
+                _LOG.warning("'%s' is left out: %s", brief(name), brief(fault, 400))
     if refused and not skip:
-        named = [f"'{brief(name)}' ({fault})" for name, fault in list(refused.items())[:_NAMED]]
+        named = [f"'{brief(name, 60)}' ({brief(fault, 280)})" for name, fault in list(refused.items())[:_NAMED]]
         more = ", ..." if len(refused) > _NAMED else ""
         raise InputError(
             f"{len(refused)} of {len(samples.names)} objects of data set '{dataset}' cannot be used: "

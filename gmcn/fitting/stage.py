@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
 from gmcn.console import progress
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief
 from gmcn.fitting import quality
 from gmcn.fitting.images import fit_images, pixels, square
 from gmcn.fitting.points import METHODS, fit_points, spread, unit_frame
@@ -130,6 +130,8 @@ def _reduce(mixture: Mixture, n: int, names: list[str], done: Callable[[int], No
     try:
         reduced = reduce_treehem(mixture._replace(weights=mixture.weights * (count / total)), n)
     except RuntimeError as error:
-        raise InputError(f"a mixture between '{names[0]}' and '{names[-1]}' cannot be reduced ({error})") from error
+        raise InputError(
+            f"a mixture between '{brief(names[0])}' and '{brief(names[-1])}' cannot be reduced ({error})"
+        ) from error
     done(len(total))
     return reduced._replace(weights=reduced.weights * (total / count))

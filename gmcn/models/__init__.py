@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from gmcn.errors import InputError, unknown
+from gmcn.errors import InputError, brief, unknown
 from gmcn.models.gmcn import GMCN
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
@@ -41,7 +41,7 @@ def build(
     try:
         return NETWORKS[kind](**arguments)
     except TypeError as error:
-        raise InputError(f"the network cannot be built: {error}") from error
+        raise InputError(f"the network cannot be built: {brief(error)}") from error
 
 
 def describe(network: Network) -> dict[str, Any]:

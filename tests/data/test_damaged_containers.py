@@ -141,6 +141,17 @@ def test_bombs_are_refused_with_little_memory(tmp_path, monkeypatch, read, name,
         tracemalloc.stop()
 
 
+def test_long_names_in_a_zip_are_cut(tmp_path):
+    """Of the member, and of another one where it begins."""
+    for name in ("cup/train/" + "a" * 20_000 + ".off", "cup/train/a.off"):
+        content = zipped({name: exported("off")}, zipfile.ZIP_STORED)
+        header = content.index(b"PK\x03\x04") + 26
+        longer = (30_000).to_bytes(2, "little")
+        (tmp_path / "a.zip").write_bytes(content[:header] + longer + content[header + 2 :])
+        _, sentence = outcome(sampled("meshes"), tmp_path / "a.zip")
+        assert "1 of 1 objects of data set 'a' cannot be used" in sentence
+
+
 def test_a_pickle_in_an_array_is_never_loaded(tmp_path):
     for name, content in (("a.npy", saved(malicious(tmp_path))), ("a.npz", npz(points=malicious(tmp_path)))):
         (tmp_path / name).write_bytes(content)
