@@ -40,16 +40,6 @@ class Tee:
         return getattr(self._stream, name)
 
 
-def progress(*, transfer: bool = False) -> Any:
-    """A progress bar on stderr (``rich.progress.Progress``): of things that are counted, or of bytes."""
-    from rich import progress as bars
-    from rich.console import Console
-
-    count = (bars.DownloadColumn(), bars.TransferSpeedColumn()) if transfer else (bars.MofNCompleteColumn(),)
-    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), *count, bars.TimeRemainingColumn())
-    return bars.Progress(*columns, console=Console(stderr=True))
-
-
 class _StderrHandler(logging.StreamHandler):
     # sys.stderr is looked up anew for every line: progress bars replace it while they are on the screen.
     @property

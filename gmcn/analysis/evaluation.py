@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from gmcn.analysis.networks import load_networks, over_seeds
 from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.errors import InputError
 from gmcn.models import Network
+from gmcn.progress import Progress
 from gmcn.training.device import select_device
 from gmcn.training.mixture_set import TEST, MixtureSet, batches_in_order, read_split
+
+log = logging.getLogger(__name__)
 
 BATCH = 32  # bounds memory; every shape is evaluated by itself, so that it changes no result
 
@@ -41,8 +45,12 @@ def evaluate(
     data = read_split(mixtures, TEST)
     networks = load_networks(models, data, device)
     seeds = {}
-    for network in networks:
-        seeds[str(network.seed)] = {**measure(predict(network.model, data, device), data), "model": network.source}
+    with Progress() as bar:
+        task = bar.add_task("evaluate", total=len(networks) * len(data))
+        for network in networks:
+            logits = predict(network.model, data, device, lambda count: bar.advance(task, count))
+            seeds[str(network.seed)] = {**measure(logits, data), "model": network.source}
+            log.info("seed %s: test accuracy %.4f", network.seed, seeds[str(network.seed)]["accuracy"])
     numbers = [{key: seed[key] for key in ("accuracy", "loss", "per_class")} for seed in seeds.values()]
     mean, deviation = over_seeds(numbers)
     metadata = read_metadata(mixtures)
@@ -73,10 +81,18 @@ def evaluate(
 
 
 @torch.no_grad()
-def predict(model: Network, data: MixtureSet, device: torch.device | str = "cpu") -> Tensor:  # [S, classes]
-    """Logits of all shapes of a set."""
-    batches = batches_in_order(data.mixture, data.labels, BATCH)
-    return torch.cat([model(mixture.to(device)).cpu() for mixture, _ in batches])
+def predict(
+    model: Network,
+    data: MixtureSet,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], object] = lambda _: None,
+) -> Tensor:  # [S, classes]
+    """Logits of all shapes of a set; ``progress`` is told how many more there are, now and then."""
+    logits = []
+    for mixture, labels in batches_in_order(data.mixture, data.labels, BATCH):
+        logits.append(model(mixture.to(device)).cpu())
+        progress(len(labels))
+    return torch.cat(logits)
 
 
 def measure(logits: Tensor, data: MixtureSet) -> dict[str, Any]:  # logits [S, classes]

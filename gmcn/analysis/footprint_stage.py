@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from gmcn.errors import InputError
 from gmcn.training.device import select_device
 from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
 
 PAPER_BATCH = 32  # of tables 5 and 6
 
@@ -71,6 +74,8 @@ def footprint(
         "provenance": provenance(),
     }
     write_json(output, result)
+    ratio = f", {result['ratio']['unfused']:.2f} of the minimum with stored convolutions" if expected else ""
+    log.info("a training step of %d shapes takes %.1f MiB%s", batch_size, measured["bytes"] / 2**20, ratio)
     if run is not None:
         run.log_metrics(
             {

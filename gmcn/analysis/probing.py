@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +16,11 @@ from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.models import GMCN, describe
+from gmcn.progress import Progress
 from gmcn.training.device import select_device
 from gmcn.training.mixture_set import TEST, read_split, select
+
+log = logging.getLogger(__name__)
 
 BATCH = 8  # shapes at a time; bounds memory
 DEFAULTS = {"positions": 100_000, "shapes": 64, "seed": 0}
@@ -52,15 +56,17 @@ def probe(
     sample = select(data.mixture, chosen)
     networks = load_networks(models, data, device)
     reason = reason_without_mixtures(describe(networks[0].model))
-    seeds = {
-        str(network.seed): {
-            "layers": []
-            if reason
-            else probe_network(network.model, sample.to(device), settings["positions"], settings["seed"]),
-            "model": network.source,
-        }
-        for network in networks
-    }
+    seeds = {str(network.seed): {"layers": [], "model": network.source} for network in networks}
+    if reason:
+        log.info("nothing to probe: %s", reason)
+    else:
+        with Progress() as bar:
+            task = bar.add_task("probe", total=len(networks) * len(chosen))
+            for network in networks:
+                seeds[str(network.seed)]["layers"] = probe_network(
+                    *(network.model, sample.to(device), settings["positions"], settings["seed"]),
+                    progress=lambda count: bar.advance(task, count),
+                )
     mean, deviation = over_seeds([seed["layers"] for seed in seeds.values()])
     metadata = read_metadata(mixtures)
     result = {
@@ -78,6 +84,9 @@ def probe(
         "provenance": provenance(),
     }
     write_json(output, result)
+    for layer in mean:
+        numbers = (layer[kind]["rmse"] for kind in KINDS)
+        log.info("layer %s: RMSE %.4g (dense fit %.4g, reduction %.4g)", layer["layer"], *numbers)
     if run is not None:
         for index, layer in enumerate(mean):
             numbers = {f"rmse/{kind}/{unit}": layer[kind][unit] for kind in KINDS for unit in layer[kind]}
@@ -94,8 +103,12 @@ def probe_network(
     mixture: Mixture,  # [S, N]
     positions: int,
     seed: int,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Errors of every layer of ``model``, over at least ``positions`` positions per layer."""
+    """Errors of every layer of ``model``, over at least ``positions`` positions per layer.
+
+    ``progress`` is told how many more shapes are done.
+    """
     sums = [{kind: ErrorSum() for kind in KINDS} for _ in model.blocks]
     shapes = len(mixture.weights)
     generator = torch.Generator().manual_seed(seed)
@@ -113,6 +126,7 @@ def probe_network(
             errors["relu"].add(truth, dense)
             errors["reduction"].add(dense, sparse)
             data = reduced if block.norm is None else block.norm(reduced)
+        progress(min(BATCH, shapes - start))
     channels = [model.in_channels, *(block.convolution.out_channels for block in model.blocks)]
     return [
         {

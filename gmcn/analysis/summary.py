@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from gmcn.analysis.figures import draw_curves, read_column
 from gmcn.analysis.networks import over_seeds
 from gmcn.artifacts import provenance, read_json, read_metadata, sha256, write_json
 from gmcn.errors import InputError, foreign
+
+log = logging.getLogger(__name__)
 
 
 @foreign("a file of this result is damaged or of another version of gmcn; make it again")
@@ -111,6 +114,9 @@ def summarise(
     histories = {str(entry["seed"]): path.with_name("history.csv") for path, entry in trainings}
     curves = Path(evaluation).with_name("curves.png")
     draw_curves(histories, curves)
+    accuracy, deviation = result["accuracy"]["mean"], result["accuracy"]["std"]
+    spread = "" if deviation is None else f" ± {deviation:.4f}"
+    log.info("%s_%s: test accuracy %.4f%s, %d seeds", dataset, variant, accuracy, spread, len(trainings))
     if run is not None:
         params = {"data": sampled.get("settings", {}), "input_fit": fitted.get("settings", {}), **settings}
         pictures = [curves, Path(evaluation).with_name("confusion.png")]

@@ -46,6 +46,7 @@ def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLik
             path = output / entry["name"]
             origin = _bring(dataset, entry, path)
             total += path.stat().st_size
+            _LOG.info("%s: %s bytes %s", path, f"{path.stat().st_size:,}", f"from {origin}" if origin else "were there")
             if origin is not None:
                 record = {"origin": origin, "sha256": sha256(path), "provenance": provenance()}
                 record["run_id"] = run.id if run is not None else None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.artifacts import TensorWriter, provenance
-from gmcn.console import progress
 from gmcn.data.clouds import read_clouds
 from gmcn.data.containers import digest
 from gmcn.data.digits import read_digits
@@ -21,6 +20,7 @@ from gmcn.data.samples import PARTS, Samples, fault_of, normalize, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
 from gmcn.errors import InputError, brief, unknown
+from gmcn.progress import Progress
 
 # kind -> function of the settings and of the files' paths, in the order of settings["files"], or the user's folder.
 READERS: dict[str, Callable[[dict[str, Any], list[Path]], Samples]] = {
@@ -75,10 +75,10 @@ def sample(
                     f"data set '{dataset}' has no {part} object; a set that is only to be fitted and looked at "
                     f"says so with `parts: [{PARTS[1 - PARTS.index(part)]}]`"
                 )
+        counts = {part: int((split == index).sum()) for index, part in enumerate(PARTS)} | {"refused": len(refused)}
+        seconds = time.perf_counter() - started
         if run is not None:
-            counts = {part: int((split == index).sum()) for index, part in enumerate(PARTS)}
-            counts |= {"refused": len(refused), "seconds": time.perf_counter() - started}
-            run.log_metrics({f"sample/{key}": value for key, value in counts.items()})
+            run.log_metrics({f"sample/{key}": value for key, value in {**counts, "seconds": seconds}.items()})
         writer.finish(
             {
                 "dataset": dataset,
@@ -92,6 +92,12 @@ def sample(
                 "run_id": run.id if run is not None else None,
             }
         )
+    _LOG.info(
+        "%s: %d objects for training, %d for the test, %d left out, in %.1f s",
+        dataset,
+        *counts.values(),
+        seconds,
+    )
 
 
 def _write(
@@ -101,7 +107,7 @@ def _write(
     skip = settings.get("bad_objects", "stop") == "skip"
     kept: list[int] = []
     refused: dict[str, str] = {}
-    with progress() as bar:
+    with Progress() as bar:
         rows = bar.track(load_all(samples, threads), len(samples.names), description=f"sample {dataset}")
         for index, row in enumerate(rows):
             fault = str(row) if isinstance(row, InputError) else fault_of(row)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gmcn.console import progress
 from gmcn.errors import InputError
+from gmcn.progress import Progress
 
 # Tries after the first one, with a pause of 1, 2, 4, ... seconds in between.
 RETRIES = 4
@@ -107,7 +107,7 @@ class _Transfer:
     def _receive(self, answer: Any, there: int) -> None:
         length = answer.headers.get("Content-Length", "")
         total = there + int(length) if length.isdigit() else None
-        with progress(transfer=True) as bar, open(self.part, "ab" if there else "wb") as file:
+        with Progress(transfer=True) as bar, open(self.part, "ab" if there else "wb") as file:
             task = bar.add_task(self.url.rpartition("/")[2], total=total, completed=there)
             for piece in answer.raw.stream(_PIECE, decode_content=False):
                 file.write(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
-from gmcn.console import progress
 from gmcn.errors import InputError, brief
 from gmcn.fitting import quality
 from gmcn.fitting.images import fit_images, pixels, square
 from gmcn.fitting.points import METHODS, fit_points, spread, unit_frame
 from gmcn.mixture import Mixture
 from gmcn.ops import reduce_treehem
+from gmcn.progress import Progress
+
+log = logging.getLogger(__name__)
 
 # Mixtures that are there already are reduced: TreeHEM is their only fit.
 REDUCTION = "treehem"
@@ -54,7 +57,7 @@ def fit(
             f"fit '{name}' needs 'components' and knows, by its method, only {', '.join(known)}; "
             f"it has {', '.join(sorted(settings))}"
         )
-    with open_tensors(points) as (tensors, source), progress() as bar:
+    with open_tensors(points) as (tensors, source), Progress() as bar:
         shapes = tensors["labels"].get_shape()[0]
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
         work = _work(tensors, source, settings["components"], options, lambda count: bar.advance(task, count))
@@ -86,6 +89,11 @@ def fit(
         },
     )
     write_json(Path(output).with_suffix(".json"), {"dataset": dataset, "fit": name, "settings": settings, **found})
+    likelihoods = [f"{value:.3f} ({key.rpartition('_')[2]})" for key, value in found.items() if "likelihood" in key]
+    log.info(
+        "%s %s: %d mixtures of %d Gaussians in %.1f s, log-likelihood per point %s",
+        *(dataset, name, shapes, mixture.components, found["seconds"], ", ".join(likelihoods)),
+    )
 
 
 def _work(

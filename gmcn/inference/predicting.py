@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from gmcn.artifacts import read_metadata
-from gmcn.console import progress
 from gmcn.data.containers import list_files
 from gmcn.errors import InputError, brief, foreign
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.mixture import Mixture
 from gmcn.models import Network
+from gmcn.progress import Progress
 from gmcn.training.device import select_device
 from gmcn.training.loading import load, model_path
 
@@ -85,7 +85,7 @@ def predict(
     total = sum(map(reader.count, files))
     found: list[Prediction] = []
     # A bar only where there is something to wait for.
-    with progress() if total > BATCH else contextlib.nullcontext() as bar:
+    with Progress() if total > BATCH else contextlib.nullcontext() as bar:
         task = bar.add_task("predict", total=total) if bar else None
         objects = _objects(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):

@@ -32,8 +32,14 @@ def test_from_a_name_to_a_result_once(checkout):
     for run_id in (result["runs"]["train"]["0"], result["runs"]["fit"], result["runs"]["summarise"]):
         assert client.get_run(run_id).info.status == "FINISHED"
     assert result["settings"]["training"]["epochs"] == 1
-    for log in ("fit/solids10_kmeans16.log", "train/solids10_smoke_seed0.log"):
-        assert (checkout.folder / "results/logs" / log).is_file()
+    logs = {path.parent.name: path.read_text() for path in (checkout.folder / "results/logs").rglob("*.log")}
+    assert "40 objects for training, 10 for the test, 0 left out" in logs["sample"]
+    assert "50 mixtures of 16 Gaussians" in logs["fit"]
+    assert "epoch 1 of 1: " in logs["train"]
+    assert "test accuracy" in logs["evaluate"]
+    assert "layer 1 -> " in logs["probe"]
+    assert "a training step of " in logs["footprint"]
+    assert "solids10_smoke: test accuracy" in logs["summarise"]
 
     again = checkout.snakemake("--cores", "2", targets=(TARGET,), config=TINY)
     assert again.status == 0
