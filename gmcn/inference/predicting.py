@@ -105,7 +105,7 @@ def _reader(path: Path, inputs: Any, rescale: bool) -> Reader:
             )
         data, fit = inputs["data"], inputs["fit"]
         size = data.get("size", [1, 1])
-        counts = [*size, math.prod(size), data.get("points", 1), fit.get("components", 1)]
+        counts = [*size, math.prod(size), data.get("points", 1), fit["components"]]
         if len(size) != 2 or any(type(count) is not int or not 0 < count <= MAX_COUNT for count in counts):
             raise ValueError(f"its sizes are {str(counts)[:100]}, not numbers up to {MAX_COUNT:,}")
         return Reader(inputs, rescale=rescale)

@@ -141,6 +141,16 @@ def test_bombs_are_refused_with_little_memory(tmp_path, monkeypatch, read, name,
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_altered_bytes_of_every_compression_are_named(tmp_path, compression):
+    content = bytearray(zipped({"cup/train/a.off": exported("off")}, compression))
+    begin = content.index(b".off") + 4
+    content[begin + 20 : begin + 60] = b"\n" * 40
+    (tmp_path / "a.zip").write_bytes(content)
+    _, sentence = outcome(sampled("meshes"), tmp_path / "a.zip")
+    assert "a.off is truncated or damaged" in sentence
+
+
 def test_long_names_in_a_zip_are_cut(tmp_path):
     """Of the member, and of another one where it begins."""
     for name in ("cup/train/" + "a" * 20_000 + ".off", "cup/train/a.off"):

@@ -117,6 +117,7 @@ def test_networks_of_strangers(tmp_path_factory, solids, place, value, edits):
         ("inputs", {"data": {"points": 10**12}, "fit": {"components": 8}}, "does not say well .* numbers up to"),
         ("inputs", {"data": {"points": 96}, "fit": {"components": 10**12}}, "does not say well .* numbers up to"),
         ("inputs", {"data": {"size": [2**20, 2**20]}, "fit": {"components": 8}}, "does not say well .* numbers up to"),
+        ("inputs", {"data": {"points": 96}, "fit": {}}, "does not say well .* 'components'"),
         ("inputs", [], "does not say"),
         ("class_names", ["a"], "does not name its 10 classes"),
     ],
