@@ -11,7 +11,7 @@ from rich.text import Text
 
 log = logging.getLogger(__name__)
 
-EVERY = 30.0  # seconds between lines
+EVERY = 60.0  # seconds between lines
 
 
 class Progress(bars.Progress):

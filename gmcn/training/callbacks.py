@@ -17,10 +17,12 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from rich.progress import TaskID
 
 from gmcn import ranks
 from gmcn.artifacts import write_text
 from gmcn.console import LEFT
+from gmcn.progress import Progress
 from gmcn.training.errors import Interrupted, NonFiniteError
 from gmcn.training.module import Classifier
 
@@ -106,6 +108,21 @@ class History(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what ``state_dict`` gave."""
         self.rows, self.seconds_before = list(state_dict["rows"]), state_dict["seconds"]
+
+
+class Steps(L.Callback):
+    """Says in a log, now and then, how far a long epoch is."""
+
+    def __init__(self) -> None:
+        self.progress, self.task, self.epoch = Progress(), TaskID(0), -1
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Classifier, _: Any, batch: Any, batch_idx: int) -> None:
+        """Count the step, of an epoch that may be gone on with."""
+        if self.epoch != trainer.current_epoch:
+            self.epoch = trainer.current_epoch
+            total = trainer.num_training_batches
+            self.task = self.progress.add_task(f"in epoch {self.epoch + 1}", total=total, completed=batch_idx)
+        self.progress.advance(self.task)
 
 
 class LastCheckpoint(Checkpoint):

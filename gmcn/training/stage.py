@@ -25,7 +25,7 @@ from gmcn.artifacts import provenance, save_tensors, write_json
 from gmcn.launching import cpus_per_task
 from gmcn.models import GMCN, Network, build, describe
 from gmcn.nn import synchronise
-from gmcn.training.callbacks import History, LastCheckpoint
+from gmcn.training.callbacks import History, LastCheckpoint, Steps
 from gmcn.training.checkpoints import (
     LAST,
     AtomicCheckpoints,
@@ -162,8 +162,8 @@ def _fit(
     resume: Path | None,
 ) -> None:
     interactive = sys.stderr.isatty() and ranks.rank() == 0
-    if interactive:
-        callbacks = [*callbacks, RichProgressBar(console_kwargs={"stderr": True})]
+    if ranks.rank() == 0:
+        callbacks = [*callbacks, RichProgressBar(console_kwargs={"stderr": True}) if interactive else Steps()]
     checkpoint = next(callback for callback in callbacks if isinstance(callback, LastCheckpoint))
     settings = module.settings
     many = ranks.size() > 1

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 
 import pytest
 import torch
 
 import gmcn
+from gmcn import progress
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors, sha256
 from gmcn.errors import InputError
 from gmcn.training import NonFiniteError, train
@@ -73,6 +75,14 @@ def test_history_has_one_complete_row_per_epoch(trained):
     assert float(rows[-1]["train_loss"]) == result["metrics"]["train_loss"] < float(rows[0]["train_loss"])
     seconds = [float(row["seconds"]) for row in rows]
     assert seconds == sorted(seconds)
+
+
+def test_a_log_says_how_far_a_long_epoch_is(mixtures, settings, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    caplog.set_level(logging.INFO, "gmcn")
+    train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu")
+    said = [message for message in caplog.messages if message.startswith("in epoch 2: ")]
+    assert [message.split(",")[0] for message in said] == [f"in epoch 2: {step} of 4" for step in range(1, 5)]
 
 
 def test_never_reads_the_test_split(mixtures, settings, tmp_path):
