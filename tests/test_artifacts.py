@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 
 from gmcn.artifacts import TensorWriter, atomic, key_of, load_tensors, read_json, save_tensors, write_json
 from gmcn.errors import InputError
+from tests.conftest import ROOT
 
 
 def test_tensors_and_metadata_come_back(tmp_path):
@@ -114,3 +116,23 @@ def test_what_a_killed_process_left_goes_with_the_next_try(tmp_path):
     write_json(tmp_path / "x.json", {})
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"x.json", ".x.json.part", living, elsewhere}
+
+
+KILLED = """
+import resource, signal, sys, torch
+from gmcn.artifacts import save_tensors
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python turns it into an error
+save_tensors(sys.argv[1], {"a": torch.zeros(1000)}, {})
+"""
+
+
+@pytest.mark.faults
+def test_tensors_that_were_half_written_when_the_process_was_killed_go_with_the_next_try(tmp_path):
+    path = tmp_path / "x.safetensors"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT)
+    assert killed.returncode == -signal.SIGXFSZ
+    assert list(tmp_path.iterdir())
+    save_tensors(path, {"a": torch.zeros(1)}, {})
+    assert list(tmp_path.iterdir()) == [path]
