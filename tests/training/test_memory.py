@@ -54,6 +54,25 @@ def test_a_batch_goes_in_smaller_parts(mixtures, settings, tmp_path, memory, cap
     assert same(tmp_path / "short", tmp_path / "asked")
 
 
+def test_a_part_before_the_one_that_was_too_large_does_not_count_twice(mixtures, settings, tmp_path, monkeypatch):
+    original, calls = Classifier.loss_of, []
+
+    def loss_of(self, mixture, labels):
+        calls.append(len(labels))
+        if len(calls) == 2:
+            raise ERRORS["CUDA"]
+        return original(self, mixture, labels)
+
+    arguments = {"seed": 0, "device": "cpu", "threads": 1}
+    settings["training"] |= {"micro_batches": 2, "epochs": 1}
+    monkeypatch.setattr(Classifier, "loss_of", loss_of)
+    train(mixtures, settings=settings, output=tmp_path / "short", **arguments)
+    assert calls[:6] == [4, 4, 2, 2, 2, 2]
+    settings["training"]["micro_batches"] = 4
+    train(mixtures, settings=settings, output=tmp_path / "asked", **arguments)
+    assert same(tmp_path / "short", tmp_path / "asked")
+
+
 def test_a_resumed_training_goes_on_in_the_same_parts(mixtures, settings, tmp_path, memory, monkeypatch):
     settings["training"]["checkpoint_minutes"] = 1e-9
     arguments = {"settings": settings, "seed": 0, "device": "cpu", "threads": 1}
