@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gmcn import ranks
 from gmcn.training import OutOfMemoryError, TrainingSettings, train
 from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.module import Classifier
@@ -90,6 +91,20 @@ def test_memory_for_no_batch_statistics_ends_with_one_sentence(mixtures, setting
     with pytest.raises(OutOfMemoryError, match=r"smallest parts.*; take a device with more memory") as info:
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
     assert "\n" not in str(info.value)
+
+
+def test_ranks_do_not_take_smaller_parts_on_their_own(mixtures, monkeypatch):
+    """The others wait in the middle of theirs: one sentence says with how many parts to start again."""
+
+    def fail(_batch):
+        raise ERRORS["CUDA"]
+
+    data = read_split(mixtures, TRAIN)
+    module = Classifier(build_network(NETWORK, data, seed=0), TrainingSettings(batch_size=8), 4)
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    with pytest.raises(OutOfMemoryError, match=r"rank 1: .*; set training\.micro_batches to 2 or"):
+        module._fitting_memory(fail, (data.mixture, data.labels))
 
 
 def test_memory_that_ends_in_the_validation(mixtures, settings, tmp_path, monkeypatch):
