@@ -102,6 +102,16 @@ def test_an_unreachable_server_costs_one_warning_and_gets_everything_later(tmp_p
         assert_complete(tmp_path)
 
 
+def test_a_server_that_never_answers_keeps_a_stage_waiting_for_less_than_a_minute(results, monkeypatch):
+    """MLflow's own patience is many minutes per request."""
+    retries = mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    timeout = mlflow.environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT
+    for variable in (retries, timeout):
+        monkeypatch.delenv(variable.name, raising=False)
+    tracking_store.connect(results)
+    assert (1 + retries.get()) * timeout.get() < 60
+
+
 def test_a_store_that_fails_is_left_alone_for_a_while(results, capsys):
     calls = []
 
