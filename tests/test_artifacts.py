@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import signal
 import stat
 import subprocess
@@ -103,6 +104,22 @@ def test_rows_of_another_shape_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(InputError, match=r"a row of 'points' is float32 \(4, 3\)"):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_rows_that_a_full_disk_does_not_take_hide_no_other_error(tmp_path):
+    def write():
+        with TensorWriter(tmp_path / "x.safetensors") as writer:
+            writer.append({"points": np.zeros((3, 3), dtype=np.float32)})
+            raise InputError("the next shape is none")
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(InputError, match="the next shape"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_what_a_killed_process_left_goes_with_the_next_try(tmp_path):
