@@ -307,6 +307,14 @@ def test_a_disk_that_is_full_turns_tracking_off_and_keeps_no_half_journal(tmp_pa
     assert "nothing is logged to MLflow ([Errno 28] No space left" in warning
 
 
+def test_a_damaged_input_is_left_to_the_stage(results, capsys):
+    damaged = results / "points.safetensors"
+    damaged.write_bytes(b"half")
+    with tracking.start("fit", name="fit", dataset="toy", inputs=[("points", damaged)], results=results) as run:
+        assert run.id is not None
+    assert warnings_of(capsys) == []
+
+
 def test_results_that_cannot_be_written_turn_tracking_off(tmp_path, capsys, monkeypatch):
     (tmp_path / FOLDER).write_text("a file where the folder should be")
     assert log(tmp_path) is None
