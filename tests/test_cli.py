@@ -17,6 +17,7 @@ import torch
 
 from gmcn import cli, config, console
 from gmcn.artifacts import load_tensors
+from gmcn.training import errors
 from tests.conftest import ROOT
 
 CONFIG = ["--config", str(ROOT / "config.yaml"), "--tracking", "off"]
@@ -132,6 +133,17 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(tmp_path, monkeyp
     printed = capsys.readouterr().err
     assert "gmcn: error: sample ran out of memory; start it again with more, or with fewer `points`" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("error", [errors.NonFiniteError, errors.OutOfMemoryError, errors.LostRankError])
+def test_what_stops_a_training_is_one_line(tmp_path, monkeypatch, capsys, error):
+    def stop(*_, **__):
+        raise error("training stopped at step 8; the last checkpoint is kept")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gmcn.data.sample", stop)  # for all stages alike, and this one needs no input
+    assert cli.main(["sample", "--dataset", "digits", *CONFIG]) == 1
+    assert capsys.readouterr().err == "gmcn: error: training stopped at step 8; the last checkpoint is kept\n"
 
 
 def test_mistakes_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
