@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -194,6 +195,18 @@ def test_the_log_keeps_finished_lines_without_colours_and_bars(tmp_path):
         print(" done", file=sys.stderr)
     assert (tmp_path / "logs/a.log").read_text() == "red\n100 % done\n"
     assert terminal.getvalue().startswith("\x1b[31mred")
+
+
+@pytest.mark.faults
+def test_a_log_on_a_full_disk_stops_nothing(tmp_path):
+    terminal, limits = io.StringIO(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with contextlib.redirect_stderr(terminal), console.logging_to(tmp_path / "a.log"):
+            print("more than fits onto it", file=sys.stderr)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert terminal.getvalue() == "more than fits onto it\n"
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word():
