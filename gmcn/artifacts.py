@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gmcn.errors import InputError, brief
 
@@ -87,12 +87,10 @@ def read_json(path: str | os.PathLike) -> Any:
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
     """Write named tensors as safetensors; every metadata value is stored as a JSON string."""
     header = {key: json.dumps(value, allow_nan=False) for key, value in metadata.items()}
+    # Not by save_file: it writes to a name of its own first, which a process that is killed leaves for ever.
+    content = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, header)
     with atomic(path) as temporary:
-        # safetensors reports a full disk as its own error: a caller should see the operating system's.
-        try:
-            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, header)
-        except SafetensorError as error:
-            raise OSError(f"cannot write {path}: {error}") from error
+        temporary.write_bytes(content)
 
 
 class TensorWriter:

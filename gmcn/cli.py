@@ -221,7 +221,7 @@ def _terminate(signal_number: int, _frame: object) -> None:
 def _sentence(error: Exception, command: str = "") -> str | None:
     """What to tell the user about an error that is no mistake in the program; None if it may be one."""
     if isinstance(error, OSError):
-        if error.errno in _FULL or any(os.strerror(number) in str(error) for number in _FULL):
+        if error.errno in _FULL:
             return f"the disk is full, nothing was left half-written: {error}"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"not allowed to read or write: {error}"

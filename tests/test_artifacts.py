@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import torch
 
 from gmcn.artifacts import TensorWriter, atomic, key_of, load_tensors, read_json, save_tensors, write_json
 from gmcn.errors import InputError
+from tests.conftest import ROOT
 
 
 def test_tensors_and_metadata_come_back(tmp_path):
@@ -103,6 +106,22 @@ def test_rows_of_another_shape_are_refused_and_leave_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.faults
+def test_rows_that_a_full_disk_does_not_take_hide_no_other_error(tmp_path):
+    def write():
+        with TensorWriter(tmp_path / "x.safetensors") as writer:
+            writer.append({"points": np.zeros((3, 3), dtype=np.float32)})
+            raise InputError("the next shape is none")
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(InputError, match="the next shape"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_what_a_killed_process_left_goes_with_the_next_try(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -114,3 +133,23 @@ def test_what_a_killed_process_left_goes_with_the_next_try(tmp_path):
     write_json(tmp_path / "x.json", {})
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"x.json", ".x.json.part", living, elsewhere}
+
+
+KILLED = """
+import resource, signal, sys, torch
+from gmcn.artifacts import save_tensors
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python turns it into an error
+save_tensors(sys.argv[1], {"a": torch.zeros(1000)}, {})
+"""
+
+
+@pytest.mark.faults
+def test_tensors_that_were_half_written_when_the_process_was_killed_go_with_the_next_try(tmp_path):
+    path = tmp_path / "x.safetensors"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT)
+    assert killed.returncode == -signal.SIGXFSZ
+    assert list(tmp_path.iterdir())
+    save_tensors(path, {"a": torch.zeros(1)}, {})
+    assert list(tmp_path.iterdir()) == [path]

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 
 from gmcn import cli, config, console
 from gmcn.artifacts import load_tensors
+from gmcn.training import errors
 from tests.conftest import ROOT
 
 CONFIG = ["--config", str(ROOT / "config.yaml"), "--tracking", "off"]
@@ -108,9 +110,10 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, argum
     assert printed.out == ""
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, number):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
     assert cli.main(["sample", "--dataset", "solids10", "--settings", SOLIDS, *CONFIG]) == 1
     printed = capsys.readouterr().err
     assert "gmcn: error: the disk is full" in printed
@@ -131,6 +134,17 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(tmp_path, monkeyp
     printed = capsys.readouterr().err
     assert "gmcn: error: sample ran out of memory; start it again with more, or with fewer `points`" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("error", [errors.NonFiniteError, errors.OutOfMemoryError, errors.LostRankError])
+def test_what_stops_a_training_is_one_line(tmp_path, monkeypatch, capsys, error):
+    def stop(*_, **__):
+        raise error("training stopped at step 8; the last checkpoint is kept")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gmcn.data.sample", stop)  # for all stages alike, and this one needs no input
+    assert cli.main(["sample", "--dataset", "digits", *CONFIG]) == 1
+    assert capsys.readouterr().err == "gmcn: error: training stopped at step 8; the last checkpoint is kept\n"
 
 
 def test_mistakes_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
@@ -181,6 +195,18 @@ def test_the_log_keeps_finished_lines_without_colours_and_bars(tmp_path):
         print(" done", file=sys.stderr)
     assert (tmp_path / "logs/a.log").read_text() == "red\n100 % done\n"
     assert terminal.getvalue().startswith("\x1b[31mred")
+
+
+@pytest.mark.faults
+def test_a_log_on_a_full_disk_stops_nothing(tmp_path):
+    terminal, limits = io.StringIO(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with contextlib.redirect_stderr(terminal), console.logging_to(tmp_path / "a.log"):
+            print("more than fits onto it", file=sys.stderr)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert terminal.getvalue() == "more than fits onto it\n"
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
+import gmcn.running
 from gmcn.errors import InputError
 from gmcn.running import claimed, enter_workflow, running
 from tests.conftest import ROOT
@@ -74,6 +78,29 @@ def test_a_killed_job_no_longer_runs_and_is_no_obstacle(tmp_path, elsewhere):
         assert running(tmp_path / "job.log")["pid"] == os.getpid()
 
 
+def test_a_mark_that_its_owner_deletes_while_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    """Else the next one would find none."""
+    original, asked = gmcn.running.lock, []
+
+    def lock(file, *kind):
+        if not asked:
+            Path(file.name).unlink()
+        asked.append(file)
+        return original(file, *kind)
+
+    monkeypatch.setattr(gmcn.running, "lock", lock)
+    with claimed(tmp_path / "job.log"):
+        assert running(tmp_path / "job.log")["pid"] == os.getpid()
+
+
+def test_a_look_at_a_job_does_not_keep_it_from_starting(tmp_path):
+    with open(tmp_path / ".job.log.running", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with claimed(tmp_path / "job.log"):
+            pass
+
+
 @pytest.fixture
 def locks(tmp_path):
     """Snakemake's locks in a folder."""
@@ -108,3 +135,9 @@ def test_locks_of_another_machine_are_left_to_the_user(elsewhere, locks):
 def test_a_workflow_in_a_new_folder(tmp_path):
     enter_workflow(tmp_path / ".snakemake")
     assert (tmp_path / ".snakemake/gmcn.running").read_text() == f"{platform.node()}\n"
+
+
+def test_another_machine_that_left_no_locks_is_forgotten(tmp_path):
+    (tmp_path / "gmcn.running").write_text("node17\n")
+    enter_workflow(tmp_path)
+    assert (tmp_path / "gmcn.running").read_text() == f"{platform.node()}\n"

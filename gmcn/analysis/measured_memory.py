@@ -12,7 +12,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,14 +76,12 @@ def peak_of_allocations(function: Any) -> int:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
         function()
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    # Not by a trace, which takes a file: a full disk would be taken for a lack of memory.
+    events = profiler.profiler.kineto_results.events()
+    memory = [event for event in events if event.name() == "[memory]" and event.device_type().name == "CPU"]
     now = peak = 0
-    memory = [event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == 0]
-    for event in sorted(memory, key=lambda event: event["ts"]):
-        now += event["args"]["Bytes"]
+    for event in sorted(memory, key=lambda event: event.start_ns()):
+        now += event.nbytes()
         peak = max(peak, now)
     return peak
 

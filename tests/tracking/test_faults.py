@@ -102,6 +102,16 @@ def test_an_unreachable_server_costs_one_warning_and_gets_everything_later(tmp_p
         assert_complete(tmp_path)
 
 
+def test_a_server_that_never_answers_keeps_a_stage_waiting_for_less_than_a_minute(results, monkeypatch):
+    """MLflow's own patience is many minutes per request."""
+    retries = mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    timeout = mlflow.environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT
+    for variable in (retries, timeout):
+        monkeypatch.delenv(variable.name, raising=False)
+    tracking_store.connect(results)
+    assert (1 + retries.get()) * timeout.get() < 60
+
+
 def test_a_store_that_fails_is_left_alone_for_a_while(results, capsys):
     calls = []
 
@@ -120,6 +130,25 @@ def test_a_store_that_fails_is_left_alone_for_a_while(results, capsys):
     assert_complete(results)
     [warning] = warnings_of(capsys)
     assert "connection lost" in warning
+
+
+def test_a_store_that_takes_its_time_to_fail_is_asked_the_less(tmp_path, monkeypatch, capsys):
+    """Waiting for it costs a tenth of a stage's time."""
+    clock, asked = [0.0], []
+
+    def fail(_results):
+        asked.append(clock[0])
+        clock[0] += 100
+        raise OSError("timed out")
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(tracking_store, "connect", fail)
+    with tracking.start("train", name="train", dataset="toy", results=tmp_path) as run:
+        for step in range(1, 13):
+            clock[0] += 100
+            run.log_metrics({"loss": 1.0}, step=step)
+        assert asked == [0.0, 1100.0]
+    assert len(warnings_of(capsys)) == 1
 
 
 @pytest.mark.parametrize("way", ["deleted", "replaced by nothing", "damaged"])
@@ -254,6 +283,38 @@ def test_a_disk_that_fills_up_does_not_stop_the_end_of_a_run(results, monkeypatc
     assert len(warnings_of(capsys)) == 1
 
 
+def test_results_that_become_read_only_do_not_stop_the_end_of_a_run(results, monkeypatch):
+    def refuse(_journal):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Journal, "remove", refuse)
+        assert log(results) is not None
+    tracking_store.create_store(results)
+    assert_complete(results)
+
+
+def test_a_disk_that_is_full_turns_tracking_off_and_keeps_no_half_journal(tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with tracking.start("train", name="train", dataset="toy", results=tmp_path) as run:
+            assert run.files is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / FOLDER).iterdir())
+    [warning] = warnings_of(capsys)
+    assert "nothing is logged to MLflow ([Errno 28] No space left" in warning
+
+
+def test_a_damaged_input_is_left_to_the_stage(results, capsys):
+    damaged = results / "points.safetensors"
+    damaged.write_bytes(b"half")
+    with tracking.start("fit", name="fit", dataset="toy", inputs=[("points", damaged)], results=results) as run:
+        assert run.id is not None
+    assert warnings_of(capsys) == []
+
+
 def test_results_that_cannot_be_written_turn_tracking_off(tmp_path, capsys, monkeypatch):
     (tmp_path / FOLDER).write_text("a file where the folder should be")
     assert log(tmp_path) is None
@@ -324,6 +385,14 @@ def environment() -> dict[str, str]:
 
 def test_a_killed_training_goes_on_in_its_run_without_a_gap(killed):
     log(killed, job_key="k", resume=True)
+    assert_complete(killed)
+
+
+def test_a_killed_training_goes_on_while_the_store_is_away(killed, monkeypatch):
+    with monkeypatch.context() as away:
+        away.setattr(tracking_store, "connect", fail_to_connect)
+        assert log(killed, job_key="k", resume=True) is None
+    tracking_store.create_store(killed)
     assert_complete(killed)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import random
+import resource
 import shutil
 import signal
 import time
@@ -20,7 +21,7 @@ from gmcn.cli import main
 from gmcn.running import claimed
 from gmcn.training import stage, train
 from gmcn.training.callbacks import LastCheckpoint
-from gmcn.training.checkpoints import find_checkpoint, training_key
+from gmcn.training.checkpoints import AtomicCheckpoints, find_checkpoint, training_key
 from tests.training.conftest import Recorder
 from tests.training.processes import run
 from tests.training.test_resume import Halt, crash, same
@@ -82,6 +83,18 @@ def test_a_full_disk_leaves_the_last_checkpoint(arguments, tmp_path, straight, c
     assert same(straight, out)
 
 
+def test_a_disk_that_fills_up_within_a_checkpoint_says_so_itself(tmp_path):
+    """Where torch is not at its first bytes, it has an error of its own."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            AtomicCheckpoints().save_checkpoint({"weights": torch.zeros(200_000)}, tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names_in(tmp_path) == []
+
+
 def test_a_folder_that_becomes_read_only_leaves_the_last_checkpoint(arguments, tmp_path, straight):
     out = tmp_path / "out"
     script = f"""
@@ -134,9 +147,10 @@ def test_kill_9_while_a_checkpoint_is_written(arguments, tmp_path, straight, mom
     assert status == -signal.SIGKILL, output
     assert any(name.endswith(".part") for name in names_in(out))
     assert (out / "last.ckpt").exists() == (moment == "half written")
+    (out / ".last.ckpt.node17.1.part").touch()  # on another machine, whose processes are not seen from here
     assert train(output=out, **arguments)["resumed"] == 1
     assert same(straight, out)
-    assert names_in(out) == FILES, "what the killed process left is gone"
+    assert names_in(out) == FILES, "what the killed processes left is gone"
 
 
 def damage(content: bytes, draw: random.Random) -> bytes:

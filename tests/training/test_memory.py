@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gmcn import ranks
 from gmcn.training import OutOfMemoryError, TrainingSettings, train
 from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.module import Classifier
@@ -54,6 +55,25 @@ def test_a_batch_goes_in_smaller_parts(mixtures, settings, tmp_path, memory, cap
     assert same(tmp_path / "short", tmp_path / "asked")
 
 
+def test_a_part_before_the_one_that_was_too_large_does_not_count_twice(mixtures, settings, tmp_path, monkeypatch):
+    original, calls = Classifier.loss_of, []
+
+    def loss_of(self, mixture, labels):
+        calls.append(len(labels))
+        if len(calls) == 2:
+            raise ERRORS["CUDA"]
+        return original(self, mixture, labels)
+
+    arguments = {"seed": 0, "device": "cpu", "threads": 1}
+    settings["training"] |= {"micro_batches": 2, "epochs": 1}
+    monkeypatch.setattr(Classifier, "loss_of", loss_of)
+    train(mixtures, settings=settings, output=tmp_path / "short", **arguments)
+    assert calls[:6] == [4, 4, 2, 2, 2, 2]
+    settings["training"]["micro_batches"] = 4
+    train(mixtures, settings=settings, output=tmp_path / "asked", **arguments)
+    assert same(tmp_path / "short", tmp_path / "asked")
+
+
 def test_a_resumed_training_goes_on_in_the_same_parts(mixtures, settings, tmp_path, memory, monkeypatch):
     settings["training"]["checkpoint_minutes"] = 1e-9
     arguments = {"settings": settings, "seed": 0, "device": "cpu", "threads": 1}
@@ -71,6 +91,20 @@ def test_memory_for_no_batch_statistics_ends_with_one_sentence(mixtures, setting
     with pytest.raises(OutOfMemoryError, match=r"smallest parts.*; take a device with more memory") as info:
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
     assert "\n" not in str(info.value)
+
+
+def test_ranks_do_not_take_smaller_parts_on_their_own(mixtures, monkeypatch):
+    """The others wait in the middle of theirs: one sentence says with how many parts to start again."""
+
+    def fail(_batch):
+        raise ERRORS["CUDA"]
+
+    data = read_split(mixtures, TRAIN)
+    module = Classifier(build_network(NETWORK, data, seed=0), TrainingSettings(batch_size=8), 4)
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    with pytest.raises(OutOfMemoryError, match=r"rank 1: .*; set training\.micro_batches to 2 or"):
+        module._fitting_memory(fail, (data.mixture, data.labels))
 
 
 def test_memory_that_ends_in_the_validation(mixtures, settings, tmp_path, monkeypatch):

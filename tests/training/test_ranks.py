@@ -130,6 +130,7 @@ def test_two_ranks_stopped_and_killed_resume_to_the_same_network(mixtures, of_tw
     killed = train_by_two(mixtures, of_two, out, "{11: lambda: ranks.rank() or os.kill(os.getpid(), signal.SIGKILL)}")
     assert killed[0][0] == -9
     assert killed[1][0] not in (0, -9), killed
+    assert "rank 1 stopped because another one has ended" in killed[1][1]
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 10
     resumed = train_by_two(mixtures, of_two, out)
     assert [status for status, _ in resumed] == [0, 0], resumed

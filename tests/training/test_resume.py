@@ -129,17 +129,37 @@ def test_kill_9_between_checkpoints_drops_the_later_rows(mixtures, settings, tmp
 @pytest.mark.parametrize(
     ("number", "step", "times"),
     # Twice: SLURM at a time limit.
-    [(signal.SIGTERM, 6, 1), (signal.SIGTERM, 6, 2), (signal.SIGTERM, 8, 1), (signal.SIGINT, 6, 1)],
+    [
+        (signal.SIGTERM, 6, 1),
+        (signal.SIGTERM, 6, 2),
+        (signal.SIGTERM, 8, 1),
+        (signal.SIGUSR1, 6, 1),
+        (signal.SIGINT, 6, 1),
+    ],
 )
 def test_a_signal_saves_and_leaves(mixtures, settings, tmp_path, straight, number, step, times):
     stopped = run_until(number, step, mixtures, settings, tmp_path / "stopped", times)
     # A KeyboardInterrupt that nobody catches ends Python with a status that depends on how it was started.
-    assert stopped.returncode == 128 + number if number == signal.SIGTERM else stopped.returncode, stopped.stderr
+    assert stopped.returncode == 128 + number if number != signal.SIGINT else stopped.returncode, stopped.stderr
     checkpoint = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == step
     result = train(mixtures, settings=settings, seed=0, output=tmp_path / "stopped", device="cpu", threads=1)
     assert result["resumed"] == 1
     assert same(straight, tmp_path / "stopped")
+
+
+def test_a_signal_before_a_validation_of_several_batches_saves_the_whole_epoch(mixtures, settings, tmp_path):
+    """Where Lightning's own handler would leave, with nothing saved."""
+    settings["training"] |= {"batch_size": 4, "epochs": 2}
+    stopped = run_until(signal.SIGTERM, 8, mixtures, settings, tmp_path)
+    assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
+
+
+def test_a_second_ctrl_c_stops_at_once(mixtures, settings, tmp_path):
+    stopped = run_until(signal.SIGINT, 6, mixtures, settings, tmp_path, times=2)
+    assert stopped.returncode, stopped.stderr
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
 def test_other_settings_or_data_start_afresh_and_say_so(mixtures, settings, tmp_path, caplog):

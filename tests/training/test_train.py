@@ -15,6 +15,7 @@ from gmcn.artifacts import load_tensors, read_metadata, save_tensors, sha256
 from gmcn.errors import InputError
 from gmcn.training import NonFiniteError, train
 from gmcn.training.mixture_set import TEST, read_split
+from gmcn.training.module import Classifier
 from tests.training.conftest import Recorder, make_mixtures
 
 
@@ -170,6 +171,19 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(
     with pytest.raises(NonFiniteError, match=message):
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == steps
+
+
+@pytest.mark.faults
+def test_a_loss_that_overflows_stops_a_training_whose_gradient_does_not(mixtures, settings, tmp_path, monkeypatch):
+    original = Classifier.loss_of
+
+    def loss_of(self, *batch):
+        loss, logits = original(self, *batch)
+        return loss + float("inf"), logits
+
+    monkeypatch.setattr(Classifier, "loss_of", loss_of)
+    with pytest.raises(NonFiniteError, match=r"at step 1 in epoch 1: the loss is inf"):
+        train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
 
 
 @pytest.mark.faults
