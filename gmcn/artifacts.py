@@ -44,8 +44,6 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.umask(umask := os.umask(0))  # the only way to read it; some writers make files that nobody else can read
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -229,8 +229,10 @@ class Classifier(L.LightningModule):
             reason = f"the output of layer '{layer}' is not finite"
         elif names := non_finite_parameters(self.model, gradient=True):
             reason = f"the gradient of '{names[0]}' is not finite"
+        elif not math.isfinite(self.last_loss):
+            reason = f"the loss is {self.last_loss}"
         else:
-            reason = f"the loss is {self.last_loss} and the gradient's norm overflows"
+            reason = "the gradient's norm overflows"
         return (
             f"training stopped at {where}: {reason}; the last good checkpoint is kept, "
             "try a lower training.learning_rate or set training.gradient_clip"
