@@ -11,7 +11,6 @@ import pytest
 from tests.workflow.conftest import Checkout
 
 pytest.importorskip("snakemake_executor_plugin_slurm")
-pytestmark = pytest.mark.slow
 
 MIXTURES = "results/mixtures/digits_kmeans16.safetensors"
 CONFIG = """
@@ -24,6 +23,20 @@ variants:
 """
 
 
+FIRST = "results/runs/digits_one/seed0"
+# The array's second task runs, and fails, when the first one has ended.
+SECOND_TASK = """
+case "$*" in *--array=*)
+    mkdir -p "{results}"
+    touch "{results}/model.safetensors" "{results}/history.csv" "{results}/training.json"
+    for call; do :; done
+    SLURM_JOB_ID=2 SLURM_ARRAY_JOB_ID=1 SLURM_ARRAY_TASK_ID=2 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=2 \\
+        sh -c "${{call#--wrap=}}" > "{folder}/task" 2>&1
+    ls "{results}" > "{folder}/left"
+esac
+"""
+
+
 @pytest.fixture(scope="module")
 def submitted(pristine, tmp_path_factory) -> dict[str, list[str]]:
     """The options of every submission of a variant's trainings, and what Snakemake says at the end."""
@@ -32,8 +45,9 @@ def submitted(pristine, tmp_path_factory) -> dict[str, list[str]]:
     shutil.copytree(pristine.folder, checkout.folder, symlinks=True)
     programs = folder / "bin"
     programs.mkdir()
-    for name in ("sbatch", "sacct", "sacctmgr", "scontrol", "sinfo", "squeue"):
-        (programs / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> "{folder}/{name}"\nexit 1\n')
+    for name in ("sbatch", "srun", "sacct", "sacctmgr", "scontrol", "sinfo", "squeue"):
+        run = SECOND_TASK.format(folder=folder, results=checkout.folder / FIRST) if name == "sbatch" else ""
+        (programs / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> "{folder}/{name}"\n{run}\nexit 1\n')
         (programs / name).chmod(0o755)
     points = "results/points/digits.safetensors"
     checkout.pretend(MIXTURES, files=[points, MIXTURES, MIXTURES.replace("safetensors", "json")], config=CONFIG)
@@ -57,6 +71,8 @@ def submitted(pristine, tmp_path_factory) -> dict[str, list[str]]:
         )
     assert "Continue with: snakemake" in answer.text, answer.text
     calls: dict[str, list[str]] = {"shell": [answer.text]}
+    for name in ("srun", "task", "left"):
+        calls[name] = (folder / name).read_text().splitlines()
     for line in (folder / "sbatch").read_text().splitlines():
         calls.setdefault(re.search(r"wildcards_digits_(\w+)_\d", line)[1], []).append(line)
     return calls
@@ -86,3 +102,11 @@ def test_tasks_have_the_cpus_that_were_asked_for_them(submitted):
     assert "srun --kill-on-bad-exit=1 --nodes=2 --ntasks-per-node=4 --cpus-per-task=4 python -m gmcn train" in text
     assert "srun --kill-on-bad-exit=1 --nodes=2 --ntasks-per-node=1 --cpus-per-task=16 python -m gmcn train" in text
     assert "torchrun --standalone --nproc-per-node=4 -m -- gmcn train" in text
+
+
+def test_a_failed_task_of_an_array_leaves_the_files_of_the_others(submitted):
+    """The executor (2.8.0) would delete those of the array's first job, whichever task fails."""
+    assert submitted["left"] == ["history.csv", "model.safetensors", "training.json"]
+    (call,) = submitted["srun"]
+    assert "--target-jobs train:dataset=digits,variant=one,seed=1 " in call
+    assert not any("Training one on digits, seed 0" in line for line in submitted["task"])

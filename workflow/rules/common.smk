@@ -42,6 +42,7 @@ build_dag = workflow._build_dag
 
 def enter_and_build():
     """Between the parsing, of which only now is known what for, and Snakemake's own locks."""
+    become_own_job()
     executes = workflow.executor_plugin is not None and not workflow.dryrun
     if workflow.is_main_process and executes and workflow.execution_settings.lock:
         if not enter_workflow(Path(".snakemake")):

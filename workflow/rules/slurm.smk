@@ -52,6 +52,18 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     slurm.Executor.report_job_error = report_unless_asked
 
 
+def become_own_job():
+    """Every task of an array starts as the array's first job: it would wait for the files of that one, and delete them
+    when it fails or is stopped itself. It becomes its own job before it is any."""
+    calls = getattr(workflow.executor_settings, "array_execs", None)
+    if calls and (task := os.environ.get("SLURM_ARRAY_TASK_ID")):
+        import snakemake_executor_plugin_slurm_jobstep as jobstep
+
+        if not jobstep._is_first_array_task(int(task)):
+            call = jobstep._decompress_array_task_call(calls, int(task))
+            os.execv("/bin/sh", ["sh", "-c", call])
+
+
 def check_arrays():
     """Refuse a limit that cuts an array in two: the executor would wait for ever for jobs that it never submits."""
     arrays = getattr(workflow.executor_settings, "array_jobs", None)
