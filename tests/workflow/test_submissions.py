@@ -23,16 +23,18 @@ variants:
 """
 
 
-FIRST = "results/runs/digits_one/seed0"
-# The array's second task runs, and fails, when the first one has ended.
+# The array's second task runs, and fails, when the first one, of either seed, has ended.
 SECOND_TASK = """
 case "$*" in *--array=*)
-    mkdir -p "{results}"
-    touch "{results}/model.safetensors" "{results}/history.csv" "{results}/training.json"
     for call; do :; done
+    seed=$(echo "$call" | sed "s/.*,seed=\\([01]\\).*/\\1/")
+    first="{runs}/digits_one/seed$seed"
+    mkdir -p "$first"
+    touch "$first/model.safetensors" "$first/history.csv" "$first/training.json"
     SLURM_JOB_ID=2 SLURM_ARRAY_JOB_ID=1 SLURM_ARRAY_TASK_ID=2 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_MAX=2 \\
         sh -c "${{call#--wrap=}}" > "{folder}/task" 2>&1
-    ls "{results}" > "{folder}/left"
+    ls "$first" > "{folder}/left"
+    echo "$seed" > "{folder}/first"
 esac
 """
 
@@ -46,7 +48,7 @@ def submitted(pristine, tmp_path_factory) -> dict[str, list[str]]:
     programs = folder / "bin"
     programs.mkdir()
     for name in ("sbatch", "srun", "sacct", "sacctmgr", "scontrol", "sinfo", "squeue"):
-        run = SECOND_TASK.format(folder=folder, results=checkout.folder / FIRST) if name == "sbatch" else ""
+        run = SECOND_TASK.format(folder=folder, runs=checkout.folder / "results/runs") if name == "sbatch" else ""
         (programs / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> "{folder}/{name}"\n{run}\nexit 1\n')
         (programs / name).chmod(0o755)
     points = "results/points/digits.safetensors"
@@ -71,7 +73,7 @@ def submitted(pristine, tmp_path_factory) -> dict[str, list[str]]:
         )
     assert "Continue with: snakemake" in answer.text, answer.text
     calls: dict[str, list[str]] = {"shell": [answer.text]}
-    for name in ("srun", "task", "left"):
+    for name in ("srun", "task", "left", "first"):
         calls[name] = (folder / name).read_text().splitlines()
     for line in (folder / "sbatch").read_text().splitlines():
         calls.setdefault(re.search(r"wildcards_digits_(\w+)_\d", line)[1], []).append(line)
@@ -108,5 +110,6 @@ def test_a_failed_task_of_an_array_leaves_the_files_of_the_others(submitted):
     """The executor (2.8.0) would delete those of the array's first job, whichever task fails."""
     assert submitted["left"] == ["history.csv", "model.safetensors", "training.json"]
     (call,) = submitted["srun"]
-    assert "--target-jobs train:dataset=digits,variant=one,seed=1 " in call
-    assert not any("Training one on digits, seed 0" in line for line in submitted["task"])
+    (first,) = submitted["first"]
+    assert f"--target-jobs train:dataset=digits,variant=one,seed={1 - int(first)} " in call
+    assert not any(f"Training one on digits, seed {first}" in line for line in submitted["task"])
