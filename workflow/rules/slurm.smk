@@ -61,7 +61,7 @@ def become_own_job():
 
         if not jobstep._is_first_array_task(int(task)):
             call = jobstep._decompress_array_task_call(calls, int(task))
-            os.execv("/bin/sh", ["sh", "-c", call])
+            os.execvp("sh", ["sh", "-c", call])
 
 
 def check_arrays():
