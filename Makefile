@@ -65,7 +65,8 @@ test-faults: $(INSTALLED)
 test-browser: $(INSTALLED)
 	pytest -m browser $(ARGS)
 
-# The tests of damaged and hostile files, with a hundred times as many of them: half an hour and more. ARGS='-k images' takes some.
+# The tests of damaged and hostile files, with a hundred times as many of them, for half an hour and more.
+# ARGS='-k images' takes some.
 fuzz: $(INSTALLED)
 	GMCN_FUZZ=$(FUZZ) pytest -k test_damaged --timeout 0 $(ARGS)
 

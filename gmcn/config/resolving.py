@@ -59,24 +59,24 @@ def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """A deep copy of ``base`` with the keys of ``override`` on top; only mappings are merged."""
-    merged = copy.deepcopy(dict(base))
+    both = copy.deepcopy(dict(base))
     for key, value in override.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
-    return merged
+        nested = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
+        both[key] = merge(both[key], value) if nested else copy.deepcopy(value)
+    return both
 
 
 def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) -> dict[str, Any]:
     """What a variant and its bases say, in general (None) or on a data set."""
-    merged: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name in chain(config, variant):
         own = {key: value for key, value in config["variants"][name].items() if key not in ("base", "datasets")}
         for layer in (own, config["variants"][name].get("datasets", {}).get(dataset_name, {})):
-            kinds = [part.get("network", {}).get("kind", DEFAULT_KIND) for part in (merged, layer)]
+            kinds = [part.get("network", {}).get("kind", DEFAULT_KIND) for part in (settings, layer)]
             if "kind" in layer.get("network", {}) and kinds[0] != kinds[1]:
-                merged.pop("network", None)  # no key of one kind means anything to another
-            merged = merge(merged, layer)
-    return merged
+                settings.pop("network", None)  # no key of one kind means anything to another
+            settings = merge(settings, layer)
+    return settings
 
 
 def chain(config: Mapping[str, Any], variant: str) -> list[str]:
@@ -93,6 +93,7 @@ def chain(config: Mapping[str, Any], variant: str) -> list[str]:
 
 
 def entry(section: Mapping[str, Any], kind: str, name: str, where: str) -> dict[str, Any]:
+    """What a section has under a name; one sentence, which ends with ``where``, if it has nothing."""
     if name not in section:
         sentence = unknown(kind, name, section)
         raise InputError(f"{sentence}{where}")
