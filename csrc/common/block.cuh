@@ -9,7 +9,7 @@
 namespace gmcn {
 
 // Whether a block can have `bytes` of dynamic shared memory beside the little that kernels declare themselves.
-inline bool fits_on_chip(std::int64_t bytes) { return bytes + 2048 <= max_shared_bytes(); }
+inline bool fits_on_chip(std::int64_t bytes) { return bytes + kDeclaredShared <= max_shared_bytes(); }
 
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
@@ -29,9 +29,15 @@ __device__ V warp_sum(V value) {
   return warp_reduce(value, [](V a, V b) { return a + b; });
 }
 
+// Room for a value of each warp. One for all the functions below, of all types, since shared memory is scarce.
+__device__ inline void* values_of_warps() {
+  __shared__ std::uint64_t values[32];
+  return values;
+}
+
 template <typename V, typename F>
 __device__ V block_reduce(V value, const F& combine) {
-  __shared__ V partial[32];
+  V* const partial = static_cast<V*>(values_of_warps());
   value = warp_reduce(value, combine);
   __syncthreads();  // the previous call has been read
   if (lane() == 0) partial[warp()] = value;
@@ -46,14 +52,16 @@ __device__ V block_sum(V value) {
   return block_reduce(value, [](V a, V b) { return a + b; });
 }
 
-// put(i, get(0) + ... + get(i)) for all i < n.
+// put(i, get(i), get(0) + ... + get(i)) for all i < n.
 template <typename V, typename Get, typename Put>
 __device__ void block_scan(std::int64_t n, const Get& get, const Put& put) {
-  __shared__ V totals[32];
+  V* const totals = static_cast<V*>(values_of_warps());
   V before = 0;
+  __syncthreads();  // the previous call has been read
   for (std::int64_t begin = 0; begin < n; begin += blockDim.x) {
     const std::int64_t i = begin + threadIdx.x;
-    V sum = i < n ? get(i) : V(0);
+    const V value = i < n ? get(i) : V(0);
+    V sum = value;
     for (int offset = 1; offset < 32; offset *= 2) {
       const V other = __shfl_up_sync(kWholeWarp, sum, offset);
       if (lane() >= offset) sum += other;
@@ -65,7 +73,7 @@ __device__ void block_scan(std::int64_t n, const Get& get, const Put& put) {
       if (w < warp()) until_here += totals[w];
       before += totals[w];
     }
-    if (i < n) put(i, until_here + sum);
+    if (i < n) put(i, value, until_here + sum);
     __syncthreads();
   }
 }

@@ -55,12 +55,17 @@ struct Convolved {
   Stored<T, D> kernels;  // [G, F, K]
   std::int32_t channels_in, channels_out;
 
+  // Divisions of 32 bits are five times as quick as those of 64 on a GPU.
   GMCN_HD std::int64_t data_row(std::int64_t b, std::int32_t i) const {
-    return b / channels_out * channels_in * data.n + i % (channels_in * static_cast<std::int32_t>(data.n));
+    const auto per_kernel = static_cast<std::uint32_t>(channels_in) * static_cast<std::uint32_t>(data.n);
+    return std::int64_t{static_cast<std::uint32_t>(b) / static_cast<std::uint32_t>(channels_out)} * per_kernel +
+           static_cast<std::uint32_t>(i) % per_kernel;
   }
   GMCN_HD std::int64_t kernel_row(std::int64_t b, std::int32_t i) const {
-    const auto n = static_cast<std::int32_t>(data.n);
-    return (b % channels_out * channels_in + i / n % channels_in) * kernels.n + i / (n * channels_in);
+    const auto f = static_cast<std::uint32_t>(i) / static_cast<std::uint32_t>(data.n),
+               channels = static_cast<std::uint32_t>(channels_in);
+    const auto g = static_cast<std::uint32_t>(b) % static_cast<std::uint32_t>(channels_out);
+    return (std::int64_t{g} * channels + f % channels) * kernels.n + f / channels;
   }
   GMCN_HD Gaussian<T, D> operator()(std::int64_t b, std::int32_t i) const {
     Gaussian<T, D> a = data.at(data_row(b, i));

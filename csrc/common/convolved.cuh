@@ -35,9 +35,11 @@ __global__ void __launch_bounds__(kGatherThreads)
   if (row >= rows) return;
   const std::int64_t per_shape = source.channels_in * source.data.n, terms = source.channels_out * source.kernels.n;
   Gaussian<T, D> sum = {};
-  for (std::int64_t term = lane(); term < terms; term += 32) {
-    const std::int64_t mixture = row / per_shape * source.channels_out + term / source.kernels.n;
-    const auto i = static_cast<std::int32_t>(row % per_shape + per_shape * (term % source.kernels.n));
+  const std::int64_t first = row / per_shape * source.channels_out, place = row % per_shape;
+  const auto kernels = static_cast<std::uint32_t>(source.kernels.n);
+  for (std::uint32_t term = lane(); term < terms; term += 32) {
+    const std::int64_t mixture = first + term / kernels;
+    const auto i = static_cast<std::int32_t>(place + per_shape * (term % kernels));
     const T factor = source.kernels.weights ? source.kernels.weights[source.kernel_row(mixture, i)] : T(0);
     add_gradient<T, D>(gradient(mixture, i), factor, sum);
   }
@@ -52,9 +54,15 @@ __global__ void __launch_bounds__(kGatherThreads)
   const std::int64_t row = blockIdx.x, channels = source.channels_in, n = source.data.n;
   const std::int64_t g = row / (channels * source.kernels.n), f = row / source.kernels.n % channels;
   Gaussian<T, D> sum = {};
-  for (std::int64_t term = threadIdx.x; term < batch * n; term += kGatherThreads) {
-    const std::int64_t mixture = term / n * source.channels_out + g;
-    const auto i = static_cast<std::int32_t>(term % n + n * (f + channels * (row % source.kernels.n)));
+  const std::int64_t first = n * (f + channels * (row % source.kernels.n));
+  // Term by term of batch x n, without a division for each.
+  std::int64_t shape = threadIdx.x / n, m = threadIdx.x % n;
+  const std::int64_t shape_step = kGatherThreads / n, m_step = kGatherThreads % n;
+  for (; shape < batch; shape += shape_step, m += m_step) {
+    if (m >= n) m -= n, ++shape;
+    if (shape >= batch) break;
+    const std::int64_t mixture = shape * source.channels_out + g;
+    const auto i = static_cast<std::int32_t>(m + first);
     const T factor = source.data.weights ? source.data.weights[source.data_row(mixture, i)] : T(0);
     add_gradient<T, D>(gradient(mixture, i), factor, sum);
   }

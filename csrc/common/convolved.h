@@ -30,6 +30,7 @@ inline ConvolvedSizes check_convolved(const Tensor& positions, const Tensor& cov
   std::int64_t count = 0;
   if (__builtin_mul_overflow(s.n, s.f, &count) || __builtin_mul_overflow(count, s.k, &count)) count = INT64_MAX;
   check_count(count, operation);
+  require(s.mixtures() <= INT32_MAX, operation, ": ", s.mixtures(), " mixtures (B x G) are more than ", INT32_MAX);
   return s;
 }
 

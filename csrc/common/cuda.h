@@ -17,6 +17,8 @@
 
 namespace gmcn {
 
+inline constexpr std::int64_t kDeclaredShared = 2048;  // bytes, at most, that a kernel declares itself
+
 #if defined(GMCN_EMULATE)
 #define GMCN_REGISTER_CUDA(m) STABLE_TORCH_LIBRARY_IMPL(gmcn_emulated, CPU, m)
 
@@ -77,11 +79,12 @@ void launch(void (*kernel)(P...), std::int64_t grid, int block, std::int64_t sha
             A... arguments) {
   if (grid == 0) return;
   require(grid <= INT32_MAX, "CUDA: ", grid, " blocks are more than a launch can have; try a smaller batch");
-  // 48 KiB without being asked for, of which kernels declare up to 2 KiB themselves.
-  if (shared_bytes > 46 * 1024)
-    check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-        "asking for shared memory");
+  // 48 KiB without being asked for, of which kernels declare up to 2 KiB themselves. Always for the same size: another
+  // thread that launches this kernel must not find less than it asked for.
+  if (shared_bytes > 48 * 1024 - kDeclaredShared)
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(max_shared_bytes() - kDeclaredShared)),
+               "asking for shared memory");
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(grid)), config.blockDim = dim3(static_cast<unsigned>(block));
   config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes), config.stream = stream;

@@ -26,18 +26,23 @@ GMCN_HD T corrected_weight(T x, T f, T g, T s0, T s1) {
   return denominator <= T(0) ? T(0) : x * (positive_part(f) + s0) / denominator;
 }
 
-// Gradients with respect to x, f and g for the upstream gradient of a''.
+// Gradients with respect to x, f and g.
 template <typename T>
-GMCN_HD void corrected_weight_vjp(T upstream, T x, T f, T g, T s0, T s1, T& x_gradient, T& f_gradient, T& g_gradient) {
+struct FitGradient {
+  T of_x, of_f, of_g;
+
+  // Exactly so for centres where the mixture is negative and s0 is zero, or that nobody asks for: about a quarter of
+  // those that are active need not be visited again. What is not a number is not zero.
+  GMCN_HD bool is_zero() const { return of_x == T(0) && of_f == T(0) && of_g == T(0); }
+};
+
+// For the upstream gradient of a''.
+template <typename T>
+GMCN_HD FitGradient<T> corrected_weight_vjp(T upstream, T x, T f, T g, T s0, T s1) {
   const T denominator = g + s1;
-  if (denominator <= T(0)) {
-    x_gradient = f_gradient = g_gradient = T(0);
-    return;
-  }
+  if (denominator <= T(0)) return {T(0), T(0), T(0)};
   const T ratio = (positive_part(f) + s0) / denominator;
-  x_gradient = upstream * ratio;
-  f_gradient = f > T(0) ? upstream * x / denominator : T(0);
-  g_gradient = -upstream * x * ratio / denominator;
+  return {upstream * ratio, f > T(0) ? upstream * x / denominator : T(0), -upstream * x * ratio / denominator};
 }
 
 // The coarse weight's own derivative.

@@ -56,7 +56,7 @@ struct BlockGroups {
     if (threadIdx.x == 0) space.sums[0] = 0;
     block_scan<double>(
         count, [&](std::int64_t k) { return static_cast<double>(source(mixture, component(k)).weight); },
-        [&](std::int64_t k, double sum) { space.sums[k + 1] = sum; });
+        [&](std::int64_t k, double, double sum) { space.sums[k + 1] = sum; });
     cut();
   }
 

@@ -93,11 +93,11 @@ Tensor evaluate_cuda(Tensor weights,      // [B, N]
     using T = decltype(type);
     constexpr int D = dimension;
     const Scratch<PreparedGaussian<T, D, 1>> gaussians(weights, s.b * s.n);
-    launch(prepare_gaussians<T, D, 1, Stored<T, D>, OwnWeight<T, D>>, blocks_for(s.b * s.n, kPairThreads), kPairThreads,
-           0, on.stream, stored<T, D>(weights, positions, covariances), s.b, s.n, OwnWeight<T, D>(), gaussians.data());
+    launch(prepare_gaussians<T, D, 1, Stored<T, D>, OwnWeight<T, D>>, s.b * blocks_for(s.n, kPairThreads), kPairThreads,
+           0, on.stream, stored<T, D>(weights, positions, covariances), s.n, OwnWeight<T, D>(), gaussians.data());
     const GivenPoints<T, D> at{points.const_data_ptr<T>(), s.m};
     const WriteValue<T> write{result.mutable_data_ptr<T>(), s.m};
-    launch_by_points(s.b, s.m, [&](auto per_thread, std::int64_t blocks) {
+    launch_by_rows<kPointsPerThread>(s.b, s.m, [&](auto per_thread, std::int64_t blocks) {
       launch(evaluate_pairs<T, D, 1, per_thread, GivenPoints<T, D>, WriteValue<T>>, blocks, kPairThreads, 0, on.stream,
              gaussians.data(), s.n, at, s.m, write);
     });
@@ -123,17 +123,19 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward_cuda(Tensor gradien
     constexpr int D = dimension;
     const Scratch<PreparedGaussian<T, D, 1>> gaussians(weights, s.b * s.n);
     const Scratch<UpstreamPoint<T, D, 1>> upstream(weights, s.b * s.m);
-    launch(prepare_gaussians<T, D, 1, Stored<T, D>, OwnWeight<T, D>>, blocks_for(s.b * s.n, kPairThreads), kPairThreads,
-           0, on.stream, stored<T, D>(weights, positions, covariances), s.b, s.n, OwnWeight<T, D>(), gaussians.data());
+    launch(prepare_gaussians<T, D, 1, Stored<T, D>, OwnWeight<T, D>>, s.b * blocks_for(s.n, kPairThreads), kPairThreads,
+           0, on.stream, stored<T, D>(weights, positions, covariances), s.n, OwnWeight<T, D>(), gaussians.data());
     launch(join_upstream<T, D>, blocks_for(s.b * s.m, kPairThreads), kPairThreads, 0, on.stream,
            points.const_data_ptr<T>(), gradient.const_data_ptr<T>(), s.b * s.m, upstream.data());
     const GivenPoints<T, D> at{points.const_data_ptr<T>(), s.m};
-    launch(gradients_of_gaussians<T, D, 1, GivenPoints<T, D>, WriteGradient<T, D>>, s.b * blocks_for(s.n, kPairThreads),
-           kPairThreads, 0, on.stream, gaussians.data(), s.n, upstream.data(), at, s.m,
-           WriteGradient<T, D>{rows_of<T, D>(w, p, c), s.n});
+    const WriteGradient<T, D> write_gaussian{rows_of<T, D>(w, p, c), s.n};
+    launch_by_rows<kGaussiansPerThread>(s.b, s.n, [&](auto per_thread, std::int64_t blocks) {
+      launch(gradients_of_gaussians<T, D, 1, per_thread, GivenPoints<T, D>, WriteGradient<T, D>>, blocks, kPairThreads,
+             0, on.stream, gaussians.data(), s.n, upstream.data(), at, s.m, write_gaussian);
+    });
     if (!points_gradient) return;
     const WritePointGradient<T, D> write{x.mutable_data_ptr<T>(), s.m};
-    launch_by_points(s.b, s.m, [&](auto per_thread, std::int64_t blocks) {
+    launch_by_rows<kPointsPerThread>(s.b, s.m, [&](auto per_thread, std::int64_t blocks) {
       launch(gradients_of_points<T, D, 1, per_thread, GivenPoints<T, D>, WritePointGradient<T, D>>, blocks,
              kPairThreads, 0, on.stream, gaussians.data(), s.n, upstream.data(), at, s.m, write);
     });

@@ -11,9 +11,10 @@
 
 namespace gmcn {
 
-inline constexpr int kPairThreads = 128;     // of a block, and Gaussians or points of a tile
-inline constexpr int kPointsPerThread = 4;   // that share each Gaussian's way from shared memory to registers
-inline constexpr std::int64_t kBusy = 1024;  // blocks that keep any GPU busy
+inline constexpr int kPairThreads = 128;       // of a block, and Gaussians or points of a tile
+inline constexpr int kPointsPerThread = 4;     // that share each Gaussian's way from shared memory to registers
+inline constexpr int kGaussiansPerThread = 2;  // that share each point's
+inline constexpr std::int64_t kBusy = 1024;    // blocks that keep any GPU busy
 
 // A whitened Gaussian with W weights times its normalisation, in whole 16 bytes.
 template <typename T, int D, int W>
@@ -24,18 +25,28 @@ struct alignas(16) PreparedGaussian {
   T scale;
 };
 
-// Rows [B, N] prepared once. weights(g, w) is weight w of a component g.
+// Where a block works: mixture b and the first of its points (or Gaussians) begin.
+struct Place {
+  std::int64_t b, begin;
+};
+__device__ __forceinline__ Place place_of_block(std::int64_t count, int per_block) {
+  const auto blocks = static_cast<unsigned>((count + per_block - 1) / per_block);  // 32 bits: a quick division
+  return {blockIdx.x / blocks, static_cast<std::int64_t>(blockIdx.x % blocks) * per_block};
+}
+
+// Rows [B, N] prepared once, kPairThreads of one mixture by each block. weights(g, w) is weight w of a component g.
 template <typename T, int D, int W, typename Source, typename F>
 __global__ void __launch_bounds__(kPairThreads)
-    prepare_gaussians(Source source, std::int64_t b, std::int64_t n, F weights, PreparedGaussian<T, D, W>* result) {
-  const std::int64_t row = blockIdx.x * std::int64_t{kPairThreads} + threadIdx.x;
-  if (row >= b * n) return;
-  const Gaussian<T, D> g = source(row / n, static_cast<std::int32_t>(row % n));
+    prepare_gaussians(Source source, std::int64_t n, F weights, PreparedGaussian<T, D, W>* result) {
+  const auto [b, begin] = place_of_block(n, kPairThreads);
+  const std::int64_t i = begin + threadIdx.x;
+  if (i >= n) return;
+  const Gaussian<T, D> g = source(b, static_cast<std::int32_t>(i));
   PreparedGaussian<T, D, W> prepared;
   const bool good = whiten<T, D, T>(g.covariance, prepared.factor, prepared.scale);
   for (int d = 0; d < D; ++d) prepared.position[d] = g.position[d];
   for (int w = 0; w < W; ++w) prepared.weights[w] = good ? weights(g, w) * prepared.scale : T(NAN);
-  result[row] = prepared;
+  result[b * n + i] = prepared;
 }
 
 template <typename T, int D>
@@ -59,15 +70,6 @@ __device__ __forceinline__ void load_tile(const V* from, int count, V* tile) {
   for (int i = static_cast<int>(threadIdx.x); i < count * kPieces; i += kPairThreads)
     reinterpret_cast<Piece*>(tile)[i] = pieces[i];
   __syncthreads();
-}
-
-// Where a block works: mixture b and the first of its points (or Gaussians) begin.
-struct Place {
-  std::int64_t b, begin;
-};
-__device__ __forceinline__ Place place_of_block(std::int64_t count, int per_block) {
-  const std::int64_t blocks = (count + per_block - 1) / per_block;
-  return {blockIdx.x / blocks, blockIdx.x % blocks * per_block};
 }
 
 // Values of W weighted sums at P points per thread. Points are points(b, m) for m < count(b) <= m_most, and
@@ -114,14 +116,15 @@ __global__ void __launch_bounds__(kPairThreads)
   }
 }
 
-// Calls launch_one(points per thread, blocks): with fewer points per thread where there are few blocks.
-template <typename F>
-void launch_by_points(std::int64_t b, std::int64_t m, const F& launch_one) {
-  const std::int64_t blocks = b * blocks_for(m, kPairThreads * kPointsPerThread);
+// Calls launch_one(rows per thread, blocks) for B x `rows` points or Gaussians: with one per thread, not `Most`, where
+// there are few blocks.
+template <int Most, typename F>
+void launch_by_rows(std::int64_t b, std::int64_t rows, const F& launch_one) {
+  const std::int64_t blocks = b * blocks_for(rows, kPairThreads * Most);
   if (blocks >= kBusy)
-    launch_one(std::integral_constant<int, kPointsPerThread>(), blocks);
+    launch_one(std::integral_constant<int, Most>(), blocks);
   else
-    launch_one(std::integral_constant<int, 1>(), b * blocks_for(m, kPairThreads));
+    launch_one(std::integral_constant<int, 1>(), b * blocks_for(rows, kPairThreads));
 }
 
 // A point with the upstream gradients of its W values, in whole 16 bytes.
@@ -131,52 +134,80 @@ struct alignas(16) UpstreamPoint {
   T upstream[W];
 };
 
-// Gradients of Gaussians: thread by Gaussian, over points of `upstream` [B, m_most]. finish(b, i, gradient, weights)
+// Sums over points for the gradients of one Gaussian.
+template <typename T, int D, int W>
+struct GaussianSums {
+  T zeroth[W], first[D], second[kPacked<D>];
+
+  __device__ __forceinline__ void add(const PreparedGaussian<T, D, W>& g, const UpstreamPoint<T, D, W>& point) {
+    T t[D], h = 0;
+    standardise<D>(point.x, g.position, g.factor, t);
+    const T e = fast_exp2(minus_squared_norm<T, D>(t));
+    GMCN_UNROLL
+    for (int w = 0; w < W; ++w) {
+      zeroth[w] += e * point.upstream[w];
+      h += g.weights[w] * point.upstream[w];
+    }
+    h *= e;
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) first[d] += h * t[d];
+    add_outer<T, D>(h, t, second);
+  }
+  __device__ __forceinline__ void add(const GaussianSums& other) {
+    GMCN_UNROLL
+    for (int w = 0; w < W; ++w) zeroth[w] += other.zeroth[w];
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) first[d] += other.first[d];
+    add_scaled<T, D>(T(1), other.second, second);
+  }
+};
+
+// Gradients of Gaussians: G of them per thread, over points of `upstream` [B, m_most]. finish(b, i, gradient, weights)
 // takes the gradient without weights, and those of the W weights.
-template <typename T, int D, int W, typename Points, typename Finish>
+template <typename T, int D, int W, int G, typename Points, typename Finish>
 __global__ void __launch_bounds__(kPairThreads)
     gradients_of_gaussians(const PreparedGaussian<T, D, W>* gaussians, std::int64_t n,
                            const UpstreamPoint<T, D, W>* upstream, Points points, std::int64_t m_most, Finish finish) {
   __shared__ UpstreamPoint<T, D, W> tile[kPairThreads];
-  const auto [b, begin] = place_of_block(n, kPairThreads);
-  const std::int64_t i = begin + threadIdx.x, m_count = points.count(b);
-  const PreparedGaussian<T, D, W> g = gaussians[b * n + (i < n ? i : n - 1)];
-  T zeroth[W] = {}, first[D] = {}, second[kPacked<D>] = {};
+  const auto [b, begin] = place_of_block(n, kPairThreads * G);
+  const std::int64_t m_count = points.count(b);
+  PreparedGaussian<T, D, W> g[G];
+  GaussianSums<T, D, W> total[G] = {};
+  GMCN_UNROLL
+  for (int j = 0; j < G; ++j) {  // beyond the end: the last one again
+    const std::int64_t i = begin + j * kPairThreads + threadIdx.x;
+    g[j] = gaussians[b * n + (i < n ? i : n - 1)];
+  }
   for (std::int64_t start = 0; start < m_count; start += kPairThreads) {
     const int count = static_cast<int>(m_count - start < kPairThreads ? m_count - start : kPairThreads);
     load_tile(upstream + b * m_most + start, count, tile);
-    T run_zeroth[W] = {}, run_first[D] = {}, run_second[kPacked<D>] = {};
+    GaussianSums<T, D, W> run[G] = {};
+#pragma unroll 2
     for (int k = 0; k < count; ++k) {
       const UpstreamPoint<T, D, W> point = tile[k];
-      T t[D], h = 0;
-      standardise<D>(point.x, g.position, g.factor, t);
-      const T e = fast_exp2(minus_squared_norm<T, D>(t));
       GMCN_UNROLL
-      for (int w = 0; w < W; ++w) {
-        run_zeroth[w] += e * point.upstream[w];
-        h += g.weights[w] * point.upstream[w];
-      }
-      h *= e;
-      GMCN_UNROLL
-      for (int d = 0; d < D; ++d) run_first[d] += h * t[d];
-      add_outer<T, D>(h, t, run_second);
+      for (int j = 0; j < G; ++j) run[j].add(g[j], point);
     }
-    for (int w = 0; w < W; ++w) zeroth[w] += run_zeroth[w];
-    for (int d = 0; d < D; ++d) first[d] += run_first[d];
-    add_scaled<T, D>(T(1), run_second, second);
+    GMCN_UNROLL
+    for (int j = 0; j < G; ++j) total[j].add(run[j]);
   }
-  if (i >= n) return;
-  Whitened<T, D> whitened;
-  for (int d = 0; d < D; ++d) whitened.position[d] = g.position[d];
-  for (int p = 0; p < kPacked<D>; ++p) whitened.factor[p] = g.factor[p];
-  Gaussian<T, D> gradient = {};
-  T weight_gradients[W], weighted_zeroth = 0;
-  for (int w = 0; w < W; ++w) {
-    weight_gradients[w] = g.scale * zeroth[w];
-    weighted_zeroth += g.weights[w] * zeroth[w];
+  GMCN_UNROLL
+  for (int j = 0; j < G; ++j) {
+    const std::int64_t i = begin + j * kPairThreads + threadIdx.x;
+    if (i >= n) return;
+    Whitened<T, D> whitened;
+    for (int d = 0; d < D; ++d) whitened.position[d] = g[j].position[d];
+    for (int p = 0; p < kPacked<D>; ++p) whitened.factor[p] = g[j].factor[p];
+    Gaussian<T, D> gradient = {};
+    T weight_gradients[W], weighted_zeroth = 0;
+    for (int w = 0; w < W; ++w) {
+      weight_gradients[w] = g[j].scale * total[j].zeroth[w];
+      weighted_zeroth += g[j].weights[w] * total[j].zeroth[w];
+    }
+    whitened_vjp<T, D>(whitened, weighted_zeroth, total[j].first, total[j].second, gradient.position,
+                       gradient.covariance);
+    finish(b, static_cast<std::int32_t>(i), gradient, weight_gradients);
   }
-  whitened_vjp<T, D>(whitened, weighted_zeroth, first, second, gradient.position, gradient.covariance);
-  finish(b, static_cast<std::int32_t>(i), gradient, weight_gradients);
 }
 
 // Gradients of points: thread by point. finish(b, m, gradient) takes dL/dx.

@@ -7,7 +7,9 @@
 
 namespace gmcn {
 
-inline constexpr int kTreeThreads = 256;
+// With so few, four mixtures of 2,560 Gaussians share a multiprocessor (of 228 KB): high up in a tree little is
+// parallel.
+inline constexpr int kTreeThreads = 128;
 
 template <typename T, int D, typename Source>
 struct ReductionJob {
@@ -36,7 +38,8 @@ __device__ void fill(const Rows<T, D>& rows, std::int64_t begin, std::int32_t co
 }
 
 template <typename T, int D, typename Source, int M, bool Backward>
-__global__ void __launch_bounds__(kTreeThreads) reduce_mixtures(ReductionJob<T, D, Source> job) {
+__global__ void __launch_bounds__(kTreeThreads, sizeof(T) == 4 ? 4 : 2)
+    reduce_mixtures(ReductionJob<T, D, Source> job) {
   for (std::int64_t mixture = blockIdx.x; mixture < job.b; mixture += gridDim.x) {
     Pieces in_scratch(job.scratch + blockIdx.x * job.scratch_bytes), on_chip(dynamic_shared());
     const Slow<T, D> slow(in_scratch, job.n, job.t);

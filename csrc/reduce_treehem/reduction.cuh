@@ -35,7 +35,7 @@ struct BlockReduction {
   Quick<T> quick;
   Slow<T, D> slow;
   std::int64_t mixture;
-  T scale;
+  T scale, inverse_scale;
   BlockTree tree;
   Selection selection;
 
@@ -60,13 +60,13 @@ struct BlockReduction {
     for (int d = 0; d < D; ++d) low[d] = block_reduce(low[d], smaller), high[d] = block_reduce(high[d], larger);
     scale = std::sqrt(block_sum(trace_sum) / (T(n) * D));
     if (!(scale > T(0)) || !(scale < T(INFINITY))) return false;
+    inverse_scale = T(1) / scale;
     for (std::int32_t i = threadIdx.x; i < n; i += blockDim.x) {
-      const Gaussian<T, D> g = scaled(i);
+      const Gaussian<T, D> unscaled = source(mixture, i), g = scaled(unscaled);
       T finite = g.weight;
       for (int d = 0; d < D; ++d) finite += g.position[d];
       for (int p = 0; p < kPacked<D>; ++p) finite += g.covariance[p];
       usable = usable && g.weight >= T(0) && finite - finite == T(0) && is_positive_definite<T, D>(g.covariance);
-      const Gaussian<T, D> unscaled = source(mixture, i);
       const std::uint64_t code = morton_code<T, D>(unscaled.position, low, high);
       quick.keys[i] = code << 32 | static_cast<std::uint32_t>(i);
     }
@@ -98,7 +98,7 @@ struct BlockReduction {
       return collected.count < static_cast<int>(s.refit) ? collected.count : static_cast<int>(s.refit);
     };
     block_scan<std::int32_t>(selection.places, size,
-                             [&](std::int32_t place, std::int32_t end) { slow.row[place] = end; });
+                             [&](std::int32_t place, std::int32_t, std::int32_t end) { slow.row[place] = end; });
   }
 
   // f(row, Gaussian) for exactly `wanted` rows of the result, in the mixture's own units.
@@ -118,12 +118,12 @@ struct BlockReduction {
     set_identity<T, D>(T(1), g.covariance);
     return g;
   }
-  __device__ Gaussian<T, D> scaled(std::int32_t i) const {  // component i in units of an average variance of one
-    Gaussian<T, D> g = source(mixture, i);
-    for (int d = 0; d < D; ++d) g.position[d] /= scale;
-    for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale * scale;
+  __device__ Gaussian<T, D> scaled(Gaussian<T, D> g) const {  // to units of an average variance of one
+    for (int d = 0; d < D; ++d) g.position[d] *= inverse_scale;
+    for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= inverse_scale * inverse_scale;
     return g;
   }
+  __device__ Gaussian<T, D> scaled(std::int32_t i) const { return scaled(source(mixture, i)); }
   __device__ Gaussian<T, D> unscaled(Gaussian<T, D> g) const {
     for (int d = 0; d < D; ++d) g.position[d] *= scale;
     for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= scale * scale;
@@ -138,15 +138,18 @@ struct BlockReduction {
     return tree.is_leaf(node) ? scaled(slow.order[node]) : slots(node)[k];
   }
 
-  // What the two children of a node keep, without the weightless.
+  __device__ T weight_of(std::int32_t node, int k) const {
+    return tree.is_leaf(node) ? source(mixture, slow.order[node]).weight : slots(node)[k].weight;
+  }
+
+  // What the two children of a node keep, without the weightless, of whom nothing else is read.
   __device__ void collect(std::int32_t node, Collected& collected) const {
     collected.count = 0, collected.used = 0;
     int bit = 0;
     for (const std::int32_t child : {tree.left[node - n], tree.right[node - n]})
-      for (int k = 0; k < count(child); ++k, ++bit) {
-        const Gaussian<T, D> g = kept_by(child, k);
-        if (g.weight >= T(kMinWeight)) collected.used |= 1u << bit, collected.gaussians[collected.count++] = g;
-      }
+      for (int k = 0; k < count(child); ++k, ++bit)
+        if (weight_of(child, k) >= T(kMinWeight))
+          collected.used |= 1u << bit, collected.gaussians[collected.count++] = kept_by(child, k);
   }
 
   // `collected` as at most `most` Gaussians. Returns how many.

@@ -94,18 +94,18 @@ struct BlockReductionVjp {
 
   // From the scaled mixture to the mixture itself: the scale depends on all covariances.
   __device__ void finish() {
-    const T scale = forward.scale;
+    const T inverse = forward.inverse_scale;
     const std::int32_t n = forward.n;
     for (std::int32_t i = threadIdx.x; i < n; i += blockDim.x) {
       const Gaussian<T, D> g = written(i), leaf = forward.scaled(i);
-      for (int d = 0; d < D; ++d) scale_gradient -= g.position[d] * leaf.position[d] / scale;
-      scale_gradient -= 2 * inner<T, D>(g.covariance, leaf.covariance) / scale;
+      for (int d = 0; d < D; ++d) scale_gradient -= g.position[d] * leaf.position[d] * inverse;
+      scale_gradient -= 2 * inner<T, D>(g.covariance, leaf.covariance) * inverse;
     }
-    const T trace_gradient = block_sum(scale_gradient) / (2 * scale * T(n) * D);
+    const T trace_gradient = block_sum(scale_gradient) * inverse / (2 * T(n) * D);
     for (std::int32_t i = threadIdx.x; i < n; i += blockDim.x) {
       Gaussian<T, D> g = written(i);
-      for (int d = 0; d < D; ++d) g.position[d] /= scale;
-      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale * scale;
+      for (int d = 0; d < D; ++d) g.position[d] *= inverse;
+      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= inverse * inverse;
       for (int d = 0; d < D; ++d) g.covariance[packed<D>(d, d)] += trace_gradient;
       gradient.write(row_of(i), g);
     }

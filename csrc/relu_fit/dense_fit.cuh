@@ -1,5 +1,6 @@
 // The dense fit on CUDA, equations (6) and (7), for components from any source. Centres whose coarse weight is zero are
-// not visited: with offset 0 about half of all pairs vanish. Their list is made on the device, which nobody waits for.
+// not visited, with offset 0 about half of all, and on the way back those whose gradient is zero, either. Their list is
+// made on the device.
 #pragma once
 
 #include "../common/block.cuh"
@@ -23,30 +24,40 @@ struct BothWeights {
   }
 };
 
-// Centres that count, in order: active [B, N] and how many of them, counts [B]. One block per mixture.
-template <typename T, int D, typename Source>
+// Centres i of mixture b for which counts(b, i), in order: listed [B, N] and how many of them, sizes [B]. One block per
+// mixture.
+template <typename F>
 __global__ void __launch_bounds__(kListThreads)
-    list_active(Source source, std::int64_t n, T offset, std::int32_t* active, std::int32_t* counts) {
+    list_centres(F counts, std::int64_t n, std::int32_t* listed, std::int32_t* sizes) {
   const std::int64_t b = blockIdx.x;
-  if (threadIdx.x == 0) counts[b] = 0;
-  const auto is_active = [&](std::int64_t i) {
-    return !(coarse_weight(source(b, static_cast<std::int32_t>(i)).weight, offset) <= T(0)) ? 1 : 0;
-  };
-  block_scan<std::int32_t>(n, is_active, [&](std::int64_t i, std::int32_t until_here) {
-    if (is_active(i)) active[b * n + until_here - 1] = static_cast<std::int32_t>(i);
-    if (i == n - 1) counts[b] = until_here;
+  if (threadIdx.x == 0) sizes[b] = 0;
+  const auto is_listed = [&](std::int64_t i) { return counts(b, static_cast<std::int32_t>(i)) ? 1 : 0; };
+  block_scan<std::int32_t>(n, is_listed, [&](std::int64_t i, std::int32_t here, std::int32_t until_here) {
+    if (here) listed[b * n + until_here - 1] = static_cast<std::int32_t>(i);
+    if (i == n - 1) sizes[b] = until_here;
   });
 }
 
+template <typename T, typename Source>
+struct IsActive {
+  Source source;
+  T offset;
+
+  __device__ bool operator()(std::int64_t b, std::int32_t i) const {
+    return !(coarse_weight(source(b, i).weight, offset) <= T(0));
+  }
+};
+
 template <typename T, int D>
-struct ActiveCentres {
+struct ListedCentres {
   const PreparedGaussian<T, D, 2>* gaussians;  // [B, N]
-  const std::int32_t* active;                  // [B, N]
-  const std::int32_t* counts;                  // [B]
+  const std::int32_t* listed;                  // [B, N]
+  const std::int32_t* sizes;                   // [B]
   std::int64_t n;
 
-  __device__ std::int64_t count(std::int64_t b) const { return counts[b]; }
-  __device__ std::int64_t row(std::int64_t b, std::int64_t m) const { return b * n + active[b * n + m]; }
+  __device__ std::int64_t count(std::int64_t b) const { return sizes[b]; }
+  __device__ std::int32_t component(std::int64_t b, std::int64_t m) const { return listed[b * n + m]; }
+  __device__ std::int64_t row(std::int64_t b, std::int64_t m) const { return b * n + component(b, m); }
   __device__ void operator()(std::int64_t b, std::int64_t m, T* x) const {
     const PreparedGaussian<T, D, 2>& g = gaussians[row(b, m)];
     GMCN_UNROLL
@@ -56,34 +67,54 @@ struct ActiveCentres {
 
 template <typename T, int D, typename Source>
 struct WriteFit {
-  ActiveCentres<T, D> centres;
+  ListedCentres<T, D> centres;
   Source source;
   FitConstants<T> constants;
   T *result, *f, *g;  // [B, N]
 
   __device__ void operator()(std::int64_t b, std::int64_t m, const T* values) const {
     const std::int64_t row = centres.row(b, m);
-    const T coarse = coarse_weight(source(b, centres.active[b * centres.n + m]).weight, constants.offset);
+    const T coarse = coarse_weight(source(b, centres.component(b, m)).weight, constants.offset);
     f[row] = values[0], g[row] = values[1];
     result[row] = corrected_weight<T>(coarse, values[0], values[1], constants.s0, constants.s1);
   }
 };
 
-// The upstream gradients of f and g at active centres, and of the coarse weights.
+template <typename T, int D, typename Source>
+struct FitVjp {
+  Source source;
+  FitConstants<T> constants;
+  std::int64_t n;
+  const T *upstream, *f, *g;  // [B, N]
+
+  __device__ FitGradient<T> operator()(std::int64_t b, std::int32_t i) const {
+    const std::int64_t row = b * n + i;
+    const T coarse = coarse_weight(source(b, i).weight, constants.offset);
+    return corrected_weight_vjp<T>(upstream[row], coarse, f[row], g[row], constants.s0, constants.s1);
+  }
+};
+
+// Active centres whose gradient is not zero.
+template <typename T, int D, typename Source>
+struct PassesGradient {
+  IsActive<T, Source> is_active;
+  FitVjp<T, D, Source> vjp;
+
+  __device__ bool operator()(std::int64_t b, std::int32_t i) const { return is_active(b, i) && !vjp(b, i).is_zero(); }
+};
+
+// The upstream gradients of f and g at listed centres, and of the coarse weights.
 template <typename T, int D, typename Source>
 __global__ void __launch_bounds__(kPairThreads)
-    fit_upstream(ActiveCentres<T, D> centres, Source source, FitConstants<T> constants, std::int64_t b_count,
-                 const T* upstream, const T* f, const T* g, UpstreamPoint<T, D, 2>* points, T* of_coarse) {
-  const std::int64_t at = blockIdx.x * std::int64_t{kPairThreads} + threadIdx.x;
-  if (at >= b_count * centres.n) return;
-  const std::int64_t b = at / centres.n, m = at % centres.n;
+    fit_upstream(ListedCentres<T, D> centres, FitVjp<T, D, Source> vjp, UpstreamPoint<T, D, 2>* points, T* of_coarse) {
+  const auto [b, begin] = place_of_block(centres.n, kPairThreads);
+  const std::int64_t m = begin + threadIdx.x, at = b * centres.n + m;
   if (m >= centres.count(b)) return;
-  const std::int64_t row = centres.row(b, m);
-  const T coarse = coarse_weight(source(b, centres.active[at]).weight, constants.offset);
+  const FitGradient<T> gradient = vjp(b, centres.component(b, m));
   UpstreamPoint<T, D, 2> point;
   centres(b, m, point.x);
-  corrected_weight_vjp<T>(upstream[row], coarse, f[row], g[row], constants.s0, constants.s1, of_coarse[at],
-                          point.upstream[0], point.upstream[1]);
+  point.upstream[0] = gradient.of_f, point.upstream[1] = gradient.of_g;
+  of_coarse[at] = gradient.of_x;
   points[at] = point;
 }
 
@@ -102,14 +133,14 @@ struct WriteFitGradient {
 // What a centre's gradient has because values were taken there, added to what it has as a component.
 template <typename T, int D, typename Source>
 struct AddCentreGradient {
-  ActiveCentres<T, D> centres;
+  ListedCentres<T, D> centres;
   Source source;
-  const T* of_coarse;    // [B, N], of active centres
+  const T* of_coarse;    // [B, N], of listed centres
   Rows<T, D> gradients;  // [B, N]
 
   __device__ void operator()(std::int64_t b, std::int64_t m, const T* of_point) const {
     const std::int64_t at = b * centres.n + m, row = centres.row(b, m);
-    gradients.weights[row] += coarse_weight_vjp<T>(of_coarse[at], source(b, centres.active[at]).weight);
+    gradients.weights[row] += coarse_weight_vjp<T>(of_coarse[at], source(b, centres.component(b, m)).weight);
     GMCN_UNROLL
     for (int d = 0; d < D; ++d) gradients.positions[row * D + d] += of_point[d];
   }
@@ -128,20 +159,19 @@ class BatchedDenseFit {
         n_(n),
         constants_(constants),
         gaussians_(like, b * n),
-        active_(like, b * n),
-        counts_(like, b) {
-    launch(prepare_gaussians<T, D, 2, Source, BothWeights<T, D>>, blocks_for(b * n, kPairThreads), kPairThreads, 0,
-           on.stream, source, b, n, BothWeights<T, D>{constants.offset}, gaussians_.data());
-    launch(list_active<T, D, Source>, b, kListThreads, 0, on.stream, source, n, constants.offset, active_.data(),
-           counts_.data());
+        listed_(like, b * n),
+        sizes_(like, b) {
+    launch(prepare_gaussians<T, D, 2, Source, BothWeights<T, D>>, b * blocks_for(n, kPairThreads), kPairThreads, 0,
+           on.stream, source, n, BothWeights<T, D>{constants.offset}, gaussians_.data());
   }
 
   // Writes the rows of active centres.
   void forward(T* result, T* f, T* g) const {
-    const WriteFit<T, D, Source> write{centres(), source_, constants_, result, f, g};
-    launch_by_points(b_, n_, [&](auto per_thread, std::int64_t blocks) {
-      launch(evaluate_pairs<T, D, 2, per_thread, ActiveCentres<T, D>, WriteFit<T, D, Source>>, blocks, kPairThreads, 0,
-             on_.stream, gaussians_.data(), n_, centres(), n_, write);
+    const ListedCentres<T, D> at = list(is_active());
+    const WriteFit<T, D, Source> write{at, source_, constants_, result, f, g};
+    launch_by_rows<kPointsPerThread>(b_, n_, [&](auto per_thread, std::int64_t blocks) {
+      launch(evaluate_pairs<T, D, 2, per_thread, ListedCentres<T, D>, WriteFit<T, D, Source>>, blocks, kPairThreads, 0,
+             on_.stream, gaussians_.data(), n_, at, n_, write);
     });
   }
 
@@ -149,20 +179,31 @@ class BatchedDenseFit {
   void backward(const T* upstream, const T* f, const T* g, const Rows<T, D>& gradients) const {
     const Scratch<UpstreamPoint<T, D, 2>> points(like_, b_ * n_);
     const Scratch<T> of_coarse(like_, b_ * n_);
-    launch(fit_upstream<T, D, Source>, blocks_for(b_ * n_, kPairThreads), kPairThreads, 0, on_.stream, centres(),
-           source_, constants_, b_, upstream, f, g, points.data(), of_coarse.data());
-    launch(gradients_of_gaussians<T, D, 2, ActiveCentres<T, D>, WriteFitGradient<T, D, Source>>,
-           b_ * blocks_for(n_, kPairThreads), kPairThreads, 0, on_.stream, gaussians_.data(), n_, points.data(),
-           centres(), n_, WriteFitGradient<T, D, Source>{source_, gradients, n_});
-    const AddCentreGradient<T, D, Source> add{centres(), source_, of_coarse.data(), gradients};
-    launch_by_points(b_, n_, [&](auto per_thread, std::int64_t blocks) {
-      launch(gradients_of_points<T, D, 2, per_thread, ActiveCentres<T, D>, AddCentreGradient<T, D, Source>>, blocks,
-             kPairThreads, 0, on_.stream, gaussians_.data(), n_, points.data(), centres(), n_, add);
+    const FitVjp<T, D, Source> vjp{source_, constants_, n_, upstream, f, g};
+    const ListedCentres<T, D> at = list(PassesGradient<T, D, Source>{is_active(), vjp});
+    launch(fit_upstream<T, D, Source>, b_ * blocks_for(n_, kPairThreads), kPairThreads, 0, on_.stream, at, vjp,
+           points.data(), of_coarse.data());
+    const WriteFitGradient<T, D, Source> write{source_, gradients, n_};
+    launch_by_rows<kGaussiansPerThread>(b_, n_, [&](auto per_thread, std::int64_t blocks) {
+      launch(gradients_of_gaussians<T, D, 2, per_thread, ListedCentres<T, D>, WriteFitGradient<T, D, Source>>, blocks,
+             kPairThreads, 0, on_.stream, gaussians_.data(), n_, points.data(), at, n_, write);
+    });
+    const AddCentreGradient<T, D, Source> add{at, source_, of_coarse.data(), gradients};
+    launch_by_rows<kPointsPerThread>(b_, n_, [&](auto per_thread, std::int64_t blocks) {
+      launch(gradients_of_points<T, D, 2, per_thread, ListedCentres<T, D>, AddCentreGradient<T, D, Source>>, blocks,
+             kPairThreads, 0, on_.stream, gaussians_.data(), n_, points.data(), at, n_, add);
     });
   }
 
  private:
-  ActiveCentres<T, D> centres() const { return {gaussians_.data(), active_.data(), counts_.data(), n_}; }
+  IsActive<T, Source> is_active() const { return {source_, constants_.offset}; }
+
+  // Those centres that count; nobody waits for how many they are.
+  template <typename F>
+  ListedCentres<T, D> list(const F& counts) const {
+    launch(list_centres<F>, b_, kListThreads, 0, on_.stream, counts, n_, listed_.data(), sizes_.data());
+    return {gaussians_.data(), listed_.data(), sizes_.data(), n_};
+  }
 
   const Tensor& like_;
   const OnDevice& on_;
@@ -170,7 +211,7 @@ class BatchedDenseFit {
   std::int64_t b_, n_;
   FitConstants<T> constants_;
   Scratch<PreparedGaussian<T, D, 2>> gaussians_;
-  Scratch<std::int32_t> active_, counts_;
+  Scratch<std::int32_t> listed_, sizes_;
 };
 
 }  // namespace gmcn
