@@ -14,6 +14,7 @@ OUTPUT ?= $(RESULTS)/gpu-check
 ARGS ?=
 FUZZ ?= 100
 LIMIT ?= 600
+SECONDS_AT_MOST ?= 570
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -103,8 +104,10 @@ bench: $(INSTALLED)
 	@python benchmarks/summary.py --output $(BENCH)
 
 # For a machine with a GPU; takes $(PYTHON) as it is, without an environment of ours and without the internet.
+# SECONDS_AT_MOST=200 and LIBRARY=<folder of libraries that were built elsewhere>: docs/measuring.md.
 gpu-check:
-	$(PYTHON) benchmarks/gpu_check.py --output $(OUTPUT)
+	$(PYTHON) benchmarks/gpu_check.py --output $(OUTPUT) --seconds-at-most $(SECONDS_AT_MOST) \
+	    $(if $(LIBRARY),--library $(LIBRARY)) $(ARGS)
 
 # A warning is an error. The site is build/site/index.html.
 docs: $(INSTALLED)

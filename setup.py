@@ -15,7 +15,24 @@ from pathlib import Path
 import torch
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
-from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+
+def find_cuda() -> None:
+    """Tell torch where CUDA is: it looks around any file called nvcc, also a script that calls the real one.
+
+    A CUDA_HOME that is set stays.
+    """
+    nvcc = shutil.which("nvcc")
+    known = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if known or nvcc is None or (Path(nvcc).parent.parent / "include" / "cuda_runtime.h").is_file():
+        return
+    said = subprocess.run([nvcc, "--dryrun", "x.cu"], capture_output=True, text=True, check=False)
+    if folder := re.search(r"^#\$ _HERE_=(.+)$", said.stdout + said.stderr, re.MULTILINE):
+        os.environ["CUDA_HOME"] = str(Path(folder[1]).parent)
+
+
+find_cuda()  # before torch's part for extensions, which looks when it is imported
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension  # noqa: E402
 
 ROOT = Path(__file__).parent
 TORCH_2_11 = "0x020b000000000000"

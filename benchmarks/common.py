@@ -63,10 +63,10 @@ def machine_of(options: argparse.Namespace) -> str:
     return made["gpu"] if options.device == "cuda" else f"{made['cpu']}, {_inspect.cpu_path()}"
 
 
-def report(name: str, document: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace, **more: Any) -> None:
-    """Prints the rows as a Markdown table and writes them, and ``more`` into the JSON, with their provenance.
+def save(name: str, document: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace, **more: Any) -> str:
+    """Writes the rows as a Markdown table and, with ``more``, as JSON, with their provenance; returns the Markdown.
 
-    Ends the program with an error where one of our own ways has failed.
+    Called after each row, so that what was measured is there whatever comes next.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     made = provenance()
@@ -78,11 +78,16 @@ def report(name: str, document: str, rows: Sequence[dict[str, Any]], options: ar
         f"commit {made['commit']}"
     )
     text = "\n".join([title_of(document), "", table(columns, rows), "", footer, ""])
-    print(text, flush=True)
     write_text(options.output / f"{name}.md", text)
     write_json(
         options.output / f"{name}.json", {"title": title_of(document), "rows": list(rows), **more, "provenance": made}
     )
+    return text
+
+
+def report(name: str, document: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace, **more: Any) -> None:
+    """:func:`save`, and print. Ends the program with an error where one of our own ways has failed."""
+    print(save(name, document, rows, options, **more), flush=True)
     ours = [row for row in rows if str(row.get("way", "gmcn")).startswith("gmcn")]
     if any(str(row.get("remark")).startswith("failed") for row in ours):
         sys.exit(f"{name}: one of our own operations failed, see the remarks")

@@ -1,166 +1,103 @@
-"""Builds, tests and measures everything on a CUDA machine, in under ten minutes: `make gpu-check`, or this file.
+"""Tries, tests and measures everything on a GPU within a budget of seconds: `make gpu-check`, or this file.
 
-It needs torch with CUDA, nvcc, setuptools, ninja, pybind11 and pytest, and neither the internet nor an installed gmcn:
-the checkout is built in place, for the GPU that is there. Steps go on after one that failed. The folder then holds
-report.md (states and tables), report.json (all numbers), gpu_check.log (all that was printed) and plots; the status is
-0 if every step was good, 1 if not, 2 without a GPU.
+It needs torch with CUDA, lightning and pytest, and neither the internet, git nor an installed gmcn. What is worth most
+comes first, and is on the disk as soon as it is known: facts about the machine; the library, carried (--library) or
+built here; every kernel beside the CPU; training steps with their kernels; tests; evaluate and relu_fit; ncu;
+sanitizers. A step that fails does not stop the others. The folder holds report.md, report.json and gpu_check.log; the
+status is 0 if no step failed, 1 if one did, 2 without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+BEGIN = time.monotonic()  # before torch is imported, which may take a while
 ROOT = Path(__file__).resolve().parent.parent
-OPERATIONS = ("evaluate", "relu_fit", "convolve_relu_fit", "reduce_treehem", "convolve_fit", "scaling")
-BENCHMARKS = ("train_step", *(f"bm_{name}" for name in OPERATIONS))
-TRAINING_SHAPES = 3991  # of ModelNet10
-VALIDATION = 0.1  # of these are kept for validation by the variant treehem2
-EPOCHS = 60
+sys.path.insert(0, str(ROOT))  # gmcn need not be installed
+import gpu_report  # noqa: E402
+from gpu_machine import facts, libraries  # noqa: E402
+from gpu_steps import GOOD, NO_TIME, Step, run, steps  # noqa: E402
+
+ENDING = 8.0  # seconds of the budget that are kept to end in
 
 
-@dataclass(frozen=True)
-class Step:
-    """A command, the seconds that it may take, and variables of its environment."""
+class Check:
+    """What is known so far, and the folder that it is written to."""
 
-    name: str
-    command: tuple[str, ...]
-    limit: float
-    variables: tuple[tuple[str, str], ...] = ()
+    def __init__(self, options: argparse.Namespace, results: Path, deadline: float) -> None:
+        self.options, self.results, self.deadline = options, results, deadline
+        self.machine: dict[str, Any] = {"device": options.device, **facts()}
+        self.states: list[dict[str, Any]] = []
+        self.log = options.output / "gpu_check.log"
+        self.seen: list[tuple[str, int]] = []
 
+    def write(self) -> None:
+        """Both files anew, where there is something new."""
+        files = [self.log, *sorted(self.results.iterdir())]
+        seen = [(path.name, path.stat().st_mtime_ns) for path in files] + [(str(self.states), 0)]
+        if seen != self.seen:
+            log = self.log.read_text(errors="replace")
+            gpu_report.write(self.options.output, self.results, self.machine, self.states, log)
+            self.seen = seen
 
-def steps(capability: tuple[int, int], results: Path) -> Iterator[Step]:
-    """All that is done, in this order: what matters most comes first, since the time is limited."""
-    python = sys.executable
-    architecture = (("TORCH_CUDA_ARCH_LIST", "{}.{}".format(*capability)), ("MAX_JOBS", str(os.cpu_count())))
-    yield Step("nvidia-smi", ("nvidia-smi",), 30)
-    yield Step("build", (python, "setup.py", "-q", "build_ext", "--inplace"), 240, architecture)
-    kernels = "import gmcn.build_info as b; print(b.info()); assert b.has_cuda_kernels(), 'no CUDA kernels were built'"
-    yield Step("gmcn.info", (python, "-c", kernels), 60)
-    pytest = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow")
-    tests = ("tests/ops", "tests/training/test_cuda.py", "--ignore=tests/ops/test_cpu_paths.py")
-    yield Step("tests on the GPU", (*pytest, *_processes(), *tests), 150, (("GMCN_TEST_DEVICE", "cuda"),))
-    for name in BENCHMARKS:
-        more = ("--batch", "4", "21", "32") if name == "train_step" else ()
-        common = ("--device", "cuda", "--seconds", "0.3", "--limit", "20", "--output", str(results))
-        yield Step(name, (python, f"benchmarks/{name}.py", *common, *more), 100)
-    for tool in ("memcheck", "racecheck"):
-        command = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "66")
-        exercise = (python, "tests/sanitizers/exercise.py")
-        yield Step(f"compute-sanitizer {tool}", (*command, *exercise), 90, (("PYTORCH_NO_CUDA_MEMORY_CACHING", "1"),))
-
-
-def _processes() -> tuple[str, ...]:
-    try:
-        import xdist  # noqa: F401
-    except ImportError:
-        return ()
-    return ("-n", "4")
+    def take(self, step: Step) -> None:
+        """One step, unless there is no need of it or no time for it."""
+        if any(state["step"] == step.unless and state["state"] == GOOD for state in self.states):
+            return
+        left = self.deadline - time.monotonic()
+        limit = min(step.limit, step.share * left)
+        self.states.append({"step": step.name, "state": "running", "seconds": 0.0})
+        if limit < 3:
+            self.states[-1]["state"] = NO_TIME
+            return
+        print(f"{step.name} ...", flush=True)
+        self.states[-1] |= run(step, limit, self.log, self.write)
+        print("    {state}, {seconds} s".format(**self.states[-1]), flush=True)
+        self.machine["libraries"] = libraries(ROOT / "gmcn")
 
 
-def run(step: Step, deadline: float, log: Any) -> dict[str, Any]:
-    """State and seconds of one step; everything that it prints goes to the log."""
-    if shutil.which(step.command[0]) is None:
-        return {"step": step.name, "state": "not installed", "seconds": 0.0}
-    limit = min(step.limit, deadline - time.monotonic())
-    if limit < 5:
-        return {"step": step.name, "state": "NO TIME LEFT", "seconds": 0.0}
-    print(f"{step.name} ...", flush=True)
-    log.write(f"\n===== {step.name}: {' '.join(step.command)}\n")
-    log.flush()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **dict(step.variables)}
-    begin = time.monotonic()
-    process = subprocess.Popen(
-        step.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "gpu-check", help="folder of the results")
+    parser.add_argument("--seconds-at-most", type=float, default=570, help="for everything together")
+    parser.add_argument(
+        "--library", type=Path, help="folder of libraries that were built elsewhere, instead of building"
     )
-    try:
-        status = process.wait(limit)
-        state = "good" if status == 0 else f"FAILED (status {status})"
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.wait()
-        state = f"OUT OF TIME ({limit:.0f} s)"
-    seconds = round(time.monotonic() - begin, 1)
-    print(f"    {state}, {seconds} s", flush=True)
-    return {"step": step.name, "state": state, "seconds": seconds}
-
-
-def epoch_rows(results: Path) -> list[dict[str, Any]]:
-    """Time per epoch of modelnet10_treehem2 from the measured step, for each batch size."""
-    path = results / "train_step.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    epochs = []
-    for row in rows:
-        if row["seconds"]:
-            count = round(TRAINING_SHAPES * (1 - VALIDATION))
-            seconds = -(-count // row["batch"]) * row["seconds"]
-            epochs.append({"batch": row["batch"], "s per step": row["seconds"], "s per epoch": seconds})
-            epochs[-1][f"min per {EPOCHS} epochs"] = EPOCHS * seconds / 60
-    return epochs
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table; that of common.py needs a built gmcn."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
-    for row in rows:
-        cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def write_report(states: list[dict[str, Any]], results: Path, output: Path, machine: str) -> None:
-    """One Markdown and one JSON of all that the steps left in ``results``, and the plots."""
-    epochs = epoch_rows(results)
-    text = [f"# gpu-check: {machine}", table(states)]
-    if epochs:
-        text += ["## Time per epoch", table(epochs)]
-        text.append(
-            "Extrapolated, not run: the measured step on random mixtures times the steps of an epoch of "
-            f"modelnet10_treehem2 ({TRAINING_SHAPES:,} shapes, a tenth of them for validation); without validation, "
-            "loading and saving."
-        )
-    for path in sorted(results.glob("*.md")):
-        text += [f"## {path.stem}", path.read_text()]
-    (output / "report.md").write_text("\n\n".join(text) + "\n")
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
-    report = {"machine": machine, "steps": states, "extrapolated_epochs": epochs, "benchmarks": found}
-    (output / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    for path in [*results.glob("*.png"), *results.glob("*.svg")]:
-        shutil.copy(path, output)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: the same steps without a GPU")
+    return parser.parse_args()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "gpu-check", help="folder of the results")
-    parser.add_argument("--minutes", type=float, default=9.5, help="for everything together")
-    options = parser.parse_args()
-    deadline = time.monotonic() + 60 * options.minutes
+    options = parsed()
     import torch
 
-    if not torch.cuda.is_available():
+    if options.device == "cuda" and not torch.cuda.is_available():
         print("gpu-check: torch sees no GPU on this machine; run it on one that has a GPU.", file=sys.stderr)
         return 2
-    machine = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what it started ends, too
+    options.output = options.output.resolve()
     options.output.mkdir(parents=True, exist_ok=True)
-    states: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, open(options.output / "gpu_check.log", "w") as log:
-        results = Path(folder)
-        for step in steps(torch.cuda.get_device_capability(), results):
-            states.append(run(step, deadline, log))
-            write_report(states, results, options.output, machine)  # after each: whoever stops this has something
-    print(table(states))
-    print(f"The results are in {options.output}.")
-    return int(any(state["state"] not in ("good", "not installed") for state in states))
+    (options.output / "gpu_check.log").write_text("")
+    with tempfile.TemporaryDirectory() as folder:
+        check = Check(options, Path(folder), BEGIN + options.seconds_at_most - ENDING)
+        check.machine["torch"] = f"{torch.__version__}, CUDA {torch.version.cuda}"
+        check.machine["libraries"] = libraries(ROOT / "gmcn")
+        check.write()
+        try:
+            for step in steps(options.device, check.results, options.library, check.machine["card"].get("compute_cap")):
+                check.take(step)
+                check.write()
+        finally:
+            check.write()
+    print(gpu_report.table(check.states))
+    print(f"{time.monotonic() - BEGIN:.0f} s. The results are in {options.output}.")
+    return int(any(state["state"].startswith("FAILED") for state in check.states))
 
 
 if __name__ == "__main__":

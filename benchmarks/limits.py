@@ -28,8 +28,9 @@ from gmcn import _inspect
 # Narrower additions, subtractions and comparisons have a unit of their own on current cores and are left out with AVX2;
 # without fused multiply-add, multiplications and additions are measured and counted one by one.
 OPERATIONS = {"avx512": (20, 40), "avx2": (16, 33), "baseline": (35, 67)}
-# Issue slots per pair; the backward pass goes over the pairs twice, once per component and once per point.
-SLOTS = (15.5, 57.0)
+# Issue slots per pair (forward, backward) by sets of weights, counted in what nvcc 13.0 makes of the kernels for sm_90:
+# 63 / 4 and 67 / 4 in loops over four points. The backward pass goes over the pairs twice, for components and points.
+SLOTS = {1: (15.75, 59.75), 2: (16.75, 63.0)}
 LANES_PER_SM = 4 * 32
 
 
@@ -37,12 +38,12 @@ def pair_limits(options: Namespace, weight_sets: int = 1) -> tuple[float, float]
     """Pairs per second at most, forward and forward + backward, of all threads or of the GPU."""
     if options.device == "cuda":
         rate = torch.cuda.get_device_properties(0).multi_processor_count * LANES_PER_SM * clock_hz()
-        forward, backward = SLOTS
+        forward, backward = SLOTS[weight_sets]
     else:
         rate = vector_rate(options.threads, seconds=0.01 if options.smoke else 0.05)
         forward, backward = OPERATIONS[_inspect.cpu_path()]
-    forward += weight_sets - 1  # another multiply-add for the value, and two for the weight and h
-    backward += 2 * (weight_sets - 1)
+        forward += weight_sets - 1  # another multiply-add for the value, and two for the weight and h
+        backward += 2 * (weight_sets - 1)
     return rate / forward, rate / (forward + backward)
 
 

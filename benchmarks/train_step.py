@@ -15,12 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import arguments, progress, random_mixture, report, table
+from common import arguments, progress, random_mixture, report, save, table
 from measuring import given_up_after, peak_of, seconds_of
 
 from gmcn.analysis.footprint_theory import theoretical_footprint
 from gmcn.analysis.measured_memory import peak_of_allocations, training_step
 from gmcn.artifacts import write_text
+from gmcn.errors import is_out_of_memory
 
 NETWORK = {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "dim": 3, "seed": 0}
 SMALL = {"layers": [[2, 8]], "classes": 10, "dim": 3, "seed": 0}
@@ -34,22 +35,27 @@ def measure(network: dict[str, Any], batch: int, options: Namespace) -> tuple[di
     mixture = random_mixture(batch, COMPONENTS, device=options.device, positive=True)
     labels = (torch.arange(batch) % 10).to(options.device)
     theory = theoretical_footprint(network, components=COMPONENTS, batch_size=batch, fused=False)
+    pairs = sum(layer["D"] // (layer["N_o"] + layer["N_p"]) * layer["N_o"] ** 2 for layer in theory["layers"])
     row: dict[str, Any] = {"batch": batch, "seconds": None, "shapes/s": None, "G pairs/s": None, "peak, MiB": None}
+    operations: list[dict[str, Any]] = []
     try:
         with given_up_after(options.limit):
             step = training_step(network, mixture, labels)
             seconds = seconds_of(step, options)
-            peak = tensor_peak(step, options)
-            resident = None if options.device == "cuda" else peak_of(step, options)
+            row |= {"seconds": seconds, "shapes/s": batch / seconds, "G pairs/s": pairs / seconds / 1e9}
             operations = profile(step, options)
-    except (torch.OutOfMemoryError, MemoryError):
-        return row | {"remark": "out of memory"}, []
+            if options.device == "cuda":  # where they add up to less than the step, the GPU waits
+                row |= {"kernels, ms": sum(operation["ms"] for operation in operations)}
+            peak = tensor_peak(step, options)
+            row |= {"peak, MiB": peak / 2**20, "minimum, MiB": theory["bytes"] / 2**20, "ratio": peak / theory["bytes"]}
+            row |= {"resident, MiB": None if options.device == "cuda" else peak_of(step, options)}
     except TimeoutError:
-        return row | {"remark": f"out of time ({options.limit:g} s)"}, []
-    pairs = sum(layer["D"] // (layer["N_o"] + layer["N_p"]) * layer["N_o"] ** 2 for layer in theory["layers"])
-    row |= {"seconds": seconds, "shapes/s": batch / seconds, "G pairs/s": pairs / seconds / 1e9}
-    row |= {"peak, MiB": peak / 2**20, "minimum, MiB": theory["bytes"] / 2**20, "ratio": peak / theory["bytes"]}
-    return row | {"resident, MiB": resident}, operations
+        row |= {"remark": f"out of time ({options.limit:g} s)"}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        row |= {"remark": "out of memory"}
+    return row, operations
 
 
 def tensor_peak(step: Callable[[], None], options: Namespace) -> int:
@@ -74,8 +80,9 @@ def profile(step: Callable[[], None], options: Namespace) -> list[dict[str, Any]
     calls: dict[str, int] = defaultdict(int)
     times: dict[str, float] = defaultdict(float)  # in microseconds
     for event in profiler.key_averages():
-        # On the GPU kernels alone: the operations that launch them would count the same time again.
-        if options.device == "cpu" or event.device_type == torch.autograd.DeviceType.CUDA:
+        # On the GPU kernels alone: operations that launch them, and what spans many, would count the same time again.
+        is_kernel = event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
+        if options.device == "cpu" or is_kernel:
             if not event.key.startswith("GeneratedBackwardFor"):  # they surround the operations, which count
                 calls[_short(event.key)] += event.count
             times[_short(event.key)] += getattr(event, field)
@@ -98,19 +105,34 @@ def _short(name: str) -> str:
     return name if len(name) <= 90 else name[:87] + "..."
 
 
+def once(network: dict[str, Any], batch: int, options: Namespace) -> None:
+    """One step for a profiler that looks between cudaProfilerStart and Stop (ncu --profile-from-start off)."""
+    labels = (torch.arange(batch) % 10).to(options.device)
+    step = training_step(network, random_mixture(batch, COMPONENTS, device=options.device, positive=True), labels)
+    step()
+    with torch.cuda.profiler.profile():
+        step()
+        torch.cuda.synchronize()
+
+
 def main() -> None:
     batches = ("--batch", {"type": int, "nargs": "+", "default": [4], "help": "shapes per step"})
-    options = arguments(__doc__, batches)
+    single = ("--once", {"action": "store_true", "help": "measure nothing: one step for ncu, after one to warm up"})
+    options = arguments(__doc__, batches, single)
     network = SMALL if options.smoke else NETWORK
-    measured = [measure(network, batch, options) for batch in options.batch]
-    profiles = {row["batch"]: operations for row, operations in measured}
-    report("train_step", __doc__, [row for row, _ in measured], options, profiles=profiles)
-    text = ""
-    for batch, operations in profiles.items():
+    if options.once:
+        once(network, options.batch[0], options)
+        return
+    rows, profiles, text = [], {}, ""
+    for batch in options.batch:
+        row, profiles[batch] = measure(network, batch, options)
+        rows.append(row)
         text += f"Operations of one training step, batch {batch}, by their own time\n\n"
-        text += table(("operation", "calls", "ms", "share"), operations) + "\n\n"
+        text += table(("operation", "calls", "ms", "share"), profiles[batch]) + "\n\n"
+        save("train_step", __doc__, rows, options, profiles=profiles)
+        write_text(options.output / "train_step_profile.md", text)
+    report("train_step", __doc__, rows, options, profiles=profiles)
     print(text)
-    write_text(options.output / "train_step_profile.md", text)
 
 
 if __name__ == "__main__":

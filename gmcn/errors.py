@@ -15,10 +15,10 @@ SHOWN = 12  # of the names that would do
 _WRONG_KIND = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
-# How allocators say it that have no exception of their own: CUDA's libraries, torch's on the CPU, C++; and what is
-# left of torch's error in a compiled operation, which may ask for memory but not see why it got none.
+# How allocators say it that have no exception of their own: CUDA's libraries, torch's on the CPU, C++, our operations;
+# and what is left of torch's error in a compiled operation, which may ask for memory but not see why it got none.
 _NO_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|bad_alloc|ALLOC_FAILED"
+    r"out of memory|not enough memory|can't allocate memory|bad_alloc|ALLOC_FAILED"
     r"|\"aten::(new_empty|new_zeros|empty_like|zeros_like|contiguous|clone)\".*API call failed"
 )
 

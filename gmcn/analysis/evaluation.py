@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Test the networks of all seeds; writes ``output`` and a picture of the confusion matrix beside it.
 
+    Where there is no matplotlib, as on a machine that only trains, there is no picture, and a line that says so.
+
     Returns what it writes: per seed accuracy, loss, accuracy per class, confusion matrix (rows: true classes) and
     predictions; mean and unbiased standard deviation (None for one seed) over the seeds. Raises
     :class:`gmcn.errors.InputError` when mixtures and networks do not belong together.
@@ -70,12 +73,16 @@ def evaluate(
         "provenance": provenance(),
     }
     write_json(output, result)
-    picture = Path(output).with_name("confusion.png")
-    draw_confusion([seed["confusion"] for seed in seeds.values()], data.class_names, picture)
     if run is not None:
         run.log_metrics({"test/accuracy": mean["accuracy"], "test/loss": mean["loss"]})
         if deviation["accuracy"] is not None:
             run.log_metrics({"test/accuracy_std": deviation["accuracy"]})
+    if importlib.util.find_spec("matplotlib") is None:
+        log.info("no picture of the confusion matrix: matplotlib is not installed")
+        return result
+    picture = Path(output).with_name("confusion.png")
+    draw_confusion([seed["confusion"] for seed in seeds.values()], data.class_names, picture)
+    if run is not None:
         run.log_artifact(picture)
     return result
 

@@ -99,7 +99,9 @@ class History(L.Callback):
             metrics = {f"epoch/{name}": row[name] for name in COLUMNS[2:] if row[name] is not None}
             self.run.log_metrics(metrics, step=trainer.global_step)
         numbers = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:6] if row[name] is not None)
-        log.info("epoch %d of %d: %s (%.0f s)", row["epoch"], trainer.max_epochs, numbers, row["seconds"])
+        took = row["seconds"] - (self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0)
+        said = row["epoch"], trainer.max_epochs, numbers, took, row["seconds"]
+        log.info("epoch %d of %d: %s (%.1f s, %.0f s in all)", *said)
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and time so far."""

@@ -230,6 +230,10 @@ def _reproducible(seed: int, threads: int | None, device: torch.device) -> Itera
     fill_before = torch.utils.deterministic.fill_uninitialized_memory
     lightning_log = logging.getLogger("lightning.pytorch")
     level_before = lightning_log.level
+    # Without it cuBLAS may add up in another order; it is read when CUDA starts, and a user's own value stays.
+    workspace = device.type == "cuda" and not os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    if workspace:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     if threads:
         torch.set_num_threads(threads)
     # Ranks must not drop out the same values of their different shapes.
@@ -242,6 +246,8 @@ def _reproducible(seed: int, threads: int | None, device: torch.device) -> Itera
     try:
         yield
     finally:
+        if workspace:
+            del os.environ["CUBLAS_WORKSPACE_CONFIG"]
         torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_before)
         torch.utils.deterministic.fill_uninitialized_memory = fill_before
