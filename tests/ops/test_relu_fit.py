@@ -93,6 +93,28 @@ def test_centres_without_positive_weight_get_exactly_zero(ops, dim):
     assert (weights > 0).any()
 
 
+@CONSTANTS
+@DIMS
+@pytest.mark.parametrize("wanted", [0, 1, 40])
+def test_centres_that_nobody_asks_for(dim, constants, wanted):
+    """The backward pass leaves out centres without a gradient; most here, for one reason or another."""
+
+    def operation(ops, mixture):
+        weights = ops.relu_fit(mixture, **constants).weights
+        return weights * (torch.arange(weights.shape[-1]) < wanted)
+
+    checks.assert_twins(operation, [random_mixture((2,), 70, dim)])
+
+
+def test_what_is_not_a_number_has_a_gradient_that_is_none():
+    """A diverged network must not look like one whose gradient is zero."""
+    weights, *shape = random_mixture((1,), 20, 3)
+    weights[0, 3] = torch.nan
+    weights.requires_grad_()
+    gmcn.ops.relu_fit(gmcn.Mixture(weights, *shape)).weights.sum().backward()
+    assert weights.grad[weights > 0].isnan().all()
+
+
 def test_extreme_weights():
     mixture = random_mixture((2,), 33, 3)
     mixture.weights[0] *= 1e8
