@@ -45,8 +45,9 @@ $(INSTALLED): $(BUILD_INPUTS)
 	@python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[workflow,slurm,dev,docs]'
 	@touch $@
 
+# On all cores, eight at most; ARGS='-n 0' takes one process.
 test: $(INSTALLED)
-	pytest -m "not slow and not browser and not slurm" $(ARGS)
+	pytest -n auto --maxprocesses 8 --dist worksteal -m "not slow and not browser and not slurm" $(ARGS)
 
 test-slow: $(INSTALLED)
 	pytest -m "slow and not slurm and not browser" $(ARGS)

@@ -19,6 +19,7 @@ from pathlib import Path
 from gmcn.console import ERROR, logging_to
 from gmcn.errors import InputError, brief, is_out_of_memory
 from gmcn.running import claimed
+from gmcn.threads import wait_briefly
 
 STAGES = {
     "download": "fetch and verify a data set's published files",
@@ -61,6 +62,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     options = parser().parse_args(arguments)
+    wait_briefly()
     # A crash in a compiled kernel would otherwise end without a word.
     faulthandler.enable(sys.__stderr__)
     before = signal.signal(signal.SIGTERM, _terminate)

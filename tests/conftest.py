@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gmcn.threads import wait_briefly
+
+# Before any test imports torch; several processes that test share the cores.
+wait_briefly()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -24,14 +25,17 @@ STABLE = ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
 @pytest.fixture(scope="session")
 def emulated():
     """The operations of the CUDA files, on CPU tensors; without autograd."""
-    library = build(ROOT / "build" / "emulated")
+    folder = ROOT / "build" / "emulated"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # processes that test side by side would all compile it
+        library = build(folder)
     torch.ops.load_library(str(library))
     return torch.ops.gmcn_emulated
 
 
 def build(folder: Path) -> Path:
     """The library, compiled anew where its sources changed."""
-    folder.mkdir(parents=True, exist_ok=True)
     includes = [f"-I{path}" for path in (Path(__file__).parent, *cpp_extension.include_paths())]
     headers = sorted([*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh"), Path(__file__).with_name("cuda_on_cpu.h")])
     common = "".join(file.read_text() for file in headers) + torch.__version__ + repr(FLAGS)
