@@ -96,7 +96,7 @@ def fit_points(
     numbers = points.shape[-1] if preset.get("init") == "random" else 1
     shape = (points.shape[1], 1) if method == "points" else (n, numbers)
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(points.device)
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu").to(points.device)
     size = max(1, _CHUNK // max(1, points.shape[1] * len(nodes[1]) * n))
 
     def fit_chunk(start: int) -> Mixture:
@@ -195,7 +195,7 @@ def _choose(
     return Mixture(
         weights / weights.sum(-1, keepdim=True),
         points.gather(1, chosen[..., None].expand(-1, -1, points.shape[-1])),
-        floor * torch.eye(points.shape[-1]).to(points).expand(*chosen.shape, -1, -1),
+        floor * torch.eye(points.shape[-1], dtype=points.dtype, device=points.device).expand(*chosen.shape, -1, -1),
     )
 
 

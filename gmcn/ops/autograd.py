@@ -16,13 +16,13 @@ _FUNCTIONS: dict[str, type[torch.autograd.Function]] = {}
 
 
 def transformed() -> bool:
-    """Whether torch.func or vmap is at work; torch itself asks in this way."""
-    return torch._C._are_functorch_transforms_active()
+    """Whether torch.func, vmap or forward mode is at work; torch itself asks in this way."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def call(name: str, *arguments):
     """``gmcn::<name>``, as every transformation of torch can see it."""
-    if transformed() or forward_ad._current_level >= 0:
+    if transformed():
         return _FUNCTIONS[name].apply(*arguments)
     return getattr(torch.ops.gmcn, name)(*arguments)
 

@@ -72,7 +72,7 @@ def _chunks(
 
 
 def _step_again(*arguments):
-    """A step that the backward pass does again instead of storing it; torch.func cannot, and stores it."""
+    """A step that the backward pass does again instead of storing it; torch.func and forward mode cannot."""
     if autograd.transformed():
         return _step(*arguments)
     return checkpoint(_step, *arguments, use_reentrant=False, preserve_rng_state=False)

@@ -42,8 +42,8 @@ def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: 
         raise InputError(
             f"{path} {described}: '{odd}' has shape {found.get(odd)}, expected {wanted.get(odd)}; train it again"
         )
-    with foreign(f"{path} {described}"):
-        model = build(metadata["network"])
+    with foreign(f"{path} {described}"), torch.device("cpu"):
+        model = build(metadata["network"]).float()  # whatever torch's defaults are
         model.load_state_dict(tensors)
     return model.to(device).eval()
 
