@@ -20,7 +20,7 @@ from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.errors import InputError
 from gmcn.models import Network
 from gmcn.progress import Progress
-from gmcn.training.device import select_device
+from gmcn.training.device import own_defaults, select_device
 from gmcn.training.mixture_set import TEST, MixtureSet, batches_in_order, read_split
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 BATCH = 32  # bounds memory; every shape is evaluated by itself, so that it changes no result
 
 
+@own_defaults()
 def evaluate(
     mixtures: str | os.PathLike,
     *,

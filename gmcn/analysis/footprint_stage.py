@@ -13,7 +13,7 @@ from gmcn.analysis.measured_memory import measure_training_step
 from gmcn.analysis.networks import reason_without_mixtures
 from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.errors import InputError
-from gmcn.training.device import select_device
+from gmcn.training.device import own_defaults, select_device
 from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.settings import TrainingSettings
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 PAPER_BATCH = 32  # of tables 5 and 6
 
 
+@own_defaults()
 def footprint(
     mixtures: str | os.PathLike,
     *,

@@ -21,7 +21,7 @@ from gmcn.analysis.rmse import ErrorSum
 from gmcn.artifacts import provenance, write_json
 from gmcn.errors import unknown
 from gmcn.mixture import Mixture
-from gmcn.training.device import select_device
+from gmcn.training.device import own_defaults, select_device
 
 DEFAULTS = {"mixtures": 800, "components": 256, "limit": 120.0, "seed": 0}
 SOLVERS = {"pinv": ("centres", "both", "random"), "lstsq": ("centres", "both", "random"), "heuristic": ("centres",)}
@@ -29,6 +29,7 @@ BATCH = 16  # mixtures at a time: A is then 16 MiB at four times 256 positions, 
 FRESH = 1024  # positions per mixture at which the fits are compared
 
 
+@own_defaults()
 def measure(*, settings: Mapping[str, Any], output: str | os.PathLike, device: str = "auto") -> dict[str, Any]:
     """Time and error of every solver and choice of positions; writes ``output`` and returns it.
 

@@ -17,7 +17,7 @@ from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.models import GMCN, describe
 from gmcn.progress import Progress
-from gmcn.training.device import select_device
+from gmcn.training.device import own_defaults, select_device
 from gmcn.training.mixture_set import TEST, read_split, select
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ BATCH = 8  # shapes at a time; bounds memory
 DEFAULTS = {"positions": 100_000, "shapes": 64, "seed": 0}
 
 
+@own_defaults()
 def probe(
     mixtures: str | os.PathLike,
     *,

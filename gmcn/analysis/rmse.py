@@ -60,5 +60,7 @@ def random_positions(
     low = (positions - deviations).amin(-2, keepdim=True)
     high = (positions + deviations).amax(-2, keepdim=True)
     shape = (*positions.shape[:-2], count, positions.shape[-1])
-    uniform = torch.rand(shape, generator=generator, dtype=positions.dtype).to(positions.device)
+    uniform = torch.rand(shape, generator=generator, dtype=positions.dtype, device=generator.device).to(
+        positions.device
+    )
     return low + uniform * (high - low)

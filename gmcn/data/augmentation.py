@@ -98,8 +98,9 @@ def augment(
     """
     dim = mixture.dim
     augmentation.check_dim(dim)
-    uniform = torch.rand(*mixture.batch_shape, 3 + 3 * dim, generator=generator, dtype=torch.float64)
-    chances = torch.rand(mixture.weights.shape, generator=generator, dtype=torch.float64)
+    kind = {"dtype": torch.float64, "device": generator.device}
+    uniform = torch.rand(*mixture.batch_shape, 3 + 3 * dim, generator=generator, **kind)
+    chances = torch.rand(mixture.weights.shape, generator=generator, **kind)
     if augmentation.moves:
         mixture = affine(mixture, *_about_centre(mixture, *_draw(augmentation, uniform, dim)))
     if augmentation.dropping:
@@ -186,7 +187,7 @@ def axis_rotations(
     dim: int,
 ) -> Tensor:  # [..., D, D]
     """Rotations from x towards y: in the plane in 2D, about z in 3D."""
-    matrix = torch.eye(dim, dtype=angles.dtype).repeat(*angles.shape, 1, 1)
+    matrix = torch.eye(dim, dtype=angles.dtype, device=angles.device).repeat(*angles.shape, 1, 1)
     matrix[..., 0, 0] = matrix[..., 1, 1] = angles.cos()
     matrix[..., 1, 0] = angles.sin()
     matrix[..., 0, 1] = -matrix[..., 1, 0]

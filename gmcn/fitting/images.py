@@ -17,7 +17,7 @@ _NODES, _SHARES = (-(0.15**0.5), 0.0, 0.15**0.5), (5 / 18, 8 / 18, 5 / 18)
 
 def square() -> tuple[Tensor, Tensor]:
     """A pixel as nine points: offsets [9, 2] from its centre and shares [9] of its mass."""
-    offsets, shares = torch.tensor(_NODES, dtype=torch.float64), torch.tensor(_SHARES, dtype=torch.float64)
+    offsets, shares = (torch.tensor(some, dtype=torch.float64, device="cpu") for some in (_NODES, _SHARES))
     return torch.cartesian_prod(offsets, offsets), torch.outer(shares, shares).flatten()
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from gmcn.errors import InputError, unknown
 from gmcn.fitting import kmeans
@@ -81,7 +82,8 @@ def fit_points(
             a child.
 
     Raises:
-        InputError: bad sizes or options, values that are not finite, a shape whose points have no mass.
+        InputError: bad sizes or options, values that are not finite, a shape whose points have no mass, or tensors
+            that require gradients.
     """
     preset = _options(method, n, options)
     mass = _check(points, n, weights, covariance_floor, names)
@@ -96,7 +98,7 @@ def fit_points(
     numbers = points.shape[-1] if preset.get("init") == "random" else 1
     shape = (points.shape[1], 1) if method == "points" else (n, numbers)
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(points.device)
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu").to(points.device)
     size = max(1, _CHUNK // max(1, points.shape[1] * len(nodes[1]) * n))
 
     def fit_chunk(start: int) -> Mixture:
@@ -195,7 +197,7 @@ def _choose(
     return Mixture(
         weights / weights.sum(-1, keepdim=True),
         points.gather(1, chosen[..., None].expand(-1, -1, points.shape[-1])),
-        floor * torch.eye(points.shape[-1]).to(points).expand(*chosen.shape, -1, -1),
+        floor * torch.eye(points.shape[-1], dtype=points.dtype, device=points.device).expand(*chosen.shape, -1, -1),
     )
 
 
@@ -280,6 +282,9 @@ def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: 
         raise InputError(f"the number of Gaussians is {n}; it must be 1 or more")
     if not _LEAST_FLOOR <= floor < math.inf:
         raise InputError(f"covariance_floor is {floor}; from {_LEAST_FLOOR} on, flat shapes have a density")
+    for name, tensor in (("points", points), ("weights", weights)):
+        if tensor is not None and _is_tracked(tensor):
+            raise InputError(f"{name} are tracked by autograd, but a fit has no derivative; give {name}.detach()")
     mass = points.new_ones(points.shape[:2]) if weights is None else weights.to(points)
     if mass.shape != points.shape[:2]:
         raise InputError(f"weights have shape {list(mass.shape)}, the points {list(points.shape)}")
@@ -292,3 +297,8 @@ def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: 
     if lost.any():
         raise InputError(f"{which('shape', lost, names)} has no point of positive weight; remove it")
     return mass
+
+
+def _is_tracked(tensor: Tensor) -> bool:
+    """Whether somebody may ask for derivatives with respect to it, in either mode."""
+    return (tensor.requires_grad and torch.is_grad_enabled()) or forward_ad.unpack_dual(tensor).tangent is not None

@@ -20,7 +20,7 @@ from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.mixture import Mixture
 from gmcn.models import Network
 from gmcn.progress import Progress
-from gmcn.training.device import select_device
+from gmcn.training.device import own_defaults, select_device
 from gmcn.training.loading import load, model_path
 
 MAX_COUNT = 1 << 22  # of points, components or pixels that a network may ask for
@@ -52,6 +52,7 @@ class Prediction:
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
 
 
+@own_defaults()
 @torch.no_grad()
 def predict(
     model: str | os.PathLike,

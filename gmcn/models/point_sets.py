@@ -128,11 +128,15 @@ def check_classifier(network: str, classes: int, dropout: float) -> None:
 
 
 @contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Initial parameters from ``seed``, the global generator left alone; from the global one where it is None."""
+def seeded(seed: int | None, network: nn.Module) -> Iterator[None]:
+    """Initial parameters from ``seed``, the global generator left alone; from the global one where it is None.
+
+    A seed's are drawn on the CPU, and the network then goes to torch's default device.
+    """
     if seed is None:
         yield
         return
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         yield
+    network.to(torch.get_default_device())

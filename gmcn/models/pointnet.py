@@ -58,7 +58,7 @@ class PointNet(nn.Module):
             raise InputError(f"PointNet: regularization is {regularization}; it must be 0 or more")
         self.dim, self.classes, self.features, self.regularization = dim, classes, features, regularization
         channels = dim + feature_count(features, dim)
-        with seeded(seed):
+        with seeded(seed, self):
             self.input_transform = Transform(channels, dim)
             self.point_layers = layers(channels, 64, 64)
             self.feature_transform = Transform(64, 64)

@@ -75,7 +75,7 @@ class PointNet2(nn.Module):
             self.config[name] = list(values)
         self.dim, self.classes, self.features = dim, classes, features
         channels = [feature_count(features, dim), *(widths[-1] for widths in WIDTHS)]
-        with seeded(seed):
+        with seeded(seed, self):
             self.levels = nn.ModuleList(
                 SetAbstraction(dim + channels[index], WIDTHS[index], *sizes)
                 for index, sizes in enumerate(zip(centroids, radii, neighbours, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,10 +60,12 @@ class GaussianConvolution(nn.Module):
         self.in_channels, self.out_channels, self.dim = in_channels, out_channels, dim
         self.radius, self.epsilon, self.epsilon_scope = radius, epsilon, epsilon_scope
         shape = (out_channels, in_channels, kernel_components)
-        noise = 2 * torch.rand(*shape, dim, dim, generator=generator) - 1
-        self.raw_weights = nn.Parameter(torch.randn(shape, generator=generator))  # [G, F, K]
-        self.raw_positions = nn.Parameter(_initial_positions(shape, dim, generator))  # [G, F, K, D]
-        self.covariance_factors = nn.Parameter(torch.eye(dim) + FACTOR_NOISE * noise)  # [G, F, K, D, D]
+        # Where the generator is, and in float32: what a seed gives depends on none of torch's defaults.
+        kind = {"dtype": torch.float32, "device": None if generator is None else generator.device}
+        noise = 2 * torch.rand(*shape, dim, dim, generator=generator, **kind) - 1
+        self.raw_weights = _parameter(torch.randn(shape, generator=generator, **kind))  # [G, F, K]
+        self.raw_positions = _parameter(_initial_positions(shape, dim, generator, kind))  # [G, F, K, D]
+        self.covariance_factors = _parameter(torch.eye(dim, **kind) + FACTOR_NOISE * noise)  # [G, F, K, D, D]
 
     def kernels(self) -> Mixture:  # [G, F, K]
         """The kernel mixtures, in the parameters' precision also under autocast."""
@@ -120,19 +122,25 @@ class GaussianConvolution(nn.Module):
         )
 
 
+def _parameter(initial: Tensor) -> nn.Parameter:
+    """Of torch's default device and dtype, as the parameters of torch's own modules are."""
+    return nn.Parameter(initial.to(torch.get_default_device(), torch.get_default_dtype()))
+
+
 def _initial_positions(
     shape: tuple[int, int, int],
     dim: int,
     generator: torch.Generator | None,
+    kind: dict[str, Any],
 ) -> Tensor:  # [G, F, K, D] in units of the radius
     """Component 0 at the origin, the others on the unit circle or sphere."""
     if dim == 2:
         others = shape[-1] - 1
-        angles = 2 * math.pi / max(others, 1) * torch.arange(others)
+        angles = 2 * math.pi / max(others, 1) * torch.arange(others, **kind)
         circle = torch.stack((angles.sin(), angles.cos()), -1)
         # Rounding of sin(pi) and the like would leave the axes by 1e-7.
-        positions = torch.cat((torch.zeros(1, 2), torch.where(circle.abs() < 1e-6, 0.0, circle)))
+        positions = torch.cat((torch.zeros(1, 2, **kind), torch.where(circle.abs() < 1e-6, 0.0, circle)))
         return positions.expand(*shape, dim).clone()
-    positions = torch.nn.functional.normalize(torch.randn(*shape, dim, generator=generator), dim=-1)
+    positions = torch.nn.functional.normalize(torch.randn(*shape, dim, generator=generator, **kind), dim=-1)
     positions[..., 0, :] = 0
     return positions

@@ -85,7 +85,7 @@ class MixtureNorm(nn.Module):
         momentum = self.momentum
         if self.mode == "batch":
             # A plain mean of the first batches: the initial value of the buffer never counts.
-            momentum = torch.clamp(1 / self.batches, min=momentum)
+            momentum = torch.clamp(1 / self.batches.to(variance.dtype), min=momentum)
         self.variance += momentum * (variance - self.variance)
 
     def extra_repr(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gmcn.mixture import Mixture
-from gmcn.ops import library
+from gmcn.ops import autograd, library
 from gmcn.ops.checks import check_count, check_mixture, check_same
 
 
@@ -50,7 +50,7 @@ def convolve_fit(
     Raises ValueError where shapes, dtypes or devices do not fit.
     """
     check_convolution(data, kernels)
-    return Mixture(*torch.ops.gmcn.convolve_fit(*data, *kernels, check_count(n)))
+    return Mixture(*autograd.call("convolve_fit", *data, *kernels, check_count(n)))
 
 
 def check_convolution(data: Mixture, kernels: Mixture) -> None:
@@ -87,7 +87,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, *gradients):
-    return *torch.ops.gmcn.convolve_fit_backward(*gradients, *ctx.saved_tensors, ctx.n), None
+    return *autograd.call("convolve_fit_backward", *gradients, *ctx.saved_tensors, ctx.n), None
 
 
-library.differentiable("convolve_fit", _setup_context, _backward)
+autograd.differentiable("convolve_fit", _setup_context, _backward, kernels=(3, 4, 5))

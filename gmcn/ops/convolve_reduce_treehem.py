@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from gmcn.mixture import Mixture
-from gmcn.ops import library
+from gmcn.ops import autograd, library
 from gmcn.ops.checks import check_same
 from gmcn.ops.convolve import check_convolution, convolve
 from gmcn.ops.reduce_treehem import check_options
@@ -39,7 +38,7 @@ def convolve_reduce_treehem(
         raise ValueError(f"weights are {list(weights.shape)}; data and kernels convolve to {list(shape)}")
     if n >= shape[-1]:
         return convolve(data, kernels)._replace(weights=weights)
-    return Mixture(*torch.ops.gmcn.convolve_reduce_treehem(weights, *data[1:], *kernels[1:], *options))
+    return Mixture(*autograd.call("convolve_reduce_treehem", weights, *data[1:], *kernels[1:], *options))
 
 
 @library.fake("convolve_reduce_treehem")
@@ -59,7 +58,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, *gradients):
-    return *torch.ops.gmcn.convolve_reduce_treehem_backward(*gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
+    return *autograd.call("convolve_reduce_treehem_backward", *gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
 
 
-library.differentiable("convolve_reduce_treehem", _setup_context, _backward)
+autograd.differentiable("convolve_reduce_treehem", _setup_context, _backward, kernels=(3, 4))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gmcn.mixture import Mixture
-from gmcn.ops import library
+from gmcn.ops import autograd, library
 from gmcn.ops.convolve import check_convolution
 from gmcn.ops.relu_fit import check_options
 
@@ -29,7 +28,7 @@ def convolve_relu_fit(
     positive definite (on CUDA its mixture's weights become not-a-number).
     """
     check_convolution(data, kernels)
-    weights, _, _ = torch.ops.gmcn.convolve_relu_fit(*data, *kernels, *check_options(offset, smoothing, cutoff))
+    weights, _, _ = autograd.call("convolve_relu_fit", *data, *kernels, *check_options(offset, smoothing, cutoff))
     return weights
 
 
@@ -52,7 +51,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, gradient, _f, _g):
-    return *torch.ops.gmcn.convolve_relu_fit_backward(gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
+    return *autograd.call("convolve_relu_fit_backward", gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
 
 
-library.differentiable("convolve_relu_fit", _setup_context, _backward)
+autograd.differentiable("convolve_relu_fit", _setup_context, _backward, kernels=(3, 4, 5))

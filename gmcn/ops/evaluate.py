@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gmcn.mixture import Mixture
-from gmcn.ops import library
+from gmcn.ops import autograd, library
 from gmcn.ops.checks import check_cutoff, check_mixture, check_same, flatten
 
 
@@ -37,7 +37,7 @@ def evaluate(
     m, dim = points.shape[-2:]
     flat = flatten(mixture)
     flat_points = points.reshape(flat.weights.shape[0], m, dim)
-    return torch.ops.gmcn.evaluate(*flat, flat_points, check_cutoff(cutoff)).reshape(points.shape[:-1])
+    return autograd.call("evaluate", *flat, flat_points, check_cutoff(cutoff)).reshape(points.shape[:-1])
 
 
 def _broadcast(
@@ -75,8 +75,8 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, gradient):
     *needed, _ = ctx.needs_input_grad
-    gradients = torch.ops.gmcn.evaluate_backward(gradient, *ctx.saved_tensors, ctx.cutoff, needed[3])
+    gradients = autograd.call("evaluate_backward", gradient, *ctx.saved_tensors, ctx.cutoff, needed[3])
     return *(g if wanted else None for g, wanted in zip(gradients, needed, strict=True)), None
 
 
-library.differentiable("evaluate", _setup_context, _backward)
+autograd.differentiable("evaluate", _setup_context, _backward)

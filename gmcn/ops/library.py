@@ -25,18 +25,6 @@ if torch.version.cuda is not None:
     _load("_kernels_cuda")
 
 
-def differentiable(name: str, setup_context, backward) -> None:
-    """Register the autograd formula of ``gmcn::<name>``; its own derivative is refused in words, never zero."""
-    torch.library.register_autograd(f"gmcn::{name}", backward, setup_context=setup_context)
-
-    def refuse(ctx, *gradients):
-        raise NotImplementedError(
-            f"gmcn.ops.{name} has no second derivative; use its twin gmcn.ops.reference.{name} where one is needed"
-        )
-
-    torch.library.register_autograd(f"gmcn::{name}_backward", refuse)
-
-
 def fake(name: str):
     """Decorator: the shapes that ``gmcn::<name>`` returns, for torch.compile and export."""
     return torch.library.register_fake(f"gmcn::{name}")

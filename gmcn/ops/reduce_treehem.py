@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from gmcn.mixture import Mixture
-from gmcn.ops import library
+from gmcn.ops import autograd, library
 from gmcn.ops.checks import check_at_least_zero, check_count, check_mixture, flatten
 
 MAX_PER_NODE = 8
@@ -37,7 +35,7 @@ def reduce_treehem(
     options = check_options(n, t, kl_threshold, virtual_samples)
     if n >= mixture.components:
         return mixture
-    reduced = Mixture(*torch.ops.gmcn.reduce_treehem(*flatten(mixture), *options))
+    reduced = Mixture(*autograd.call("reduce_treehem", *flatten(mixture), *options))
     return reduced.map(lambda tensor: tensor.reshape(*mixture.batch_shape, *tensor.shape[1:]))
 
 
@@ -68,7 +66,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, *gradients):
-    return *torch.ops.gmcn.reduce_treehem_backward(*gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
+    return *autograd.call("reduce_treehem_backward", *gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
 
 
-library.differentiable("reduce_treehem", _setup_context, _backward)
+autograd.differentiable("reduce_treehem", _setup_context, _backward)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gmcn.mixture import Mixture
+from gmcn.ops import autograd
 from gmcn.ops.checks import check_at_least_zero, check_count, check_mixture, check_same, flatten
 
 NEGLIGIBLE = 1e-20  # share of the mass below which a component stays where it is
@@ -56,7 +57,7 @@ def refine_em(
     with torch.autocast(mixture.weights.device.type, enabled=False):
         for _ in range(check_count(steps, "steps")):
             parts = [
-                checkpoint(_step, *starts, *ends, virtual_samples, use_reentrant=False, preserve_rng_state=False)
+                _step_again(*starts, *ends, virtual_samples)
                 for starts, ends in zip(_chunks(flat, size), _chunks(samples, size), strict=True)
             ]
             flat = Mixture(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -68,6 +69,13 @@ def _chunks(
     size: int,
 ) -> list[Mixture]:  # of [at most size, N]
     return [Mixture(*part) for part in zip(*(tensor.split(size) for tensor in mixture), strict=True)]
+
+
+def _step_again(*arguments):
+    """A step that the backward pass does again instead of storing it; torch.func and forward mode cannot."""
+    if autograd.transformed():
+        return _step(*arguments)
+    return checkpoint(_step, *arguments, use_reentrant=False, preserve_rng_state=False)
 
 
 def _step(

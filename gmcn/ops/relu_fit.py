@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from gmcn.mixture import Mixture
-from gmcn.ops import library
+from gmcn.ops import autograd, library
 from gmcn.ops.checks import check_at_least_zero, check_cutoff, check_mixture, flatten
 
 
@@ -28,7 +26,7 @@ def relu_fit(
     definite (on CUDA its mixture's weights become not-a-number).
     """
     check_mixture(mixture)
-    weights, _, _ = torch.ops.gmcn.relu_fit(*flatten(mixture), *check_options(offset, smoothing, cutoff))
+    weights, _, _ = autograd.call("relu_fit", *flatten(mixture), *check_options(offset, smoothing, cutoff))
     return Mixture(weights.reshape(mixture.weights.shape), mixture.positions, mixture.covariances)
 
 
@@ -58,7 +56,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, gradient, _f, _g):
-    return *torch.ops.gmcn.relu_fit_backward(gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
+    return *autograd.call("relu_fit_backward", gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
 
 
-library.differentiable("relu_fit", _setup_context, _backward)
+autograd.differentiable("relu_fit", _setup_context, _backward)

@@ -192,7 +192,7 @@ class LastCheckpoint(Checkpoint):
         """Whether it is time on rank 0, and the signal that a rank got (0: none): the same on all of them."""
         if ranks.size() > 1:
             values = torch.zeros(ranks.size(), 2, dtype=torch.int64, device=device)
-            values[ranks.rank()] = torch.tensor([due, self.signal_number or 0])
+            values[ranks.rank()] = torch.tensor([due, self.signal_number or 0], device=device)
             values = ranks.total(values).tolist()
             return bool(values[0][0]), max(number for _, number in values)
         return due, self.signal_number or 0

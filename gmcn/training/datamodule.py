@@ -25,7 +25,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     train, validation = [], []
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().squeeze(1)
-        members = members[torch.randperm(len(members), generator=generator)]
+        members = members[torch.randperm(len(members), generator=generator, device="cpu")]
         count = min(max(1, round(fraction * len(members))), len(members) - 1) if fraction else 0
         validation.append(members[:count])
         train.append(members[count:])
@@ -93,7 +93,7 @@ class BatchLoader:
         # A generator: Lightning makes the iterator before it calls set_epoch, so nothing may be read until then.
         # A million epochs lie between the generators of two seeds.
         generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.epoch)
-        order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
+        order = torch.randperm(len(self.labels), generator=generator, device="cpu").to(self.labels.device)
         batches = order.tensor_split(self.batches)
         while self.position < self.length:
             chosen, place = batches[self.position], (self.seed, self.epoch, self.position)

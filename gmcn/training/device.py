@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from gmcn.build_info import has_cuda_kernels
@@ -18,3 +21,16 @@ def select_device(name: str) -> torch.device:
     if name == "cuda" and missing:
         raise InputError(f"--device cuda: {missing}; use --device cpu or auto")
     return torch.device("cpu" if name == "cpu" or missing else "cuda")
+
+
+@contextlib.contextmanager
+def own_defaults() -> Iterator[None]:
+    """Torch's default device and dtype are the caller's; within, also for other libraries, they are CPU and float32."""
+    device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        # This slows every call of torch: only where there is a default to hide.
+        with torch.device("cpu") if device.type != "cpu" else contextlib.nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)

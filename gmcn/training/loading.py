@@ -10,6 +10,7 @@ import torch
 from gmcn.artifacts import load_tensors, read_json
 from gmcn.errors import InputError, foreign, unknown
 from gmcn.models import Network, build
+from gmcn.training.device import own_defaults
 
 MODEL = "model.safetensors"
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
@@ -42,7 +43,7 @@ def load(path_or_result: str | os.PathLike, *, seed: int | None = None, device: 
         raise InputError(
             f"{path} {described}: '{odd}' has shape {found.get(odd)}, expected {wanted.get(odd)}; train it again"
         )
-    with foreign(f"{path} {described}"):
+    with foreign(f"{path} {described}"), own_defaults():
         model = build(metadata["network"])
         model.load_state_dict(tensors)
     return model.to(device).eval()

@@ -35,6 +35,7 @@ from gmcn.training.checkpoints import (
     training_key,
 )
 from gmcn.training.datamodule import MixtureData
+from gmcn.training.device import own_defaults
 from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.inputs import describe_inputs
 from gmcn.training.joining import cluster_environment, join
@@ -83,7 +84,7 @@ def train(
     key = training_key(mixtures, settings, seed)
     device = join(device, training.devices, training.nodes)
     threads = cpus_per_task(threads, training.devices) if threads else None
-    with _reproducible(seed, threads, device):
+    with _reproducible(seed, threads, device), own_defaults():
         data = read_split(mixtures, TRAIN)
         model = build_network(settings.get("network", {}), data, seed)
         if ranks.size() > 1:

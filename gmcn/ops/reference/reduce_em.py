@@ -31,11 +31,12 @@ def reduce_em(
     selected = weights.gather(-1, order)
     mixing = selected.abs() / selected.abs().sum(-1, keepdim=True).clamp(min=MIN_MASS)  # [..., n]
 
-    with torch.no_grad():
-        log_likelihoods = VIRTUAL_SAMPLES * shares[..., :, None] * expected_log_densities(mixture, take(mixture, order))
-        # The largest likelihood of each row is divided out, of the clamp too: thin components would overflow.
-        largest = log_likelihoods.amax(-1, keepdim=True)
-        likelihoods, floor = (log_likelihoods - largest).exp(), MIN_SHARE * (-largest).exp()
+    constant = mixture.detach()  # in forward mode too, which no_grad() would not be
+    log_likelihoods = expected_log_densities(constant, take(constant, order))
+    log_likelihoods = VIRTUAL_SAMPLES * shares.detach()[..., :, None] * log_likelihoods
+    # The largest likelihood of each row is divided out, of the clamp too: thin components would overflow.
+    largest = log_likelihoods.amax(-1, keepdim=True)
+    likelihoods, floor = (log_likelihoods - largest).exp(), MIN_SHARE * (-largest).exp()
     joint = likelihoods * mixing[..., None, :]  # [..., N, n]
     responsibilities = joint / joint.sum(-1, keepdim=True).clamp(min=floor)
 
