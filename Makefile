@@ -92,10 +92,11 @@ lint: $(INSTALLED)
 	snakemake --lint
 	find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs -r clang-format --dry-run --Werror
 
-# The job runner that MLflow starts by default takes 2 GB and is of no use here.
+# The job runner that MLflow starts by default takes 2 GB and is of no use here. Results may have been moved.
 ui: $(INSTALLED)
 	@test -n "$$MLFLOW_TRACKING_URI" -o -f $(RESULTS)/mlflow.db \
 	    || { echo "Nothing is logged yet: 'make run' first." >&2; exit 1; }
+	@test -n "$$MLFLOW_TRACKING_URI" || python -m gmcn store --results $(RESULTS) --tracking on
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --port $(PORT) \
 	    --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(abspath $(RESULTS))/mlflow.db}"
 

@@ -7,6 +7,8 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 
+from gmcn.addresses import plain
+
 __all__ = ["InputError"]
 
 SHOWN = 12  # of the names that would do
@@ -34,10 +36,11 @@ class InputError(ValueError):
     """Input that the user has to correct; commands print its sentence alone and exit with status 2.
 
     What a stranger's file calls things does not end the line and moves no cursor: a blank stands for such characters.
+    Addresses are shown without user, password and query.
     """
 
     def __init__(self, sentence: str):
-        super().__init__("".join(letter if letter.isprintable() else " " for letter in sentence))
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in plain(sentence)))
 
 
 @contextlib.contextmanager
@@ -55,8 +58,8 @@ def foreign(what: str) -> Iterator[None]:
 
 
 def brief(foreign: object, longest: int = 200) -> str:
-    """What another library or a file of others says, on one line that is not long."""
-    return " ".join(str(foreign).split())[:longest] or type(foreign).__name__
+    """What another library or a file of others says, on one line that is not long, without passwords."""
+    return " ".join(plain(foreign).split())[:longest] or type(foreign).__name__
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

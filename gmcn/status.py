@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn import config as configuration
+from gmcn.addresses import plain
 from gmcn.cli import STAGES
 from gmcn.console import ERROR, LEFT
 from gmcn.errors import InputError
@@ -95,7 +96,7 @@ def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
         for rule, log in failed.values()
     ]
     lines = lines or ["The workflow was stopped."]
-    return "\n".join([*lines, f"What is finished is kept. Continue with: snakemake {shlex.join(arguments)}"])
+    return "\n".join([*lines, f"What is finished is kept. Continue with: snakemake {plain(shlex.join(arguments))}"])
 
 
 def was_asked_to_leave(log: str | Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from gmcn import config as configuration
+from gmcn.addresses import ADDRESSES
 from gmcn.commands.context import Context
 from gmcn.running import claimed
 
@@ -14,6 +16,10 @@ def download(context: Context) -> None:
 
     dataset, file = context.options.dataset, context.options.file
     settings = context.settings("download", file)
+    known = json.loads(os.environ.get(ADDRESSES, "{}"))
+    for entry in settings.get("files", ()):
+        if address := known.get(f"{dataset}/{entry['name']}"):
+            entry["url"] = address
     output = context.path("output", f"datasets/{dataset}")
     with context.run("download", settings, [], name=f"download {file}" if file else "download") as run:
         data.download(dataset, settings=settings, output=output, run=run)

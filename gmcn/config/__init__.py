@@ -1,8 +1,8 @@
 """The workflow's configuration: read, checked against its schema, and resolved per data set and variant."""
 
-from gmcn.config.reading import SCHEMA, check, load
+from gmcn.config.reading import SCHEMA, check, load, read
 from gmcn.config.resolving import dataset, figure_of, fit, merge, resolve
-from gmcn.config.stages import processes_of, stage_settings
+from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import ILLUSTRATIONS, check_target
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "load",
     "merge",
     "processes_of",
+    "read",
     "resolve",
+    "secret_addresses",
     "stage_settings",
 ]

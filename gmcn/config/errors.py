@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from typing import Any
 
 from gmcn.errors import InputError
@@ -73,8 +72,6 @@ def _demand(error: Any) -> str:
 
 
 def _hint(error: Any) -> str:
-    # YAML reads 1e-3 as text; only 1.0e-3 is a number.
-    text = error.instance
-    if error.validator == "type" and isinstance(text, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", text):
-        return f"; write it as {text.replace('e', '.0e')}"
-    return ""
+    # YAML reads 7 as a number, and on as true.
+    scalar = error.instance is None or isinstance(error.instance, bool | int | float)
+    return "; write it in quotes" if scalar and error.validator == "type" and "string" in error.validator_value else ""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gmcn.config.errors import explain
+from gmcn.config.meaning import check_keys, take_texts
 from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged
 from gmcn.config.tables import check_tables
 from gmcn.config.targets import check_pair
 from gmcn.errors import InputError, brief, foreign
 
-SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.json"
+SCHEMA = Path(__file__).with_name("config.schema.json")
+
+log = logging.getLogger(__name__)
 
 _LONGEST = 1_000_000  # characters of a configuration; ours has some 30,000
 
@@ -23,26 +28,36 @@ def load(*paths: str | Path) -> dict[str, Any]:
 
     Raises :class:`InputError` for a missing or unreadable file and for whatever :func:`check` refuses.
     """
-    import yaml
-
     config: dict[str, Any] = {}
     for path in paths:
-        unreadable = f"the configuration {path} is not readable YAML"
-        try:
-            # PyYAML raises errors that are not its own for "2024-99-99", "!!bool x" and "[[[[...".
-            with foreign(unreadable):
-                read = _parse(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"the configuration {path} does not exist; name one with --config") from None
-        except yaml.YAMLError as error:
-            raise InputError(f"{unreadable}: {brief(error)}") from error
-        if not isinstance(read, dict):
-            raise InputError(f"the configuration {path} must be a mapping of keys to values")
-        config = merge(config, read)
+        config = merge(config, read(path))
     return check(config, source=", ".join(map(str, paths)))
 
 
-def _parse(text: str) -> Any:
+def read(path: str | Path) -> dict[str, Any]:
+    """What one YAML file says, unchecked but for its names: text, and none twice in one place.
+
+    Raises :class:`InputError` otherwise, and for a missing or unreadable file.
+    """
+    import yaml
+
+    unreadable = f"the configuration {path} is not readable YAML"
+    try:
+        # PyYAML raises errors that are not its own for "2024-99-99", "!!bool x" and "[[[[...".
+        with foreign(unreadable):
+            found = _parse(Path(path).read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise InputError(f"the configuration {path} does not exist; name one with --config") from None
+    except yaml.YAMLError as error:
+        tabs = "; tabs indent nothing in YAML, use blanks" if "'\\t'" in str(error) else ""
+        raise InputError(f"{unreadable}: {brief(error)}{tabs}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"the configuration {path} must be a mapping of keys to values")
+    check_keys(found, str(path))
+    return found
+
+
+def _parse(text: str, source: str) -> Any:
     """The value of a YAML text that is not larger with its aliases written out than a person would write."""
     import yaml
 
@@ -52,6 +67,8 @@ def _parse(text: str) -> Any:
         nodes, size = [root] if root else [], 0
         while nodes:
             node = nodes.pop()
+            if isinstance(node, yaml.MappingNode):
+                _check_twice(node, source)
             children = node.value if isinstance(node.value, list) else ()
             nodes += (child for entry in children for child in (entry if isinstance(entry, tuple) else (entry,)))
             size += 1 if children else 1 + len(node.value)
@@ -62,23 +79,53 @@ def _parse(text: str) -> Any:
         loader.dispose()
 
 
-def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]:
-    """Return ``config`` if it fits the schema and every name in it exists; raise one sentence otherwise."""
-    try:
-        from jsonschema import Draft202012Validator
-    except ImportError:
-        raise InputError(
-            f"checking {source} needs jsonschema: pip install 'gmcn[workflow]', or pass --settings"
-        ) from None
-    if not SCHEMA.is_file():
-        raise InputError(f"{SCHEMA} is missing; run from a checkout of the project, or pass --settings")
+def _check_twice(node: Any, source: str) -> None:
+    """Of equal names PyYAML, as Snakemake's reader, takes the last without a word."""
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+        if name in lines and key.value != "<<":
+            raise InputError(f"{source} says '{key.value}' twice in one place, in lines {lines[name]} and {line}")
+        lines[name] = line
+
+
+def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, Any]:
+    """A copy of ``config`` if it fits the schema and every name in it exists; raise one sentence otherwise.
+
+    Text is taken for what it stands for where the schema wants a number, true or false. Without jsonschema, which a
+    node that only trains may lack, only the names are checked, with a warning.
+    """
+    check_keys(config, source)
     # Through JSON, because Snakemake hands over its own mapping types.
     with foreign(f"{source} holds something that is neither text nor number nor list nor mapping"):
         plain = json.loads(json.dumps(config, allow_nan=False))
-    validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
-    errors = sorted(validator.iter_errors(plain), key=lambda e: list(map(str, e.path)))
+    validator = _validator()
+    if validator is None:
+        log.warning("%s is not checked against its schema: pip install jsonschema", source)
+        with foreign(f"{source} is no configuration"):
+            _check_names(plain, source)
+        return plain
+    while take_texts(errors := list(validator.iter_errors(plain)), lambda error: [(plain, error.absolute_path)]):
+        pass
     if errors:
-        raise explain(errors[0], source)
+        raise explain(min(errors, key=lambda e: list(map(str, e.path))), source)
+    _check_names(plain, source)
+    _check_networks(plain, validator, source)
+    return plain
+
+
+@functools.cache
+def _validator() -> Any:
+    """Of the schema; None without jsonschema."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        return None
+    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def _check_names(plain: Mapping[str, Any], source: str) -> None:
+    """Every name that is referred to must exist."""
     for name, variant in plain["variants"].items():
         fits = [variant.get("fit")] + [override.get("fit") for override in variant.get("datasets", {}).values()]
         for fit_name in filter(None, fits):
@@ -86,7 +133,6 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
         for dataset_name in variant.get("datasets", {}):
             dataset(plain, dataset_name, where=f" in {source} at variants.{name}.datasets")
         chain(plain, name)
-    _check_networks(plain, validator, source)
     for target in plain.get("targets", []):
         check_pair(plain, target, target, "variant")
     if (illustrated := plain.get("illustrations", {}).get("result")) is not None:
@@ -97,7 +143,6 @@ def check(config: dict[str, Any], source: str = "config.yaml") -> dict[str, Any]
             dataset(plain, dataset_name, where=f" in {source} at figures")
         for fit_name in figure.get("fits", []):
             fit(plain, fit_name, where=f" in {source} at figures.{dataset_name}")
-    return config
 
 
 def _check_networks(config: Mapping[str, Any], validator: Any, source: str) -> None:
@@ -105,8 +150,21 @@ def _check_networks(config: Mapping[str, Any], validator: Any, source: str) -> N
     variants = config["variants"]
     overridden = {name for variant in variants.values() for name in variant.get("datasets", {})}
     for dataset_name in (None, *sorted(overridden)):
-        networks = {name: merged(config, dataset_name, name).get("network", {}) for name in variants}
-        whole = {name: {"network": {"kind": DEFAULT_KIND, **network}} for name, network in networks.items()}
-        errors = list(validator.iter_errors({**config, "variants": whole}))
+        while take_texts(errors := _network_errors(config, validator, dataset_name), lambda e: _layers(config, e)):
+            pass
         if errors:  # that of a base before those of its heirs
             raise explain(min(errors, key=lambda e: len(chain(config, e.path[1]))), source)
+
+
+def _network_errors(config: Mapping[str, Any], validator: Any, dataset_name: str | None) -> list[Any]:
+    networks = {name: merged(config, dataset_name, name).get("network", {}) for name in config["variants"]}
+    whole = {name: {"network": {"kind": DEFAULT_KIND, **network}} for name, network in networks.items()}
+    return list(validator.iter_errors({**config, "variants": whole}))
+
+
+def _layers(config: Mapping[str, Any], error: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Where the key of a variant's network may come from: its own, its data sets' and its bases'."""
+    _, name, *path = error.absolute_path
+    for own in (config["variants"][base] for base in chain(config, name)):
+        for layer in (own, *own.get("datasets", {}).values()):
+            yield layer, path

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from gmcn.addresses import plain
 from gmcn.config.resolving import dataset, entry, figure_of, fit, resolve
 from gmcn.config.tables import table_of
 
@@ -49,6 +50,14 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
     if stage in ("train", "footprint"):
         resolved["training"] = {key: value for key, value in resolved["training"].items() if key not in PROCESSES}
     return resolved["probe"] if stage == "probe" else {key: resolved[key] for key in keys}
+
+
+def secret_addresses(config: Mapping[str, Any]) -> dict[str, str]:
+    """By ``<data set>/<file>``, the published addresses that have a user, password or query."""
+    files = {
+        f"{name}/{file['name']}": file for name, own in config["datasets"].items() for file in own.get("files", [])
+    }
+    return {key: file["url"] for key, file in files.items() if file["url"] and plain(file["url"]) != file["url"]}
 
 
 def processes_of(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from gmcn.addresses import plain
 from gmcn.artifacts import atomic, provenance, sha256, write_json
 from gmcn.data.transfer import retrieve
 from gmcn.errors import InputError
@@ -24,11 +25,11 @@ _LOG = logging.getLogger(__name__)
 def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLike, run=None) -> None:
     """Bring the data set's published files into the folder ``output``; built-in data sets have none.
 
-    Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<folder>/<name>`` (a folder or a URL; the
-    entry's ``folder`` is by default the data set's name) and then at
-    its ``url``. It must have one of the checksums in ``sha256`` (a string or a list of them) or, uncompressed, the
-    checksum ``content_md5``: a gzip wrapper may differ where the content does not. A file that is there already
-    and verifies is kept. ``<name>.json`` beside a file says where it came from.
+    Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<folder>/<name>`` (a folder or a URL, whose query goes
+    last; the entry's ``folder`` is by default the data set's name) and then at its ``url``. It must have one of the
+    checksums in ``sha256`` (a string or a list of them) or, uncompressed, the checksum ``content_md5``: a gzip wrapper
+    may differ where the content does not. A file that is there already and verifies is kept. ``<name>.json`` beside a
+    file says where it came from.
 
     Raises:
         InputError: a checksum that does not match, a truncated file, no place to take a file from. Of a broken transfer
@@ -100,9 +101,10 @@ def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str | None:
             tried.append(f"{origin} (does not exist)")
             continue
         known = bool(entry.get("sha256") or entry.get("content_md5"))
-        problem = retrieve(origin, target, lambda path, o=origin: verify(path, entry, o), resume=known)
+        shown = plain(origin)
+        problem = retrieve(origin, target, lambda path, shown=shown: verify(path, entry, shown), resume=known)
         if problem is None:
-            return origin
+            return shown
         tried.append(f"{origin} ({problem})")
     where = f"tried {'; '.join(tried)}" if tried else "it has no published address and no mirror is set"
     raise InputError(
@@ -119,9 +121,11 @@ def _place(dataset: str, entry: dict[str, Any]) -> str:
 def _origins(dataset: str, entry: dict[str, Any]) -> list[str]:
     """Paths and URLs to look at, in order."""
     origins = []
-    mirror = os.environ.get(MIRROR)
+    mirror = os.environ.get(MIRROR, "").removeprefix("file://")
     if mirror:
-        origins.append(f"{mirror.removeprefix('file://').rstrip('/')}/{_place(dataset, entry)}")
+        # A token stands behind the path, and folders may have question marks in their names.
+        base, mark, query = mirror.partition("?") if "://" in mirror else (mirror, "", "")
+        origins.append(f"{base.rstrip('/')}/{_place(dataset, entry)}{mark}{query}")
     if entry.get("url"):
         origins.append(entry["url"])
     return origins

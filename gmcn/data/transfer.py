@@ -8,9 +8,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
+from gmcn.addresses import plain
 from gmcn.errors import InputError
 from gmcn.progress import Progress
 
@@ -41,7 +43,7 @@ def retrieve(url: str, target: Path, check: Callable[[Path], None], *, resume: b
         problem = ""
         for attempt in range(RETRIES + 1):
             if attempt:
-                _LOG.warning("%s: try %d of %d failed (%s)", url, attempt, RETRIES + 1, problem)
+                _LOG.warning("%s: try %d of %d failed (%s)", plain(url), attempt, RETRIES + 1, problem)
                 time.sleep(PAUSE * 2 ** (attempt - 1))
             try:
                 transfer.run()
@@ -54,7 +56,7 @@ def retrieve(url: str, target: Path, check: Callable[[Path], None], *, resume: b
                     raise
                 problem = str(error)
             except (requests.RequestException, HTTPError, _BrokenError) as error:
-                problem = f"{type(error).__name__.strip('_')}: {_innermost(error)}"
+                problem = plain(f"{type(error).__name__.strip('_')}: {_innermost(error)}")
             else:
                 with open(transfer.part, "rb") as file:
                     os.fsync(file.fileno())
@@ -108,7 +110,7 @@ class _Transfer:
         length = answer.headers.get("Content-Length", "")
         total = there + int(length) if length.isdigit() else None
         with Progress(transfer=True) as bar, open(self.part, "ab" if there else "wb") as file:
-            task = bar.add_task(self.url.rpartition("/")[2], total=total, completed=there)
+            task = bar.add_task(PurePosixPath(urlsplit(self.url).path).name, total=total, completed=there)
             for piece in answer.raw.stream(_PIECE, decode_content=False):
                 file.write(piece)
                 bar.advance(task, len(piece))

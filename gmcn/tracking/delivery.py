@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,7 +151,7 @@ class Delivery:
             path.name,
             entry["sha256"][:36],
             "local",
-            json.dumps({"uri": path.resolve().as_uri()}),
+            json.dumps({"uri": entry.get("uri", entry["path"])}),
             profile=json.dumps({key: entry[key] for key in ("rows", "sha256", "run_id") if entry.get(key) is not None}),
         )
         tag = f"gmcn.input.{entry['role']}"
@@ -163,13 +162,17 @@ class Delivery:
 
     def _send_artifact(self, entry: dict[str, Any], run_id: str | None = None) -> None:
         # A file that a later run has replaced by then, or removed, is none of this run's.
-        if os.path.exists(entry["path"]):
-            self._client.log_artifact(run_id or self.run_id, entry["path"], entry["folder"])
+        if (path := self._file(entry)).exists():
+            self._client.log_artifact(run_id or self.run_id, str(path), entry["folder"])
+
+    def _file(self, entry: dict[str, Any]) -> Path:
+        """The results may have been moved since, or be a copy."""
+        return self._results.resolve() / entry["path"]
 
     def _send_model(self, entry: dict[str, Any]) -> None:
         from mlflow.entities import LoggedModelOutput
 
-        if not os.path.exists(entry["path"]):
+        if not (path := self._file(entry)).exists():
             return
         maker = store.run_of(self._client, entry["maker"])
         run_id = maker.info.run_id if maker else self.run_id
@@ -178,7 +181,7 @@ class Delivery:
             return
         params = entry["params"]
         model = self._client.create_logged_model(self._experiment, entry["name"], run_id, params=params)
-        self._client.log_model_artifacts(model.model_id, entry["path"])
+        self._client.log_model_artifacts(model.model_id, str(path))
         self._client.finalize_logged_model(model.model_id, "READY")
         self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 

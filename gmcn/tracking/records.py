@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gmcn.addresses import plain
+
 MAX_PARAM = 500
 
 
@@ -20,7 +22,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
-            text = str(value)
+            text = plain(value)
             flat[f"{prefix}{key}"] = text if len(text) <= MAX_PARAM else text[: MAX_PARAM - 1] + "…"
     return flat
 
@@ -54,7 +56,7 @@ def tags_of(stage: str, job_key: str | None) -> dict[str, str]:
 
 def input_of(role: str, path: str | os.PathLike) -> dict[str, Any]:
     """What is read, and where it comes from."""
-    return {"role": role, "path": str(path), **_origin_of(Path(path))}
+    return {"role": role, "path": str(path), "uri": Path(path).resolve().as_uri(), **_origin_of(Path(path))}
 
 
 def _origin_of(path: Path) -> dict[str, Any]:

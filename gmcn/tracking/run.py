@@ -35,6 +35,7 @@ class Run:
     def __init__(self, journal: Journal | None = None, results: Path = Path("results")):
         self._journal = journal
         self._delivery = None if journal is None else Delivery(journal, results)
+        self._results = results.resolve()
         self._points = 0
         self._sent_at = time.monotonic()
         self._silent_until = 0.0
@@ -61,13 +62,13 @@ class Run:
 
     def log_artifact(self, path: str | os.PathLike, folder: str | None = None) -> None:
         """Copy a file into the store, into a folder of the run's."""
-        self._record({"artifact": {"path": str(Path(path).resolve()), "folder": folder}})
+        self._record({"artifact": {"path": self._kept(path), "folder": folder}})
 
     def log_model(
         self, path: str | os.PathLike, name: str, params: Mapping[str, Any], maker: str | None = None
     ) -> None:
         """Log a folder that ``mlflow.<flavor>.save_model`` wrote, as a model of the run ``maker`` (None: this one)."""
-        model = {"path": str(Path(path).resolve()), "name": name, "params": flatten(params), "maker": maker}
+        model = {"path": self._kept(path), "name": name, "params": flatten(params), "maker": maker}
         self._record({"model": model})
 
     def log_input(self, role: str, path: str | os.PathLike) -> None:
@@ -97,10 +98,15 @@ class Run:
                     "metrics": points_of(metrics, None),
                     "params": flatten(params or {}),
                     "runs": [run for run in runs if run],
-                    "artifacts": [str(Path(path).resolve()) for path in artifacts],
+                    "artifacts": [self._kept(path) for path in artifacts],
                 }
             }
         )
+
+    def _kept(self, path: str | os.PathLike) -> str:
+        """How the journal has the path of a file: below the results without them, which may be moved meanwhile."""
+        path = Path(path).resolve()
+        return str(path.relative_to(self._results) if path.is_relative_to(self._results) else path)
 
     @contextlib.contextmanager
     def extra(self) -> Iterator[None]:

@@ -15,12 +15,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gmcn.addresses import plain
 from gmcn.locks import lock
+from gmcn.tracking.moving import follow
+
+ARTIFACTS = "mlartifacts"  # beside the database
 
 
 def store_uri(results: str | os.PathLike = "results") -> str:
-    """Where runs go: MLFLOW_TRACKING_URI, or a SQLite file in the results, at its absolute path."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(results).resolve() / 'mlflow.db'}"
+    """Where runs go: MLFLOW_TRACKING_URI, or a SQLite file in the results, at its absolute path.
+
+    Raises ``OSError`` for results whose path has a question mark, at which such an address ends.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    own = str(_own(Path(results)))
+    if "?" in own:
+        raise OSError(
+            f"{own} cannot be MLflow's, because of the question mark: rename the folder, or name a store "
+            "of another place with MLFLOW_TRACKING_URI"
+        )
+    return f"sqlite:///{own}"
+
+
+def _own(results: Path) -> Path:
+    return results.resolve() / "mlflow.db"
 
 
 def create_store(results: str | os.PathLike = "results") -> None:
@@ -53,12 +72,12 @@ def warn(sentence: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an exception says, in one line, without passwords."""
+    return (plain(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def connect(results: Path) -> Any:
-    """A client of the store; the first one of all processes creates the database."""
+    """A client of the store; the first one of all processes creates the database, or has it follow its folder."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
     # Its own patience is minutes per request, during which a training would stand still.
@@ -77,13 +96,22 @@ def connect(results: Path) -> Any:
         with locked(results):
             if not _made(database):
                 _make(database)
+    if database:
+        follow(database, _artifacts(results), whole=database.resolve() == _own(results))
     return MlflowClient(tracking_uri=store_uri(results))
 
 
 def _database(results: Path) -> Path | None:
     """The file that the store is; None if it is a server or another kind of database."""
-    uri = store_uri(results)
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    scheme, _, rest = store_uri(results).partition(":///")
+    path = rest.partition("?")[0]
+    return Path(path) if scheme.startswith("sqlite") and path and not path.startswith((":memory:", "file:")) else None
+
+
+def _artifacts(results: Path) -> Path:
+    """Where a store without a server keeps artifacts: beside the database, or in the results if that is no file."""
+    database = _database(results)
+    return (database.resolve().parent if database else results.resolve()) / ARTIFACTS
 
 
 def _made(database: Path) -> bool:
@@ -118,7 +146,7 @@ def experiment_of(client: Any, dataset: str, results: Path) -> str:
         return found.experiment_id
     # A server decides itself where artifacts lie; a database has to be told, or takes the working directory.
     local = not store_uri(results).startswith("http")
-    location = (results.resolve() / "mlartifacts" / dataset).as_uri() if local else None
+    location = (_artifacts(results) / dataset).as_uri() if local else None
     tags = {
         "mlflow.experimentKind": "custom_model_development",  # what the pages are about: not language models
         "mlflow.note.content": f"Results on {dataset}. Views > Results compares them; each has its stages below it.",

@@ -18,6 +18,7 @@ from snakemake.caching import LOCATION_ENVVAR
 from snakemake.exceptions import WorkflowError
 
 from gmcn import config as settings_of
+from gmcn.addresses import ADDRESSES, plain
 from gmcn.config import tables as tables_of
 from gmcn.errors import InputError
 from gmcn.folders import walk
@@ -26,7 +27,12 @@ from gmcn.running import enter_workflow, forget_future
 from gmcn.status import farewell
 
 try:
-    settings_of.check(config)
+    if workflow.is_main_process:  # which says what Snakemake's own reader passes over
+        for file in workflow.configfiles:
+            if Path(file).suffix != ".json":
+                settings_of.read(file)
+    # Of --config, Snakemake hands over as text whatever stands inside braces.
+    config.update(settings_of.check(config))
     # Snakemake would only say that no rule makes such a file. Its own list of targets is not there yet.
     for argument in sys.argv[1:]:
         path = os.path.relpath(argument) if os.path.isabs(argument) else argument
@@ -93,6 +99,10 @@ def written(settings):
     return json.dumps(settings, sort_keys=True)
 
 
+# Snakemake shows and keeps the commands of jobs, but not their environment.
+os.environ[ADDRESSES] = json.dumps(settings_of.secret_addresses(config))
+
+
 def settings(stage):
     """A function that gives the settings of a stage as JSON: exactly what makes it run again when it changes."""
 
@@ -105,9 +115,10 @@ def settings(stage):
             ),
             None,
         )
-        return written(
+        text = written(
             settings_of.stage_settings(config, stage, wildcards.dataset, name)
         )
+        return plain(text) if stage == "download" else text
 
     return of
 
