@@ -33,7 +33,7 @@ rule all:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/analysis.smk"
+include: "workflow/rules/results.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 

@@ -23,7 +23,7 @@ import torch
 from common import arguments, progress, random_mixture, report
 from train_step import COMPONENTS, NETWORK
 
-from gmcn.analysis.measured_memory import training_step
+from gmcn.results.measured_memory import training_step
 from gmcn.threads import BRIEF
 
 DIGITS = {"layers": [[8, 8], [16, 4]], "classes": 10, "dim": 2, "seed": 0}

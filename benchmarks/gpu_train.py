@@ -143,7 +143,7 @@ def main() -> int:
         if not train(options, settings):
             tell(options.output, settings["training"]["epochs"])
             return CONTINUE
-        from gmcn.analysis import evaluate
+        from gmcn.results import evaluate
 
         models = [options.output / "model.safetensors"]
         evaluate(options.mixtures, models=models, output=options.output / "evaluation.json", device=options.device)

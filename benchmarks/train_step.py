@@ -18,10 +18,10 @@ import torch
 from common import arguments, progress, random_mixture, report, save, table
 from measuring import given_up_after, peak_of, seconds_of
 
-from gmcn.analysis.footprint_theory import theoretical_footprint
-from gmcn.analysis.measured_memory import peak_of_allocations, training_step
 from gmcn.artifacts import write_text
 from gmcn.errors import is_out_of_memory
+from gmcn.results.footprint_theory import theoretical_footprint
+from gmcn.results.measured_memory import peak_of_allocations, training_step
 
 NETWORK = {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "dim": 3, "seed": 0}
 SMALL = {"layers": [[2, 8]], "classes": 10, "dim": 3, "seed": 0}

@@ -13,7 +13,7 @@ def __getattr__(name: str):
 
         return Mixture
     if name == "load":
-        from gmcn.training.loading import load
+        from gmcn.models.loading import load
 
         return load
     if name == "predict":
@@ -24,7 +24,7 @@ def __getattr__(name: str):
         from gmcn.build_info import info
 
         return info
-    if name in ("ops", "nn", "models", "fitting", "data", "training", "analysis", "inference"):
+    if name in ("ops", "nn", "models", "fitting", "data", "training", "results", "inference"):
         import importlib
 
         return importlib.import_module(f"gmcn.{name}")

@@ -11,7 +11,7 @@ from gmcn.commands.context import Context
 
 
 def show(context: Context) -> None:
-    from gmcn.analysis.show import show
+    from gmcn.pictures.show import show
 
     options = context.options
     points = Path(options.points) if options.points else None
@@ -20,15 +20,15 @@ def show(context: Context) -> None:
 
 
 def predict(context: Context) -> None:
-    from gmcn.inference import commands
+    from gmcn.commands import inference
 
-    commands.predict_files(context.options)
+    inference.predict_files(context.options)
 
 
 def export(context: Context) -> None:
-    from gmcn.inference import commands
+    from gmcn.commands import inference
 
-    commands.export_result(context.options)
+    inference.export_result(context.options)
 
 
 def store(context: Context) -> None:
@@ -43,7 +43,7 @@ def info(context: Context) -> None:
 
 
 def names(context: Context) -> None:
-    from gmcn.training.loading import pretrained_names
+    from gmcn.models.loading import pretrained_names
 
     # An installed package has no configuration beside it, but its pretrained networks.
     if context.options.config or Path("config.yaml").is_file():

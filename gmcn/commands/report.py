@@ -10,7 +10,7 @@ from gmcn.config import tables
 
 
 def table(context: Context) -> None:
-    from gmcn.analysis.tables import tabulate
+    from gmcn.results.tables import tabulate
 
     options = context.options
     shown = context.settings("table", options.name)
@@ -23,14 +23,14 @@ def table(context: Context) -> None:
 
 
 def least_squares(context: Context) -> None:
-    from gmcn.analysis.least_squares import measure
+    from gmcn.papers.gmcn.least_squares import measure
 
     output = context.path("output", tables.LEAST_SQUARES)
     measure(settings=context.settings("least-squares"), output=output, device=context.options.device)
 
 
 def draw_fits(context: Context) -> None:
-    from gmcn.analysis.fit_figures import draw_fits
+    from gmcn.pictures.fit_figures import draw_fits
 
     options, dataset = context.options, context.options.dataset
     settings = context.settings("draw-fits")
@@ -46,7 +46,7 @@ def draw_fits(context: Context) -> None:
 
 
 def draw_figure(context: Context) -> None:
-    from gmcn.analysis.paper_figures import draw
+    from gmcn.papers.gmcn.figures import draw
 
     options = context.options
     settings = context.settings("draw-figure")

@@ -53,7 +53,7 @@ def fit(context: Context) -> None:
     with context.run("fit", settings, [("points", points)], name=f"fit {name}") as run:
         fitting.fit(points, settings=settings, output=output, dataset=dataset, name=name, run=run)
         if run.files is not None:
-            from gmcn.analysis.tracked import log_fit
+            from gmcn.commands.tracked import log_fit
 
             log_fit(run, points, output)
 
@@ -115,7 +115,7 @@ def footprint(context: Context) -> None:
 
 
 def _analyse(context: Context, stage: str, file: str) -> None:
-    from gmcn import analysis
+    from gmcn import results
 
     options = context.options
     settings = context.settings(stage, options.variant)
@@ -125,18 +125,18 @@ def _analyse(context: Context, stage: str, file: str) -> None:
     inputs = [("mixtures", mixtures), *((f"model.{index}", model) for index, model in enumerate(models))]
     arguments = {} if stage == "evaluate" else {"settings": settings}
     with context.run(stage, settings, inputs) as run:
-        function = getattr(analysis, stage)
+        function = getattr(results, stage)
         function(mixtures, models=models, output=output, device=options.device, run=run, **arguments)
         run.log_artifact(output)
         # Not when training ends: a stage that is interrupted is repeated, and this one takes seconds.
         if stage == "evaluate" and run.files is not None:
-            from gmcn.analysis.tracked import log_networks
+            from gmcn.commands.tracked import log_networks
 
             log_networks(run, models, mixtures)
 
 
 def summarise(context: Context) -> None:
-    from gmcn import analysis
+    from gmcn import results
     from gmcn.training.checkpoints import remove_checkpoints
 
     options = context.options
@@ -151,7 +151,7 @@ def summarise(context: Context) -> None:
     output = context.path("output", f"{options.dataset}_{options.variant}.json")
     inputs = [("points", points), ("mixtures", mixtures), *parts.items()]
     with context.run("summarise", settings, inputs) as run:
-        analysis.summarise(
+        results.summarise(
             dataset=options.dataset,
             variant=options.variant,
             settings=settings,

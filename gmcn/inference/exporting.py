@@ -10,9 +10,9 @@ from typing import Any
 
 from gmcn.artifacts import load_tensors, provenance, read_json, save_tensors, sha256, write_json
 from gmcn.data.meshes import SAMPLINGS
+from gmcn.data.preparation import describe_inputs
 from gmcn.errors import InputError, foreign, unknown
-from gmcn.training.inputs import describe_inputs
-from gmcn.training.loading import MODEL, load, model_path
+from gmcn.models.loading import MODEL, load, model_path
 
 # A repository is cloned whole: networks of this kind have some 10,000 to 200,000 numbers.
 MAX_BYTES = 4_000_000

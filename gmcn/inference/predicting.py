@@ -15,13 +15,13 @@ import torch
 
 from gmcn.artifacts import read_metadata
 from gmcn.data.containers import list_files
+from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, brief, foreign
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.mixture import Mixture
 from gmcn.models import Network
+from gmcn.models.loading import load, model_path
 from gmcn.progress import Progress
-from gmcn.training.device import own_defaults, select_device
-from gmcn.training.loading import load, model_path
 
 MAX_COUNT = 1 << 22  # of points, components or pixels that a network may ask for
 BATCH = 32  # bounds memory; every shape is classified by itself, so that it changes no result

@@ -14,6 +14,7 @@ from gmcn.data.clouds import FORMATS as CLOUDS
 from gmcn.data.clouds import parse_cloud, resize
 from gmcn.data.meshes import OTHER_FORMATS, parse_mesh, sample_mesh, seed_of
 from gmcn.data.npz import read_arrays
+from gmcn.data.objects import check_mixtures
 from gmcn.data.ply import has_faces
 from gmcn.data.samples import PARTS, fault_of, normalize, stored
 from gmcn.errors import InputError, foreign
@@ -21,7 +22,6 @@ from gmcn.fitting import fit_images, fit_points
 from gmcn.inference.pictures import parse_image, scale
 from gmcn.mixture import Mixture
 from gmcn.ops.checks import check_mixture
-from gmcn.training.mixture_set import check_mixtures
 
 MESHES = (".off", *OTHER_FORMATS)
 IMAGES = (".png", ".pgm", ".npy")
@@ -36,7 +36,7 @@ Named = tuple[str | None, Mixture]
 class Reader:
     """Turns files into the mixtures that a network takes.
 
-    ``inputs`` is what :func:`gmcn.training.inputs.describe_inputs` said of its training. Images of another size are
+    ``inputs`` is what :func:`gmcn.data.preparation.describe_inputs` said of its training. Images of another size are
     refused unless ``rescale``. What is random depends on the data set's and the fit's seed and on the file's name
     only, never on other files: in <class>/<train|test>/<name>.<ext> points are drawn as the stage `sample` does.
     """

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gmcn import ranks
 from gmcn.data.augmentation import Augmentation, augment
+from gmcn.data.objects import Batches, MixtureSet, batches_in_order, select
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.training.mixture_set import Batches, MixtureSet, batches_in_order, select
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:  # labels [S]

@@ -15,8 +15,8 @@ from lightning.pytorch.plugins.environments import (
 from torch import distributed
 
 from gmcn import ranks
+from gmcn.device import select_device
 from gmcn.errors import InputError
-from gmcn.training.device import select_device
 
 
 def join(name: str, devices: int, nodes: int) -> torch.device:

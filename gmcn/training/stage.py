@@ -22,6 +22,9 @@ from torch import nn
 
 from gmcn import ranks
 from gmcn.artifacts import provenance, save_tensors, write_json
+from gmcn.data.objects import TRAIN, MixtureSet, read_split
+from gmcn.data.preparation import describe_inputs
+from gmcn.device import own_defaults
 from gmcn.launching import cpus_per_task
 from gmcn.models import GMCN, Network, build, describe
 from gmcn.nn import synchronise
@@ -35,11 +38,8 @@ from gmcn.training.checkpoints import (
     training_key,
 )
 from gmcn.training.datamodule import MixtureData
-from gmcn.training.device import own_defaults
 from gmcn.training.errors import Interrupted, LostRankError
-from gmcn.training.inputs import describe_inputs
 from gmcn.training.joining import cluster_environment, join
-from gmcn.training.mixture_set import TRAIN, MixtureSet, read_split
 from gmcn.training.module import Classifier
 from gmcn.training.settings import TrainingSettings
 

@@ -13,7 +13,7 @@ import pytest
 
 from gmcn import cli, config
 from gmcn.errors import InputError
-from gmcn.training.loading import pretrained_names
+from gmcn.models.loading import pretrained_names
 from tests.conftest import ROOT
 from tests.docs.reading import PLACEHOLDERS, Command, all_code, commands, settings
 

@@ -15,17 +15,18 @@ import signal
 import sys
 from pathlib import Path
 
-# What the commands import themselves is imported here, once for all.
-import gmcn.analysis.evaluation
-import gmcn.analysis.fit_figures
-import gmcn.analysis.footprint_stage
-import gmcn.analysis.least_squares
-import gmcn.analysis.paper_figures
-import gmcn.analysis.probing
-import gmcn.analysis.summary
-import gmcn.analysis.tables
 import gmcn.data.sampling
 import gmcn.fitting.stage
+import gmcn.papers.gmcn.figures
+import gmcn.papers.gmcn.least_squares
+import gmcn.pictures.fit_figures
+
+# What the commands import themselves is imported here, once for all.
+import gmcn.results.evaluation
+import gmcn.results.footprint_stage
+import gmcn.results.probing
+import gmcn.results.summary
+import gmcn.results.tables
 import gmcn.training.stage  # noqa: F401
 from gmcn import cli, tracking
 

@@ -7,10 +7,10 @@ import torch
 
 from gmcn.artifacts import load_tensors, read_json, save_tensors
 from gmcn.data import sample
+from gmcn.data.objects import read_split
 from gmcn.errors import InputError
 from gmcn.fitting import fit, fit_points
 from gmcn.ops import evaluate
-from gmcn.training.mixture_set import read_split
 from tests.data.files import ply
 from tests.data.test_splats import splats
 from tests.ops.workload import random_mixture

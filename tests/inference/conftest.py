@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from gmcn import data, fitting
-from gmcn.analysis import evaluate, footprint, probe, summarise
 from gmcn.artifacts import read_json, save_tensors
 from gmcn.data.solids import write_meshes
+from gmcn.results import evaluate, footprint, probe, summarise
 from gmcn.training import train
 
 TRAINING = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "validation_fraction": 0.1, "checkpoint_minutes": 0}

@@ -20,7 +20,7 @@ from gmcn.artifacts import load_tensors, save_tensors
 from gmcn.errors import InputError
 from gmcn.inference import predict
 from gmcn.inference.pictures import parse_image
-from gmcn.training.loading import load
+from gmcn.models.loading import load
 from tests.damage import EDITS, VALUES, altered, fuzz, malicious, outcome, replaced
 from tests.data.files import npy
 

@@ -13,7 +13,7 @@ from gmcn import cli
 from gmcn.artifacts import read_json, read_metadata, save_tensors, sha256, write_json
 from gmcn.errors import InputError
 from gmcn.inference import export
-from gmcn.training import loading
+from gmcn.models import loading
 from tests.conftest import ROOT
 
 

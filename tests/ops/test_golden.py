@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gmcn import Mixture
-from gmcn.analysis.rmse import ErrorSum, standardised_mse
 from gmcn.nn import GaussianConvolution, MixtureNorm
 from gmcn.ops.reference.reduce_treehem import build_tree, core
+from gmcn.results.rmse import ErrorSum, standardised_mse
 
 from .golden import assert_close, keys, load, mean_variance, pack, pad, real_components, symmetric, unpack
 

@@ -7,12 +7,12 @@ import torch
 
 from gmcn.artifacts import key_of, sha256
 from gmcn.data import Augmentation
+from gmcn.data.objects import TRAIN, read_split, select
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.training import TrainingSettings
 from gmcn.training.checkpoints import training_key
 from gmcn.training.datamodule import BatchLoader, MixtureData, generator_of
-from gmcn.training.mixture_set import TRAIN, read_split, select
 
 OPTIONS = {"batch_size": 8, "seed": 0, "validation_fraction": 0.2}
 

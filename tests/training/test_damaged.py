@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmcn.artifacts import load_tensors, save_tensors
+from gmcn.data.objects import read_split
 from gmcn.training import train
 from gmcn.training.callbacks import FORMAT, LastCheckpoint
 from gmcn.training.checkpoints import find_checkpoint, training_key
-from gmcn.training.mixture_set import read_split
 from tests.damage import EDITS, VALUES, altered, fuzz, malicious, outcome, replaced
 from tests.training.conftest import make_mixtures
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from gmcn.artifacts import load_tensors, save_tensors
+from gmcn.data.objects import TEST, TRAIN, batches_in_order, read_split
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.training.datamodule import BatchLoader, stratified_split
-from gmcn.training.mixture_set import TEST, TRAIN, batches_in_order, read_split
 
 
 def numbered(count: int) -> tuple[Mixture, torch.Tensor]:

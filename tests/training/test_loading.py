@@ -7,9 +7,9 @@ import torch
 
 import gmcn
 from gmcn.artifacts import load_tensors, save_tensors, write_json
+from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
 from gmcn.models import GMCN
-from gmcn.training.mixture_set import TEST, read_split
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gmcn import ranks
+from gmcn.data.objects import TRAIN, read_split
 from gmcn.training import OutOfMemoryError, TrainingSettings, train
-from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.module import Classifier
 from gmcn.training.stage import build_network
 from tests.training.conftest import NETWORK, Recorder, make_mixtures

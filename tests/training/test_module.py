@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gmcn.data.objects import TRAIN, read_split
 from gmcn.training import TrainingSettings, train
 from gmcn.training.errors import first_non_finite_layer
-from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.module import Classifier, _Plateau
 from gmcn.training.stage import build_network
 from tests.training.conftest import NETWORK, Recorder

@@ -7,11 +7,11 @@ import torch
 
 import gmcn
 from gmcn.artifacts import read_metadata, save_tensors
+from gmcn.data.objects import TRAIN, read_split
 from gmcn.errors import InputError
 from gmcn.models import NETWORKS
 from gmcn.training import TrainingSettings, train
 from gmcn.training.checkpoints import training_key
-from gmcn.training.mixture_set import TRAIN, read_split
 from gmcn.training.module import Classifier
 from gmcn.training.stage import build_network
 from tests.training.conftest import Recorder

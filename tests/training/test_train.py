@@ -12,9 +12,9 @@ import torch
 import gmcn
 from gmcn import progress
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors, sha256
+from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
 from gmcn.training import NonFiniteError, train
-from gmcn.training.mixture_set import TEST, read_split
 from gmcn.training.module import Classifier
 from tests.training.conftest import Recorder, make_mixtures
 

@@ -103,10 +103,10 @@ def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("gmcn/analysis/probing.py", {"probe": 2, "summarise": 2, "table": 1}),
-        ("gmcn/analysis/figures.py", {"evaluate": 2, "summarise": 2, "table": 1}),
-        ("gmcn/analysis/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
-        ("gmcn/analysis/tables.py", {"table": 1}),
+        ("gmcn/results/probing.py", {"probe": 2, "summarise": 2, "table": 1}),
+        ("gmcn/pictures/charts.py", {"evaluate": 2, "summarise": 2, "table": 1}),
+        ("gmcn/results/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
+        ("gmcn/results/tables.py", {"table": 1}),
         ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
         ("gmcn/tracking/run.py", {}),
     ],

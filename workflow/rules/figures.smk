@@ -9,12 +9,12 @@ rule draw_fits:
             for fit in settings_of.figure_of(config, wildcards.dataset)["fits"]
         ],
         src=source(
-            "gmcn/analysis/drawing.py",
-            "gmcn/analysis/fit_figures.py",
-            "gmcn/analysis/interactive.py",
-            "gmcn/analysis/rendering.py",
-            "gmcn/analysis/shapes.py",
-            "gmcn/analysis/still.py",
+            "gmcn/pictures/drawing.py",
+            "gmcn/pictures/fit_figures.py",
+            "gmcn/pictures/interactive.py",
+            "gmcn/pictures/rendering.py",
+            "gmcn/pictures/shapes.py",
+            "gmcn/pictures/still.py",
         ),
     output:
         still=report(
@@ -56,12 +56,12 @@ rule draw_figure:
     input:
         unpack(network_of),
         src=source(
-            "gmcn/analysis/drawing.py",
-            "gmcn/analysis/fitting_figures.py",
-            "gmcn/analysis/least_squares.py",
-            "gmcn/analysis/network_figures.py",
-            "gmcn/analysis/paper_figures.py",
-            "gmcn/analysis/still.py",
+            "gmcn/pictures/drawing.py",
+            "gmcn/papers/gmcn/fitting_figures.py",
+            "gmcn/papers/gmcn/least_squares.py",
+            "gmcn/pictures/network_figures.py",
+            "gmcn/papers/gmcn/figures.py",
+            "gmcn/pictures/still.py",
         ),
     output:
         still=report(

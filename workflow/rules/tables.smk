@@ -23,7 +23,7 @@ rule all_tables:
 
 rule least_squares:
     input:
-        src=source("gmcn/analysis/least_squares.py", "gmcn/analysis/rmse.py"),
+        src=source("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py"),
     output:
         f"{RESULTS}/{tables_of.LEAST_SQUARES}",
     log:
@@ -52,10 +52,10 @@ rule table:
     input:
         results=existing_of,
         src=source(
-            "gmcn/analysis/tables.py",
-            "gmcn/analysis/table_formats.py",
-            "gmcn/analysis/metrics.py",
-            "gmcn/analysis/footprint_theory.py",
+            "gmcn/results/tables.py",
+            "gmcn/results/table_formats.py",
+            "gmcn/results/metrics.py",
+            "gmcn/results/footprint_theory.py",
         ),
     output:
         markdown=f"{RESULTS}/tables/{{table}}.md",

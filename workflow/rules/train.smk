@@ -6,6 +6,7 @@ TRAINING_SOURCES = source(
     "csrc/**/*.cpp",
     "csrc/**/*.cu",
     "gmcn/data/augmentation.py",
+    "gmcn/data/objects.py",
     "gmcn/mixture.py",
     "gmcn/models/*.py",
     "gmcn/nn/*.py",

@@ -1,0 +1,164 @@
+"""The command `show`: look at a cloud, a mesh, an image or a mixture out of any file."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import os
+import sys
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmcn.errors import InputError
+from gmcn.pictures.drawing import bounds, visible
+from gmcn.pictures.shapes import Shape, read_shape
+
+FORMATS = (".html", ".png", ".svg")
+
+
+def show(
+    file: str | os.PathLike,
+    *,
+    index: int | None = None,
+    name: str | None = None,
+    points: Path | None = None,
+    output: str | os.PathLike | None = None,
+    up: str = "z",
+) -> Path:
+    """Draw one object of ``file`` (see :func:`gmcn.pictures.shapes.read_shape`) and return where it was written.
+
+    The suffix of ``output`` decides: .html is a page to turn it on, .png and .svg are still. Without ``output`` the
+    page is a temporary file, and opened where there is a display. ``up`` is the axis that points upwards in 3D.
+
+    Raises:
+        InputError: another suffix, and everything that cannot be read.
+    """
+    if output is not None and Path(output).suffix.lower() not in FORMATS:
+        raise InputError(f"cannot write {output}: its name must end in one of {', '.join(FORMATS)}")
+    shape = read_shape(Path(file), index=index, name=name, points=points)
+    if output is not None:
+        path = Path(output)
+        (draw_page if path.suffix.lower() == ".html" else draw_still)(shape, path, up)
+        return path
+    handle, temporary = tempfile.mkstemp(prefix=f"gmcn-{Path(file).stem}-", suffix=".html")
+    os.close(handle)
+    draw_page(shape, Path(temporary), up)
+    if _has_display():
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(Path(temporary).as_uri())
+    return Path(temporary)
+
+
+def title_of(shape: Shape) -> str:
+    """The object's name and what is known of it."""
+    # Names of files need not be UTF-8, pictures' titles must.
+    parts = [shape.name.encode(errors="surrogateescape").decode(errors="replace")]
+    if shape.mixture is not None:
+        parts.append(f"{shape.mixture.components} Gaussians" + (f" ({shape.fit})" if shape.fit else ""))
+    elif shape.triangles is not None:
+        parts.append(f"{len(shape.triangles):,} triangles")
+    elif shape.points is not None:
+        parts.append(f"{len(shape.points):,} points")
+    else:
+        parts.append(f"{shape.image.shape[1]} x {shape.image.shape[0]} pixels")
+    return ", ".join(parts)
+
+
+def is_flat(shape: Shape) -> bool:
+    """Whether the object is in 2D."""
+    if shape.mixture is not None:
+        return shape.mixture.dim == 2
+    return shape.image is not None or shape.points.shape[1] == 2
+
+
+def box_of(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest coordinates [3] of an object in 3D."""
+    covered = [] if shape.points is None else [np.stack([shape.points.min(0), shape.points.max(0)])]
+    covered += [] if shape.mixture is None else [bounds(visible(shape.mixture))]
+    return np.min(covered, axis=(0, 1)), np.max(covered, axis=(0, 1))
+
+
+def draw_page(shape: Shape, path: Path, up: str = "z") -> None:
+    """Write a page to turn the object on; what belongs together is switched on and off by its name."""
+    from plotly import graph_objects
+
+    from gmcn.pictures import interactive
+
+    figure = graph_objects.Figure(data=_flat(shape) if is_flat(shape) else _solid(shape, up))
+    figure.update_layout(
+        title={"text": html.escape(title_of(shape)), "x": 0.5, "font": {"size": 16}},
+        margin={"l": 0, "r": 0, "t": 44, "b": 0},
+        legend={"x": 0.01, "y": 0.99, "itemsizing": "constant"},
+    )
+    if is_flat(shape):
+        figure.update_xaxes(visible=False, constrain="domain")
+        figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
+    else:
+        figure.update_layout(scene=interactive.scene(*box_of(shape), up))
+    interactive.write_page(figure, path, title_of(shape))
+
+
+def _solid(shape: Shape, up: str) -> list[Any]:
+    from gmcn.pictures import interactive
+
+    if shape.triangles is not None:
+        return [interactive.solid_mesh(shape.points, shape.triangles, up=up)]
+    traces = []
+    if shape.mixture is not None:
+        fine = 2 if shape.mixture.components <= 200 else 1
+        traces.append(interactive.solid_mixture(shape.mixture, up=up, subdivisions=fine))
+    if shape.points is not None:
+        traces.append(interactive.cloud(shape.points, up=up, shown=shape.mixture is None))
+    return traces
+
+
+def _flat(shape: Shape) -> list[Any]:
+    from gmcn.pictures import interactive, still
+
+    box, traces = still.box_of(shape), []
+    if shape.mixture is not None:
+        traces.append(interactive.flat_values(shape.mixture, box))
+    if shape.image is not None:
+        traces.append(interactive.heat(shape.image, box, name="pixels", shown=shape.mixture is None))
+    if shape.mixture is not None:
+        traces.append(interactive.flat_ellipses(shape.mixture))
+    if shape.points is not None:
+        traces.append(interactive.cloud(shape.points, shown=shape.mixture is None))
+    return traces
+
+
+def draw_still(shape: Shape, path: Path, up: str = "z") -> None:
+    """Write a still picture: the mixture, and beside it what it was fitted to where that is known."""
+    from matplotlib.figure import Figure
+
+    from gmcn.pictures import still
+    from gmcn.pictures.rendering import view_of
+
+    sampled = Shape(shape.name, shape.points, shape.triangles, shape.image)
+    if is_flat(shape):
+        box = still.box_of(shape)
+        panels = [(title_of(sampled), still.sampled, (sampled, box))] if _is_sampled(shape) else []
+        if shape.mixture is not None:
+            panels += [("values", still.values, (shape.mixture, box))]
+            panels += [(title_of(shape), still.outlines, (shape.mixture, box))]
+    else:
+        view = view_of(*box_of(shape), up=up, pixels=720)
+        panels = [(title_of(sampled), still.solid, (view, sampled))] if _is_sampled(shape) else []
+        panels += [(title_of(shape), still.solid, (view, shape.mixture))] if shape.mixture is not None else []
+    figure = Figure(figsize=(4.6 * len(panels), 4.9), layout="constrained")
+    for axes, (title, draw, arguments) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(axes, *arguments)
+        axes.set_title(title, fontsize=10, parse_math=False)
+    still.save(figure, path)
+
+
+def _is_sampled(shape: Shape) -> bool:
+    return shape.points is not None or shape.image is not None
+
+
+def _has_display() -> bool:
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

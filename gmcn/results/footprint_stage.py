@@ -1,0 +1,88 @@
+"""The stage `footprint`: memory in theory (appendix A) and the measured peak of a training step."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gmcn.artifacts import provenance, read_metadata, sha256, write_json
+from gmcn.data.objects import TRAIN, read_split
+from gmcn.device import own_defaults, select_device
+from gmcn.errors import InputError
+from gmcn.results.footprint_theory import theoretical_footprint
+from gmcn.results.measured_memory import measure_training_step
+from gmcn.results.networks import reason_without_mixtures
+from gmcn.training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+PAPER_BATCH = 32  # of tables 5 and 6
+
+
+@own_defaults()
+def footprint(
+    mixtures: str | os.PathLike,
+    *,
+    models: Sequence[str | os.PathLike],
+    settings: Mapping[str, Any],
+    output: str | os.PathLike,
+    device: str = "auto",
+    run: Any = None,
+) -> dict[str, Any]:
+    """Theory and measurement for the variant's network and batch; writes ``output`` and returns it.
+
+    ``theory`` has the tables with stored convolutions (``unfused``) and with fused fitting (``fused``), for the
+    training's batch size and, under ``paper``, for that of the paper's tables. ``ratio`` is measured over theory.
+    The network is that of the first of ``models``: those of other seeds differ in values only. Appendix A is about
+    networks with mixtures inside; for others there is no theory but the measurement, and ``reason`` says so.
+    """
+    if not models:
+        raise InputError("no trained network was given; train one with `gmcn train`")
+    network = read_metadata(models[0])["network"]
+    batch_size = TrainingSettings.read(settings.get("training", {})).batch_size
+    data = read_split(mixtures, TRAIN)
+    device = select_device(device)
+
+    reason = reason_without_mixtures(network)
+
+    def theory(size: int) -> dict[str, Any]:
+        if reason:
+            return {}
+        arguments = {"components": data.mixture.components, "batch_size": size}
+        return {
+            name: theoretical_footprint(network, fused=fused, **arguments)
+            for name, fused in (("unfused", False), ("fused", True))
+        }
+
+    expected = theory(batch_size)
+    measured = measure_training_step(Path(mixtures), network, batch_size=batch_size, device=device)
+    metadata = read_metadata(mixtures)
+    result = {
+        "dataset": metadata.get("dataset"),
+        "fit": metadata.get("fit"),
+        "dim": data.dim,
+        "components": data.mixture.components,
+        "theory": expected,
+        "paper": theory(PAPER_BATCH),
+        "measured": measured,
+        "reason": reason,
+        "ratio": {name: measured["bytes"] / table["bytes"] for name, table in expected.items()},
+        "inputs": {"mixtures": str(mixtures), "sha256": sha256(mixtures), "run_id": metadata.get("run_id")},
+        "run_id": getattr(run, "id", None),
+        "provenance": provenance(),
+    }
+    write_json(output, result)
+    ratio = f", {result['ratio']['unfused']:.2f} of the minimum with stored convolutions" if expected else ""
+    log.info("a training step of %d shapes takes %.1f MiB%s", batch_size, measured["bytes"] / 2**20, ratio)
+    if run is not None:
+        run.log_metrics(
+            {
+                "memory/measured_bytes": measured["bytes"],
+                **{f"memory/{name}_bytes": table["bytes"] for name, table in expected.items()},
+                **{f"memory/ratio_{name}": value for name, value in result["ratio"].items()},
+            }
+        )
+    return result

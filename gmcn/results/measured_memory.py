@@ -1,0 +1,128 @@
+"""Peak memory of one training step, measured in a process of its own.
+
+On the GPU it is what torch's allocator counts. On the CPU torch's profiler reports every allocation and release of
+tensor memory, and the peak of their running sum is the same quantity; it does not hang on what the C library keeps
+or on the interpreter. What operations allocate past torch is not in it: the process's resident peak (Linux), less
+its level before, is given beside it, where the kernel lets us reset it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from gmcn.data.objects import TRAIN, read_split, select
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
+from gmcn.models import build
+
+
+def measure_training_step(
+    mixtures: Path, network: Mapping[str, Any], *, batch_size: int, device: torch.device
+) -> dict[str, Any]:
+    """Bytes at the peak of one step (forward, backward, Adam, any kernel decay) on the first training shapes.
+
+    Network, batch and Adam's moments included. Returns ``bytes``, ``kind`` (how they were counted), ``resident``
+    (bytes or None), ``batch_size``, ``device``. Raises :class:`gmcn.errors.InputError` when the step does not fit
+    into memory.
+    """
+    request = {
+        "mixtures": str(mixtures.resolve()),
+        "network": dict(network),
+        "batch_size": batch_size,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    command = [sys.executable, "-m", "gmcn.results.measured_memory"]
+    root = Path(__file__).resolve().parents[2]  # so that `-m` finds this package also where it is not installed
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False, cwd=root)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"the process ended with status {done.returncode}"]
+        raise InputError(
+            f"a training step with batch_size {batch_size} could not be measured on {device} ({reason[0]}); "
+            "it may not fit into memory, try a smaller training.batch_size"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def training_step(network: Mapping[str, Any], mixture: Mixture, labels: torch.Tensor) -> Any:
+    """A function that makes one step as training does; Adam has its moments already."""
+    model = build(network).to(labels.device)
+    optimizer = torch.optim.Adam(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
+
+    def step() -> None:
+        functional.cross_entropy(model(mixture), labels).backward()
+        optimizer.step()
+        if hasattr(model, "decay_kernels_"):
+            model.decay_kernels_(1e-4)
+
+    return step
+
+
+def peak_of_allocations(function: Any) -> int:
+    """Largest sum of tensor memory on the CPU that ``function`` holds at a time, in bytes."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+        function()
+    # Not by a trace, which takes a file: a full disk would be taken for a lack of memory.
+    events = profiler.profiler.kineto_results.events()
+    memory = [event for event in events if event.name() == "[memory]" and event.device_type().name == "CPU"]
+    now = peak = 0
+    for event in sorted(memory, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+def _main() -> None:
+    request = json.load(sys.stdin)
+    torch.set_num_threads(request["threads"])
+    device = torch.device(request["device"])
+    data = read_split(request["mixtures"], TRAIN)
+    indices = torch.arange(request["batch_size"]) % len(data)
+
+    def whole(count: int) -> None:
+        mixture = select(data.mixture, indices[:count]).to(device)
+        training_step(request["network"], mixture, data.labels[indices[:count]].to(device))()
+
+    answer = {"batch_size": request["batch_size"], "device": request["device"], "resident": None}
+    if device.type == "cuda":
+        whole(request["batch_size"])
+        answer |= {"bytes": torch.cuda.max_memory_allocated(), "kind": "allocated on the GPU"}
+    else:
+        peak_of_allocations(lambda: whole(2))  # libraries load and threads start outside the measurement
+        before = _reset_resident_peak()
+        peak = peak_of_allocations(lambda: whole(request["batch_size"]))
+        answer |= {"bytes": peak, "kind": "tensors on the CPU"}
+        if before is not None:
+            answer["resident"] = _resident("VmHWM") - before
+    print(json.dumps(answer))
+
+
+def _reset_resident_peak() -> int | None:
+    """Start a new resident peak and return the level now; None where the system has no such counter."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+        return _resident("VmRSS")
+    return None
+
+
+def _resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+if __name__ == "__main__":
+    _main()

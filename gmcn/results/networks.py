@@ -1,0 +1,81 @@
+"""The trained networks of a variant, one per seed, and what is said about all of them."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gmcn.artifacts import read_metadata, sha256
+from gmcn.data.objects import MixtureSet
+from gmcn.errors import InputError
+from gmcn.models import DEFAULT_KIND, NETWORKS, Network
+from gmcn.models.loading import load
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network of one seed, with what its file says about it."""
+
+    seed: int
+    model: Network
+    metadata: dict[str, Any]
+    source: dict[str, Any]
+
+
+def load_networks(
+    models: Sequence[str | os.PathLike], data: MixtureSet, device: torch.device | str
+) -> list[TrainedNetwork]:
+    """The networks in files, in the order of their seeds; they must be of the classes and dimension of ``data``."""
+    if not models:
+        raise InputError("no trained network was given; train one with `gmcn train`")
+    networks = []
+    for path in models:
+        metadata = read_metadata(path)
+        model = load(path, device=device)
+        if metadata["class_names"] != data.class_names or model.dim != data.dim:
+            raise InputError(
+                f"{path} tells {len(metadata['class_names'])} classes in {model.dim}D apart, but the mixtures are of "
+                f"{len(data.class_names)} classes in {data.dim}D (or other ones); train it on them"
+            )
+        source = {"path": str(path), "sha256": sha256(path), "run_id": metadata.get("run_id")}
+        networks.append(TrainedNetwork(metadata["seed"], model, metadata, source))
+    seeds = [network.seed for network in networks]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"several networks of one seed were given (seeds {', '.join(map(str, seeds))})")
+    return sorted(networks, key=lambda network: network.seed)
+
+
+def reason_without_mixtures(network: Mapping[str, Any]) -> str | None:
+    """Why there is nothing to say about mixtures inside a network of such settings; None where there is."""
+    kind = network.get("kind", DEFAULT_KIND)
+    return None if kind == DEFAULT_KIND else f"{NETWORKS[kind].__name__} has no mixtures inside, only at its input"
+
+
+def over_seeds(results: Sequence[Any]) -> tuple[Any, Any]:
+    """Mean and standard deviation (unbiased) of results of equal structure, number by number.
+
+    Strings must agree and stay; where any seed has None there is None. The deviation of one seed is None.
+    """
+    first = results[0]
+    if isinstance(first, dict):
+        pairs = {key: over_seeds([result[key] for result in results]) for key in first}
+        return tuple({key: pair[index] for key, pair in pairs.items()} for index in (0, 1))
+    if isinstance(first, list):
+        pairs = [over_seeds(list(items)) for items in zip(*results, strict=True)]
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    if isinstance(first, str):
+        return first, first
+    if any(value is None for value in results):
+        return None, None
+    return statistics.fmean(results), statistics.stdev(results) if len(results) > 1 else None
+
+
+def finite_or_none(value: float) -> float | None:
+    """The number, or None for what JSON has no number for."""
+    return value if math.isfinite(value) else None

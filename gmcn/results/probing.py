@@ -1,0 +1,139 @@
+"""The stage `probe`: how well every layer's dense fit and reduction follow the exact function (tables 3, 10, 11)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from gmcn import ops
+from gmcn.artifacts import provenance, read_metadata, sha256, write_json
+from gmcn.data.objects import TEST, read_split, select
+from gmcn.device import own_defaults, select_device
+from gmcn.errors import InputError, unknown
+from gmcn.mixture import Mixture
+from gmcn.models import GMCN, describe
+from gmcn.progress import Progress
+from gmcn.results.networks import load_networks, over_seeds, reason_without_mixtures
+from gmcn.results.rmse import ErrorSum, random_positions
+
+log = logging.getLogger(__name__)
+
+BATCH = 8  # shapes at a time; bounds memory
+DEFAULTS = {"positions": 100_000, "shapes": 64, "seed": 0}
+
+
+@own_defaults()
+def probe(
+    mixtures: str | os.PathLike,
+    *,
+    models: Sequence[str | os.PathLike],
+    settings: Mapping[str, Any],
+    output: str | os.PathLike,
+    device: str = "auto",
+    run: Any = None,
+) -> dict[str, Any]:
+    """Measure the fitting errors of every layer on shapes of the test split; writes ``output`` and returns it.
+
+    ``settings``: ``positions`` (at least so many per layer), ``shapes`` and ``seed`` of both. Per seed and layer:
+    the errors ``all`` (fitted and reduced against max(f, 0) of the convolved mixture f), ``relu`` (dense fit against
+    max(f, 0)) and ``reduction`` (reduced against the dense fit), each as plain ``rmse`` and ``standardised``. Where a
+    layer fits the convolution first (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both
+    fits. Networks without mixtures inside have no such layers; ``reason`` says so then, and is None otherwise.
+    """
+    for name in settings:
+        if name not in DEFAULTS:
+            raise unknown("probe setting", name, DEFAULTS)
+    settings = {**DEFAULTS, **settings}
+    if min(settings["positions"], settings["shapes"]) < 1:
+        raise InputError("probe.positions and probe.shapes have to be at least 1")
+    device = select_device(device)
+    data = read_split(mixtures, TEST)
+    generator = torch.Generator().manual_seed(settings["seed"])
+    chosen = torch.randperm(len(data), generator=generator)[: settings["shapes"]].sort().values
+    sample = select(data.mixture, chosen)
+    networks = load_networks(models, data, device)
+    reason = reason_without_mixtures(describe(networks[0].model))
+    seeds = {str(network.seed): {"layers": [], "model": network.source} for network in networks}
+    if reason:
+        log.info("nothing to probe: %s", reason)
+    else:
+        with Progress() as bar:
+            task = bar.add_task("probe", total=len(networks) * len(chosen))
+            for network in networks:
+                seeds[str(network.seed)]["layers"] = probe_network(
+                    *(network.model, sample.to(device), settings["positions"], settings["seed"]),
+                    progress=lambda count: bar.advance(task, count),
+                )
+    mean, deviation = over_seeds([seed["layers"] for seed in seeds.values()])
+    metadata = read_metadata(mixtures)
+    result = {
+        "dataset": metadata.get("dataset"),
+        "fit": metadata.get("fit"),
+        "settings": settings,
+        "shapes": len(chosen),
+        "reason": reason,
+        "seeds": seeds,
+        "mean": {"layers": mean},
+        "std": {"layers": deviation},
+        "inputs": {"mixtures": str(mixtures), "sha256": sha256(mixtures), "run_id": metadata.get("run_id")},
+        "device": str(device),
+        "run_id": getattr(run, "id", None),
+        "provenance": provenance(),
+    }
+    write_json(output, result)
+    for layer in mean:
+        numbers = (layer[kind]["rmse"] for kind in KINDS)
+        log.info("layer %s: RMSE %.4g (dense fit %.4g, reduction %.4g)", layer["layer"], *numbers)
+    if run is not None:
+        for index, layer in enumerate(mean):
+            numbers = {f"rmse/{kind}/{unit}": layer[kind][unit] for kind in KINDS for unit in layer[kind]}
+            run.log_metrics({name: value for name, value in numbers.items() if value is not None}, step=index)
+    return result
+
+
+KINDS = ("all", "relu", "reduction")
+
+
+@torch.no_grad()
+def probe_network(
+    model: GMCN,
+    mixture: Mixture,  # [S, N]
+    positions: int,
+    seed: int,
+    progress: Callable[[int], object] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Errors of every layer of ``model``, over at least ``positions`` positions per layer.
+
+    ``progress`` is told how many more shapes are done.
+    """
+    sums = [{kind: ErrorSum() for kind in KINDS} for _ in model.blocks]
+    shapes = len(mixture.weights)
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, shapes, BATCH):
+        data = model.normalize_input(mixture.map(lambda tensor, start=start: tensor[start : start + BATCH]))
+        for block, errors in zip(model.blocks, sums, strict=True):
+            convolved, fitted, reduced = block.stages(data)
+            if block.convolve_fit is not None:
+                convolved = block.convolve(data)
+            count = -(-positions // (shapes * convolved.weights.shape[1]))
+            points = random_positions(convolved.positions, convolved.covariances, count, generator)
+            truth = ops.evaluate(convolved, points).clamp(min=0)
+            dense, sparse = ops.evaluate(fitted, points), ops.evaluate(reduced, points)
+            errors["all"].add(truth, sparse)
+            errors["relu"].add(truth, dense)
+            errors["reduction"].add(dense, sparse)
+            data = reduced if block.norm is None else block.norm(reduced)
+        progress(min(BATCH, shapes - start))
+    channels = [model.in_channels, *(block.convolution.out_channels for block in model.blocks)]
+    return [
+        {
+            "layer": f"{channels[index]} -> {channels[index + 1]}",
+            "positions": errors["all"].count,
+            **{kind: errors[kind].result() for kind in KINDS},
+        }
+        for index, errors in enumerate(sums)
+    ]

@@ -1,0 +1,183 @@
+"""The stage `table`: the paper's values beside ours, from whatever results there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gmcn.artifacts import read_json, write_text
+from gmcn.errors import InputError, foreign
+from gmcn.results.footprint_theory import theoretical_footprint
+from gmcn.results.metrics import Value, at, device_of, metric
+from gmcn.results.table_formats import csv_text, markdown, page, tex
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A published value beside ours; either may be missing."""
+
+    paper: float | str | None
+    ours: float | None = None
+    std: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        numbers = isinstance(self.paper, int | float) and self.ours is not None
+        return self.ours - self.paper if numbers else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: its cells by column, and where they come from.
+
+    ``result`` is the file's path below the results and ``command`` makes it where it does not exist; both are None
+    where the row is computed here.
+    """
+
+    label: str
+    cells: dict[str, Cell]
+    result: str | None = None
+    command: str | None = None
+    seeds: int | None = None
+    minutes: Value = (None, None)
+    gib: Value = (None, None)
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that the three formats show."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+
+
+@foreign("a result in this table is damaged or of another version of gmcn; make it again")
+def tabulate(
+    table: Mapping[str, Any],
+    *,
+    inputs: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    command: str = "snakemake --cores all results",
+) -> Table:
+    """Write ``output``.md, .html, .csv (all digits, one line per cell) and .tex, and return the table.
+
+    ``table`` is what :func:`gmcn.config.tables.table_of` gives, ``inputs`` those of its results that exist, in any
+    order. ``command`` and a result's path below the results make one word that fills an empty row. Raises
+    :class:`InputError` when an input is of something that the table does not show.
+    """
+    collect = {"results": _results, "footprint": _footprint, "least-squares": _least_squares}[table["kind"]]
+    rows = collect(table, inputs, command)
+    notes = list(dict.fromkeys([*table["notes"], *filter(None, (metric(c).note for c in table["columns"]))]))
+    collected = Table(table["name"], table["title"], list(table["columns"]), rows, notes)
+    output = Path(output)
+    for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex), ("html", page)):
+        write_text(output.with_name(f"{output.name}.{suffix}"), text(collected))
+    return collected
+
+
+def _results(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    results = _read(table, inputs)
+    rows = []
+    for row in table["rows"]:
+        result = results.get((row["dataset"], row["variant"]), {})
+        cells = {name: Cell(row["paper"].get(name), *metric(name).read(result)) for name in table["columns"]}
+        rows.append(Row(row["label"], cells, **_origin(row, result, command)))
+    return rows
+
+
+def _read(table: Mapping[str, Any], paths: Sequence[str | os.PathLike]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Results by data set and variant."""
+    shown = {(row["dataset"], row["variant"]) for row in table["rows"] if "variant" in row}
+    results = {}
+    for path in paths:
+        result = read_json(path)
+        key = (at(result, "dataset"), at(result, "variant"))
+        if key not in shown:
+            raise InputError(f"{path} is the result of {key[1]} on {key[0]}, which {table['name']} does not show")
+        results[key] = result
+    return results
+
+
+def _origin(row: Mapping[str, Any], result: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """What a row says about its result apart from its cells."""
+    file = f"{row['dataset']}_{row['variant']}.json"
+    if not result:
+        return {"result": file, "command": f"{command}/{file}"}
+    return {
+        "result": file,
+        "seeds": len(at(result, "accuracy", "seeds") or ()) or None,
+        "minutes": metric("minutes").read(result),
+        "gib": metric("gib").read(result),
+        "device": device_of(result),
+    }
+
+
+def _footprint(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    """Tables 5 and 6: equations (10) in both dimensions, and the measured peak of a trained variant."""
+    options = {key: table[key] for key in ("components", "batch_size", "fused")}
+    flat, solid = (theoretical_footprint({**table["network"], "dim": dim}, **options)["layers"] for dim in (2, 3))
+    layers: dict[int | str, dict[str, float]] = {
+        index: _layer(*pair) for index, pair in enumerate(zip(flat, solid, strict=True), 1)
+    }
+    layers["total"] = {key: sum(layer[key] for layer in layers.values()) for key in layers[1]}
+    results, rows = _read(table, inputs), []
+    for row in table["rows"]:
+        if row["layer"] != "measured":
+            values, origin = layers[row["layer"]], {}
+        else:
+            result = results.get((row.get("dataset"), row.get("variant")), {})
+            values, origin = _measured(result, table), _origin(row, result, command)
+        cells = {name: Cell(row["paper"].get(name), values.get(name)) for name in table["columns"]}
+        rows.append(Row(row["label"], cells, **origin))
+    return rows
+
+
+def _layer(flat: Mapping[str, Any], solid: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "kernel-gaussians": solid["K"],
+        "data-gaussians": solid["D"],
+        "gaussians": solid["G"],
+        "mib2d": flat["bytes"] / MIB,
+        "mib3d": solid["bytes"] / MIB,
+    }
+
+
+def _measured(result: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, float]:
+    """The measured peak, under the column of the network's dimension; nothing of a network that is not the table's."""
+    of = at(result, "footprint", "theory", "fused", "layers", 0, "N_i"), at(result, "settings", "network", "layers")
+    if of != (table["components"], table["network"]["layers"]):
+        return {}
+    taken, first = at(result, "footprint", "measured", "bytes"), at(result, "footprint", "theory", "fused", "layers", 0)
+    if taken is None or first is None:
+        return {}
+    return {"mib2d" if first["bytes"] == first["G"] * 6 * 4 else "mib3d": taken / MIB}
+
+
+def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    from gmcn.config.tables import LEAST_SQUARES
+    from gmcn.papers.gmcn.least_squares import DEFAULTS
+
+    measured = read_json(inputs[0]) if inputs else {}
+    entries = {(entry["solver"], entry["positions"]): entry for entry in measured.get("entries", ())}
+    # Times of another number of mixtures are not set against the paper's.
+    mixtures = at(measured, "settings", "mixtures")
+    other = mixtures not in (None, DEFAULTS["mixtures"])
+    rows = []
+    for row in table["rows"]:
+        entry = entries.get((row["solver"], row["positions"]))
+        paper = {column: str(value) for column, value in row["paper"].items()} if other else row["paper"]
+        cells = {c: Cell(paper.get(c), at(entry, c.replace("-", "_"))) for c in table["columns"]}
+        missing = {"command": f"{command}/{LEAST_SQUARES}"} if entry is None else {"device": measured["device"]}
+        label = f"{row['label']} ({mixtures} mixtures)" if other else row["label"]
+        rows.append(Row(label, cells, result=LEAST_SQUARES, **missing))
+    return rows

@@ -1,0 +1,3 @@
+"""The variant that the tests of results train."""
+
+from tests.results.conftest import variant  # noqa: F401

@@ -1,0 +1,79 @@
+"""Accuracy and its kin."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+import gmcn
+from gmcn.data.objects import TEST, MixtureSet, read_split
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
+from gmcn.results.evaluation import evaluate, measure
+from gmcn.results.networks import over_seeds
+from tests.training.conftest import make_mixtures
+
+
+def test_numbers_agree_with_scikit_learn_and_the_network(variant):
+    result = json.loads((variant.runs / "evaluation.json").read_text())
+    data = read_split(variant.mixtures, TEST)
+    assert result["labels"] == data.labels.tolist()
+    assert result["names"] == data.names
+    for seed, entry in result["seeds"].items():
+        with torch.no_grad():
+            logits = gmcn.load(variant.runs, seed=int(seed))(data.mixture)
+        assert entry["predictions"] == logits.argmax(1).tolist()
+        assert entry["accuracy"] == accuracy_score(data.labels, entry["predictions"])
+        assert entry["confusion"] == confusion_matrix(data.labels, entry["predictions"]).tolist()
+        loss = torch.nn.functional.cross_entropy(logits, data.labels).item()
+        assert entry["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_mean_and_deviation_over_the_seeds(variant):
+    result = json.loads((variant.runs / "evaluation.json").read_text())
+    accuracies = [entry["accuracy"] for entry in result["seeds"].values()]
+    assert result["mean"]["accuracy"] == pytest.approx(statistics.fmean(accuracies))
+    assert result["std"]["accuracy"] == pytest.approx(statistics.stdev(accuracies))
+    assert {"test/accuracy": result["mean"]["accuracy"], "test/loss": result["mean"]["loss"]} in [
+        metrics for _, metrics in variant.recorders["evaluate"].metrics
+    ]
+
+
+def test_picture_of_the_confusion_matrix(variant):
+    assert (variant.runs / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert variant.runs / "confusion.png" in variant.recorders["evaluate"].artifacts
+
+
+def test_one_seed_has_no_deviation(variant, tmp_path):
+    result = evaluate(variant.mixtures, models=variant.models[:1], output=tmp_path / "evaluation.json", device="cpu")
+    assert result["std"]["accuracy"] is None
+    assert result["mean"]["accuracy"] == result["seeds"]["0"]["accuracy"]
+
+
+def test_a_class_without_test_shapes_has_no_accuracy():
+    labels = torch.tensor([0, 0, 2])
+    data = MixtureSet(Mixture(*torch.zeros(3, 3)), labels, [], {"class_names": ["a", "b", "c"]})
+    result = measure(torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9]]), data)
+    assert result["per_class"] == {"a": 0.5, "b": None, "c": 1.0}
+    assert result["confusion"] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_over_seeds():
+    mean, deviation = over_seeds([{"a": [1.0, None], "b": "x"}, {"a": [3.0, 2.0], "b": "x"}])
+    assert mean == {"a": [2.0, None], "b": "x"}
+    assert deviation["a"][0] == pytest.approx(2**0.5)
+    assert deviation["a"][1] is None
+
+
+def test_networks_of_other_data_are_refused(variant, tmp_path):
+    other = make_mixtures(tmp_path / "other.safetensors", classes=2)
+    with pytest.raises(InputError, match="tells 3 classes in 2D apart, but the mixtures are of 2 classes"):
+        evaluate(other, models=variant.models, output=tmp_path / "evaluation.json", device="cpu")
+    with pytest.raises(InputError, match="several networks of one seed"):
+        evaluate(variant.mixtures, models=variant.models[:1] * 2, output=tmp_path / "e.json", device="cpu")
+    with pytest.raises(InputError, match="no trained network was given"):
+        evaluate(variant.mixtures, models=[], output=tmp_path / "e.json", device="cpu")

@@ -1,0 +1,104 @@
+"""Memory in theory and measured."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from gmcn.errors import InputError
+from gmcn.results.footprint_theory import theoretical_footprint
+from gmcn.results.measured_memory import measure_training_step, peak_of_allocations
+from tests.training.conftest import NETWORK
+
+PAPER = {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "dim": 3, "kernel_components": 5}
+MIB = 2**20
+
+# F_o: K, D, G, MiB in 2D, MiB in 3D
+TABLE_5 = {
+    8: (40, 49_152, 98_384, 2.25, 3.75),
+    16: (640, 49_152, 99_584, 2.28, 3.80),
+    32: (2_560, 49_152, 103_424, 2.37, 3.95),
+    64: (10_240, 49_152, 118_784, 2.72, 4.53),
+    10: (3_200, 3_840, 14_080, 0.32, 0.54),
+}
+TABLE_6 = {
+    8: (40, 180_224, 360_528, 8.25, 13.75),
+    16: (640, 1_327_104, 2_655_488, 60.78, 101.30),
+    32: (2_560, 2_637_824, 5_280_768, 120.87, 201.45),
+    64: (10_240, 5_259_264, 10_539_008, 241.22, 402.03),
+    10: (3_200, 820_480, 1_647_360, 37.71, 62.84),
+}
+
+
+@pytest.mark.parametrize(("table", "fused"), [(TABLE_5, True), (TABLE_6, False)])
+@pytest.mark.parametrize(("dim", "column"), [(2, 3), (3, 4)])
+def test_tables_5_and_6_of_the_paper(table, fused, dim, column):
+    footprint = theoretical_footprint({**PAPER, "dim": dim}, components=128, batch_size=32, fused=fused)
+    rows = {layer["F_o"]: layer for layer in footprint["layers"]}
+    assert list(rows) == list(table)
+    for channels, (kernels, data, gaussians, *_) in table.items():
+        layer = rows[channels]
+        assert (layer["K"], layer["D"], layer["G"]) == (kernels, data, gaussians)
+        assert layer["bytes"] / MIB == pytest.approx(table[channels][column], abs=0.006)
+
+
+def test_totals_of_appendix_a():
+    fused = theoretical_footprint(PAPER, components=128, batch_size=32, fused=True)
+    assert fused["gaussians"] == 434_256
+    assert fused["bytes"] / MIB == pytest.approx(16.6, abs=0.05)
+    unfused = theoretical_footprint(PAPER, components=128, batch_size=32, fused=False)
+    assert unfused["bytes"] / MIB == pytest.approx(781.4, abs=0.05)
+
+
+def test_without_reduction_everything_convolved_goes_on():
+    network = {"layers": [[2, 4]], "classes": 3, "dim": 2, "kernel_components": 3, "reduction": "none"}
+    first, last = theoretical_footprint(network, components=8, batch_size=1, fused=False)["layers"]
+    assert (first["N_o"], first["N_p"]) == (24, 24)
+    assert last["N_i"] == 24
+    assert last["N_o"] == 24 * 2 * 3
+
+
+def test_measured_peak_counts_tensors_only():
+    def allocate():
+        first = torch.empty(3 * MIB, dtype=torch.uint8)
+        second = torch.empty(2 * MIB, dtype=torch.uint8)
+        del first
+        third = torch.empty(MIB, dtype=torch.uint8)
+        _ = bytes(8 * MIB)
+        return second, third
+
+    assert peak_of_allocations(allocate) == pytest.approx(5 * MIB, rel=0.01)
+
+
+def test_measured_peak_of_a_step_grows_with_the_batch(variant):
+    network = {**NETWORK, "classes": 3, "dim": 2}
+    peaks = [
+        measure_training_step(variant.mixtures, network, batch_size=size, device=torch.device("cpu"))["bytes"]
+        for size in (4, 64)
+    ]
+    assert 4 < peaks[1] / peaks[0] < 17
+
+
+def test_a_step_that_cannot_be_measured_is_one_sentence(variant):
+    network = {**NETWORK, "classes": 3, "dim": 3}
+    with pytest.raises(
+        InputError, match=r"a training step with batch_size 4 could not be measured on cpu \(.*3"
+    ) as info:
+        measure_training_step(variant.mixtures, network, batch_size=4, device=torch.device("cpu"))
+    assert "\n" not in str(info.value)
+
+
+def test_footprint_file(variant):
+    result = json.loads((variant.runs / "footprint.json").read_text())
+    assert (result["components"], result["dim"]) == (8, 2)
+    assert result["theory"]["unfused"]["batch_size"] == result["measured"]["batch_size"] == 8
+    assert result["paper"]["fused"]["batch_size"] == 32
+    measured = result["measured"]
+    # Theory counts no Adam, logits or caches; a step cannot do with less than the data of its own largest layer.
+    assert measured["bytes"] > 0.5 * result["theory"]["unfused"]["bytes"]
+    assert measured["bytes"] < 100 * result["theory"]["unfused"]["bytes"]
+    assert result["ratio"]["fused"] == measured["bytes"] / result["theory"]["fused"]["bytes"]
+    logged = {name for _, metrics in variant.recorders["footprint"].metrics for name in metrics}
+    assert {"memory/measured_bytes", "memory/fused_bytes", "memory/ratio_unfused"} <= logged
