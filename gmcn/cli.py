@@ -19,42 +19,9 @@ from pathlib import Path
 from gmcn.console import ERROR, logging_to
 from gmcn.errors import InputError, brief, is_out_of_memory
 from gmcn.running import claimed
+from gmcn.stages import OTHERS, STAGES
 from gmcn.threads import wait_briefly
 
-STAGES = {
-    "download": "fetch and verify a data set's published files",
-    "sample": "turn a data set into points or images",
-    "fit": "fit a mixture of Gaussians to every shape or image",
-    "train": "train a variant's network (all its seeds, or one)",
-    "evaluate": "measure accuracy on the test split",
-    "probe": "measure the fitting errors layer by layer",
-    "footprint": "compare the memory in theory and in practice",
-    "summarise": "gather everything about a result in one JSON",
-    "table": "set results beside published values",
-    "least-squares": "measure the alternatives to the dense fit (the paper's table 7)",
-    "draw-fits": "draw the fits of some objects side by side",
-    "draw-figure": "draw one of the paper's figures with our results",
-}
-# Stages that make something of its own name, not of a data set.
-NAMED = ("table", "draw-figure")
-OTHERS = {
-    "predict": "classify meshes, clouds, images or mixtures with a trained network",
-    "export": "make a pretrained network of a result",
-    "show": "look at a cloud, a mesh, an image or a mixture",
-    "names": "list the data sets, fits and variants of the configuration, and pretrained networks",
-    "status": "show what of a target exists, runs and is missing",
-    "info": "show versions, compiled kernels and devices",
-    "store": "create the MLflow store and send what could not be logged (each workflow does so first)",
-}
-# What takes the most memory of a stage.
-LIGHTER = {
-    "sample": "fewer `points` of the data set or a smaller --threads",
-    "fit": "fewer `components` of the fit or a smaller --threads",
-    "train": "a smaller `training.batch_size`",
-    "evaluate": "`--device cpu`",
-    "probe": "fewer `probe.positions` or `--device cpu`",
-    "footprint": "`--device cpu`",
-}
 # A disk, a quota, or a limit on the size of files.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -81,13 +48,13 @@ def parser() -> argparse.ArgumentParser:
     """The command line's parser."""
     top = argparse.ArgumentParser(prog="gmcn", description="Deep learning on Gaussian mixtures, stage by stage.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in (STAGES | OTHERS).items():
+    for name, summary in {**{stage.name: stage.summary for stage in STAGES.values()}, **OTHERS}.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         _common(command)
         if name in STAGES:
-            if name in NAMED:
+            if STAGES[name].makes == "named":
                 command.add_argument("--name", required=True, help="name of the table or figure")
-            elif name != "least-squares":
+            elif STAGES[name].makes == "dataset":
                 command.add_argument("--dataset", required=True, help="name of a data set in the configuration")
             command.add_argument("--settings", metavar="JSON", help="settings instead of the configuration's")
             command.add_argument("--output", metavar="PATH", help="where to write")
@@ -230,7 +197,8 @@ def _sentence(error: Exception, command: str = "") -> str | None:
     if type(error).__module__.startswith("gmcn."):
         return str(error)
     if is_out_of_memory(error):
-        instead = f", or with {LIGHTER[command]}" if command in LIGHTER else ""
+        lighter = STAGES[command].lighter if command in STAGES else None
+        instead = f", or with {lighter}" if lighter else ""
         return f"{command} ran out of memory; start it again with more{instead} ({brief(error)})"
     return None
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from gmcn import config as configuration
 from gmcn.addresses import plain
-from gmcn.cli import STAGES
 from gmcn.console import ERROR, LEFT
 from gmcn.errors import InputError
 from gmcn.running import running
+from gmcn.stages import STAGES
 
 # In the words of Snakemake's summary.
 _REASONS = {

@@ -18,6 +18,7 @@ import torch
 
 from gmcn import cli, config, console
 from gmcn.artifacts import load_tensors
+from gmcn.stages import OTHERS, STAGES
 from gmcn.training import errors
 from tests.conftest import ROOT
 
@@ -181,7 +182,7 @@ def test_help_is_quick_and_names_every_stage():
     started = time.monotonic()
     shown = subprocess.run([sys.executable, "-m", "gmcn", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0
-    for command in (*cli.STAGES, *cli.OTHERS):
+    for command in (*STAGES, *OTHERS):
         assert command in shown.stdout
     assert time.monotonic() - started < 20  # importing torch on a busy machine; seconds mean something is wrong
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import html
 import io
-from typing import TYPE_CHECKING
 
 from gmcn.results.metrics import Value, metric
-
-if TYPE_CHECKING:
-    from gmcn.results.tables import Cell, Row, Table
+from gmcn.results.table import Cell, Row, Table
 
 CSV_COLUMNS = (
     *("table", "row", "metric", "unit", "paper", "ours", "std", "difference", "seeds"),

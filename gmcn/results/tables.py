@@ -4,61 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gmcn.artifacts import read_json, write_text
 from gmcn.errors import InputError, foreign
 from gmcn.results.footprint_theory import theoretical_footprint
-from gmcn.results.metrics import Value, at, device_of, metric
+from gmcn.results.metrics import at, device_of, metric
+from gmcn.results.table import Cell, Row, Table
 from gmcn.results.table_formats import csv_text, markdown, page, tex
 
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A published value beside ours; either may be missing."""
-
-    paper: float | str | None
-    ours: float | None = None
-    std: float | None = None
-
-    @property
-    def difference(self) -> float | None:
-        """Ours minus the paper's."""
-        numbers = isinstance(self.paper, int | float) and self.ours is not None
-        return self.ours - self.paper if numbers else None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line: its cells by column, and where they come from.
-
-    ``result`` is the file's path below the results and ``command`` makes it where it does not exist; both are None
-    where the row is computed here.
-    """
-
-    label: str
-    cells: dict[str, Cell]
-    result: str | None = None
-    command: str | None = None
-    seeds: int | None = None
-    minutes: Value = (None, None)
-    gib: Value = (None, None)
-    device: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """All that the three formats show."""
-
-    name: str
-    title: str
-    columns: list[str]
-    rows: list[Row]
-    notes: list[str] = field(default_factory=list)
 
 
 @foreign("a result in this table is damaged or of another version of gmcn; make it again")

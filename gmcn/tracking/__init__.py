@@ -5,7 +5,7 @@ the stages before a variant is chosen). Tracking never stops a stage: what canno
 kept until it can be.
 """
 
+from gmcn.tracking.opening import create_store
 from gmcn.tracking.run import Run, start
-from gmcn.tracking.store import create_store
 
 __all__ = ["Run", "create_store", "start"]

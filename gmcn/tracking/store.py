@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -40,24 +39,6 @@ def store_uri(results: str | os.PathLike = "results") -> str:
 
 def _own(results: Path) -> Path:
     return results.resolve() / "mlflow.db"
-
-
-def create_store(results: str | os.PathLike = "results") -> None:
-    """Create the store unless it exists, and send what earlier runs could not. A failure is only said.
-
-    Safe to call from many processes at once.
-    """
-    if importlib.util.find_spec("mlflow") is None:
-        return
-    from gmcn.tracking.delivery import send_left_over  # which needs this module
-
-    try:
-        connect(Path(results)).search_experiments(max_results=1)
-        sent = send_left_over(Path(results))
-        if sent:
-            print(f"logged to MLflow what {sent} earlier runs could not log", file=sys.stderr)
-    except Exception as error:  # as in tracking.Run
-        warn(f"MLflow cannot be used for now ({first_line(error)}); everything else goes on")
 
 
 _warned = False

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gmcn import cli, config, status
+from gmcn import config, status
+from gmcn.stages import STAGES
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -114,8 +115,8 @@ def test_the_status_finds_the_log_of_every_job(pristine):
     targets = ("results/digits_smoke.json", "results/figures/digits_fits.png", "results/points/mnist.safetensors")
     targets = (*targets, "results/tables/table7.md", f"results/{config.tables.LEAST_SQUARES}", "results/figures/all")
     said = set(re.findall(r"python -m gmcn (\S+) .*--log (\S+)", pristine.snakemake("-np", targets=targets).text))
-    assert {stage for stage, _ in said} == set(cli.STAGES)
+    assert {stage for stage, _ in said} == set(STAGES)
     summary = [line.split("\t") for line in pristine.snakemake("--summary", targets=targets).text.splitlines()]
     rows = [(Path(row[0]), row[2].replace("_", "-")) for row in summary if len(row) == 6]
-    named = {(stage, status._name(output, Path("results"))) for output, stage in rows if stage in cli.STAGES}
+    named = {(stage, status._name(output, Path("results"))) for output, stage in rows if stage in STAGES}
     assert {(stage, f"results/logs/{stage}/{name}.log") for stage, name in named} == said

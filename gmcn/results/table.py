@@ -1,0 +1,51 @@
+"""A table of results, before it is written in any format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gmcn.results.metrics import Value
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A published value beside ours; either may be missing."""
+
+    paper: float | str | None
+    ours: float | None = None
+    std: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        numbers = isinstance(self.paper, int | float) and self.ours is not None
+        return self.ours - self.paper if numbers else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: its cells by column, and where they come from.
+
+    ``result`` is the file's path below the results and ``command`` makes it where it does not exist; both are None
+    where the row is computed here.
+    """
+
+    label: str
+    cells: dict[str, Cell]
+    result: str | None = None
+    command: str | None = None
+    seeds: int | None = None
+    minutes: Value = (None, None)
+    gib: Value = (None, None)
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that the three formats show."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
