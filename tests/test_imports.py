@@ -14,9 +14,10 @@ from tests.conftest import ROOT
 FLOORS = (
     ("errors", "addresses", "folders", "locks", "console", "progress", "launching", "threads", "stages"),
     ("artifacts", "mixture"),
-    ("device", "ranks", "running"),
+    ("ranks", "running"),
     ("ops",),
     ("build_info",),
+    ("device",),
     ("nn", "data", "fitting", "config"),
     ("models", "tracking"),
     ("training", "pictures", "status"),

@@ -43,7 +43,7 @@ def _fast(monkeypatch):
 def database(tmp_path_factory):
     """Made once: it takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    tracking_store.create_store(folder)
+    tracking.create_store(folder)
     return folder / "mlflow.db"
 
 
@@ -98,7 +98,7 @@ def test_an_unreachable_server_costs_one_warning_and_gets_everything_later(tmp_p
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")  # the store is back
     for _ in range(2):
-        tracking_store.create_store(tmp_path)
+        tracking.create_store(tmp_path)
         assert_complete(tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_a_database_that_goes_away_while_a_stage_runs(results, capsys, way):
     assert len(warnings_of(capsys)) == 1
     if way == "damaged":
         database.unlink()
-        tracking_store.create_store(results)
+        tracking.create_store(results)
     assert_complete(results)
 
 
@@ -193,7 +193,7 @@ def test_a_database_that_is_locked_to_the_end_gets_everything_later(results, cap
     log(results)
     assert len(warnings_of(capsys)) == 1
     lock.rollback()
-    tracking_store.create_store(results)
+    tracking.create_store(results)
     assert_complete(results)
 
 
@@ -215,7 +215,7 @@ def test_a_journal_that_the_store_refuses_keeps_no_other_waiting(results, monkey
                 pass
     client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
     client.delete_experiment(client.create_experiment("gmcn/deleted"))
-    tracking_store.create_store(results)
+    tracking.create_store(results)
     assert client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "run_name = 'fit'")
     [kept] = (results / FOLDER).iterdir()
     assert f"MLflow does not take {kept}, which is kept" in caplog.text
@@ -244,12 +244,12 @@ def test_a_server_that_forbids_everything_costs_nothing(results, monkeypatch, ca
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
         assert log(results) is None
-        tracking_store.create_store(results)
+        tracking.create_store(results)
         server.shutdown()
     [warning] = warnings_of(capsys)
     assert "403" in warning
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    tracking_store.create_store(results)
+    tracking.create_store(results)
     assert_complete(results)
 
 
@@ -290,7 +290,7 @@ def test_results_that_become_read_only_do_not_stop_the_end_of_a_run(results, mon
     with monkeypatch.context() as read_only:
         read_only.setattr(Journal, "remove", refuse)
         assert log(results) is not None
-    tracking_store.create_store(results)
+    tracking.create_store(results)
     assert_complete(results)
 
 
@@ -392,12 +392,12 @@ def test_a_killed_training_goes_on_while_the_store_is_away(killed, monkeypatch):
     with monkeypatch.context() as away:
         away.setattr(tracking_store, "connect", fail_to_connect)
         assert log(killed, job_key="k", resume=True) is None
-    tracking_store.create_store(killed)
+    tracking.create_store(killed)
     assert_complete(killed)
 
 
 def test_what_a_killed_stage_had_to_say_is_sent_by_the_next_workflow(killed, capsys):
-    tracking_store.create_store(killed)
+    tracking.create_store(killed)
     assert "logged to MLflow what 1 earlier" in capsys.readouterr().err
     client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(killed))
     [run] = client.search_runs(
@@ -410,7 +410,7 @@ def test_what_a_killed_stage_had_to_say_is_sent_by_the_next_workflow(killed, cap
 
 def test_the_journal_of_a_running_stage_is_left_alone(results):
     def others(_run):
-        tracking_store.create_store(results)
+        tracking.create_store(results)
         assert len(list((results / FOLDER).iterdir())) == 1
 
     log(results, at={10: others})
@@ -424,5 +424,5 @@ def test_a_job_that_hangs_while_it_opens_its_run_keeps_no_other_from_starting(re
         assert log(results) is None
         assert time.monotonic() - began < 30
     assert "another process" in capsys.readouterr().err
-    tracking_store.create_store(results)
+    tracking.create_store(results)
     assert_complete(results)

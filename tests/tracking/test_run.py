@@ -20,7 +20,7 @@ mlflow = pytest.importorskip("mlflow")
 def store(tmp_path_factory):
     """One store for all tests of the module, each with a data set of its own: creating it takes seconds."""
     folder = tmp_path_factory.mktemp("results")
-    tracking_store.create_store(folder)
+    tracking.create_store(folder)
     return folder
 
 
@@ -235,7 +235,7 @@ def test_without_tracking_everything_works_and_nothing_is_written(tmp_path, monk
 
 def test_a_store_whose_making_was_interrupted_is_made_anew(tmp_path):
     (tmp_path / ".mlflow.db.1.part").write_bytes(b"half a database")
-    tracking_store.create_store(tmp_path)
+    tracking.create_store(tmp_path)
     with tracking.start("fit", name="fit", dataset="digits", results=tmp_path) as run:
         assert run.id
     assert client(tmp_path).get_run(run.id).info.status == "FINISHED"
