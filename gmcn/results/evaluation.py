@@ -21,7 +21,8 @@ from gmcn.errors import InputError
 from gmcn.models import Network
 from gmcn.pictures.charts import draw_confusion
 from gmcn.progress import Progress
-from gmcn.results.networks import load_networks, over_seeds
+from gmcn.results.networks import load_networks
+from gmcn.results.seeds import over_seeds
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.models import GMCN, describe
 from gmcn.progress import Progress
-from gmcn.results.networks import load_networks, over_seeds, reason_without_mixtures
+from gmcn.results.networks import load_networks, reason_without_mixtures
 from gmcn.results.rmse import ErrorSum, random_positions
+from gmcn.results.seeds import over_seeds
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gmcn.results.networks import finite_or_none
+from gmcn.results.seeds import finite_or_none
 
 
 def standardised_mse(truth: Tensor, estimate: Tensor) -> Tensor:  # [...], [...] -> []

@@ -11,7 +11,7 @@ from typing import Any
 from gmcn.artifacts import provenance, read_json, read_metadata, sha256, write_json
 from gmcn.errors import InputError, foreign
 from gmcn.pictures.charts import draw_curves, read_column
-from gmcn.results.networks import over_seeds
+from gmcn.results.seeds import over_seeds
 
 log = logging.getLogger(__name__)
 

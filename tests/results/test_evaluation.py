@@ -14,7 +14,7 @@ from gmcn.data.objects import TEST, MixtureSet, read_split
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.results.evaluation import evaluate, measure
-from gmcn.results.networks import over_seeds
+from gmcn.results.seeds import over_seeds
 from tests.training.conftest import make_mixtures
 
 

@@ -107,7 +107,10 @@ def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
         ("gmcn/pictures/charts.py", {"evaluate": 2, "summarise": 2, "table": 1}),
         ("gmcn/results/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
         ("gmcn/results/tables.py", {"table": 1}),
+        ("gmcn/pictures/still.py", {}),
         ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
+        ("gmcn/models/loading.py", {}),
+        ("gmcn/device.py", {}),
         ("gmcn/tracking/run.py", {}),
     ],
 )

@@ -24,6 +24,7 @@ from gmcn.errors import InputError
 from gmcn.folders import walk
 from gmcn.launching import cpus_per_task, launcher
 from gmcn.running import enter_workflow, forget_future
+from gmcn.stages import STAGES
 from gmcn.status import farewell
 
 try:
@@ -197,13 +198,10 @@ def growing(amount):
     return lambda wildcards, attempt: amount * min(attempt, 3)
 
 
-def source(*patterns, without=()):
-    """A stage's source files, relative to the working directory where that is the project's."""
+def sources(stage):
+    """The files whose edit makes a stage run again, relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
-    files = sorted(
-        {file for pattern in patterns for file in root.glob(pattern)}
-        - {root / name for name in without}
-    )
+    files = STAGES[stage].files(root)
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
     ]

@@ -31,7 +31,7 @@ rule download:
 rule sample:
     input:
         downloads=downloads_of,
-        src=source("gmcn/data/*.py", without=["gmcn/data/augmentation.py"]),
+        src=sources("sample"),
     output:
         f"{RESULTS}/points/{{dataset}}.safetensors",
     log:

@@ -8,14 +8,7 @@ rule draw_fits:
             f"{RESULTS}/mixtures/{wildcards.dataset}_{fit}.safetensors"
             for fit in settings_of.figure_of(config, wildcards.dataset)["fits"]
         ],
-        src=source(
-            "gmcn/pictures/drawing.py",
-            "gmcn/pictures/fit_figures.py",
-            "gmcn/pictures/interactive.py",
-            "gmcn/pictures/rendering.py",
-            "gmcn/pictures/shapes.py",
-            "gmcn/pictures/still.py",
-        ),
+        src=sources("draw-fits"),
     output:
         still=report(
             f"{RESULTS}/figures/{{dataset}}_fits.png",
@@ -55,14 +48,7 @@ rule draw_fits:
 rule draw_figure:
     input:
         unpack(network_of),
-        src=source(
-            "gmcn/pictures/drawing.py",
-            "gmcn/papers/gmcn/fitting_figures.py",
-            "gmcn/papers/gmcn/least_squares.py",
-            "gmcn/pictures/network_figures.py",
-            "gmcn/papers/gmcn/figures.py",
-            "gmcn/pictures/still.py",
-        ),
+        src=sources("draw-figure"),
     output:
         still=report(
             f"{RESULTS}/figures/{{figure}}.png",

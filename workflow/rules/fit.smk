@@ -4,16 +4,7 @@
 rule fit:
     input:
         points=f"{RESULTS}/points/{{dataset}}.safetensors",
-        # TreeHEM among them, which reduces splats.
-        src=source(
-            "csrc/common/*.h",
-            "csrc/fit/*.h",
-            "csrc/fit/*.cpp",
-            "csrc/reduce_treehem/*.h",
-            "csrc/reduce_treehem/*.cpp",
-            "gmcn/fitting/*.py",
-            "gmcn/ops/reduce_treehem.py",
-        ),
+        src=sources("fit"),
     output:
         mixtures=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.safetensors",
         quality=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.json",

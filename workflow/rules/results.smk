@@ -5,11 +5,7 @@ rule evaluate:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source(
-            "gmcn/results/evaluation.py",
-            "gmcn/pictures/charts.py",
-            "gmcn/results/networks.py",
-        ),
+        src=sources("evaluate"),
     output:
         summary=f"{RESULTS}/runs/{{dataset}}_{{variant}}/evaluation.json",
         picture=report(
@@ -46,11 +42,7 @@ rule probe:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source(
-            "gmcn/results/probing.py",
-            "gmcn/results/rmse.py",
-            "gmcn/results/networks.py",
-        ),
+        src=sources("probe"),
     output:
         f"{RESULTS}/runs/{{dataset}}_{{variant}}/rmse.json",
     log:
@@ -81,11 +73,7 @@ rule footprint:
     input:
         mixtures=mixtures_of,
         models=of_seeds("model.safetensors"),
-        src=source(
-            "gmcn/results/footprint*.py",
-            "gmcn/results/measured_memory.py",
-            "gmcn/results/networks.py",
-        ),
+        src=sources("footprint"),
     output:
         f"{RESULTS}/runs/{{dataset}}_{{variant}}/footprint.json",
     log:
@@ -120,11 +108,7 @@ rule summarise:
         evaluation=rules.evaluate.output.summary,
         rmse=rules.probe.output,
         footprint=rules.footprint.output,
-        src=source(
-            "gmcn/results/summary.py",
-            "gmcn/pictures/charts.py",
-            "gmcn/results/networks.py",
-        ),
+        src=sources("summarise"),
     output:
         result=report(
             f"{RESULTS}/{{dataset}}_{{variant}}.json",

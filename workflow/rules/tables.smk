@@ -23,7 +23,7 @@ rule all_tables:
 
 rule least_squares:
     input:
-        src=source("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py"),
+        src=sources("least-squares"),
     output:
         f"{RESULTS}/{tables_of.LEAST_SQUARES}",
     log:
@@ -51,12 +51,7 @@ rule least_squares:
 rule table:
     input:
         results=existing_of,
-        src=source(
-            "gmcn/results/tables.py",
-            "gmcn/results/table_formats.py",
-            "gmcn/results/metrics.py",
-            "gmcn/results/footprint_theory.py",
-        ),
+        src=sources("table"),
     output:
         markdown=f"{RESULTS}/tables/{{table}}.md",
         page=report(

@@ -1,26 +1,11 @@
 # Mixtures become a trained network, one job per seed.
 
-# The kernels are among its sources: what they compute is what is learnt.
-TRAINING_SOURCES = source(
-    "csrc/**/*.h",
-    "csrc/**/*.cpp",
-    "csrc/**/*.cu",
-    "gmcn/data/augmentation.py",
-    "gmcn/data/objects.py",
-    "gmcn/mixture.py",
-    "gmcn/models/*.py",
-    "gmcn/nn/*.py",
-    "gmcn/ops/**/*.py",
-    "gmcn/ranks.py",
-    "gmcn/training/*.py",
-)
-
 
 rule train:
     input:
         mixtures=mixtures_of,
         points=f"{RESULTS}/points/{{dataset}}.safetensors",
-        src=TRAINING_SOURCES,
+        src=sources("train"),
     output:
         # Checkpoints are no outputs: Snakemake deletes those before every attempt, and a stopped training resumes.
         # So does one that was killed before Snakemake had noted its outputs: `summarise` deletes its last checkpoint.

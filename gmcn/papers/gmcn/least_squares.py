@@ -20,8 +20,8 @@ from gmcn.artifacts import provenance, write_json
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import unknown
 from gmcn.mixture import Mixture
-from gmcn.results.networks import finite_or_none
 from gmcn.results.rmse import ErrorSum
+from gmcn.results.seeds import finite_or_none
 
 DEFAULTS = {"mixtures": 800, "components": 256, "limit": 120.0, "seed": 0}
 SOLVERS = {"pinv": ("centres", "both", "random"), "lstsq": ("centres", "both", "random"), "heuristic": ("centres",)}

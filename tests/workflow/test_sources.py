@@ -1,0 +1,43 @@
+"""What makes a stage run again is what its numbers can depend on."""
+
+from __future__ import annotations
+
+import pytest
+
+from gmcn.stages import HOUSEKEEPING, STAGES
+from tests.conftest import ROOT
+from tests.test_imports import GRAPH, MODULES, module_of
+
+
+def modules(stage: str) -> set[str]:
+    return {module_of(path) for path in STAGES[stage].files(ROOT) if path.suffix == ".py"}
+
+
+def upstream(stage: str) -> set[str]:
+    """The modules of all stages before it."""
+    return {module for other in STAGES[stage].after for module in modules(other) | upstream(other)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_imports_are_sources_of_the_stage_or_of_one_before_it(stage):
+    allowed = modules(stage) | upstream(stage) | set(HOUSEKEEPING)
+    # A package's front hands on what others ask it for.
+    own = {module for module in modules(stage) if MODULES[module].name != "__init__.py"}
+    assert not {module: sorted(GRAPH[module] - allowed) for module in own if GRAPH[module] - allowed}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_patterns_match_files(stage):
+    for pattern in STAGES[stage].sources:
+        assert list(ROOT.glob(pattern)), pattern
+    assert all((ROOT / name).is_file() for name in STAGES[stage].without)
+
+
+def test_housekeeping_is_no_source():
+    assert not {module for stage in STAGES for module in modules(stage)} & set(HOUSEKEEPING)
+
+
+def test_rules_read_their_sources_from_the_list():
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    assert {stage for stage in STAGES if STAGES[stage].sources} == set(STAGES) - {"download"}
+    assert all(f'src=sources("{stage}")' in text for stage in STAGES if STAGES[stage].sources)
