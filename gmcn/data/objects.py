@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,12 @@ from gmcn.mixture import Mixture
 from gmcn.ops.checks import check_mixture
 
 TRAIN, TEST = 0, 1
+Inputs = Mixture | Tensor  # of S objects: mixtures [S, N], or a tensor [S, ...]
+
+
+def each(inputs: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:
+    """``function`` of every tensor of the inputs."""
+    return inputs.map(function) if isinstance(inputs, Mixture) else function(inputs)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gmcn.errors import InputError, brief, unknown
 from gmcn.models.gmcn import GMCN
+from gmcn.models.network import Network
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
 
@@ -15,7 +16,6 @@ __all__ = ["DEFAULT_KIND", "GMCN", "NETWORKS", "Network", "PointNet", "PointNet2
 
 NETWORKS = {"gmcn": GMCN, "pointnet": PointNet, "pointnet2": PointNet2}
 DEFAULT_KIND = "gmcn"
-Network = GMCN | PointNet | PointNet2
 
 
 def build(

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from gmcn import ops
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
+from gmcn.models.network import Network
 from gmcn.nn import GCL, BatchNorm, mean_activation, rescale
 from gmcn.nn.norm import mean_variance
 
 
-class GMCN(nn.Module):
+class GMCN(Network):
     """Classifies Gaussian mixtures.
 
     Args:
@@ -172,6 +173,11 @@ class GMCN(nn.Module):
         """One step of gradient descent on :meth:`kernel_decay_loss`, in place and without autograd."""
         for block in self.blocks:
             block.convolution.decay_(step, aggregate)
+
+    def after_step_(self, rate: float, kernel_decay: float) -> None:
+        """The kernel decay, with the same learning rate, decoupled from the optimiser as in the authors' code."""
+        if kernel_decay:
+            self.decay_kernels_(rate * kernel_decay)
 
 
 def _above_zero(tensor: Tensor) -> Tensor:

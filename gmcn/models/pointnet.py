@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
+from gmcn.models.network import Network
 from gmcn.models.point_sets import check_classifier, feature_count, layers, maxima, pack, point_set, seeded, spread
 
 
-class PointNet(nn.Module):
+class PointNet(Network):
     """Classifies point sets of any size.
 
     The input is normalised and components of weight zero are left out, see
@@ -70,9 +71,9 @@ class PointNet(nn.Module):
         mixture: Mixture,  # [B, N] or [B, 1, N]
     ) -> Tensor:  # [B, classes]
         """Logits; the softmax belongs to the loss."""
-        return self.with_penalty(mixture)[0]
+        return self.outputs_and_penalty(mixture)[0]
 
-    def with_penalty(
+    def outputs_and_penalty(
         self,
         mixture: Mixture,  # [B, N] or [B, 1, N]
     ) -> tuple[Tensor, Tensor]:  # [B, classes], []

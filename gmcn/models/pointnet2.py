@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
+from gmcn.models.network import Network
 from gmcn.models.point_sets import PointSet, check_classifier, feature_count, layers, maxima, pack, point_set, seeded
 
 POINTS = 1024  # that the published sizes are for
 WIDTHS = ((64, 64, 128), (128, 128, 256), (256, 512, 1024))
 
 
-class PointNet2(nn.Module):
+class PointNet2(Network):
     """Classifies point sets of any size.
 
     The input is normalised and components of weight zero are left out, see

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 
+from gmcn import tasks
 from gmcn.data.objects import TRAIN, read_split, select
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.models import build
+from gmcn.training.settings import TrainingSettings
 
 
 def measure_training_step(
@@ -55,7 +56,7 @@ def measure_training_step(
 
 def training_step(network: Mapping[str, Any], mixture: Mixture, labels: torch.Tensor) -> Any:
     """A function that makes one step as training does; Adam has its moments already."""
-    model = build(network).to(labels.device)
+    model, objective = build(network).to(labels.device), tasks.objective(TrainingSettings())
     optimizer = torch.optim.Adam(model.parameters())
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -63,10 +64,9 @@ def training_step(network: Mapping[str, Any], mixture: Mixture, labels: torch.Te
     optimizer.zero_grad()
 
     def step() -> None:
-        functional.cross_entropy(model(mixture), labels).backward()
+        objective.loss(model, mixture, labels)[0].backward()
         optimizer.step()
-        if hasattr(model, "decay_kernels_"):
-            model.decay_kernels_(1e-4)
+        model.after_step_(1e-3, 0.1)
 
     return step
 

@@ -24,21 +24,11 @@ from gmcn.artifacts import write_text
 from gmcn.console import LEFT
 from gmcn.progress import Progress
 from gmcn.training.errors import Interrupted, NonFiniteError
-from gmcn.training.module import Classifier
+from gmcn.training.step import TrainingStep
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # of checkpoints; goes up when an older one cannot be continued
-COLUMNS = (
-    "epoch",
-    "step",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "learning_rate",
-    "seconds",
-)
 
 
 class History(L.Callback):
@@ -60,20 +50,24 @@ class History(L.Callback):
         """Time spent in training so far, earlier attempts included up to their last checkpoint."""
         return self.seconds_before + (0.0 if self.started is None else time.monotonic() - self.started)
 
-    def on_fit_start(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_fit_start(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Write the rows that the checkpoint knows, also where there is nothing left to train."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self._columns(module), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         if trainer.is_global_zero:
             write_text(self.path, text.getvalue())
 
-    def on_train_start(self, trainer: L.Trainer, module: Classifier) -> None:
+    @staticmethod
+    def _columns(module: TrainingStep) -> list[str]:
+        return ["epoch", "step", *module.epoch_metrics(), "learning_rate", "seconds"]
+
+    def on_train_start(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Start the clock."""
         self.started = time.monotonic()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Classifier, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, module: TrainingStep, *_: Any) -> None:
         """Pass the loss and the learning rate of the step on to the tracking run."""
         if self.run is not None:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -81,12 +75,13 @@ class History(L.Callback):
                 {"train/loss": module.last_loss, "train/learning_rate": rate}, step=trainer.global_step
             )
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Add the row of the epoch."""
+        measured = module.epoch_metrics()
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
-            **module.epoch_metrics(),
+            **measured,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(self.seconds, 3),
         }
@@ -94,11 +89,11 @@ class History(L.Callback):
         if not trainer.is_global_zero:
             return
         with open(self.path, "a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+            csv.DictWriter(file, row, lineterminator="\n").writerow(row)
         if self.run is not None:
-            metrics = {f"epoch/{name}": row[name] for name in COLUMNS[2:] if row[name] is not None}
+            metrics = {f"epoch/{name}": row[name] for name in list(row)[2:] if row[name] is not None}
             self.run.log_metrics(metrics, step=trainer.global_step)
-        numbers = ", ".join(f"{name} {row[name]:.4f}" for name in COLUMNS[2:6] if row[name] is not None)
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in measured.items() if value is not None)
         took = row["seconds"] - (self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0)
         said = row["epoch"], trainer.max_epochs, numbers, took, row["seconds"]
         log.info("epoch %d of %d: %s (%.1f s, %.0f s in all)", *said)
@@ -118,7 +113,7 @@ class Steps(L.Callback):
     def __init__(self) -> None:
         self.progress, self.task, self.epoch = Progress(), TaskID(0), -1
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Classifier, _: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, module: TrainingStep, _: Any, batch: Any, batch_idx: int) -> None:
         """Count the step, of an epoch that may be gone on with."""
         if self.epoch != trainer.current_epoch:
             self.epoch = trainer.current_epoch
@@ -143,7 +138,7 @@ class LastCheckpoint(Checkpoint):
         self.peak_before = 0
         self.random_states: list[dict[str, Any]] = []
 
-    def on_train_start(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_train_start(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Start the clock and continue the random numbers of the checkpoint."""
         self.attempts += 1
         self.saved_at = time.monotonic()
@@ -157,7 +152,7 @@ class LastCheckpoint(Checkpoint):
                 torch.cuda.set_rng_state(mine["cuda"])
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, module: Classifier, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, module: TrainingStep, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save within the epoch when it is time or a signal came; after the last batch, its end will."""
         if batch_idx + 1 == trainer.num_training_batches:
@@ -169,7 +164,7 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
         self._leave_if_asked(number)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: Classifier) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Save the whole epoch."""
         _, number = self._agree(True, module.device)
         if trainer.current_epoch + 1 == trainer.max_epochs:

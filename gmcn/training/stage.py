@@ -40,8 +40,8 @@ from gmcn.training.checkpoints import (
 from gmcn.training.datamodule import MixtureData
 from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.joining import cluster_environment, join
-from gmcn.training.module import Classifier
 from gmcn.training.settings import TrainingSettings
+from gmcn.training.step import TrainingStep
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def train(
             augmentation=training.augmentation,
             device=device,
         )
-        module = Classifier(model, training, len(batches.train_loader))
+        module = TrainingStep(model, training, len(batches.train_loader))
         history = History(output / "history.csv", run)
         checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes, code_key())
         resume = _resume(output, key)
@@ -155,7 +155,7 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def _fit(
-    module: Classifier,
+    module: TrainingStep,
     batches: MixtureData,
     callbacks: list[L.Callback],
     *,

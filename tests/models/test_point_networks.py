@@ -128,11 +128,11 @@ def test_points_are_normalised(dim):
 
 def test_feature_transform_is_held_orthogonal():
     mixture = random_mixture(3, 20)
-    logits, penalty = PointNet(5, seed=1).double().eval().with_penalty(mixture)
+    logits, penalty = PointNet(5, seed=1).double().eval().outputs_and_penalty(mixture)
     assert penalty.item() == 0  # of the identity
     model = evaluated(PointNet, regularization=0.5)
-    close(model.with_penalty(mixture)[0], model(mixture))
-    assert model.with_penalty(mixture)[1] > 0
+    close(model.outputs_and_penalty(mixture)[0], model(mixture))
+    assert model.outputs_and_penalty(mixture)[1] > 0
     assert logits.shape == (3, 5)
 
 

@@ -8,8 +8,8 @@ import torch
 from gmcn import ranks
 from gmcn.data.objects import TRAIN, read_split
 from gmcn.training import OutOfMemoryError, TrainingSettings, train
-from gmcn.training.module import Classifier
 from gmcn.training.stage import build_network
+from gmcn.training.step import TrainingStep
 from tests.training.conftest import NETWORK, Recorder, make_mixtures
 from tests.training.processes import run
 from tests.training.test_resume import Halt, crash, same
@@ -27,7 +27,7 @@ ERRORS = {
 @pytest.fixture
 def memory(monkeypatch):
     """A function that lets a device hold so many shapes, whose forward pass is done when its memory ends."""
-    original = Classifier.loss_of
+    original = TrainingStep.loss_of
 
     def hold(shapes: int, error: str = "CUDA") -> None:
         def loss_of(self, mixture, labels):
@@ -36,7 +36,7 @@ def memory(monkeypatch):
                 raise ERRORS[error]
             return outcome
 
-        monkeypatch.setattr(Classifier, "loss_of", loss_of)
+        monkeypatch.setattr(TrainingStep, "loss_of", loss_of)
 
     return hold
 
@@ -56,7 +56,7 @@ def test_a_batch_goes_in_smaller_parts(mixtures, settings, tmp_path, memory, cap
 
 
 def test_a_part_before_the_one_that_was_too_large_does_not_count_twice(mixtures, settings, tmp_path, monkeypatch):
-    original, calls = Classifier.loss_of, []
+    original, calls = TrainingStep.loss_of, []
 
     def loss_of(self, mixture, labels):
         calls.append(len(labels))
@@ -66,7 +66,7 @@ def test_a_part_before_the_one_that_was_too_large_does_not_count_twice(mixtures,
 
     arguments = {"seed": 0, "device": "cpu", "threads": 1}
     settings["training"] |= {"micro_batches": 2, "epochs": 1}
-    monkeypatch.setattr(Classifier, "loss_of", loss_of)
+    monkeypatch.setattr(TrainingStep, "loss_of", loss_of)
     train(mixtures, settings=settings, output=tmp_path / "short", **arguments)
     assert calls[:6] == [4, 4, 2, 2, 2, 2]
     settings["training"]["micro_batches"] = 4
@@ -100,7 +100,7 @@ def test_ranks_do_not_take_smaller_parts_on_their_own(mixtures, monkeypatch):
         raise ERRORS["CUDA"]
 
     data = read_split(mixtures, TRAIN)
-    module = Classifier(build_network(NETWORK, data, seed=0), TrainingSettings(batch_size=8), 4)
+    module = TrainingStep(build_network(NETWORK, data, seed=0), TrainingSettings(batch_size=8), 4)
     monkeypatch.setattr(ranks, "size", lambda: 2)
     monkeypatch.setattr(ranks, "rank", lambda: 1)
     with pytest.raises(OutOfMemoryError, match=r"rank 1: .*; set training\.micro_batches to 2 or"):
@@ -108,7 +108,7 @@ def test_ranks_do_not_take_smaller_parts_on_their_own(mixtures, monkeypatch):
 
 
 def test_memory_that_ends_in_the_validation(mixtures, settings, tmp_path, monkeypatch):
-    original, parts = Classifier._measure, []
+    original, parts = TrainingStep._measure, []
 
     def measure(self, batch):
         parts.append(self.micro_batches)
@@ -120,7 +120,7 @@ def test_memory_that_ends_in_the_validation(mixtures, settings, tmp_path, monkey
     settings["training"]["epochs"] = 1
     arguments = {"settings": settings, "seed": 0, "device": "cpu", "threads": 1}
     expected = train(mixtures, output=tmp_path / "enough", **arguments)["metrics"]
-    monkeypatch.setattr(Classifier, "_measure", measure)
+    monkeypatch.setattr(TrainingStep, "_measure", measure)
     result = train(mixtures, output=tmp_path / "short", **arguments)
     assert parts == [1, 2]
     assert result["metrics"] == pytest.approx(expected)
@@ -133,7 +133,7 @@ def test_the_gradient_of_the_parts_is_that_of_the_batch(mixtures, parts):
     gradients = []
     for count in (1, parts):
         settings = TrainingSettings(batch_size=8, micro_batches=count, label_smoothing=0.1)
-        module = Classifier(build_network(NETWORK, data, seed=0).eval(), settings, 4).double()
+        module = TrainingStep(build_network(NETWORK, data, seed=0).eval(), settings, 4).double()
         module.manual_backward = torch.Tensor.backward
         batch = data.mixture.map(lambda tensor: tensor[:9].double()), data.labels[:9]
         loss, _ = module.compute_gradient(batch)
@@ -146,7 +146,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(mixtures, settings, tmp
     def loss_of(self, mixture, labels):
         raise RuntimeError("The size of tensor a (3) must match the size of tensor b (2)")
 
-    monkeypatch.setattr(Classifier, "loss_of", loss_of)
+    monkeypatch.setattr(TrainingStep, "loss_of", loss_of)
     with pytest.raises(RuntimeError, match="must match the size"):
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
 

@@ -8,8 +8,8 @@ import torch
 from gmcn.data.objects import TRAIN, read_split
 from gmcn.training import TrainingSettings, train
 from gmcn.training.errors import first_non_finite_layer
-from gmcn.training.module import Classifier, _Plateau
 from gmcn.training.stage import build_network
+from gmcn.training.step import TrainingStep, _Plateau
 from tests.training.conftest import NETWORK, Recorder
 
 
@@ -45,7 +45,7 @@ def _kernel_loss(folder) -> float:
 def test_gradient_clipping(mixtures):
     data = read_split(mixtures, TRAIN)
     model = build_network(NETWORK, data, seed=0)
-    module = Classifier(model, TrainingSettings(gradient_clip=1e-3), 4)
+    module = TrainingStep(model, TrainingSettings(gradient_clip=1e-3), 4)
     loss, _ = module.loss_of(data.mixture, data.labels)
     loss.backward()
     before = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
@@ -58,7 +58,7 @@ def test_gradient_clipping(mixtures):
 def test_label_smoothing_changes_the_loss(mixtures):
     data = read_split(mixtures, TRAIN)
     losses = [
-        Classifier(build_network(NETWORK, data, seed=0), TrainingSettings(label_smoothing=amount), 4)
+        TrainingStep(build_network(NETWORK, data, seed=0), TrainingSettings(label_smoothing=amount), 4)
         .loss_of(data.mixture, data.labels)[0]
         .item()
         for amount in (0.0, 0.2)

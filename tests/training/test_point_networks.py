@@ -12,8 +12,8 @@ from gmcn.errors import InputError
 from gmcn.models import NETWORKS
 from gmcn.training import TrainingSettings, train
 from gmcn.training.checkpoints import training_key
-from gmcn.training.module import Classifier
 from gmcn.training.stage import build_network
+from gmcn.training.step import TrainingStep
 from tests.training.conftest import Recorder
 from tests.training.test_resume import Halt, crash, same
 
@@ -52,9 +52,9 @@ def test_the_penalty_is_part_of_the_loss(mixtures):
         model = build_network({"kind": "pointnet", "dropout": 0.0, "regularization": factor}, data, seed=0)
         with torch.no_grad():
             model.feature_transform.matrix.bias += 0.01
-        module = Classifier(model, TrainingSettings(), 4)
+        module = TrainingStep(model, TrainingSettings(), 4)
         losses[factor] = module.loss_of(*batch)[0].item()
-        penalty = model.with_penalty(data.mixture)[1].item()
+        penalty = model.outputs_and_penalty(data.mixture)[1].item()
         module.validation_step(batch, 0)
     assert penalty > 0.1
     assert losses[2.0] == pytest.approx(losses[0.0] + penalty)

@@ -23,7 +23,7 @@ from tests.training.test_train import read_history
 GRADIENTS = """
 import torch
 from gmcn.training import stage
-from gmcn.training.module import Classifier
+from gmcn.training.step import TrainingStep
 
 def keep(self, loss, correct, count):
     global kept
@@ -45,7 +45,7 @@ def read(*arguments):
 
 import dataclasses
 original, read_split = stage.build_network, stage.read_split
-stage.build_network, stage.read_split, Classifier._check_and_clip = build, read, keep
+stage.build_network, stage.read_split, TrainingStep._check_and_clip = build, read, keep
 outcome = {{}}
 for name, settings in {cases!r}.items():
     for dtype in (torch.float32, torch.float64):
@@ -175,12 +175,12 @@ def test_a_value_that_is_not_finite_on_one_rank_stops_both_with_a_sentence(mixtu
             if ranks.rank():
                 Recorder.module.model.blocks[1].convolution.raw_weights.data[0] = float("inf")
 
-        from gmcn.training import NonFiniteError, errors, module
-        original = module.Classifier.__init__
+        from gmcn.training import NonFiniteError, errors, step
+        original = step.TrainingStep.__init__
         def keep(self, *arguments):
             original(self, *arguments)
             Recorder.module = self
-        module.Classifier.__init__ = keep
+        step.TrainingStep.__init__ = keep
         try:
             trained({str(mixtures)!r}, {settings!r}, {str(tmp_path / "out")!r}, {{6: spoil}})
         except (NonFiniteError, errors.LostRankError) as error:

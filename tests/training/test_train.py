@@ -15,7 +15,7 @@ from gmcn.artifacts import load_tensors, read_metadata, save_tensors, sha256
 from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
 from gmcn.training import NonFiniteError, train
-from gmcn.training.module import Classifier
+from gmcn.training.step import TrainingStep
 from tests.training.conftest import Recorder, make_mixtures
 
 
@@ -175,13 +175,13 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_never_written(
 
 @pytest.mark.faults
 def test_a_loss_that_overflows_stops_a_training_whose_gradient_does_not(mixtures, settings, tmp_path, monkeypatch):
-    original = Classifier.loss_of
+    original = TrainingStep.loss_of
 
     def loss_of(self, *batch):
         loss, logits = original(self, *batch)
         return loss + float("inf"), logits
 
-    monkeypatch.setattr(Classifier, "loss_of", loss_of)
+    monkeypatch.setattr(TrainingStep, "loss_of", loss_of)
     with pytest.raises(NonFiniteError, match=r"at step 1 in epoch 1: the loss is inf"):
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
 

@@ -1,4 +1,4 @@
-"""The training step: cross-entropy, Adam, kernel decay, and a stop at the first value that is not finite."""
+"""The training step: the objective's gradient, Adam, and a stop at the first value that is not finite."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from gmcn import ranks
+from gmcn import ranks, tasks
+from gmcn.data.objects import Inputs, each
 from gmcn.errors import is_out_of_memory
-from gmcn.mixture import Mixture
+from gmcn.models import Network
+from gmcn.tasks.task import Objective
 from gmcn.training.errors import (
     NonFiniteError,
     OutOfMemoryError,
@@ -26,18 +27,15 @@ from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
-NOTHING = {"loss": 0.0, "correct": 0.0, "shapes": 0.0}  # what an epoch adds up
-Batch = tuple[Mixture, Tensor]  # mixture [B, N], labels [B]
+Batch = tuple[Inputs, Tensor]  # of B objects, labels [B]
 
 
-class Classifier(L.LightningModule):
-    """Trains a network that gives logits [B, classes] for mixtures [B, N].
+class TrainingStep(L.LightningModule):
+    """Trains a network on batches of inputs and labels, for an objective.
 
-    Adam on all parameters; after each of its steps the kernels are pulled along equation (8) by
-    ``model.decay_kernels_(learning rate * kernel_decay)``, decoupled from Adam as in the authors' code; a network
-    without that function has no kernels. One with a penalty of its own has ``with_penalty``, which gives logits and
-    penalty; the loss in training is the sum. Sums of the running epoch are part of the checkpoint, so that a resumed
-    epoch reports what an uninterrupted one does.
+    Adam on all parameters, then what the network itself does after a step (:meth:`gmcn.models.Network.after_step_`).
+    Sums of the running epoch are part of the checkpoint, so that a resumed epoch reports what an uninterrupted one
+    does.
 
     Every rank is given the whole batch and computes its share of it. A batch goes through the network in
     ``settings.micro_batches`` parts, whose gradients add up to that of the batch; batch statistics are those of a
@@ -46,15 +44,22 @@ class Classifier(L.LightningModule):
 
     automatic_optimization = False
 
-    def __init__(self, model: nn.Module, settings: TrainingSettings, steps_per_epoch: int) -> None:
+    def __init__(
+        self, model: Network, settings: TrainingSettings, steps_per_epoch: int, task: str = tasks.DEFAULT_TASK
+    ) -> None:
         super().__init__()
         self.model, self.settings, self.steps_per_epoch = model, settings, steps_per_epoch
+        self.objective = tasks.objective(settings, task)
         self.micro_batches = settings.micro_batches
-        self.sums = dict(NOTHING)
-        self.validation_sums = dict(NOTHING)
+        self.sums = self._nothing()
+        self.validation_sums = self._nothing()
         self.last_loss = float("nan")
         self.batch: Batch | None = None
-        self.plateau = _Plateau(settings) if settings.schedule == "plateau" else None
+        self.plateau = _Plateau(settings, self.objective) if settings.schedule == "plateau" else None
+
+    def _nothing(self) -> dict[str, float]:
+        """What an epoch adds up."""
+        return dict.fromkeys(("loss", *self.objective.counted, "shapes"), 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with torch's betas. Its rate is set before each step, as a function of the step alone."""
@@ -67,39 +72,44 @@ class Classifier(L.LightningModule):
         return rate * self.plateau.scale if self.plateau else rate
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Gradient, Adam's step, then the kernel decay with the same learning rate."""
+        """Gradient, Adam's step, then the network's own with the same learning rate."""
         optimizer, rate = self.optimizers(), self.learning_rate
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss, correct = self._fitting_memory(self.compute_gradient, batch)
-        self._check_and_clip(loss, correct, len(batch[1]))
+        outcome = self._within_memory(self.compute_gradient, batch)
+        self._check_and_clip(outcome, len(batch[1]))
         optimizer.step()
-        if self.settings.kernel_decay and hasattr(self.model, "decay_kernels_"):
-            self.model.decay_kernels_(rate * self.settings.kernel_decay)
+        self.model.after_step_(rate, self.settings.kernel_decay)
 
-    def compute_gradient(self, batch: Batch) -> Tensor:  # [2]
-        """Leave the gradient of the batch's mean loss in the parameters; that loss, and how many were right."""
-        count, outcome = len(batch[1]), torch.zeros(2, dtype=torch.float64, device=batch[1].device)
+    def compute_gradient(self, batch: Batch) -> Tensor:  # [1 + counted]
+        """Leave the gradient of the batch's mean loss in the parameters; that loss, and what is counted."""
+        count, outcome = len(batch[1]), self._zeros(1 + len(self.objective.counted))
         self.model.zero_grad()
-        for mixture, labels in self._parts(batch):
-            loss, logits = self.loss_of(mixture, labels)
+        for inputs, labels in self._parts(batch):
+            loss, counted = self.loss_of(inputs, labels)
             # torch averages the gradients of ranks: together the parts weigh one.
             self.manual_backward(loss * (len(labels) * ranks.size() / count))
-            correct = (logits.argmax(1) == labels).sum()
-            outcome += torch.stack([loss.detach().double() * (len(labels) / count), correct.double()])
+            own = [counted[name].double() for name in self.objective.counted]
+            outcome += torch.stack([loss.detach().double() * (len(labels) / count), *own])
         return ranks.total(outcome)
+
+    def _zeros(self, count: int) -> Tensor:
+        return torch.zeros(count, dtype=torch.float64, device=self.device)
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         """This rank's share of each part that the batch is divided into, where there is any."""
-        mixture, labels = batch
+        inputs, labels = batch
         parts = min(self.micro_batches, self._most_parts(len(labels)))
-        for tensors in zip(*(tensor.tensor_split(parts) for tensor in (*mixture, labels)), strict=True):
-            *shapes, chosen = map(ranks.share, tensors)
-            self.batch = Mixture(*shapes), chosen
-            if len(chosen):
+        for part in range(parts):
+
+            def own(tensor: Tensor, part: int = part) -> Tensor:
+                return ranks.share(tensor.tensor_split(parts)[part])
+
+            self.batch = each(inputs, own), own(labels)
+            if len(self.batch[1]):
                 yield self.batch
 
-    def _fitting_memory(self, function: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+    def _within_memory(self, function: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """``function`` of the batch, in smaller parts where the device's memory needs it."""
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         while True:
@@ -113,12 +123,9 @@ class Classifier(L.LightningModule):
                 buffer.copy_(before)
             self._halve(len(batch[1]))
 
-    def loss_of(self, mixture: Mixture, labels: Tensor) -> tuple[Tensor, Tensor]:  # [B, N], [B] -> [], [B, classes]
-        """Mean cross-entropy, with the network's own penalty where it has one; and the logits."""
-        penalised = getattr(self.model, "with_penalty", None)
-        logits, penalty = self._outputs(penalised, mixture) if penalised else (self._outputs(self.model, mixture), 0.0)
-        smoothing = self.settings.label_smoothing
-        return functional.cross_entropy(logits, labels, label_smoothing=smoothing) + penalty, logits
+    def loss_of(self, inputs: Inputs, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective's mean loss [] of B objects, and what it counts."""
+        return self._explained(self.objective.loss, inputs, labels)
 
     def _most_parts(self, count: int) -> int:
         """How many parts a batch can have: each rank needs a shape of it, and batch statistics need two."""
@@ -148,56 +155,57 @@ class Classifier(L.LightningModule):
             parts,
         )
 
-    def _check_and_clip(self, loss: Tensor, correct: Tensor, count: int) -> None:
+    def _check_and_clip(self, outcome: Tensor, count: int) -> None:  # [1 + counted]
         """Refuse a loss or gradient that is not finite, clip the gradient's norm, and add up the epoch."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
         # One transfer: reading a value makes the GPU wait.
-        self.last_loss, norm_value, right = torch.stack([loss, norm.to(loss), correct]).tolist()
+        norm_value, self.last_loss, *counted = torch.cat([norm.to(outcome)[None], outcome]).tolist()
         if not (math.isfinite(self.last_loss) and math.isfinite(norm_value)):
             raise NonFiniteError(self._explain())
         if self.settings.gradient_clip:
             nn.utils.clip_grads_with_norm_(parameters, self.settings.gradient_clip, norm)
-        _add(self.sums, self.last_loss * count, right, count)
+        _add(self.sums, self.last_loss * count, *counted, count)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy of this rank's share of a batch of the validation split."""
-        self.last_loss, correct, count = self._fitting_memory(self._measure, batch).tolist()
+        sums = self._within_memory(self._measure, batch).tolist()
+        self.last_loss = sums[0]
         if not math.isfinite(self.last_loss):
             raise NonFiniteError(self._explain())
-        _add(self.validation_sums, self.last_loss, correct, count)
+        _add(self.validation_sums, *sums)
 
-    def _measure(self, batch: Batch) -> Tensor:  # [3]
-        outcome = torch.zeros(3, dtype=torch.float64, device=batch[1].device)
-        for mixture, labels in self._parts(batch):
-            logits = self._outputs(self.model, mixture)
-            loss = functional.cross_entropy(logits, labels, reduction="sum")
-            correct = (logits.argmax(1) == labels).sum()
-            outcome += torch.stack([loss.double(), correct.double(), torch.full_like(loss, len(labels)).double()])
+    def _measure(self, batch: Batch) -> Tensor:  # [1 + counted + 1]
+        names = ("loss", *self.objective.counted)
+        outcome = self._zeros(len(names) + 1)
+        for inputs, labels in self._parts(batch):
+            sums = self._explained(self.objective.measure, inputs, labels)
+            own = [sums[name].double() for name in names]
+            outcome += torch.stack([*own, torch.full_like(own[0], len(labels))])
         return outcome
 
     def on_validation_epoch_start(self) -> None:
         """Forget the validation before."""
-        self.validation_sums = dict(NOTHING)
+        self.validation_sums = self._nothing()
 
     def on_validation_epoch_end(self) -> None:
         """Add up what the ranks have found."""
         values = torch.tensor(list(self.validation_sums.values()), dtype=torch.float64, device=self.device)
-        self.validation_sums = dict(zip(NOTHING, ranks.total(values).tolist(), strict=True))
+        self.validation_sums = dict(zip(self.validation_sums, ranks.total(values).tolist(), strict=True))
 
     def epoch_metrics(self) -> dict[str, float | None]:
-        """Loss and accuracy of the epoch that ends; None for validation where there is no validation split."""
-        metrics = {}
-        for name, sums in (("train", self.sums), ("validation", self.validation_sums)):
-            for value, key in (("loss", "loss"), ("accuracy", "correct")):
-                metrics[f"{name}_{value}"] = sums[key] / sums["shapes"] if sums["shapes"] else None
+        """The objective's metrics of the epoch that ends; None for validation where there is no validation split."""
+        metrics: dict[str, float | None] = {}
+        for split, sums in (("train", self.sums), ("validation", self.validation_sums)):
+            means = self.objective.means(sums, sums["shapes"]) if sums["shapes"] else {}
+            metrics |= {f"{split}_{metric.name}": means.get(metric.name) for metric in self.objective.metrics}
         return metrics
 
     def on_train_epoch_end(self) -> None:
         """Let the plateau schedule see the epoch, and begin new sums."""
         if self.plateau:
-            self.plateau.step(self.epoch_metrics()["validation_loss"])
-        self.sums = dict(NOTHING)
+            self.plateau.step(self.epoch_metrics()[f"validation_{self.objective.watched.name}"])
+        self.sums = self._nothing()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sums of the running epoch, the number of parts and the state of the plateau schedule."""
@@ -212,9 +220,10 @@ class Classifier(L.LightningModule):
         if self.plateau:
             self.plateau.load_state_dict(checkpoint["plateau"])
 
-    def _outputs(self, function: Callable[[Mixture], Any], mixture: Mixture) -> Any:
+    def _explained(self, function: Callable[..., Any], inputs: Inputs, labels: Tensor) -> Any:
+        """What a function of the objective gives; where a kernel refuses a number, the layer that it came from."""
         try:
-            return function(mixture)
+            return function(self.model, inputs, labels)
         except RuntimeError as error:
             if not is_numerical(error):
                 raise
@@ -240,16 +249,17 @@ class Classifier(L.LightningModule):
 
 
 def _add(sums: dict[str, float], *values: float) -> None:
-    for key, value in zip(NOTHING, values, strict=True):
+    for key, value in zip(sums, values, strict=True):
         sums[key] += value
 
 
 class _Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
     """torch's schedule on an optimiser of its own, whose rate is the factor that the warm-up curve is scaled by."""
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: TrainingSettings, objective: Objective) -> None:
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        super().__init__(optimizer, factor=settings.step_factor, patience=settings.plateau_patience)
+        mode = "max" if objective.watched.larger_is_better else "min"
+        super().__init__(optimizer, mode, factor=settings.step_factor, patience=settings.plateau_patience)
 
     @property
     def scale(self) -> float:

@@ -1,0 +1,26 @@
+"""Tasks: what a network is trained for, and what is measured of it afterwards.
+
+A task is a package of two modules. ``objective`` says what training minimises, and an edit of it trains anew;
+``measures`` says what is measured, drawn and answered, and an edit of it never does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from gmcn.errors import unknown
+
+if TYPE_CHECKING:
+    from gmcn.tasks.task import Objective
+    from gmcn.training.settings import TrainingSettings
+
+DEFAULT_TASK = "classification"
+TASKS = ("classification",)
+
+
+def objective(settings: TrainingSettings, task: str = DEFAULT_TASK) -> Objective:
+    """What a training with these settings minimises. Raises :class:`gmcn.errors.InputError` for an unknown task."""
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    return importlib.import_module(f"gmcn.tasks.{task}.objective").Objective(settings)
