@@ -319,3 +319,10 @@ def test_mapped_twice(name):
     function = torch.func.grad(scalar(vector(name, compiled)), every(samples[0][0]))
     found = torch.vmap(torch.vmap(function))(*stack([stack(row) for row in samples]))
     assert_close(found, stack([stack([gradient(vector(name, compiled), one) for one in row]) for row in samples]))
+
+
+@every_operation
+@pytest.mark.parametrize("transform", ["jvp", "reverse over reverse"])
+def test_the_twin_has_what_the_operation_refuses(name, transform):
+    found, wanted = FORWARD[transform]
+    assert_close(found(vector(name, gmcn.ops.reference), OPERATIONS[name][1](0)), expected(wanted, name))
