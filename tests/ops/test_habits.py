@@ -9,7 +9,7 @@ from torch import Tensor
 import gmcn.ops
 
 from .compiled import compiled
-from .test_transforms import OPERATIONS, gradient, vector
+from .functions import OPERATIONS, gradient, vector
 
 every_operation = pytest.mark.parametrize("name", OPERATIONS)
 
