@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
+from gmcn.precision import full_precision
 
 ROTATIONS = ("none", "axis", "any")
 
@@ -83,6 +84,7 @@ class Augmentation:
         return bool(self.rotation != "none" or self.scaling != (1, 1) or self.translation or self.reflection)
 
 
+@full_precision
 def augment(
     mixture: Mixture,  # [..., N]
     augmentation: Augmentation,
@@ -108,6 +110,7 @@ def augment(
     return mixture
 
 
+@full_precision
 def affine(
     mixture: Mixture,  # [..., N]
     matrix: Tensor,  # [..., D, D]

@@ -83,9 +83,9 @@ def spread(
 ) -> Tensor:  # [..., C]
     """Rows at their places, in their order, and zeros elsewhere."""
     if len(rows) == exists.numel():
-        return rows.view(*exists.shape, -1)
+        return rows.view(*exists.shape, rows.shape[1])
     places = exists.flatten().nonzero().squeeze(1)
-    return rows.new_zeros(exists.numel(), rows.shape[1]).index_copy(0, places, rows).view(*exists.shape, -1)
+    return rows.new_zeros(exists.numel(), rows.shape[1]).index_copy(0, places, rows).view(*exists.shape, rows.shape[1])
 
 
 def pack(
@@ -105,7 +105,7 @@ def maxima(
     lengths = exists.sum(-1)
     # The rows of a set follow each other, so that nothing is spread over the N places first: a sixth of the time.
     largest = torch.segment_reduce(rows, "max", lengths=lengths.flatten(), unsafe=True, initial=0)
-    return largest.view(*lengths.shape, -1)
+    return largest.view(*lengths.shape, rows.shape[1])
 
 
 def layers(*widths: int, dropout: Sequence[float] = ()) -> nn.Sequential:

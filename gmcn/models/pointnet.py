@@ -110,4 +110,4 @@ class Transform(nn.Module):
         exists: Tensor,  # [B, N]
     ) -> Tensor:  # [B, K, K]
         shape = self.shape_layers(maxima(self.point_layers(rows), exists))
-        return self.matrix(shape).view(-1, self.size, self.size)
+        return self.matrix(shape).view(len(shape), self.size, self.size)

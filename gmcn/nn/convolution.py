@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gmcn import ops
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
+from gmcn.precision import full_precision
 
 # The mean of the kernel weights is an offset and no part of the parameter: weight decay pulls a weight towards it.
 WEIGHT_MEAN = 0.1
@@ -69,11 +70,7 @@ class GaussianConvolution(nn.Module):
 
     def kernels(self) -> Mixture:  # [G, F, K]
         """The kernel mixtures, in the parameters' precision also under autocast."""
-        with torch.autocast(self.raw_weights.device.type, enabled=False):
-            return self._kernels()
-
-    def _kernels(self) -> Mixture:  # [G, F, K]
-        gram = self.covariance_factors.mT @ self.covariance_factors
+        gram = self._gram()
         over = (-2, -1) if self.epsilon_scope == "component" else tuple(range(gram.dim()))
         largest = gram.detach().abs().amax(over, keepdim=True).clamp(min=1.0)
         identity = torch.eye(self.dim, dtype=gram.dtype, device=gram.device)
@@ -96,18 +93,21 @@ class GaussianConvolution(nn.Module):
         ``sum`` sums over all components.
         """
         identity = torch.eye(self.dim, dtype=self.raw_weights.dtype, device=self.raw_weights.device)
-        gram = self.covariance_factors.mT @ self.covariance_factors
+        gram = self._gram()
         return self._decay_factor(aggregate) * (self.raw_weights.square().mean() + (gram - identity).square().mean())
 
     @torch.no_grad()
     def decay_(self, step: float, aggregate: Literal["mean", "channel", "sum"] = "mean") -> None:
         """One step of gradient descent on :meth:`decay_loss`: weight decay decoupled from the optimiser."""
         identity = torch.eye(self.dim, dtype=self.raw_weights.dtype, device=self.raw_weights.device)
-        gram = self.covariance_factors.mT @ self.covariance_factors
+        gram = self._gram()
         step = step * self._decay_factor(aggregate)
         self.raw_weights -= 2 * step / self.raw_weights.numel() * self.raw_weights
-        gradient = self.covariance_factors @ (gram - identity)
+        gradient = _product(self.covariance_factors, gram - identity)
         self.covariance_factors -= 4 * step / self.covariance_factors.numel() * gradient
+
+    def _gram(self) -> Tensor:  # [G, F, K, D, D]
+        return _product(self.covariance_factors.mT, self.covariance_factors)
 
     def _decay_factor(self, aggregate: str) -> int:
         if aggregate not in DECAY_AGGREGATES:
@@ -120,6 +120,11 @@ class GaussianConvolution(nn.Module):
             f"{self.in_channels}, {self.out_channels}, kernel_components={components}, dim={self.dim}, "
             f"radius={self.radius}, epsilon={self.epsilon}, epsilon_scope={self.epsilon_scope!r}"
         )
+
+
+@full_precision
+def _product(first: Tensor, second: Tensor) -> Tensor:
+    return first @ second
 
 
 def _parameter(initial: Tensor) -> nn.Parameter:

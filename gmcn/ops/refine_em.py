@@ -9,11 +9,13 @@ from torch.utils.checkpoint import checkpoint
 from gmcn.mixture import Mixture
 from gmcn.ops import autograd
 from gmcn.ops.checks import check_at_least_zero, check_count, check_mixture, check_same, flatten
+from gmcn.precision import full_precision
 
 NEGLIGIBLE = 1e-20  # share of the mass below which a component stays where it is
 PAIRS = 2**22  # responsibilities at a time; bounds memory
 
 
+@full_precision
 def refine_em(
     mixture: Mixture,  # [..., n], the start; weights not negative
     target: Mixture,  # [..., N], weights not negative
@@ -54,13 +56,12 @@ def refine_em(
     check_at_least_zero(virtual_samples=virtual_samples)
     flat, samples = flatten(mixture), flatten(target)
     size = max(1, PAIRS // max(1, mixture.components * target.components))
-    with torch.autocast(mixture.weights.device.type, enabled=False):
-        for _ in range(check_count(steps, "steps")):
-            parts = [
-                _step_again(*starts, *ends, virtual_samples)
-                for starts, ends in zip(_chunks(flat, size), _chunks(samples, size), strict=True)
-            ]
-            flat = Mixture(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    for _ in range(check_count(steps, "steps")):
+        parts = [
+            _step_again(*starts, *ends, virtual_samples)
+            for starts, ends in zip(_chunks(flat, size), _chunks(samples, size), strict=True)
+        ]
+        flat = Mixture(*(torch.cat(part) for part in zip(*parts, strict=True)))
     return Mixture(*(new.reshape(old.shape) for new, old in zip(flat, mixture, strict=True)))
 
 

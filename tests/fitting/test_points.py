@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gmcn.errors import InputError
-from gmcn.fitting import METHODS, fit_points, hierarchical, reference
+from gmcn.fitting import METHODS, fit_images, fit_points, hierarchical, reference
 from gmcn.fitting import points as module
 from gmcn.fitting.quality import log_likelihood
 
@@ -291,3 +291,19 @@ BAD[2, 5, 1] = float("nan")
 def test_bad_input(change, message):
     with pytest.raises(InputError, match=message):
         fit_points(**({"points": clouds(), "n": 4} | change))
+
+
+def test_a_fit_has_no_derivative_and_says_so():
+    points, images = torch.randn(2, 40, 3), torch.rand(2, 5, 5)
+    leaf = points.clone().requires_grad_()
+    for use in (
+        lambda: fit_points(leaf, 4),
+        lambda: fit_points(points, 4, weights=torch.ones(2, 40, requires_grad=True)),
+        lambda: fit_images(images.requires_grad_(), 4),
+        lambda: torch.func.grad(lambda x: fit_points(x, 4).positions.sum())(points),
+        lambda: torch.func.jvp(lambda x: fit_points(x, 4).positions, (points,), (points,)),
+    ):
+        with pytest.raises(InputError, match=r"are tracked by autograd, but a fit has no derivative; give \w+\.detach"):
+            use()
+    with torch.no_grad():
+        assert not fit_points(leaf, 4).positions.requires_grad

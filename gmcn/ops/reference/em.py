@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gmcn.mixture import Mixture
 from gmcn.ops.reference.evaluate import log_normal
+from gmcn.precision import full_precision
 
 
 def take(
@@ -23,6 +24,7 @@ def take(
     )
 
 
+@full_precision
 def expected_log_densities(
     target: Mixture,  # [..., N]
     model: Mixture,  # [..., n]
@@ -35,6 +37,7 @@ def expected_log_densities(
     return at_centres - 0.5 * traces
 
 
+@full_precision
 def moments(
     parts: Tensor,  # [..., N, n], each column a distribution
     target: Mixture,  # [..., N]

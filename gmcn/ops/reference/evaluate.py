@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from gmcn.mixture import Mixture
+from gmcn.precision import full_precision
 
 
+@full_precision
 def log_normal(
     points,  # [..., D]
     positions,  # [..., D]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gmcn.mixture import Mixture
 from gmcn.ops.reference.em import expected_log_densities, moments, take
+from gmcn.precision import full_precision
 
 TINY = 1e-13  # keeps masses, likelihoods and responsibilities away from zero
 NEGLIGIBLE = 1e-7  # a component of less weight is not collected, or gets an identity covariance
@@ -70,6 +71,7 @@ def fit(
     return Mixture(new_shares * mass, positions, covariances)
 
 
+@full_precision
 def _gate(
     target: Mixture,  # [..., m]
     start: Mixture,  # [..., n]
