@@ -89,7 +89,10 @@ STAGES = {
                 "gmcn/models/*.py",
                 "gmcn/nn/*.py",
                 "gmcn/ops/**/*.py",
+                "gmcn/precision.py",
                 "gmcn/ranks.py",
+                "gmcn/tasks/*.py",
+                "gmcn/tasks/classification/objective.py",
                 "gmcn/training/*.py",
             ),
             without=("gmcn/models/loading.py",),
@@ -146,6 +149,7 @@ STAGES = {
                 "csrc/relu_fit/*",
                 "gmcn/mixture.py",
                 "gmcn/ops/**/*.py",
+                "gmcn/precision.py",
                 *_LEAST_SQUARES,
             ),
             makes="once",
@@ -153,7 +157,13 @@ STAGES = {
         Stage(
             "draw-fits",
             "draw the fits of some objects side by side",
-            sources=(*_PICTURES, "gmcn/ops/**/*.py", "gmcn/pictures/fit_figures.py", "gmcn/pictures/interactive.py"),
+            sources=(
+                *_PICTURES,
+                "gmcn/ops/**/*.py",
+                "gmcn/precision.py",
+                "gmcn/pictures/fit_figures.py",
+                "gmcn/pictures/interactive.py",
+            ),
             after=("sample", "fit"),
         ),
         Stage(

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 # From the ground up: a room may know those before it. Rooms of one line may know each other, but in no circle.
 FLOORS = (
-    ("errors", "addresses", "folders", "locks", "console", "progress", "launching", "threads", "stages"),
+    ("errors", "addresses", "precision", "folders", "locks", "console", "progress", "launching", "threads", "stages"),
     ("artifacts", "mixture"),
     ("ranks", "running"),
     ("ops",),
@@ -20,6 +20,7 @@ FLOORS = (
     ("device",),
     ("nn", "data", "fitting", "config"),
     ("models", "tracking"),
+    ("tasks",),
     ("training", "pictures", "status"),
     ("results", "papers"),
     ("inference",),

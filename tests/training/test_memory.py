@@ -104,7 +104,7 @@ def test_ranks_do_not_take_smaller_parts_on_their_own(mixtures, monkeypatch):
     monkeypatch.setattr(ranks, "size", lambda: 2)
     monkeypatch.setattr(ranks, "rank", lambda: 1)
     with pytest.raises(OutOfMemoryError, match=r"rank 1: .*; set training\.micro_batches to 2 or"):
-        module._fitting_memory(fail, (data.mixture, data.labels))
+        module._within_memory(fail, (data.mixture, data.labels))
 
 
 def test_memory_that_ends_in_the_validation(mixtures, settings, tmp_path, monkeypatch):
