@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,42 @@ def test_tracking_is_switched_in_the_configuration(pristine):
     answer = pristine.snakemake("-n", "-p", config="tracking: {enabled: false}")
     assert "--tracking off" in answer.text
     assert "--tracking on" not in answer.text
+
+
+def test_tracking_is_switched_on_the_command_line_as_documented(pristine):
+    """Snakemake hands over text for everything inside braces."""
+    text = (ROOT / "docs/cluster.md").read_text()
+    option = re.search(r"snakemake --config (tracking='\{.*?\}')`", text)[1]
+    solids = '{"kind": "solids", "train_per_class": 2, "test_per_class": 1, "normalize": true, "seed": 3}'
+    options = (*shlex.split(option), f'datasets={{"mine": {solids}}}')
+    answer = pristine.snakemake("-n", "-p", "--config", *options, targets=("results/points/mine.safetensors",))
+    assert answer.status == 0, answer.text
+    assert "--tracking off" in answer.text
+    assert json.dumps(json.loads(solids), sort_keys=True) in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("variants: {7: {base: small}}", "a name in 'variants' is 7 and no text to YAML; write it in quotes"),
+        ("variants: {on: {base: small}}", "a name in 'variants' is true to YAML, as are on and yes"),
+        ("shrink: 2\nshrink: 4", "test.yaml says 'shrink' twice in one place, in lines 1 and 2"),
+    ],
+)
+def test_what_yaml_reads_otherwise_is_one_sentence(pristine, content, part):
+    answer = pristine.snakemake("-n", config=content)
+    assert answer.status != 0
+    assert part in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_the_password_of_a_data_set_is_shown_by_no_command_and_reaches_its_job(pristine):
+    url = "http://anna:s3cret@127.0.0.1:9/get?token=t0ken"
+    overlay = f"datasets: {{mine: {{kind: clouds, files: [{{name: a.npz, url: '{url}'}}]}}}}"
+    answer = pristine.snakemake("-n", "-p", config=overlay, targets=("results/datasets/mine/a.npz",))
+    assert '"url": "http://127.0.0.1:9/get?..."' in answer.text
+    assert "s3cret" not in answer.text
+    assert "t0ken" not in answer.text
 
 
 def test_the_status_finds_the_log_of_every_job(pristine):
