@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
 import json
 import re
 import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -139,13 +142,37 @@ def test_what_yaml_reads_otherwise_is_one_sentence(pristine, content, part):
     assert "Traceback" not in answer.text
 
 
-def test_the_password_of_a_data_set_is_shown_by_no_command_and_reaches_its_job(pristine):
-    url = "http://anna:s3cret@127.0.0.1:9/get?token=t0ken"
-    overlay = f"datasets: {{mine: {{kind: clouds, files: [{{name: a.npz, url: '{url}'}}]}}}}"
-    answer = pristine.snakemake("-n", "-p", config=overlay, targets=("results/datasets/mine/a.npz",))
-    assert '"url": "http://127.0.0.1:9/get?..."' in answer.text
-    assert "s3cret" not in answer.text
-    assert "t0ken" not in answer.text
+class Guarded(http.server.BaseHTTPRequestHandler):
+    """Gives something to who knows the password and the token."""
+
+    def do_GET(self):
+        known = f"Basic {base64.b64encode(b'anna:s3cret').decode()}", "/get?token=t0ken"
+        self.send_response(200 if (self.headers["Authorization"], self.path) == known else 403)
+        self.end_headers()
+        self.wfile.write(b"content")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.slow
+def test_the_password_of_a_data_set_reaches_its_job_and_stands_nowhere(checkout):
+    with http.server.HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"127.0.0.1:{server.server_port}/get"
+        overlay = f"""
+            tracking: {{enabled: false}}
+            datasets: {{mine: {{kind: clouds, files: [{{name: a.npz, url: "http://anna:s3cret@{place}?token=t0ken"}}]}}}}
+        """
+        target = "results/datasets/mine/a.npz"
+        answer = checkout.snakemake("-p", "--cores", "1", config=overlay, targets=(target,))
+        server.shutdown()
+    assert answer.status == 0, answer.text
+    assert (checkout.folder / target).read_bytes() == b"content"
+    assert f'"url": "http://{place}?..."' in answer.text
+    folders = (checkout.folder / name for name in (".snakemake", "results"))
+    written = [path.read_text() for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert not [text for text in [answer.text, *written] if "s3cret" in text or "t0ken" in text]
 
 
 def test_the_status_finds_the_log_of_every_job(pristine):
