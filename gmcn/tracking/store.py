@@ -98,7 +98,7 @@ def connect(results: Path) -> Any:
         with locked(results):
             if not _made(database):
                 _make(database)
-    if database:
+    elif database:
         follow(database, _artifacts(results), whole=database.resolve() == _own(results))
     return MlflowClient(tracking_uri=store_uri(results))
 
