@@ -12,7 +12,7 @@ from gmcn.errors import InputError, brief
 
 TRAIN, TEST = 0, 1
 PARTS = ("train", "test")
-DROP = "`drop_not_finite: true`"  # the key of clouds and splats
+DROP = "`drop_not_finite: true` (commands: --drop-not-finite)"  # the key of clouds and splats
 
 # One shape's tensors by name: points [M, 3]; or images [H, W] uint8; or weights [N], positions [N, 3] and covariances
 # [N, 3, 3]. Points are float32, or float64 where their file is that precise: they are cast when they are stored.
@@ -70,6 +70,8 @@ def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:
         return load(item)
     except InputError as error:
         return error
+    except ModuleNotFoundError:  # of a package, which is no fault of the object
+        raise
     except Exception as error:  # a reader should have said what is wrong, but one object must not end them all
         return InputError(f"it cannot be read ({type(error).__name__}: {brief(error)})")
 

@@ -19,7 +19,7 @@ from gmcn.data.parallel import load_all
 from gmcn.data.samples import DROPPED, PARTS, Samples, fault_of, normalize, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
-from gmcn.errors import InputError, brief, unknown
+from gmcn.errors import InputError, brief, extras, unknown
 from gmcn.progress import Progress
 
 # kind -> function of the settings and of the files' paths, in the order of settings["files"], or the user's folder.
@@ -36,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _NAMED = 5
 
 
+@extras()
 def sample(
     dataset: str,
     *,
