@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from gmcn.data.conversion import UNPACK
 from gmcn.data.samples import brief
 from gmcn.errors import InputError
 
@@ -21,8 +20,6 @@ _TYPES = {
 _ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 # A header is some dozens of lines; a file that does not end it is none.
 _LONGEST_LINE, _MOST_LINES = 1024, 1000
-# What the vertices of SuperSplat's compressed files have instead of coordinates.
-PACKED_PROPERTY = "packed_position"
 LONGEST_HEADER = _LONGEST_LINE * _MOST_LINES
 
 
@@ -43,8 +40,6 @@ def read_vertices(content: bytes, source: str, needed: Sequence[str]) -> np.ndar
     order, elements = _header(file, source)
     before, count, dtype = _vertices(order, elements, source)
     missing = [name for name in needed if name not in (dtype.names or ())]
-    if missing and PACKED_PROPERTY in (dtype.names or ()):
-        raise InputError(f"{source} holds compressed splats; {UNPACK}")
     if missing:
         raise InputError(
             f"the vertices of {source} lack {', '.join(missing)}; they have {', '.join(dtype.names or ())}"

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from gmcn.data.containers import Member, contents, distinct, heads, labelled, list_files
-from gmcn.data.conversion import PACKED, hint
-from gmcn.data.ply import LONGEST_HEADER, PACKED_PROPERTY, count_vertices, read_vertices
+from gmcn.data.conversion import PACKED, UNPACK, hint
+from gmcn.data.ply import LONGEST_HEADER, count_vertices, read_vertices
 from gmcn.data.samples import DROP, DROPPED, PARTS, TRAIN, Row, Samples, frame
 from gmcn.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 PROPERTIES = ("x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
 
+# What the vertices of SuperSplat's compressed files have instead of coordinates.
+_PACKED_PROPERTY = "packed_position"
 # Splats on surfaces are as flat as one likes, but a float32 covariance is positive definite only while its variances
 # differ by less than about 1e7: no scale is less than this part of the Gaussian's largest.
 _THINNEST = 1e-3
@@ -59,9 +61,18 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
 
 def holds_splats(content: bytes) -> bool:
     """Whether a .ply holds Gaussian splats, by the properties that its header names; packed ones too."""
+    return _properties(content) >= {"opacity", "scale_0", "rot_0"} or _PACKED_PROPERTY in _properties(content)
+
+
+def refuse_packed(content: bytes, source: str) -> None:
+    """:class:`InputError` for a .ply of compressed splats, whose vertices have no coordinates."""
+    if _PACKED_PROPERTY in _properties(content):
+        raise InputError(f"{source} holds compressed splats; {UNPACK}")
+
+
+def _properties(content: bytes) -> set[str]:
     lines = content[:LONGEST_HEADER].partition(b"end_header")[0].splitlines()
-    named = {line.split()[-1] for line in lines if line.startswith(b"property ")}
-    return named >= {b"opacity", b"scale_0", b"rot_0"} or PACKED_PROPERTY.encode() in named
+    return {line.split()[-1].decode(errors="replace") for line in lines if line.startswith(b"property ")}
 
 
 def parse_splats(content: bytes, source: str, *, drop_not_finite: bool = False) -> Row:
@@ -75,6 +86,7 @@ def parse_splats(content: bytes, source: str, *, drop_not_finite: bool = False) 
     Raises :class:`InputError` for a file without these properties, without Gaussians or, unless ``drop_not_finite``
     leaves such Gaussians out, with another value that is not finite.
     """
+    refuse_packed(content, source)
     values = _values(content, source)
     bad = _not_finite(values)
     if bad.any() and not drop_not_finite:

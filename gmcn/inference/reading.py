@@ -17,7 +17,7 @@ from gmcn.data.pictures import IMAGES, bright_border, parse_image, scale
 from gmcn.data.reading import SUFFIXES as GEOMETRY
 from gmcn.data.reading import parse_geometry
 from gmcn.data.samples import PARTS, fault_of, finite_rows, normalize, resize, stored
-from gmcn.data.splats import prepare_splats
+from gmcn.data.splats import prepare_splats, refuse_packed
 from gmcn.errors import InputError, foreign
 from gmcn.fitting import fit_images, fit_points, reduce_mixtures
 from gmcn.mixture import Mixture
@@ -91,6 +91,8 @@ class Reader:
                 content = path.read_bytes()
             except OSError as error:
                 raise InputError(f"{path} cannot be read ({error.strerror})") from error
+            if suffix == ".ply":
+                refuse_packed(content, str(path))
             if self.kind == "mixtures":
                 yield None, self._splats(path, content)
                 return
