@@ -17,7 +17,7 @@ from gmcn.analysis.drawing import (
     field,
     height_colours,
 )
-from gmcn.analysis.thinning import coarse, heaviest, some_points, thumbnail
+from gmcn.analysis.thinning import coarse, fewer_gaussians, some_points, thumbnail
 from gmcn.artifacts import write_text
 from gmcn.mixture import Mixture
 
@@ -48,12 +48,12 @@ def solid_mixture(mixture: Mixture, *, name: str = "Gaussians", up: str = "z", s
     """The ellipsoids of a mixture [N] of dimension 3 as one surface; a pointer on one of them shows its weight."""
     from plotly import graph_objects
 
-    mixture, chosen = heaviest(mixture)
-    count, many = len(chosen), len(chosen) > _MANY
+    weights = mixture.weights.tolist()
+    mixture = fewer_gaussians(mixture)
+    count, many = mixture.components, mixture.components > _MANY
     vertices, triangles = ellipsoids(mixture, subdivisions=0 if many else subdivisions)  # [N, V, 3], [T, 3]
     corners = vertices.shape[1]
-    weighted = zip(chosen.tolist(), mixture.weights.tolist(), strict=True)
-    labels = [f"Gaussian {index}<br>weight {weight:.4g}" for index, weight in weighted]
+    labels = [f"Gaussian {index}<br>weight {weight:.4g}" for index, weight in enumerate(weights) if weight != 0]
     merged = (triangles + corners * np.arange(count)[:, None, None]).reshape(-1, 3)
     return graph_objects.Mesh3d(
         **_coordinates(vertices.reshape(-1, 3)),
@@ -119,7 +119,7 @@ def flat_ellipses(mixture: Mixture, *, name: str = "Gaussians") -> Any:
     """The ellipses of a mixture [N] of dimension 2 as one line."""
     from plotly import graph_objects
 
-    outlines = ellipses(heaviest(mixture)[0])
+    outlines = ellipses(fewer_gaussians(mixture))
     # Not-a-number lifts the pen.
     line = np.concatenate([outlines, np.full_like(outlines[:, :1], np.nan)], 1).reshape(-1, 2)
     style = {"width": 1, "color": "#c2563b"}

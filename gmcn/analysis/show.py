@@ -75,7 +75,7 @@ def title_of(shape: Shape, page: bool = False) -> str:
     else:
         parts.append(f"{shape.image.shape[1]} x {shape.image.shape[0]} pixels")
     said = remark(shape, page)
-    return ", ".join(parts) + (f" ({said})" if said else "")
+    return ", ".join(parts) + (f"\n({said})" if said else "")
 
 
 def is_flat(shape: Shape) -> bool:
@@ -98,9 +98,10 @@ def draw_page(shape: Shape, path: Path, up: str = "z") -> None:
 
     from gmcn.analysis import interactive
 
+    title = title_of(shape, True)
     figure = graph_objects.Figure(data=_flat(shape) if is_flat(shape) else _solid(shape, up))
     figure.update_layout(
-        title={"text": html.escape(title_of(shape, True)), "x": 0.5, "font": {"size": 16}},
+        title={"text": html.escape(title).replace("\n", "<br>"), "x": 0.5, "font": {"size": 16}},
         margin={"l": 0, "r": 0, "t": 44, "b": 0},
         legend={"x": 0.01, "y": 0.99, "itemsizing": "constant"},
     )
@@ -109,7 +110,7 @@ def draw_page(shape: Shape, path: Path, up: str = "z") -> None:
         figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
     else:
         figure.update_layout(scene=interactive.scene(*box_of(shape), up))
-    interactive.write_page(figure, path, title_of(shape, True))
+    interactive.write_page(figure, path, title)
 
 
 def _solid(shape: Shape, up: str) -> list[Any]:

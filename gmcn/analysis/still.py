@@ -9,7 +9,7 @@ import numpy as np
 from gmcn.analysis.drawing import PLAIN, bounds, ellipses, field, visible
 from gmcn.analysis.rendering import Picture, View
 from gmcn.analysis.shapes import Shape
-from gmcn.analysis.thinning import heaviest, some_points, thumbnail
+from gmcn.analysis.thinning import fewer_gaussians, some_points, thumbnail
 from gmcn.artifacts import atomic
 from gmcn.mixture import Mixture
 
@@ -20,7 +20,7 @@ def solid(axes, view: View, shown: Mixture | Shape) -> None:
     """In 3D: a mixture [N] as ellipsoids, a mesh, or a cloud as small spheres."""
     picture = Picture(view)
     if isinstance(shown, Mixture):
-        picture.add_ellipsoids(heaviest(shown)[0])
+        picture.add_ellipsoids(fewer_gaussians(shown))
     elif shown.triangles is not None:
         picture.add_mesh(shown.points, shown.triangles, PLAIN)
     else:
@@ -72,7 +72,7 @@ def outlines(axes, mixture: Mixture, box: tuple[float, float, float, float]) -> 
     """The ellipses of a mixture [N] of dimension 2, filled the more the heavier."""
     from matplotlib.collections import PolyCollection
 
-    mixture, _ = heaviest(mixture)
+    mixture = fewer_gaussians(mixture)
     weights = mixture.weights.abs().numpy()
     colours = np.where(mixture.weights.numpy()[:, None] < 0, (0.70, 0.20, 0.20), (0.14, 0.33, 0.55))
     opacity = 0.08 + 0.5 * weights / weights.max()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from gmcn.analysis.drawing import visible
 from gmcn.analysis.shapes import Shape
 from gmcn.data.pictures import scale
+from gmcn.fitting import reduce_mixtures
 from gmcn.mixture import Mixture
 
 # So much is drawn: spheres that cover a picture, a page of some MB that turns smoothly.
@@ -24,13 +26,19 @@ def some_points(points: np.ndarray) -> np.ndarray:  # [M, D] -> [M', D]
     return points[np.sort(np.random.default_rng(0).choice(len(points), POINTS, replace=False))]
 
 
-def heaviest(mixture: Mixture) -> tuple[Mixture, torch.Tensor]:  # [N] -> [N'], [N'] int64
-    """The Gaussians whose weight is not zero, or the heaviest among them, in float64 on the CPU; and their indices."""
-    mixture = mixture.detach().to("cpu", torch.float64)
-    chosen = mixture.weights.nonzero()[:, 0]
-    if len(chosen) > GAUSSIANS:
-        chosen = mixture.weights.abs().topk(GAUSSIANS).indices.sort().values
-    return mixture.map(lambda tensor: tensor[chosen]), chosen
+def fewer_gaussians(mixture: Mixture) -> Mixture:  # [N] -> [N']
+    """The Gaussians whose weight is not zero, in float64 on the CPU; TreeHEM's reduction of them if they are many."""
+    mixture = visible(mixture)
+    if mixture.components <= GAUSSIANS:
+        return mixture
+    parts = []
+    for sign in (1, -1):
+        chosen = sign * mixture.weights > 0
+        if count := int(chosen.sum()):
+            some = Mixture(sign * mixture.weights, *mixture[1:]).map(lambda tensor, chosen=chosen: tensor[chosen][None])
+            less = reduce_mixtures(some, max(1, GAUSSIANS * count // mixture.components), ["what is drawn"])
+            parts.append(less._replace(weights=sign * less.weights))
+    return visible(Mixture(*(torch.cat(column, 1)[0] for column in zip(*parts, strict=True))))
 
 
 def coarse(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [V, 3], [T, 3]
@@ -41,8 +49,8 @@ def coarse(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.
         places = np.floor((vertices - vertices.min(0)) * (cells / (side or 1.0))).astype(np.int64)
         _, cell, count = np.unique(places @ (1, 4096, 4096**2), return_inverse=True, return_counts=True)
         middles = np.stack([np.bincount(cell, axis) for axis in vertices.T], -1) / count[:, None]
-        corners = np.sort(cell[triangles], axis=-1)
-        shown = np.unique(corners[(np.diff(corners) > 0).all(-1)], axis=0)
+        corners = cell[triangles]
+        shown = corners[(corners != np.roll(corners, 1, axis=-1)).all(-1)]  # those that still have an area
         # A surface has about as many triangles as the square of its cells.
         cells *= min(0.9, (TRIANGLES / max(1, len(shown))) ** 0.5)
     return (vertices, triangles) if shown is triangles else (middles, shown)
@@ -60,7 +68,7 @@ def remark(shape: Shape, page: bool) -> str | None:
     """How much of an object is drawn, where that is less than there is: on a ``page``, or in a still picture."""
     parts = []
     if shape.mixture is not None and shape.mixture.components > GAUSSIANS:
-        parts.append(f"the {GAUSSIANS:,} heaviest Gaussians")
+        parts.append(f"{GAUSSIANS:,} Gaussians in their place")
     if shape.triangles is not None:
         if page and len(shape.triangles) > TRIANGLES:
             parts.append(f"a mesh of at most {TRIANGLES:,} triangles")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gmcn import cli
@@ -154,8 +155,8 @@ def large(folder: Path) -> dict[str, str]:
         "cloud.npy": "drawn: 100 points chosen at random",
         "flat.npy": "drawn: 100 points chosen at random",
         "image.npy": "drawn: at most 16 pixels a side",
-        "solid.safetensors": "drawn: the 20 heaviest Gaussians",
-        "plane.safetensors": "drawn: the 20 heaviest Gaussians",
+        "solid.safetensors": "drawn: 20 Gaussians in their place",
+        "plane.safetensors": "drawn: 20 Gaussians in their place",
     }
 
 
@@ -179,7 +180,7 @@ def test_a_mesh_of_many_triangles_is_a_small_page_and_a_whole_picture(tmp_path, 
     sphere = icosphere(3)
     shape = shapes.Shape("ball", *sphere)
     assert "drawn" not in show.title_of(shape)
-    assert show.title_of(shape, page=True) == "ball, 1,280 triangles (drawn: a mesh of at most 300 triangles)"
+    assert show.title_of(shape, page=True) == "ball, 1,280 triangles\n(drawn: a mesh of at most 300 triangles)"
     vertices, triangles = thinning.coarse(*sphere)
     assert 100 < len(triangles) <= 300
     assert triangles.max() < len(vertices)
@@ -192,19 +193,28 @@ def test_a_mesh_of_many_triangles_is_a_small_page_and_a_whole_picture(tmp_path, 
     assert thinning.coarse(*one)[1].shape == (0, 3)
 
 
-def test_the_same_points_and_the_heaviest_gaussians_are_chosen(monkeypatch):
+def test_the_same_points_are_chosen(monkeypatch):
     small(monkeypatch)
     points = np.arange(3000.0).reshape(1000, 3)
     chosen = thinning.some_points(points)
     np.testing.assert_array_equal(chosen, thinning.some_points(points))
     assert len(np.unique(chosen[:, 0])) == 100
     assert (np.diff(chosen[:, 0]) > 0).all()
-    some = mixture(3, 50, 1).map(lambda tensor: tensor[0])
-    some.weights[::2] *= -1
-    drawn, indices = thinning.heaviest(some)
-    assert drawn.components == 20
-    others = np.setdiff1d(np.arange(50), indices)
-    assert drawn.weights.abs().min() >= some.weights[others].abs().max()
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_fewer_gaussians_have_the_mass_of_all(monkeypatch, dim):
+    small(monkeypatch)
+    some = mixture(dim, 50, 1).map(lambda tensor: tensor[0].double())
+    some.weights[::5] *= -1
+    some.weights[7] = 0
+    drawn = thinning.fewer_gaussians(some)
+    assert drawn.components <= 20
+    for sign in (1, -1):
+        whole, left = ((sign * mixture.weights).clamp(min=0).sum() for mixture in (some, drawn))
+        torch.testing.assert_close(left, whole)
+    few = some.map(lambda tensor: tensor[:10])
+    assert thinning.fewer_gaussians(few).components == 9
 
 
 @pytest.mark.slow
