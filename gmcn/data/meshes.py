@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gmcn.data import ply
 from gmcn.data.containers import contents, find_members, labelled
 from gmcn.data.off import parse_off
 from gmcn.data.ply import check_rows
@@ -17,8 +18,9 @@ from gmcn.data.samples import Row, Samples, check_finite
 from gmcn.errors import InputError, brief, unknown
 
 SAMPLINGS = ("uniform", "poisson")
+FORMATS = (".off", ".obj", ".ply", ".stl")
 # Read by trimesh.
-OTHER_FORMATS = (".obj", ".ply", ".stl")
+OTHER_FORMATS = FORMATS[1:]
 
 # sample_mesh_poisson_disk of point-cloud-utils 0.34 returns about 1.4 times as many points as it is asked for; a
 # little less is expected, so that the first try mostly suffices.
@@ -85,6 +87,11 @@ def parse_mesh(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     vertices, triangles = (_parse_other if suffix in OTHER_FORMATS else parse_off)(content, source)
     check_finite(vertices, source, "vertex")
     return vertices, triangles
+
+
+def has_faces(content: bytes, source: str) -> bool:
+    """Whether an .obj or .ply is a mesh and no cloud."""
+    return ply.has_faces(content) if source.lower().endswith(".ply") else b"\nf" in content
 
 
 def seed_of(seed: int, key: str) -> int:

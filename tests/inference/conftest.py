@@ -12,6 +12,7 @@ from gmcn import data, fitting
 from gmcn.analysis import evaluate, footprint, probe, summarise
 from gmcn.artifacts import read_json, save_tensors
 from gmcn.data.solids import write_meshes
+from gmcn.inference import export
 from gmcn.training import train
 
 TRAINING = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "validation_fraction": 0.1, "checkpoint_minutes": 0}
@@ -89,3 +90,11 @@ def images(tmp_path_factory) -> SimpleNamespace:
     made = make_result(results, "marks", points, fit, described=False)
     made.values = values
     return made
+
+
+@pytest.fixture(scope="session")
+def marks(images, tmp_path_factory) -> Path:
+    """The network of images, whose inputs only the export describes."""
+    folder = tmp_path_factory.mktemp("pretrained") / "marks"
+    export(images.result, folder)
+    return folder
