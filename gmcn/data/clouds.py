@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
-import warnings
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,12 +10,14 @@ import numpy as np
 
 from gmcn.data.containers import Member, contents, find_members, labelled, list_files
 from gmcn.data.meshes import seed_of
-from gmcn.data.npz import parse_npy, read_npz
+from gmcn.data.npz import check_upright, parse_npy, parse_npz, read_npz
+from gmcn.data.obj import parse_obj
 from gmcn.data.ply import read_vertices
-from gmcn.data.samples import DROPPED, PARTS, Row, Samples, brief, finite_rows, resize
+from gmcn.data.samples import DROPPED, PARTS, Row, Samples, finite_rows, resize
+from gmcn.data.xyz import parse_xyz
 from gmcn.errors import InputError
 
-FORMATS = (".npy", ".ply", ".txt", ".xyz")
+FORMATS = (".npy", ".npz", ".obj", ".ply", ".txt", ".xyz")
 
 
 def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
@@ -57,8 +57,8 @@ def parse_cloud(content: bytes, source: str, *, drop_not_finite: bool = False) -
 
     ``drop_not_finite`` leaves out points with a coordinate that is no number, which else are an error.
 
-    .npy holds an array [M, 3 or more], .ply vertices x, y, z, and everything else is text with x, y, z and whatever
-    follows in lines, between blanks or commas; ``#`` starts a comment.
+    .npy and .npz hold an array [M, 3 or more], .ply and .obj vertices, and everything else is text as
+    :func:`gmcn.data.xyz.parse_xyz` reads it.
     """
     return finite_rows(_points(content, source), source, "point", drop=drop_not_finite)
 
@@ -68,20 +68,14 @@ def _points(content: bytes, source: str) -> np.ndarray:  # [M, 3] float64, whate
     if suffix == ".ply":
         vertices = read_vertices(content, source, ("x", "y", "z"))
         points = np.stack([vertices[axis] for axis in "xyz"], axis=-1)
+    elif suffix == ".obj":
+        points, _ = parse_obj(content, source)
     else:
-        points = parse_npy(content, source) if suffix == ".npy" else _parse_text(content, source)
+        points = {".npy": parse_npy, ".npz": parse_npz}.get(suffix, parse_xyz)(content, source)
+    check_upright(points.shape, source)
     if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu":
         raise InputError(f"{source} holds {points.dtype} {points.shape}; a cloud is numbers of shape (points, 3)")
     return points[:, :3].astype(np.float64)
-
-
-def _parse_text(content: bytes, source: str) -> np.ndarray:  # [M, 3]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said of a file that holds nothing
-        try:
-            return np.loadtxt(io.BytesIO(content.replace(b",", b" ")), usecols=(0, 1, 2), ndmin=2).reshape(-1, 3)
-        except (ValueError, OverflowError) as error:
-            raise InputError(f"{source} is no readable cloud ({brief(error)})") from error
 
 
 def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:

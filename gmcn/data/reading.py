@@ -8,11 +8,12 @@ import numpy as np
 
 from gmcn.data.clouds import FORMATS as CLOUDS
 from gmcn.data.clouds import parse_cloud
+from gmcn.data.conversion import hint
 from gmcn.data.meshes import FORMATS as MESHES
 from gmcn.data.meshes import has_faces, parse_mesh
 from gmcn.errors import InputError
 
-# .npy and .npz of several clouds, or of points in 2D, are read by gmcn.data.npz.read_arrays.
+# Of .npy and .npz one cloud in 3D: several, or points in 2D, are read by gmcn.data.npz.read_arrays.
 SUFFIXES = tuple(dict.fromkeys((*MESHES, *CLOUDS)))
 
 
@@ -41,7 +42,8 @@ def parse_geometry(
     """
     suffix = PurePosixPath(source).suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{source} is no mesh or cloud that can be read; its name must end in {', '.join(SUFFIXES)}")
+        known = ", ".join(SUFFIXES)
+        raise InputError(f"{source} is no mesh or cloud whose name ends in {known}{hint(source)}")
     if suffix in MESHES and (suffix not in CLOUDS or has_faces(content, source)):
         return parse_mesh(content, source)
     return parse_cloud(content, source, drop_not_finite=drop_not_finite), None

@@ -163,7 +163,7 @@ def test_a_header_that_promises_too_much_does_not_enlarge_the_others(tmp_path):
         (b"ply\nformat ternary 1.0\nend_header\n", "the header of a.ply is not understood"),
         (
             b"ply\nformat binary_big_endian 1.0\nelement f 1\nproperty list char int v\nelement vertex 1\nend_header\n",
-            "come first",
+            r"a\.ply ends after 0 of 1 rows of 'f'",
         ),
         (b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "lack y, z, opacity"),
         (ply(splats(3))[:-1], "a.ply ends after 2 of 3 vertices; is it truncated"),
