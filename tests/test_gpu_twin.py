@@ -1,4 +1,4 @@
-"""A twin of a machine with a GPU, but for the GPU: another Python, torch 2.11, and nothing that only the workflow needs.
+"""A twin of a machine with a GPU, but for the GPU: another Python, torch 2.11, nothing that only the workflow needs.
 
 GMCN_TWIN names a virtual environment that is one; without it the test makes one with pip, of Python 3.12 where there is
 one. It works on a copy of the checkout without git, gmcn is not installed, and the libraries are carried.
