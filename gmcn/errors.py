@@ -45,7 +45,6 @@ EXTRA = {
     "requests": "requests",
     "sklearn": "scikit-learn",
     "snakemake": "snakemake",
-    "trimesh": "trimesh",
 }
 
 

@@ -19,7 +19,6 @@ from gmcn.errors import InputError, unknown
 SAMPLINGS = ("uniform", "poisson")
 _PARSERS = {".off": parse_off, ".obj": obj.parse_obj, ".ply": ply.parse_ply, ".stl": parse_stl}
 FORMATS = tuple(_PARSERS)
-OTHER_FORMATS = FORMATS[1:]
 
 # sample_mesh_poisson_disk of point-cloud-utils 0.34 returns about 1.4 times as many points as it is asked for; a
 # little less is expected, so that the first try mostly suffices.
