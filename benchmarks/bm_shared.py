@@ -133,7 +133,7 @@ def main() -> None:
     )
     if options.steps:
         return make_steps(options.steps, options.seconds)
-    options.seconds = min(options.seconds, TURN)
+    options.device, options.seconds = "cpu", min(options.seconds, TURN)
     if options.smoke:
         options.turns, options.tasks, options.beside = 1, ["digits"], [0, 1]
     measured = [row for task in options.tasks for others in options.beside for row in rows(task, others, options)]

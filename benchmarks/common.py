@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -77,11 +78,10 @@ def save(name: str, document: str, rows: Sequence[dict[str, Any]], options: argp
         f"{machine_of(options)}, {options.threads} threads, torch {torch.__version__}, `{command}`, "
         f"commit {made['commit']}"
     )
+    rows = [plain(row) for row in rows]
     text = "\n".join([title_of(document), "", table(columns, rows), "", footer, ""])
     write_text(options.output / f"{name}.md", text)
-    write_json(
-        options.output / f"{name}.json", {"title": title_of(document), "rows": list(rows), **more, "provenance": made}
-    )
+    write_json(options.output / f"{name}.json", {"title": title_of(document), "rows": rows, **more, "provenance": made})
     return text
 
 
@@ -91,6 +91,14 @@ def report(name: str, document: str, rows: Sequence[dict[str, Any]], options: ar
     ours = [row for row in rows if str(row.get("way", "gmcn")).startswith("gmcn")]
     if any(str(row.get("remark")).startswith("failed") for row in ours):
         sys.exit(f"{name}: one of our own operations failed, see the remarks")
+
+
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with words for what is no number, which JSON has not."""
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:

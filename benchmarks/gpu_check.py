@@ -39,7 +39,7 @@ class Check:
 
     def write(self) -> None:
         """Both files anew, where there is something new."""
-        files = [self.log, *sorted(self.results.iterdir())]
+        files = [self.log, *sorted(self.results.glob("*.json")), *sorted(self.results.glob("*.md"))]
         seen = [(path.name, path.stat().st_mtime_ns) for path in files] + [(str(self.states), 0)]
         if seen != self.seen:
             log = self.log.read_text(errors="replace")

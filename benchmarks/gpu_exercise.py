@@ -8,6 +8,7 @@ runs: started again, this goes on behind a case that hung, crashed or left the G
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import plain
 from torch import Tensor
 
 import gmcn
@@ -32,7 +34,8 @@ def error_of(actual: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
     """Largest deviation of any tensor, relative to its largest exact value, or a thousandth of that of all tensors."""
     least = 1e-3 * max(tensor.abs().max() for tensor in exact)
     pairs = zip((tensor.cpu().double() for tensor in actual), exact, strict=True)
-    return max(float((one - other).abs().max() / other.abs().max().clamp(min=least)) for one, other in pairs)
+    errors = [(one - other).abs().max() / other.abs().max().clamp(min=least) for one, other in pairs]
+    return float(torch.stack(errors).max())  # not Python's max, which may pass over what is not a number
 
 
 def mass_error(actual: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
@@ -53,7 +56,8 @@ def compare(case: Case, device: str, dtype: torch.dtype) -> dict[str, Any]:
     if dtype == torch.float32:
         own = [error_of(*pair) for pair in zip(differentiated(case, "cpu"), exact, strict=True)]
     allowed = [max(SMALLEST[dtype], 4 * error) for error in own]
-    verdict = "good" if all(error <= most for error, most in zip(errors, allowed, strict=True)) else "WRONG"
+    within = all(math.isfinite(error) and error <= most for error, most in zip(errors, allowed, strict=True))
+    verdict = "good" if within else "WRONG"
     if verdict == "WRONG" and case[0] in DECIDES and dtype == torch.float32 and mass_error(found[0], exact[0]) < 1e-4:
         verdict = "other merges"
     row = {"values": errors[0], "gradients": errors[1], "CPU, values": own[0], "CPU, gradients": own[1]}
@@ -84,7 +88,7 @@ def main() -> int:
                 except Exception as error:  # of one case, which may end no other
                     row |= {"verdict": f"FAILED: {brief(error)}"}
                     unusable = _unusable(options.device)
-                rows[-1] = {key: value if value == value else None for key, value in row.items()}  # JSON has no nan
+                rows[-1] = plain(row)
                 write_json(path, {"rows": rows})
                 print(*(f"{cell:.2g}" if isinstance(cell, float) else cell for cell in row.values()), flush=True)
                 if unusable:

@@ -87,7 +87,8 @@ def _exercised(rows: list[dict[str, Any]]) -> list[str]:
         key = row["operation"], row["dtype"]
         of_all = largest.setdefault(key, dict(zip(("operation", "dtype"), key, strict=True)))
         for name in ("values", "gradients", "CPU, values", "CPU, gradients"):
-            of_all[name] = max(of_all.get(name, 0.0), row.get(name) or 0.0)
+            value = row.get(name)
+            of_all[name] = max(of_all.get(name, 0.0), value if isinstance(value, float) else 0.0)
         of_all["cases"] = of_all.get("cases", 0) + 1
         of_all["not good"] = of_all.get("not good", 0) + (row["verdict"] not in GOOD)
     odd = [

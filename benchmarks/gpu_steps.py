@@ -92,7 +92,7 @@ def _tools(python: str) -> Iterator[Step]:
     once = (python, "benchmarks/train_step.py", "--once", "--device", "cuda", "--batch", "21")
     yield Step("ncu", ("ncu", *chosen, *once), 90, aid=True)
     for tool in ("memcheck", "racecheck"):
-        command = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "66")
+        command = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "66", "--print-limit", "50")
         exercise = (python, "tests/sanitizers/exercise.py")
         yield Step(
             f"compute-sanitizer {tool}",

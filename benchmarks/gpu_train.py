@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import faulthandler
 import json
 import os
 import shutil
@@ -135,6 +136,7 @@ def main() -> int:
         raise InputError("--mixtures FILE is needed: what the stage `fit` made")
     settings["training"]["checkpoint_minutes"] = CHECKPOINT_MINUTES
     options.output.mkdir(parents=True, exist_ok=True)
+    faulthandler.enable()  # a crash in a compiled kernel would otherwise end without a word
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     last = threading.Timer(BEGIN + options.seconds_at_most - 1 - time.monotonic(), out_of_time, (options.output,))
     last.daemon = True

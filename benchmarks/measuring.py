@@ -83,10 +83,9 @@ def sample_of(count: int, most: int = 4) -> Tensor:
 
 def deviation(actual: Sequence[Tensor], exact: Sequence[Tensor], rows: Tensor | None = None) -> float:
     """Largest deviation of any tensor, relative to the largest magnitude of the exact one, which may have some rows."""
-    return max(
-        float((_of_rows(one, rows).double() - other).abs().max() / other.abs().max())
-        for one, other in zip(actual, exact, strict=True)
-    )
+    pairs = zip((_of_rows(one, rows).double() for one in actual), exact, strict=True)
+    errors = [(one - other).abs().max() / other.abs().max() for one, other in pairs]
+    return float(torch.stack(errors).max())  # not Python's max, which may pass over what is not a number
 
 
 def _of_rows(tensor: Tensor, rows: Tensor | None) -> Tensor:

@@ -41,11 +41,11 @@ def measure_reduction(
 
 def conservation_error(reduced: Mixture, full: Mixture) -> float:
     """Of the zeroth to second moments, each relative to the sum of its terms' magnitudes."""
-    worst = 0.0
+    errors = []
     for one, other in zip(_terms(reduced), _terms(full), strict=True):
         scale = other.abs().sum(0).clamp(min=1e-30)
-        worst = max(worst, float(((one.sum(0) - other.sum(0)).abs() / scale).max()))
-    return worst
+        errors.append(((one.sum(0) - other.sum(0)).abs() / scale).max())
+    return float(torch.stack(errors).max())  # not Python's max, which may pass over what is not a number
 
 
 def _terms(mixture: Mixture) -> list[Tensor]:

@@ -75,6 +75,13 @@ def bars(path: str) -> Iterator[Bar]:
     yield Bar("EM on clouds: difference in log-likelihood", "fit", cell("difference", **em), at_most=0.001)
     yield Bar("training step, batch 4: seconds", "train_step", cell("seconds", batch=4), at_most=2.5)
     yield Bar("training step, batch 4: peak over minimum", "train_step", cell("ratio", batch=4), at_most=1.5)
+    for task in ("digits", "paper"):
+        ours = {"network": task, "way": "gmcn"}
+        value = cell("times OpenMP's", beside=0, **ours)
+        yield Bar(f"step of {task}, quiet: times as OpenMP has it", "shared", value, at_most=1.03)
+        for count in (1, 2):
+            value = cell("times one thread", beside=count, **ours)
+            yield Bar(f"step of {task}, beside {count} busy: times one thread", "shared", value, at_most=1.3)
     for name, most in (("relu_fit", 2.05), ("reduce_treehem", 1.1), ("convolve_fit", 1.1)):
         for words in ("forward", "forward + backward"):
             value = cell(f"{words}, ms", operation=name, N="slope")

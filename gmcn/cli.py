@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gmcn.console import ERROR, logging_to
-from gmcn.errors import InputError, brief, is_out_of_memory
+from gmcn.errors import InputError, brief, is_out_of_memory, not_installed
 from gmcn.running import claimed
 from gmcn.stages import OTHERS, STAGES
 from gmcn.threads import wait_briefly
@@ -103,13 +103,15 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
     if name == "draw-fits":
         add("--mixtures", nargs="+", metavar="FILE", help="mixtures artifacts, one per fit of the figure")
     if name == "show":
-        add("file", metavar="FILE", help="points or mixtures artifact, or .npy .npz .xyz .txt .off .obj .ply .stl")
+        add("file", metavar="FILE", help="mesh, cloud, splats, image, or artifact of points or mixtures")
         which = command.add_mutually_exclusive_group()
         which.add_argument("--index", type=int, help="which of the file's objects, counted from 0 (default: the first)")
         which.add_argument("--name", help="which of the file's objects, by its name")
         add("--points", metavar="FILE", help="what the mixtures were fitted to (default: looked for beside them)")
         add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
         add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
+    if name in ("predict", "show"):
+        add("--drop-not-finite", action="store_true", help="leave out points and splats that are not finite")
     if name == "status":
         add("targets", nargs="*", metavar="TARGET", help="as for snakemake (default: the configuration's targets)")
         add("--json", action="store_true", help="print everything that is known, for other programs")
@@ -121,8 +123,9 @@ def _own_options(name: str, command: argparse.ArgumentParser) -> None:
         )
     if name == "predict":
         add("model", metavar="MODEL", help="result, run folder, model.safetensors, or name of a pretrained network")
-        add("files", nargs="+", metavar="FILE", help="mesh, cloud, image, points or mixtures artifact, or folder")
+        add("files", nargs="+", metavar="FILE", help="mesh, cloud, splats, image, artifact, or folder of them")
         add("--resize", action="store_true", help="scale images to the size that the network was trained on")
+        add("--invert", action="store_true", help="make dark on bright, as ink on paper, bright on dark")
         add("--top", type=_positive, default=2, metavar="K", help="show the K most probable classes (default: 2)")
         add("--output", metavar="FILE", help="write all probabilities, as .json or .csv")
     if name == "export":
@@ -194,6 +197,8 @@ def _sentence(error: Exception, command: str = "") -> str | None:
             return f"the disk is full, nothing was left half-written: {error}"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"not allowed to read or write: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return not_installed(error)
     if type(error).__module__.startswith("gmcn."):
         return str(error)
     if is_out_of_memory(error):

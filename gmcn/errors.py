@@ -32,6 +32,22 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
+# Packages that a plain `pip install gmcn` leaves out, by the names that they are imported by: the extra `workflow`.
+EXTRA = {
+    "PIL": "pillow",
+    "jsonschema": "jsonschema",
+    "matplotlib": "matplotlib",
+    "mlflow": "mlflow",
+    "pandas": "pandas",
+    "plotly": "plotly",
+    "point_cloud_utils": "point-cloud-utils",
+    "pygments": "pygments",
+    "requests": "requests",
+    "sklearn": "scikit-learn",
+    "snakemake": "snakemake",
+}
+
+
 class InputError(ValueError):
     """Input that the user has to correct; commands print its sentence alone and exit with status 2.
 
@@ -55,6 +71,24 @@ def foreign(what: str) -> Iterator[None]:
         raise
     except _WRONG_KIND as error:
         raise InputError(f"{what} ({type(error).__name__}: {brief(error)})") from error
+
+
+def not_installed(error: ModuleNotFoundError) -> str | None:
+    """What to install, where the missing module is of a package of :data:`EXTRA`."""
+    package = EXTRA.get((error.name or "").partition(".")[0])
+    return package and f"this needs the package {package}, which is not installed: pip install 'gmcn[workflow]'"
+
+
+@contextlib.contextmanager
+def extras() -> Iterator[None]:
+    """Around what uses packages of :data:`EXTRA`: the error of one that is missing says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        sentence = not_installed(error)
+        if sentence is None:
+            raise
+        raise ModuleNotFoundError(sentence, name=error.name, path=error.path) from error
 
 
 def brief(foreign: object, longest: int = 200) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
@@ -51,6 +53,18 @@ def test_the_summary_judges_what_was_measured(tmp_path):
     assert verdicts["training step, batch 4: seconds"] == "met"
     assert verdicts["training step, batch 4: peak over minimum"] == "NOT MET"
     assert verdicts["relu_fit, forward: slope from 256 to 16,384"] == "not measured"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_busy_processes_end_with_whoever_started_them(how):
+    code = "import time, bm_shared\nwith bm_shared.busy(2) as ids:\n    print(*ids, flush=True)\n    time.sleep(60)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "benchmarks", env=environment, **pipes) as main:
+        started = [psutil.Process(int(word)) for word in main.stdout.readline().split()]
+        assert len(started) == 2
+        main.send_signal(how)
+    assert psutil.wait_procs(started, timeout=60)[1] == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -89,6 +89,24 @@ def test_download_of_one_file(handed_over):
     assert str(calls["output"]) == "results/datasets/mnist"
 
 
+def test_addresses_that_no_command_line_shows_come_from_the_environment(handed_over, monkeypatch):
+    monkeypatch.setenv("GMCN_ADDRESSES", json.dumps({"mine/a.npz": "https://anna:s3cret@host/a.npz", "x/b": "no"}))
+    files = [{"name": "a.npz", "url": "https://host/a.npz"}, {"name": "b", "url": "https://host/b"}]
+    settings = json.dumps({"kind": "clouds", "files": files})
+    calls = handed_over("download", "gmcn.data.download", "--dataset", "mine", "--settings", settings)
+    assert [file["url"] for file in calls["settings"]["files"]] == ["https://anna:s3cret@host/a.npz", "https://host/b"]
+
+
+@pytest.mark.parametrize("name", ["7", "on", "1.5", "null"])
+def test_a_name_that_is_no_text_to_yaml_is_one_sentence(tmp_path, capsys, name):
+    (tmp_path / "mine.yaml").write_text(f"variants:\n  {name}: {{base: small}}\n")
+    arguments = ["names", "--config", str(ROOT / "config.yaml"), "--config", str(tmp_path / "mine.yaml")]
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"gmcn: error: {tmp_path / 'mine.yaml'}: a name in 'variants' is ")
+    assert printed.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

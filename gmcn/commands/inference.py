@@ -23,7 +23,8 @@ def predict_files(options: argparse.Namespace) -> None:
         refused.append(str(error))
         _LOG.warning("%s", error)
 
-    chosen = {"seed": options.seed, "resize": options.resize, "device": options.device}
+    names = ("seed", "resize", "invert", "drop_not_finite", "device")
+    chosen = {name: getattr(options, name) for name in names}
     found = predict(options.model, options.files, **chosen, refuse=refuse)
     if found:
         print(listing.table(found, options.top))

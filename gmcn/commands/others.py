@@ -16,6 +16,7 @@ def show(context: Context) -> None:
     options = context.options
     points = Path(options.points) if options.points else None
     chosen = {"index": options.index, "name": options.name, "points": points}
+    chosen["drop_not_finite"] = options.drop_not_finite
     print(show(options.file, **chosen, output=options.output, up=options.up))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _parse(text: str, source: str) -> Any:
         while nodes:
             node = nodes.pop()
             if isinstance(node, yaml.MappingNode):
-                _check_twice(node, source)
+                _check_twice([key for key, _ in node.value if isinstance(key, yaml.ScalarNode)], source)
             children = node.value if isinstance(node.value, list) else ()
             nodes += (child for entry in children for child in (entry if isinstance(entry, tuple) else (entry,)))
             size += 1 if children else 1 + len(node.value)
@@ -79,13 +79,13 @@ def _parse(text: str, source: str) -> Any:
         loader.dispose()
 
 
-def _check_twice(node: Any, source: str) -> None:
+def _check_twice(keys: Iterable[Any], source: str) -> None:
     """Of equal names PyYAML, as Snakemake's reader, takes the last without a word."""
     lines: dict[tuple[str, str], int] = {}
-    for key, _ in node.value:
-        name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+    for key in keys:
+        name, line = (key.tag, key.value), key.start_mark.line + 1
         if name in lines and key.value != "<<":
-            raise InputError(f"{source} says '{key.value}' twice in one place, in lines {lines[name]} and {line}")
+            raise InputError(f"{source} says '{key.value[:100]}' twice in one place, in lines {lines[name]} and {line}")
         lines[name] = line
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
-import warnings
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,12 +10,14 @@ import numpy as np
 
 from gmcn.data.containers import Member, contents, find_members, labelled, list_files
 from gmcn.data.meshes import seed_of
-from gmcn.data.npz import parse_npy, read_npz
+from gmcn.data.npz import check_upright, parse_npy, parse_npz, read_npz
+from gmcn.data.obj import parse_obj
 from gmcn.data.ply import read_vertices
-from gmcn.data.samples import PARTS, Row, Samples, brief, check_finite
+from gmcn.data.samples import DROPPED, PARTS, Row, Samples, finite_rows, resize
+from gmcn.data.xyz import parse_xyz
 from gmcn.errors import InputError
 
-FORMATS = (".npy", ".ply", ".txt", ".xyz")
+FORMATS = (".npy", ".npz", ".obj", ".ply", ".txt", ".xyz")
 
 
 def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
@@ -25,7 +25,8 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
 
     ``settings``: ``split_lists``, the prefix of the lists in Qi et al.'s archive (none: the files are laid out as
     <class>/<train|test>/<name>.<ext>); ``points`` per cloud (1024; of Qi et al.'s the first ones, which they spread
-    evenly; of others a random choice), ``repeat_points`` where a cloud has fewer, ``seed`` (1).
+    evenly; of others a random choice), ``repeat_points`` where a cloud has fewer, ``drop_not_finite`` (leave out
+    points that are no numbers), ``seed`` (1).
 
     Raises:
         InputError: more than one file, a damaged archive, lists that do not fit it. A cloud that cannot be read or
@@ -51,72 +52,43 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     )
 
 
-def parse_cloud(content: bytes, source: str) -> np.ndarray:  # [M, 3] float64
+def parse_cloud(content: bytes, source: str, *, drop_not_finite: bool = False) -> np.ndarray:  # [M, 3] float64
     """The points of a file's content; the name's end says the format.
 
-    .npy holds an array [M, 3 or more], .ply vertices x, y, z, and everything else is text with x, y, z and whatever
-    follows in lines, between blanks or commas; ``#`` starts a comment.
+    ``drop_not_finite`` leaves out points with a coordinate that is no number, which else are an error.
+
+    .npy and .npz hold an array [M, 3 or more], .ply and .obj vertices, and everything else is text as
+    :func:`gmcn.data.xyz.parse_xyz` reads it.
     """
+    return finite_rows(_points(content, source), source, "point", drop=drop_not_finite)
+
+
+def _points(content: bytes, source: str) -> np.ndarray:  # [M, 3] float64, whatever their values
     suffix = PurePosixPath(source).suffix.lower()
     if suffix == ".ply":
         vertices = read_vertices(content, source, ("x", "y", "z"))
         points = np.stack([vertices[axis] for axis in "xyz"], axis=-1)
+    elif suffix == ".obj":
+        points, _ = parse_obj(content, source)
     else:
-        points = parse_npy(content, source) if suffix == ".npy" else _parse_text(content, source)
+        points = {".npy": parse_npy, ".npz": parse_npz}.get(suffix, parse_xyz)(content, source)
+    check_upright(points.shape, source)
     if points.ndim != 2 or points.shape[1] < 3 or points.dtype.kind not in "fiu":
         raise InputError(f"{source} holds {points.dtype} {points.shape}; a cloud is numbers of shape (points, 3)")
-    points = points[:, :3].astype(np.float64)
-    check_finite(points, source, "point")
-    return points
-
-
-def resize(
-    points: np.ndarray,  # [M, 3]
-    count: int,
-    rng: np.random.Generator | None,
-    *,
-    repeat: bool = False,
-    source: str = "the cloud",
-) -> np.ndarray:  # [count, 3]
-    """Exactly ``count`` points: a random choice without replacement in the file's order, or the first without ``rng``.
-
-    Raises :class:`InputError` for a smaller cloud, unless ``repeat``: then every point comes as often as any other,
-    but for one.
-    """
-    size = len(points)
-    if size < count:
-        if not size:
-            raise InputError(f"{source} has no points; remove it")
-        if not repeat:
-            raise InputError(
-                f"{source} has {size} points, fewer than {count}; ask for fewer, or say repeat_points: true"
-            )
-        points = np.tile(points, (-(-count // size), 1))
-        # The last round is a choice among all points, and the rounds before it are whole.
-        whole = count // size * size
-        rest = resize(points[:size], count - whole, rng)
-        return np.concatenate([points[:whole], rest])
-    if rng is None or size == count:
-        return points[:count]
-    return points[np.sort(rng.choice(size, count, replace=False))]
-
-
-def _parse_text(content: bytes, source: str) -> np.ndarray:  # [M, 3]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said of a file that holds nothing
-        try:
-            return np.loadtxt(io.BytesIO(content.replace(b",", b" ")), usecols=(0, 1, 2), ndmin=2).reshape(-1, 3)
-        except (ValueError, OverflowError) as error:
-            raise InputError(f"{source} is no readable cloud ({brief(error)})") from error
+    return points[:, :3].astype(np.float64)
 
 
 def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
     key, source, content = item
     # Qi et al. wrote their points in an order of which every beginning is evenly spread.
     rng = None if settings.get("split_lists") else np.random.default_rng(seed_of(settings.get("seed", 1), key))
-    points = parse_cloud(content, source)
+    everything = _points(content, source)
+    points = finite_rows(everything, source, "point", drop=settings.get("drop_not_finite", False))
     repeat = settings.get("repeat_points", False)
-    return {"points": resize(points, settings.get("points", 1024), rng, repeat=repeat, source=source)}
+    return {
+        "points": resize(points, settings.get("points", 1024), rng, repeat=repeat, source=source),
+        DROPPED: np.array(len(everything) - len(points)),
+    }
 
 
 def _listed(path: Path, prefix: str) -> tuple[list[Member], list[str]]:

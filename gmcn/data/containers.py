@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gmcn.artifacts import sha256
+from gmcn.data.conversion import hint
 from gmcn.data.samples import PARTS
 from gmcn.errors import InputError, brief
 from gmcn.folders import walk
@@ -80,9 +81,11 @@ def find_members(container: Path, suffixes: Sequence[str]) -> tuple[list[Member]
         first, *more = suffixes
         raise InputError(
             f"{container} holds no <class>/<train|test>/<name>{first} (or {', '.join(more)}); name them so"
+            + (hint(others[0]) if others else "")
         )
     if others:
-        _LOG.warning("%s: %d files of another format are left out (%s ...)", container, len(others), others[0])
+        text = "%s: %d files of another format are left out (%s ...)%s"
+        _LOG.warning(text, container, len(others), others[0], hint(others[0]))
     if outside:
         text = "%s: %d files do not lie in <class>/<train|test>/ and are left out (%s ...)"
         _LOG.warning(text, container, len(outside), outside[0])

@@ -16,12 +16,13 @@ from typing import Any
 from gmcn.addresses import plain
 from gmcn.artifacts import atomic, provenance, sha256, write_json
 from gmcn.data.transfer import retrieve
-from gmcn.errors import InputError
+from gmcn.errors import InputError, extras
 
 MIRROR = "GMCN_MIRROR"
 _LOG = logging.getLogger(__name__)
 
 
+@extras()
 def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLike, run=None) -> None:
     """Bring the data set's published files into the folder ``output``; built-in data sets have none.
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from gmcn.data import obj, ply
 from gmcn.data.containers import contents, find_members, labelled
 from gmcn.data.off import parse_off
-from gmcn.data.ply import check_rows
 from gmcn.data.samples import Row, Samples, check_finite
-from gmcn.errors import InputError, brief, unknown
+from gmcn.data.stl import parse_stl
+from gmcn.errors import InputError, unknown
 
 SAMPLINGS = ("uniform", "poisson")
-# Read by trimesh.
-OTHER_FORMATS = (".obj", ".ply", ".stl")
+_PARSERS = {".off": parse_off, ".obj": obj.parse_obj, ".ply": ply.parse_ply, ".stl": parse_stl}
+FORMATS = tuple(_PARSERS)
 
 # sample_mesh_poisson_disk of point-cloud-utils 0.34 returns about 1.4 times as many points as it is asked for; a
 # little less is expected, so that the first try mostly suffices.
@@ -66,7 +66,7 @@ def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
     """
     if len(files) != 1:
         raise InputError(f"a data set of meshes is one .zip file, not {[path.name for path in files]}")
-    members, left_out = find_members(files[0], (".off", *OTHER_FORMATS))
+    members, left_out = find_members(files[0], FORMATS)
     return Samples(
         **labelled(members),
         left_out=left_out,
@@ -79,36 +79,26 @@ def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
 def parse_mesh(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V, 3] float64 and triangles [T, 3] int64 of a file's content; the name's end says the format.
 
-    .off is read by :func:`gmcn.data.off.parse_off`, .obj, .ply and .stl by trimesh, which joins the parts of a file.
+    All parts of a file are one mesh. Nothing but ``content`` is read: no materials, no textures.
+
+    Raises:
+        InputError: one sentence that names ``source``, for whatever is damaged, not understood or without a face.
     """
-    suffix = PurePosixPath(source).suffix.lower()
-    vertices, triangles = (_parse_other if suffix in OTHER_FORMATS else parse_off)(content, source)
+    vertices, triangles = _PARSERS.get(PurePosixPath(source).suffix.lower(), parse_off)(content, source)
     check_finite(vertices, source, "vertex")
+    if not len(triangles):
+        raise InputError(f"{source} holds no faces; is it a cloud, or damaged?")
     return vertices, triangles
+
+
+def has_faces(content: bytes, source: str) -> bool:
+    """Whether an .obj or .ply is a mesh and no cloud."""
+    return (ply if source.lower().endswith(".ply") else obj).has_faces(content)
 
 
 def seed_of(seed: int, key: str) -> int:
     """A seed for the object called ``key``."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode(errors="surrogateescape")).digest()[:8], "little")
-
-
-def _parse_other(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
-    import trimesh
-
-    suffix = PurePosixPath(source).suffix.lower()
-    if suffix == ".ply":
-        check_rows(content, source)
-    try:
-        mesh = trimesh.load_mesh(io.BytesIO(content), file_type=suffix[1:], process=False, skip_materials=True)
-        vertices = np.asarray(mesh.vertices, dtype=np.float64).reshape(-1, 3)
-        triangles = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
-    except Exception as error:  # whatever its readers stumble over
-        raise InputError(f"{source} is no readable {suffix} mesh ({type(error).__name__}: {brief(error)})") from error
-    if not len(triangles):
-        raise InputError(f"{source} holds no faces; is it a cloud, or damaged?")
-    if not 0 <= triangles.min() <= triangles.max() < len(vertices):
-        raise InputError(f"{source}: a face uses a vertex that is not there (there are {len(vertices)})")
-    return vertices, triangles
 
 
 def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:

@@ -14,11 +14,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gmcn.data.containers import DAMAGE, MAX_MEMBER, open_zip, read_member
-from gmcn.data.samples import Row, Samples
+from gmcn.data.samples import DROPPED, Row, Samples, finite_rows, resize
 from gmcn.errors import InputError, brief
 
 # points_u16 are coordinates in [-1, 1], stored as 16-bit integers: points_u16 / 65535 * 2 - 1.
 _U16 = 65535
+# Files have no more numbers per point (x, y, z, colours, normals), and clouds have more points.
+_FEW = 9
 
 
 def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
@@ -26,7 +28,7 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
 
     Arrays: points [S, M, 3] float32, or points_u16 [S, M, 3] uint16 (coordinates in [-1, 1]); label [S], index
     into class_names [C]; is_train [S] bool; name [S] (text as numpy bytes or str). ``settings["points"]`` is not
-    more than M: the first ones are taken.
+    more than M: the first ones are taken, with ``drop_not_finite`` the first that are numbers.
 
     Raises:
         InputError: a damaged archive, a missing array, sizes that disagree.
@@ -41,6 +43,8 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
         arrays = {key: read_array(archive, key) for key in ("label", "is_train", "name", "class_names")}
     with _opened(path, f"{stored}.npy") as (_, shape, _):
         pass
+    if len(shape) == 3 and shape[-1] != 3:
+        check_upright(shape[1:], f"every cloud of {path}")
     if len(shape) != 3 or shape[-1] != 3 or 0 in shape:
         raise InputError(f"the points of {path} have shape {shape}; they must be (clouds, points, 3)")
     if arrays["class_names"].ndim != 1:
@@ -60,7 +64,7 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
         names=_text(arrays["name"]),
         class_names=_text(arrays["class_names"]),
         items=functools.partial(_rows, path, f"{stored}.npy"),
-        load=functools.partial(_load, count),
+        load=functools.partial(_load, count, settings),
     )
 
 
@@ -70,19 +74,16 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
     An .npz holds one array, or ``points`` (or ``points_u16``) and perhaps ``name``. Raises :class:`InputError` for
     anything else.
     """
-    names, key = None, "points"
+    names, key = None, None
     if path.suffix.lower() == ".npy":
         points = parse_npy(path.read_bytes(), str(path))
     else:
         with open_zip(path) as archive:
-            known = arrays_in(archive)
-            keys = [key for key in ("points", "points_u16") if key in known] or known
-            if len(keys) != 1:
-                found = ", ".join(keys) or "none"
-                raise InputError(f"{path} must hold one array, or one called 'points'; it has {found}")
-            key = keys[0]
+            key = _key_of_points(archive, str(path))
             points = read_array(archive, key, any_size=True)
-            names = read_array(archive, "name") if "name" in known else None
+            names = read_array(archive, "name") if "name" in arrays_in(archive) else None
+    if points.ndim in (2, 3):
+        check_upright(points.shape[-2:], str(path))
     if points.dtype.kind not in "iuf" or points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise InputError(
             f"the array of {path} is {points.dtype} {list(points.shape)}; points are numbers [points, 2 or 3], or "
@@ -93,6 +94,38 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
     if key == "points_u16":
         points = _from_u16(points)
     return points, None if names is None else _text(names)
+
+
+def parse_npz(content: bytes, source: str) -> np.ndarray:
+    """The one array of an .npz file's content, or that called ``points`` (or ``points_u16``, made coordinates)."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            key = _key_of_points(archive, source)
+            name = f"{source}:{key}.npy"
+            points = parse_npy(read_member(archive, f"{key}.npy", name), name)
+    except InputError:
+        raise
+    except (*DAMAGE, ValueError) as error:  # a file in memory calls a place before its beginning a ValueError
+        raise InputError(f"{source} is no readable .npz ({brief(error)})") from error
+    return _from_u16(points) if key == "points_u16" else points
+
+
+def _key_of_points(archive: zipfile.ZipFile, source: str) -> str:
+    known = arrays_in(archive)
+    keys = [key for key in ("points", "points_u16") if key in known] or known
+    if len(keys) != 1:
+        found = ", ".join(keys) or "none"
+        raise InputError(f"{source} must hold one array, or one called 'points'; it has {found}")
+    return keys[0]
+
+
+def check_upright(shape: tuple[int, ...], source: str) -> None:
+    """:class:`InputError` for a few rows of many numbers: a cloud whose rows are the coordinates, [3, M]."""
+    if len(shape) == 2 and 2 <= shape[0] <= _FEW < shape[1]:
+        raise InputError(
+            f"{source} holds {shape[0]} rows of {shape[1]} numbers, which looks transposed; save it with a point in "
+            f"each row ([points, 3], in numpy the array's .T)"
+        )
 
 
 def _from_u16(stored: np.ndarray) -> np.ndarray:
@@ -161,9 +194,17 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, fortran, dtype
 
 
-def _load(count: int, stored: np.ndarray) -> Row:
-    stored = stored[:count]
-    return {"points": _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)}
+def _load(count: int, settings: dict[str, Any], stored: np.ndarray) -> Row:
+    drop = settings.get("drop_not_finite", False)
+    if not drop:
+        stored = stored[:count]
+    points = _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)
+    kept = finite_rows(points, "the cloud", "point", drop=drop)
+    repeat = settings.get("repeat_points", False)
+    return {
+        "points": resize(kept, count, None, repeat=repeat),
+        DROPPED: np.array(len(points) - len(kept)),
+    }
 
 
 def _text(values: np.ndarray) -> list[str]:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from gmcn.artifacts import write_text
+from gmcn.data.polygons import triangulate
+from gmcn.data.text import Lines, plain
 from gmcn.errors import InputError
 
 _PLAIN = re.compile(rb"OFF\s*([1-9]\d{,15})[ \t]+([1-9]\d{,15})[ \t]+\d+[ \t]*\r?\n")
@@ -31,41 +35,44 @@ def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V, 3] float64 and triangles [T, 3] int64 of an .off file's content.
 
-    Polygons become fans of triangles around their first corner; colours after the coordinates or indices are
+    Polygons become triangles by :func:`gmcn.data.polygons.triangulate`; colours after the coordinates or indices are
     skipped, as are comments and polygons of less than three corners. ``source`` names the file in errors.
 
     Raises:
-        InputError: with file and line, where the file is not .off, ends early, has an index without a vertex or a
-            coordinate that is not a finite number.
+        InputError: with file and line, where the file is not .off, ends early or goes on after the last face, has an
+            index without a vertex or a coordinate that is not a finite number.
     """
-    plain = _parse_plain(content)
-    if plain is not None:
-        return plain
-    lines = _Lines(content, source)
-    counts = _header(lines)
-    vertices = np.empty((counts[0], 3))
-    for row in range(counts[0]):
-        words = lines.next(f"vertex {row} of {counts[0]}")
+    content = plain(content, source)
+    at_once = _parse_plain(content)
+    if at_once is not None:
+        return at_once
+    lines = Lines(content, source)
+    rows = iter(lines)
+    count, faces = _header(lines, rows)
+    vertices, counts, corners = np.empty((count, 3)), array("q"), array("q")
+    for row in range(count):
+        words = _next(lines, rows, f"vertex {row} of {count}")
         try:
             vertices[row] = [float(words[axis]) for axis in range(3)]  # a single word would be broadcast
         except (ValueError, IndexError):
-            raise lines.error(f"a vertex needs three numbers, not '{' '.join(words)[:40]}'") from None
+            raise lines.error("a vertex needs three numbers, not ", words) from None
         if not np.isfinite(vertices[row]).all():
             raise lines.error("a coordinate is not finite")
-    triangles = []
-    for row in range(counts[1]):
-        words = lines.next(f"face {row} of {counts[1]}")
+    for row in range(faces):
+        words = _next(lines, rows, f"face {row} of {faces}")
         try:
-            corners = int(words[0])
-            indices = [int(word) for word in words[1 : corners + 1]]
+            size = int(words[0])
+            indices = [int(word) for word in words[1 : size + 1]]
         except ValueError:
-            raise lines.error(f"a face needs whole numbers, not '{' '.join(words)[:40]}'") from None
-        if len(indices) != corners:
-            raise lines.error(f"a face of {corners} corners has {len(indices)} indices")
-        if corners and not 0 <= min(indices) <= max(indices) < counts[0]:
-            raise lines.error(f"a face uses a vertex that is not there (there are {counts[0]}, counted from 0)")
-        triangles.extend((indices[0], indices[i], indices[i + 1]) for i in range(1, corners - 1))
-    return vertices, np.array(triangles, dtype=np.int64).reshape(-1, 3)
+            raise lines.error("a face needs whole numbers, not ", words) from None
+        if len(indices) != size:
+            raise lines.error(f"a face of {size} corners has {len(indices)} indices")
+        if size and not 0 <= min(indices) <= max(indices) < count:
+            raise lines.error(f"a face uses a vertex that is not there (there are {count}, counted from 0)")
+        counts.append(size)
+        corners.extend(indices)
+    _check_end(lines, rows, faces)
+    return vertices, triangulate(vertices, *(np.array(part, dtype=np.int64) for part in (counts, corners)), source)
 
 
 def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
@@ -88,7 +95,7 @@ def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     if vertices.shape != (count, 3) or rows.shape != (faces, 4) or not np.isfinite(vertices).all():
         return None
     triangles = rows[:, 1:]
-    inside = triangles.min() >= 0 and triangles.max() < count
+    inside = triangles.min() >= 0 and triangles.max() < count and not file.read().strip()
     return (vertices, triangles) if inside and (rows[:, 0] == 3).all() else None
 
 
@@ -100,40 +107,33 @@ def write_off(path: str | Path, vertices: np.ndarray, triangles: np.ndarray) -> 
     write_text(path, "\n".join(lines) + "\n")
 
 
-class _Lines:
-    """Words of the lines that are neither empty nor comments, and the place of the last one for errors."""
-
-    def __init__(self, content: bytes, source: str):
-        self.source = source
-        self.lines = content.decode("utf-8", errors="replace").splitlines()
-        self.number = 0
-
-    def next(self, wanted: str) -> list[str]:
-        while self.number < len(self.lines):
-            self.number += 1
-            words = self.lines[self.number - 1].partition("#")[0].split()
-            if words:
-                return words
-        raise self.error(f"the file ends before {wanted}; is it truncated?")
-
-    def error(self, what: str) -> InputError:
-        return InputError(f"{self.source}, line {self.number}: {what}")
+def _next(lines: Lines, rows: Iterator[list[bytes]], wanted: str) -> list[bytes]:
+    words = next(rows, None)
+    if words is None:
+        raise lines.error(f"the file ends before {wanted}; is it truncated?")
+    return words
 
 
-def _header(lines: _Lines) -> tuple[int, int]:
-    words = lines.next("the word OFF")
+def _check_end(lines: Lines, rows: Iterator[list[bytes]], faces: int) -> None:
+    words = next(rows, None)
+    if words is not None:
+        raise lines.error(f"the file goes on after the last of the {faces} faces that it promises: ", words)
+
+
+def _header(lines: Lines, rows: Iterator[list[bytes]]) -> tuple[int, int]:
+    words = _next(lines, rows, "the word OFF")
     # COFF, NOFF, STOFF ... announce further columns, which are skipped; 4OFF and nOFF have another dimension.
-    prefix, found, rest = words[0].partition("OFF")
-    if not found or any(letter not in "STCN" for letter in prefix):
-        raise lines.error(f"expected the word OFF, found '{words[0][:20]}'")
+    prefix, found, rest = words[0].partition(b"OFF")
+    if not found or prefix.strip(b"STCN"):
+        raise lines.error("expected the word OFF, found ", words[:1])
     words = ([rest] if rest else []) + words[1:]
     if not words:
-        words = lines.next("the counts")
+        words = _next(lines, rows, "the counts")
     try:
         vertices, faces = int(words[0]), int(words[1])
     except (ValueError, IndexError):
-        raise lines.error(f"expected the counts of vertices and faces, found '{' '.join(words)[:40]}'") from None
+        raise lines.error("expected the counts of vertices and faces, found ", words) from None
     # Every vertex and face stands on a line of its own; checked before the memory is asked for.
-    if vertices < 0 or faces < 0 or vertices + faces > len(lines.lines):
-        raise lines.error(f"{vertices} vertices and {faces} faces cannot stand in {len(lines.lines)} lines")
+    if vertices < 0 or faces < 0 or vertices + faces > lines.count:
+        raise lines.error(f"{vertices} vertices and {faces} faces cannot stand in {lines.count} lines")
     return vertices, faces

@@ -1,33 +1,23 @@
-"""The vertices of .ply files, with all their properties: clouds and Gaussian splats."""
+"""The vertices of .ply files, with all their properties, and the faces: clouds, meshes and Gaussian splats.
+
+trimesh, in comparison, reads no binary file of polygons that differ in length, and minds not where ASCII ends early.
+"""
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import BinaryIO
 
 import numpy as np
 
-from gmcn.data.samples import brief
-from gmcn.errors import InputError
+from gmcn.data.ply_header import LONGEST_HEADER, Element, read_header, short
+from gmcn.data.ply_lists import read_words, walk
+from gmcn.data.polygons import triangulate
+from gmcn.data.text import plain, without_mark
+from gmcn.errors import InputError, brief
 
-_TYPES = {
-    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
-    **{"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"},
-    **{"int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"},
-}
-_ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-# A header is some dozens of lines; a file that does not end it is none.
-_LONGEST_LINE, _MOST_LINES = 1024, 1000
-LONGEST_HEADER = _LONGEST_LINE * _MOST_LINES
-
-
-@dataclass
-class _Element:
-    name: str
-    rows: int
-    properties: list[tuple[str, str]] = field(default_factory=list)  # type and name; of a list "list" and a type
+__all__ = ["LONGEST_HEADER", "count_vertices", "has_faces", "parse_ply", "read_vertices"]
 
 
 def read_vertices(content: bytes, source: str, needed: Sequence[str]) -> np.ndarray:  # [V], one field per property
@@ -36,28 +26,31 @@ def read_vertices(content: bytes, source: str, needed: Sequence[str]) -> np.ndar
     Raises:
         InputError: no .ply, a vertex that lacks one of the ``needed`` properties or has lists, a truncated file.
     """
-    file = io.BytesIO(content)
-    order, elements = _header(file, source)
-    before, count, dtype = _vertices(order, elements, source)
-    missing = [name for name in needed if name not in (dtype.names or ())]
-    if missing:
-        raise InputError(
-            f"the vertices of {source} lack {', '.join(missing)}; they have {', '.join(dtype.names or ())}"
-        )
-    if order:
-        start = file.tell() + before
-        found = max(0, min(count, (len(content) - start) // dtype.itemsize))
-        if found == count:
-            return np.frombuffer(content, dtype, count, start) if count else np.empty(0, dtype)
+    return _vertices(_Ply(content, source), needed)
+
+
+def parse_ply(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V, 3] float64 and triangles [T, 3] int64 of a mesh in ASCII or binary, polygons of any lengths.
+
+    Raises:
+        InputError: as :func:`read_vertices`; no faces, or none that list their vertices; a truncated file; as
+            :func:`gmcn.data.polygons.triangulate`.
+    """
+    file = _Ply(content, source)
+    vertices = _vertices(file, "xyz")
+    faces, start = file.find("face")
+    named = [entry for entry in faces.lists if entry.name in ("vertex_index", "vertex_indices")]
+    if len(named or faces.lists) != 1:
+        raise InputError(f"the faces of {source} have no list vertex_indices (or several); export it again")
+    (wanted,) = named or faces.lists
+    if wanted.dtype.kind == "f":
+        raise InputError(f"the faces of {source} list their vertices as {wanted.dtype.name}, not as whole numbers")
+    if file.binary:
+        counts, corners, _ = walk(file.content, start, faces, wanted, source)
     else:
-        lines = _rows(file)[before : before + count]
-        found = len(lines)
-        if found == count:
-            try:
-                return np.loadtxt(lines, dtype, comments=None, ndmin=1) if count else np.empty(0, dtype)
-            except (ValueError, OverflowError) as error:
-                raise InputError(f"{source}: {brief(error)}") from error
-    raise InputError(f"{source} ends after {found:,} of {count:,} vertices; is it truncated?")
+        counts, corners = read_words(file.lines[start : start + faces.rows], faces, wanted, source)
+    points = np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=-1)
+    return points, triangulate(points, counts, corners, source)
 
 
 def count_vertices(head: bytes, size: int) -> int:
@@ -66,88 +59,79 @@ def count_vertices(head: bytes, size: int) -> int:
     0 without a readable header; ``LONGEST_HEADER`` bytes are enough of a head.
     """
     try:
-        order, elements = _header(io.BytesIO(head), "")
-        _, count, dtype = _vertices(order, elements, "")
+        file = _Ply(head, "")
+        vertex = next((element for element in file.elements if element.name == "vertex"), None)
     except InputError:
         return 0
+    if vertex is None:
+        return 0
     # A number in ASCII takes a digit and a blank.
-    return min(count, size // max(1, dtype.itemsize if order else 2 * len(dtype.names or ())))
+    least = vertex.dtype().itemsize if file.binary else 2 * len(vertex.properties)
+    return min(vertex.rows, size // max(1, least))
 
 
 def has_faces(content: bytes) -> bool:
     """Whether the header announces faces: a mesh and no cloud."""
     try:
-        _, elements = _header(io.BytesIO(content), "")
+        elements = _Ply(content, "").elements
     except InputError:
         return False
-    return any(element.name == "face" and element.rows > 0 for element in elements)
+    return any(element.name in ("face", "tristrips") and element.rows > 0 for element in elements)
 
 
-def check_rows(content: bytes, source: str) -> None:
-    """:class:`InputError` for a file in ASCII that ends before its last row does, which trimesh does not mind."""
-    file = io.BytesIO(content)
-    order, elements = _header(file, source)
-    expected = sum(element.rows for element in elements)
-    if order or not expected:
-        return
-    lines = _rows(file)
-    missing = expected - len(lines)
-    if missing == 0:
-        words = lines[-1].split()
-        last = next(element for element in reversed(elements) if element.rows)
-        for kind, _ in last.properties:
-            length = 1 + (int(words[0]) if kind == "list" and words and words[0].isdigit() else 0)
-            missing += max(0, length - len(words))
-            words = words[length:]
-    if missing > 0:
-        raise InputError(f"{source} ends before the last of the rows that its header promises; is it truncated?")
+class _Ply:
+    """A file's header, its content, and where the data begin; of ASCII their lines that are not blank."""
+
+    def __init__(self, content: bytes, source: str):
+        self.source, self.content = source, without_mark(content, source)
+        if self.content.startswith(b"ply\rformat ascii"):  # as before macOS X
+            self.content = plain(content, source)
+        file = io.BytesIO(self.content)
+        self.binary, self.elements = read_header(file, source)
+        self.start = file.tell()
+        self._file = file
+
+    @functools.cached_property
+    def lines(self) -> list[bytes]:
+        return [line for line in self._file.read().splitlines() if line.strip()]
+
+    def find(self, name: str) -> tuple[Element, int]:
+        """An element and where it begins: at a byte, or in ASCII at a line."""
+        start = self.start if self.binary else 0
+        for element in self.elements:
+            if element.name == name:
+                return element, start
+            if not self.binary:
+                start += element.rows
+            elif element.lists:
+                start = walk(self.content, start, element, None, self.source)[2]
+            else:
+                start += element.rows * element.dtype().itemsize
+        known = ", ".join(element.name for element in self.elements)
+        raise InputError(f"{self.source} has no element '{name}', but {known or 'none'}")
 
 
-def _rows(file: BinaryIO) -> list[bytes]:
-    return [line for line in file.read().splitlines() if line.strip()]
-
-
-def _header(file: BinaryIO, source: str) -> tuple[str, list[_Element]]:
-    """Byte order ('' for ASCII) and elements; the file is left where the data begin."""
-    lines = []
-    while not lines or lines[-1] != ["end_header"]:
-        line = file.readline(_LONGEST_LINE)
-        if not line or len(lines) > _MOST_LINES or (not lines and line.strip() != b"ply"):
-            raise InputError(f"{source} is no .ply file: its header does not start with ply or does not end")
-        lines.append(line.decode(errors="replace").split())
-    try:
-        order = next(_ORDERS[line[1]] for line in lines if line[:1] == ["format"])
-        elements: list[_Element] = []
-        for line in lines:
-            if line[:1] == ["element"]:
-                elements.append(_Element(line[1], int(line[2])))
-                if elements[-1].rows < 0:
-                    raise ValueError(f"{line[2]} rows of '{line[1]}'")
-            elif line[:1] == ["property"]:
-                elements[-1].properties.append((line[1], line[2]))
-        return order, elements
-    except (KeyError, IndexError, ValueError, StopIteration) as error:
-        raise _not_understood(source, error) from error
-
-
-def _vertices(order: str, elements: Sequence[_Element], source: str) -> tuple[int, int, np.dtype]:
-    """Bytes (in ASCII lines) before the vertices, their number, and one vertex as a type."""
-    try:
-        position = [element.name for element in elements].index("vertex")
-        before = 0
-        for element in elements[:position]:
-            before += element.rows * _type(order, element).itemsize if order else element.rows
-        return before, elements[position].rows, _type(order, elements[position])
-    except (KeyError, ValueError) as error:
-        raise _not_understood(source, error) from error
-
-
-def _type(order: str, element: _Element) -> np.dtype:
-    """One row; a list has no fixed size (KeyError), so that nothing behind it can be found."""
-    # What stands in a text is not cut to the type that its header names.
-    types = _TYPES if order else _TYPES | {"float": "f8", "float32": "f8"}
-    return np.dtype([(name, order + types[kind]) for kind, name in element.properties])
-
-
-def _not_understood(source: str, error: Exception) -> InputError:
-    return InputError(f"the header of {source} is not understood ({brief(error)}); vertices must come first")
+def _vertices(file: _Ply, needed: Sequence[str]) -> np.ndarray:  # [V], one field per property
+    element, start = file.find("vertex")
+    names = [entry.name for entry in element.properties]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise InputError(f"the vertices of {file.source} lack {', '.join(missing)}; they have {', '.join(names)}")
+    if element.lists:
+        raise InputError(f"the vertices of {file.source} have a list, '{element.lists[0].name}'; export it without")
+    dtype, count = element.dtype(), element.rows
+    if not count:
+        return np.empty(0, dtype)
+    if file.binary:
+        found = max(0, min(count, (len(file.content) - start) // dtype.itemsize))
+        if found == count:
+            return np.frombuffer(file.content, dtype, count, start)
+    else:
+        lines = file.lines[start : start + count]
+        found = len(lines)
+        if found == count:
+            try:
+                return np.loadtxt(lines, dtype, comments=None, ndmin=1)
+            except (ValueError, OverflowError) as error:
+                raise InputError(f"{file.source}: {brief(error)}") from error
+    raise short(file.source, found, element)

@@ -9,7 +9,7 @@ from gmcn.artifacts import open_tensors, read_metadata, sha256
 from gmcn.errors import InputError
 
 # Of a data set's settings, those that decide how a single object is prepared.
-_DATA = ("kind", "points", "sampling", "normalize", "repeat_points", "split_lists", "seed")
+_DATA = ("kind", "points", "sampling", "normalize", "repeat_points", "drop_not_finite", "split_lists", "seed")
 
 
 def describe_inputs(mixtures: str | os.PathLike, points: str | os.PathLike | None = None) -> dict[str, Any]:

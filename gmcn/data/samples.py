@@ -12,10 +12,13 @@ from gmcn.errors import InputError, brief
 
 TRAIN, TEST = 0, 1
 PARTS = ("train", "test")
+DROP = "`drop_not_finite: true` (commands: --drop-not-finite)"  # the key of clouds and splats
 
 # One shape's tensors by name: points [M, 3]; or images [H, W] uint8; or weights [N], positions [N, 3] and covariances
 # [N, 3, 3]. Points are float32, or float64 where their file is that precise: they are cast when they are stored.
+# With DROPPED, how many of a file's rows were left out since they are not finite, which is no tensor of the shape.
 Row = dict[str, np.ndarray]
+DROPPED = "dropped"
 
 
 @dataclass
@@ -67,6 +70,8 @@ def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:
         return load(item)
     except InputError as error:
         return error
+    except ModuleNotFoundError:  # of a package, which is no fault of the object
+        raise
     except Exception as error:  # a reader should have said what is wrong, but one object must not end them all
         return InputError(f"it cannot be read ({type(error).__name__}: {brief(error)})")
 
@@ -100,14 +105,56 @@ def stored(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32) if values.dtype == np.float64 else values
 
 
-def check_finite(coordinates: np.ndarray, source: str, what: str) -> None:  # [M, 3] float64
+def check_finite(coordinates: np.ndarray, source: str, what: str, advice: str = "") -> None:  # [M, 3] float64
     """:class:`InputError` that names the first ``what`` (point, vertex) whose coordinates float32 cannot hold."""
     bad = ~np.isfinite(stored(coordinates)).all(-1)
     if bad.any():
         row = int(bad.argmax())
-        raise InputError(
-            f"{source}: a coordinate of {what} {row} is not finite or far too large ({coordinates[row].tolist()})"
-        )
+        values = coordinates[row].tolist()
+        raise InputError(f"{source}: a coordinate of {what} {row} is not finite or far too large ({values}){advice}")
+
+
+def finite_rows(values: np.ndarray, source: str, what: str, *, drop: bool) -> np.ndarray:  # [M, C] -> [at most M, C]
+    """The rows without NaN and infinity, as depth cameras write where they saw nothing; all, if ``drop`` is false.
+
+    Raises :class:`InputError` at the first row that is not finite without ``drop``, or that float32 cannot hold.
+    """
+    if drop:
+        values = values[np.isfinite(values).all(-1)]
+    advice = "" if drop or np.isfinite(values).all() else f"; {DROP} leaves such {what}s out"
+    check_finite(values, source, what, advice)
+    return values
+
+
+def resize(
+    points: np.ndarray,  # [M, 3]
+    count: int,
+    rng: np.random.Generator | None,
+    *,
+    repeat: bool = False,
+    source: str = "the cloud",
+) -> np.ndarray:  # [count, 3]
+    """Exactly ``count`` points: a random choice without replacement in the file's order, or the first without ``rng``.
+
+    Raises :class:`InputError` for a smaller cloud, unless ``repeat``: then every point comes as often as any other,
+    but for one.
+    """
+    size = len(points)
+    if size < count:
+        if not size:
+            raise InputError(f"{source} has no points; remove it")
+        if not repeat:
+            raise InputError(
+                f"{source} has {size} points, fewer than {count}; ask for fewer, or say repeat_points: true"
+            )
+        points = np.tile(points, (-(-count // size), 1))
+        # The last round is a choice among all points, and the rounds before it are whole.
+        whole = count // size * size
+        rest = resize(points[:size], count - whole, rng)
+        return np.concatenate([points[:whole], rest])
+    if rng is None or size == count:
+        return points[:count]
+    return points[np.sort(rng.choice(size, count, replace=False))]
 
 
 def normalize(points: np.ndarray) -> np.ndarray:

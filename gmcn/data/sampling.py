@@ -16,10 +16,10 @@ from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
 from gmcn.data.meshes import read_meshes
 from gmcn.data.parallel import load_all
-from gmcn.data.samples import PARTS, Samples, fault_of, normalize, stored
+from gmcn.data.samples import DROPPED, PARTS, Samples, fault_of, normalize, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
-from gmcn.errors import InputError, brief, unknown
+from gmcn.errors import InputError, brief, extras, unknown
 from gmcn.progress import Progress
 
 # kind -> function of the settings and of the files' paths, in the order of settings["files"], or the user's folder.
@@ -36,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 _NAMED = 5
 
 
+@extras()
 def sample(
     dataset: str,
     *,
@@ -67,7 +68,7 @@ def sample(
     samples = READERS[kind](settings, files)
     samples.check(", ".join(str(path) for path in files) or f"data set '{dataset}'")
     with TensorWriter(output) as writer:
-        kept, refused = _write(dataset, samples, settings, threads, writer)
+        kept, refused, dropped = _write(dataset, samples, settings, threads, writer)
         split = samples.split[kept]
         for part in settings.get("parts", PARTS):
             if not (split == PARTS.index(part)).any():
@@ -86,6 +87,7 @@ def sample(
                 "names": [samples.names[index] for index in kept],
                 "refused": refused,
                 "left_out": list(samples.left_out),
+                "dropped": dropped,
                 "settings": settings,
                 "sources": {path.name: digest(path) for path in files},
                 "provenance": provenance(),
@@ -102,15 +104,22 @@ def sample(
 
 def _write(
     dataset: str, samples: Samples, settings: dict[str, Any], threads: int, writer: TensorWriter
-) -> tuple[list[int], dict[str, str]]:
-    """Append every usable shape; the indices of these, and the reason for each of the others by its name."""
+) -> tuple[list[int], dict[str, str], dict[str, int]]:
+    """Append every usable shape; the indices of these, and by name the reason for each of the others.
+
+    Last, also by name, how many rows that are not finite were left out of a shape, where there were some.
+    """
     skip = settings.get("bad_objects", "stop") == "skip"
     kept: list[int] = []
     refused: dict[str, str] = {}
+    dropped: dict[str, int] = {}
     with Progress() as bar:
         rows = bar.track(load_all(samples, threads), len(samples.names), description=f"sample {dataset}")
         for index, row in enumerate(rows):
+            rows_dropped = 0 if isinstance(row, InputError) else int(row.pop(DROPPED, 0))
             fault = str(row) if isinstance(row, InputError) else fault_of(row)
+            if rows_dropped:
+                dropped[samples.names[index]] = dropped.get(samples.names[index], 0) + rows_dropped
             if fault is None:
                 if "points" in row and settings.get("normalize"):
                     row["points"] = normalize(row["points"])
@@ -129,7 +138,10 @@ def _write(
             f"{len(refused)} of {len(samples.names)} objects of data set '{dataset}' cannot be used: "
             f"{', '.join(named)}{more}; repair or remove them, or leave them out with `bad_objects: skip`"
         )
-    return kept, refused
+    if dropped:
+        text = "%s: %d points or Gaussians of %d objects are not finite and are left out (%s ...)"
+        _LOG.warning(text, dataset, sum(dropped.values()), len(dropped), brief(next(iter(dropped))))
+    return kept, refused, dropped
 
 
 def _files(dataset: str, settings: dict[str, Any], downloads: str | os.PathLike | None) -> list[Path]:

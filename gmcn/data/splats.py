@@ -6,18 +6,24 @@ Kerbl, Kopanas, Leimkuehler, Drettakis, "3D Gaussian Splatting for Real-Time Rad
 from __future__ import annotations
 
 import functools
+import logging
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from gmcn.data.containers import Member, contents, distinct, heads, labelled, list_files
+from gmcn.data.conversion import PACKED, UNPACK, hint
 from gmcn.data.ply import LONGEST_HEADER, count_vertices, read_vertices
-from gmcn.data.samples import PARTS, TRAIN, Row, Samples, frame
+from gmcn.data.samples import DROP, DROPPED, PARTS, TRAIN, Row, Samples, frame
 from gmcn.errors import InputError
 
+_LOG = logging.getLogger(__name__)
 PROPERTIES = ("x", "y", "z", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
 
+# What the vertices of SuperSplat's compressed files have instead of coordinates.
+_PACKED_PROPERTY = "packed_position"
 # Splats on surfaces are as flat as one likes, but a float32 covariance is positive definite only while its variances
 # differ by less than about 1e7: no scale is less than this part of the Gaussian's largest.
 _THINNEST = 1e-3
@@ -31,15 +37,19 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
 
     In <class>/<train|test>/<name>.ply class and part of the split are the folders'; any other file is a training
     object of the class "splats". Shapes of fewer Gaussians than the largest are filled up with such of weight 0 at
-    the origin with covariance 1. ``settings``: ``normalize``.
+    the origin with covariance 1. ``settings``: ``normalize``, ``drop_not_finite``.
     """
     # Files are looked for in a folder or zip, and published ones all lie in one folder.
     whole = len(files) == 1 and (files[0].is_dir() or files[0].suffix.lower() == ".zip")
     container = files[0] if whole else files[0].parent
     names = list_files(container) if whole else [path.name for path in files]
     members = distinct(container, [_member(name) for name in names if name.lower().endswith(".ply")])
+    packed = [name for name in names if name.lower().endswith(PACKED)]
     if not members:
-        raise InputError(f"{files[0]} is, or holds, no .ply file")
+        raise InputError(f"{files[0]} is, or holds, no .ply file{hint(packed[0]) if packed else ''}")
+    if packed:
+        text = "%s: %d files of packed splats are left out (%s ...)%s"
+        _LOG.warning(text, container, len(packed), packed[0], hint(packed[0]))
     most = max(count_vertices(head, size) for head, size in heads(container, members, LONGEST_HEADER))
     return Samples(
         **labelled(members),
@@ -49,23 +59,44 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
     )
 
 
-def parse_splats(content: bytes, source: str) -> Row:
+def holds_splats(content: bytes) -> bool:
+    """Whether a .ply holds Gaussian splats, by the properties that its header names; packed ones too."""
+    return _properties(content) >= {"opacity", "scale_0", "rot_0"} or _PACKED_PROPERTY in _properties(content)
+
+
+def refuse_packed(content: bytes, source: str) -> None:
+    """:class:`InputError` for a .ply of compressed splats, whose vertices have no coordinates."""
+    if _PACKED_PROPERTY in _properties(content):
+        raise InputError(f"{source} holds compressed splats; {UNPACK}")
+
+
+def _properties(content: bytes) -> set[str]:
+    lines = content[:LONGEST_HEADER].partition(b"end_header")[0].splitlines()
+    return {line.split()[-1].decode(errors="replace") for line in lines if line.startswith(b"property ")}
+
+
+def parse_splats(content: bytes, source: str, *, drop_not_finite: bool = False) -> Row:
     """Weights [N], positions [N, 3] and covariances [N, 3, 3], float64, of a file's content.
 
     The file holds logits of opacities, logarithms of the scales s, and quaternions (w, x, y, z) of any length that
     turn the axes by R: the covariance is R diag(s^2) R^T. A splat is a Gaussian whose peak is the opacity, so its
-    weight, the integral, is opacity * sqrt(det(2 pi covariance)).
+    weight, the integral, is opacity * sqrt(det(2 pi covariance)). An infinite logit is an opacity of 1 or 0, minus
+    infinity a scale of 0; files of flat (2D) splats lack ``scale_2``, which then is 0.
 
-    Raises :class:`InputError` for a file without these properties, without Gaussians or with a value that is not
-    finite.
+    Raises :class:`InputError` for a file without these properties, without Gaussians or, unless ``drop_not_finite``
+    leaves such Gaussians out, with another value that is not finite.
     """
-    vertices = read_vertices(content, source, PROPERTIES)
-    values = np.stack([vertices[name] for name in PROPERTIES], axis=-1).astype(np.float64)  # [N, 11]
+    refuse_packed(content, source)
+    values = _values(content, source)
+    bad = _not_finite(values)
+    if bad.any() and not drop_not_finite:
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"{source}: {PROPERTIES[column]} of Gaussian {row} is not finite; {DROP} leaves such Gaussians out"
+        )
+    values = values[~bad.any(-1)]
     if not len(values):
         raise InputError(f"{source} holds no Gaussians")
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
-        raise InputError(f"{source}: {PROPERTIES[column]} of Gaussian {row} is not finite")
     positions, opacity, quaternions = values[:, :3], values[:, 3], values[:, 7:]
     with np.errstate(over="ignore"):
         scales = np.exp(values[:, 4:7])
@@ -83,6 +114,21 @@ def parse_splats(content: bytes, source: str) -> Row:
     return {"weights": weights, "positions": positions, "covariances": axes @ axes.swapaxes(-1, -2)}
 
 
+def _values(content: bytes, source: str) -> np.ndarray:  # [N, 11] float64, in the order of PROPERTIES
+    vertices = read_vertices(content, source, [name for name in PROPERTIES if name != "scale_2"])
+    flat = np.full(len(vertices), -np.inf)
+    columns = [flat if name not in vertices.dtype.names else vertices[name] for name in PROPERTIES]
+    return np.stack(columns, axis=-1).astype(np.float64)
+
+
+def _not_finite(values: np.ndarray) -> np.ndarray:  # [N, 11] -> [N, 11] bool
+    """Where a value means nothing: infinite logits of opacities do, and logarithms of scales that are zero."""
+    infinite = np.isinf(values)
+    infinite[:, 3] = False
+    infinite[:, 4:7] &= values[:, 4:7] > 0
+    return np.isnan(values) | infinite
+
+
 def normalize_mixture(mixture: Row) -> Row:
     """The mixture with its centres in the unit sphere (as clouds of points) and weights whose sum is one."""
     centre, radius = frame(mixture["positions"])
@@ -93,18 +139,28 @@ def normalize_mixture(mixture: Row) -> Row:
     }
 
 
-def _load(settings: dict[str, Any], most: int, item: tuple[str, str, bytes]) -> Row:
-    _, source, content = item
-    mixture = parse_splats(content, source)
+def prepare_splats(content: bytes, source: str, settings: Mapping[str, Any], least: int = 0) -> Row:
+    """The mixture, float32, of a file as a data set of these ``settings`` holds it, and how many were left out.
+
+    It is filled up to ``least`` Gaussians with such of weight 0 at the origin with covariance 1.
+    """
+    mixture = parse_splats(content, source, drop_not_finite=settings.get("drop_not_finite", False))
     if settings.get("normalize"):
         mixture = normalize_mixture(mixture)
-    missing = most - len(mixture["weights"])
+    count = len(mixture["weights"])
+    missing = max(0, least - count)
     filling = {
         "weights": np.zeros(missing),
         "positions": np.zeros((missing, 3)),
         "covariances": np.broadcast_to(np.eye(3), (missing, 3, 3)),
     }
-    return {name: np.concatenate([values, filling[name]]).astype(np.float32) for name, values in mixture.items()}
+    row = {name: np.concatenate([values, filling[name]]).astype(np.float32) for name, values in mixture.items()}
+    return row | {DROPPED: np.array(count_vertices(content, len(content)) - count)}
+
+
+def _load(settings: dict[str, Any], most: int, item: tuple[str, str, bytes]) -> Row:
+    _, source, content = item
+    return prepare_splats(content, source, settings, most)
 
 
 def _member(file: str) -> Member:

@@ -2,6 +2,6 @@
 
 from gmcn.fitting.images import fit_images
 from gmcn.fitting.points import METHODS, fit_points
-from gmcn.fitting.stage import fit
+from gmcn.fitting.stage import fit, reduce_mixtures
 
-__all__ = ["METHODS", "fit", "fit_images", "fit_points"]
+__all__ = ["METHODS", "fit", "fit_images", "fit_points", "reduce_mixtures"]

@@ -116,7 +116,7 @@ def _work(
         started = time.perf_counter()
         if ready:
             whole = Mixture(part, tensors["positions"][rows], tensors["covariances"][rows])
-            mixture = _reduce(whole, n, names[rows], done)
+            mixture = reduce_mixtures(whole, n, names[rows], done)
             x, mass = whole.positions, whole.weights
         elif key == "images":
             mixture = fit_images(part, n, names=names[rows], **options)
@@ -131,7 +131,9 @@ def _work(
         yield mixture, (likelihood, *(share.double().mean(-1) for share in shares)), seconds
 
 
-def _reduce(mixture: Mixture, n: int, names: list[str], done: Callable[[int], None]) -> Mixture:
+def reduce_mixtures(
+    mixture: Mixture, n: int, names: list[str], done: Callable[[int], None] = lambda count: None
+) -> Mixture:  # [S, N] -> [S, n]
     """Each mixture to ``n`` components; the weights of many small ones are kept from being taken for none."""
     total = mixture.weights.sum(-1, keepdim=True)
     count = mixture.components

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,13 +17,14 @@ import torch
 from gmcn.artifacts import read_metadata
 from gmcn.data.containers import list_files
 from gmcn.device import own_defaults, select_device
-from gmcn.errors import InputError, brief, foreign
+from gmcn.errors import InputError, brief, extras, foreign
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.mixture import Mixture
 from gmcn.models import Network
 from gmcn.models.loading import load, model_path
 from gmcn.progress import Progress
 
+_LOG = logging.getLogger(__name__)
 MAX_COUNT = 1 << 22  # of points, components or pixels that a network may ask for
 BATCH = 32  # bounds memory; every shape is classified by itself, so that it changes no result
 
@@ -54,21 +56,26 @@ class Prediction:
 
 @own_defaults()
 @torch.no_grad()
+@extras()
 def predict(
     model: str | os.PathLike,
     paths: str | os.PathLike | Iterable[str | os.PathLike],
     *,
     seed: int | None = None,
     resize: bool = False,
+    invert: bool = False,
+    drop_not_finite: bool = False,
     device: str = "auto",
     refuse: Refuse | None = None,
 ) -> list[Prediction]:
     """Classify files with a trained network; each is prepared as the network's data set was.
 
     ``model`` and ``seed`` are those of :func:`gmcn.load`. ``paths`` are meshes (.off .obj .ply .stl), clouds
-    (.npy .npz .ply .txt .xyz), grey images (.png .pgm .npy), artifacts of the stages `sample` and `fit`
-    (.safetensors), or folders, of which everything but artifacts is read. ``resize`` scales images to the size that
-    the network was trained on. Predictions come in the order of the files, and none depends on another file.
+    (.npy .npz .obj .ply .txt .xyz), grey images (.png .pgm .npy), splats (.ply), artifacts of the stages `sample` and
+    `fit` (.safetensors), or folders, of which everything but artifacts is read. ``resize`` scales images to the size
+    that the network was trained on; ``invert`` makes bright what is dark in them, as ink on paper, of which the log
+    warns without it; ``drop_not_finite`` leaves out points and splats with a value that is not finite. Predictions
+    come in the order of the files, and none depends on another file.
 
     A file that cannot be used raises :class:`gmcn.errors.InputError`, or is handed to ``refuse`` with what is wrong
     with it, and the others go on.
@@ -76,7 +83,8 @@ def predict(
     target = select_device(device)
     path = model_path(Path(model), seed)
     network, metadata = load(path, seed=seed, device=target), read_metadata(path)
-    class_names, reader = metadata.get("class_names"), _reader(path, metadata.get("inputs"), resize)
+    class_names, chosen = metadata.get("class_names"), {"invert": invert, "drop_not_finite": drop_not_finite}
+    reader = _reader(path, metadata.get("inputs"), rescale=resize, **chosen)
     if not isinstance(class_names, list) or list(map(type, class_names)) != [str] * network.classes:
         raise InputError(f"{path} does not name its {network.classes} classes; train it again")
     if isinstance(paths, str | os.PathLike):
@@ -93,10 +101,15 @@ def predict(
             found += _classify(network, batch, class_names, target, refuse)
             if bar:
                 bar.advance(task, len(batch))
+    if reader.paper:
+        text = "%d of the images have a border brighter than their middle (%s%s), as dark ink on white paper; %s"
+        advice = "the network may know bright on dark only, as MNIST is: "
+        advice += "leave out --invert" if invert else "then make it so with --invert"
+        _LOG.warning(text, len(reader.paper), reader.paper[0], " ..." if len(reader.paper) > 1 else "", advice)
     return found
 
 
-def _reader(path: Path, inputs: Any, rescale: bool) -> Reader:
+def _reader(path: Path, inputs: Any, **options: bool) -> Reader:
     """The reader of files for a network, if its file says how its inputs are prepared, and with bounds."""
     with foreign(f"{path} does not say well how its inputs were prepared"):
         if not {"data", "fit"} <= (inputs or {}).keys():
@@ -109,7 +122,7 @@ def _reader(path: Path, inputs: Any, rescale: bool) -> Reader:
         counts = [*size, math.prod(size), data.get("points", 1), fit["components"]]
         if len(size) != 2 or any(type(count) is not int or not 0 < count <= MAX_COUNT for count in counts):
             raise ValueError(f"its sizes are {str(counts)[:100]}, not numbers up to {MAX_COUNT:,}")
-        return Reader(inputs, rescale=rescale)
+        return Reader(inputs, **options)
 
 
 def _classify(

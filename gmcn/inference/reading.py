@@ -10,21 +10,20 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import open_tensors
-from gmcn.data.clouds import FORMATS as CLOUDS
-from gmcn.data.clouds import parse_cloud, resize
-from gmcn.data.meshes import OTHER_FORMATS, parse_mesh, sample_mesh, seed_of
+from gmcn.data.conversion import hint
+from gmcn.data.meshes import sample_mesh, seed_of
 from gmcn.data.npz import read_arrays
 from gmcn.data.objects import check_mixtures
-from gmcn.data.ply import has_faces
-from gmcn.data.samples import PARTS, fault_of, normalize, stored
+from gmcn.data.pictures import IMAGES, bright_border, parse_image, scale
+from gmcn.data.reading import SUFFIXES as GEOMETRY
+from gmcn.data.reading import parse_geometry
+from gmcn.data.samples import PARTS, fault_of, finite_rows, normalize, resize, stored
+from gmcn.data.splats import prepare_splats, refuse_packed
 from gmcn.errors import InputError, foreign
-from gmcn.fitting import fit_images, fit_points
-from gmcn.inference.pictures import parse_image, scale
+from gmcn.fitting import fit_images, fit_points, reduce_mixtures
 from gmcn.mixture import Mixture
 from gmcn.ops.checks import check_mixture
 
-MESHES = (".off", *OTHER_FORMATS)
-IMAGES = (".png", ".pgm", ".npy")
 ARTIFACT = ".safetensors"
 # Rows of an artifact that are read and fitted at once.
 _ROWS = 32
@@ -37,19 +36,29 @@ class Reader:
     """Turns files into the mixtures that a network takes.
 
     ``inputs`` is what :func:`gmcn.data.preparation.describe_inputs` said of its training. Images of another size are
-    refused unless ``rescale``. What is random depends on the data set's and the fit's seed and on the file's name
-    only, never on other files: in <class>/<train|test>/<name>.<ext> points are drawn as the stage `sample` does.
+    refused unless ``rescale``; with ``invert`` their brightest pixel becomes black and a black one as bright.
+    ``drop_not_finite`` leaves out points and splats with a value that is not finite, which networks whose data set
+    does so do by themselves. ``paper`` collects images that look like dark ink on white paper.
+
+    What is random depends on the data set's and the fit's seed and on the file's name only, never on other files: in
+    <class>/<train|test>/<name>.<ext> points are drawn as the stage `sample` does.
     """
 
-    def __init__(self, inputs: Mapping[str, Any], *, rescale: bool = False):
-        self._data, self._fit, self._rescale = inputs["data"], inputs["fit"], rescale
+    def __init__(
+        self, inputs: Mapping[str, Any], *, rescale: bool = False, invert: bool = False, drop_not_finite: bool = False
+    ):
+        self._data, self._fit, self._rescale, self._invert = dict(inputs["data"]), inputs["fit"], rescale, invert
+        self._data["drop_not_finite"] = drop_not_finite or self._data.get("drop_not_finite", False)
+        self.paper: list[Path] = []
         self._options = {key: value for key, value in self._fit.items() if key != "components" and value is not None}
         if "size" in self._data:
             self.kind, self.suffixes = "images", (*IMAGES, ARTIFACT)
         elif "points" in self._data:
-            self.kind, self.suffixes = "points", (*dict.fromkeys((*MESHES, *CLOUDS)), ".npz", ARTIFACT)
+            self.kind, self.suffixes = "points", (*GEOMETRY, ".npz", ARTIFACT)
         else:  # splats, which are mixtures as they are
-            self.kind, self.suffixes = "mixtures", (ARTIFACT,)
+            self.kind, self.suffixes = "mixtures", (".ply", ARTIFACT)
+        if invert and self.kind != "images":
+            raise InputError(f"only images can be inverted, and this network was trained on {self.kind}")
 
     def count(self, path: Path) -> int:
         """How many objects a file seems to have."""
@@ -67,7 +76,10 @@ class Reader:
         """The objects of a file. Raises :class:`InputError`, which names it, at what cannot be used."""
         suffix = path.suffix.lower()
         if suffix not in self.suffixes:
-            raise InputError(f"cannot classify {path}: this network was trained on {self.kind} ({self._formats()})")
+            formats = ", ".join(self.suffixes)
+            raise InputError(
+                f"cannot classify {path}: this network was trained on {self.kind} ({formats}){hint(path.name)}"
+            )
         if not path.is_file():
             raise InputError(f"{path} does not exist")
         if suffix == ARTIFACT:
@@ -79,24 +91,31 @@ class Reader:
                 content = path.read_bytes()
             except OSError as error:
                 raise InputError(f"{path} cannot be read ({error.strerror})") from error
+            if suffix == ".ply":
+                refuse_packed(content, str(path))
+            if self.kind == "mixtures":
+                yield None, self._splats(path, content)
+                return
             row = self._image(path, content) if self.kind == "images" else self._cloud(path, content)
             yield None, self._fitted(row, path)
 
-    def _formats(self) -> str:
-        return ", ".join(self.suffixes)
+    def _splats(self, path: Path, content: bytes) -> Mixture:  # [N]
+        row = prepare_splats(content, str(path), self._data, self._fit["components"])
+        whole = Mixture(*(torch.from_numpy(row[field])[None] for field in Mixture._fields))
+        return reduce_mixtures(whole, self._fit["components"], [str(path)]).map(lambda tensor: tensor[0])
 
     def _cloud(self, path: Path, content: bytes) -> np.ndarray:  # [M, 3]
-        data, source, suffix = self._data, str(path), path.suffix.lower()
+        data, source = self._data, str(path)
         seed = seed_of(data.get("seed", 1), _key(path))
-        if suffix in MESHES and (suffix != ".ply" or has_faces(content)):
+        points, triangles = parse_geometry(content, source, drop_not_finite=data["drop_not_finite"])
+        if triangles is not None:
             sampling = data.get("sampling", "uniform")
-            return sample_mesh(*parse_mesh(content, source), data["points"], sampling, seed=seed, source=source)
+            return sample_mesh(points, triangles, data["points"], sampling, seed=seed, source=source)
         # Qi et al.'s points come in an order of which every beginning is evenly spread.
         rng = None if data.get("split_lists") else np.random.default_rng(seed)
-        return self._sized(parse_cloud(content, source), rng, source)
+        return self._sized(points, rng, source)
 
     def _sized(self, points: np.ndarray, rng: np.random.Generator | None, source: str) -> np.ndarray:  # [M, 3]
-        _refuse_nan(points, source)
         wanted, repeat = self._data["points"], self._data.get("repeat_points", False)
         if len(points) < wanted and not (repeat and len(points)):
             raise InputError(f"{source} has {len(points)} points; this network was trained on clouds of {wanted}")
@@ -104,6 +123,8 @@ class Reader:
 
     def _image(self, path: Path, content: bytes) -> np.ndarray:  # [H, W]
         image = parse_image(content, str(path))
+        if self._invert:
+            image = image.max() - image
         height, width = self._data["size"]
         if image.shape != (height, width):
             if not self._rescale:
@@ -112,6 +133,8 @@ class Reader:
                     f"{width} x {height}; crop it, or scale it with --resize"
                 )
             image = scale(image, height, width)
+        if bright_border(image):
+            self.paper.append(path)
         return image
 
     def _fitted(self, row: np.ndarray, source: Path | str) -> Mixture:  # [N]
@@ -140,7 +163,8 @@ class Reader:
             name = None if points.ndim == 2 else names[index] if names else str(index)
             source = str(path) if name is None else f"'{name}' of {path}"
             # As in a data set of this kind: of larger clouds the first points.
-            yield name, self._fitted(self._sized(cloud.astype(np.float64), None, source), source)
+            rows = finite_rows(cloud.astype(np.float64), source, "point", drop=self._data["drop_not_finite"])
+            yield name, self._fitted(self._sized(rows, None, source), source)
 
     def _artifact(self, path: Path) -> Iterator[Named]:
         """All objects of a mixtures artifact, as they are, or of a points artifact, fitted as the stage `fit` does."""

@@ -18,14 +18,16 @@ from gmcn.pictures.drawing import (
     ellipsoids,
     field,
     height_colours,
-    visible,
 )
+from gmcn.pictures.thinning import coarse, fewer_gaussians, some_points, thumbnail
 
 _LIGHTING = {"ambient": 0.4, "diffuse": 0.75, "specular": 0.1, "roughness": 0.6, "fresnel": 0.05}
 # In plotly's axes of the viewer (left, up, away): over the left shoulder, also after turning.
 _LIGHT_POSITION = {"x": 7e4, "y": 9e4, "z": -4e4}
 # For z upwards: where the first look is from, the same as View's.
 _EYE = (1.06, -1.36, 0.70)
+# Of more Gaussians each is drawn by a few triangles, and a pointer says nothing of them: that is most of a page.
+_MANY = 1000
 # Turns all scenes of a page when one of them is turned.
 LINKED = """
 const page = document.getElementById('{plot_id}');
@@ -47,17 +49,18 @@ def solid_mixture(mixture: Mixture, *, name: str = "Gaussians", up: str = "z", s
     from plotly import graph_objects
 
     weights = mixture.weights.tolist()
+    mixture = fewer_gaussians(mixture)
+    count, many = mixture.components, mixture.components > _MANY
+    vertices, triangles = ellipsoids(mixture, subdivisions=0 if many else subdivisions)  # [N, V, 3], [T, 3]
+    corners = vertices.shape[1]
     labels = [f"Gaussian {index}<br>weight {weight:.4g}" for index, weight in enumerate(weights) if weight != 0]
-    mixture = visible(mixture)
-    vertices, triangles = ellipsoids(mixture, subdivisions=subdivisions)  # [N, V, 3], [T, 3]
-    count, corners = vertices.shape[:2]
     merged = (triangles + corners * np.arange(count)[:, None, None]).reshape(-1, 3)
     return graph_objects.Mesh3d(
         **_coordinates(vertices.reshape(-1, 3)),
         **_corners(merged),
         vertexcolor=np.repeat(_hex(component_colours(mixture, up)), corners).tolist(),
-        text=np.repeat(labels, corners).tolist(),
-        hoverinfo="text",
+        text=None if many else np.repeat(labels, corners).tolist(),
+        hoverinfo="skip" if many else "text",
         lighting=_LIGHTING,
         lightposition=_LIGHT_POSITION,
         name=name,
@@ -69,6 +72,7 @@ def solid_mesh(vertices: np.ndarray, triangles: np.ndarray, *, name: str = "mesh
     """A mesh of vertices [V, 3] and triangles [T, 3], each lit on its own."""
     from plotly import graph_objects
 
+    vertices, triangles = coarse(vertices, triangles)
     # plotly leaves triangles black whose corners turn the other way, and in found meshes many do.
     a, b, c = np.moveaxis(vertices[triangles], 1, 0)
     normals = np.cross(b - a, c - a)
@@ -95,6 +99,7 @@ def cloud(points: np.ndarray, *, name: str = "points", up: str = "z", shown: boo
     """The points; with ``shown=False`` they appear when their name is clicked."""
     from plotly import graph_objects
 
+    points = some_points(points)
     kind = graph_objects.Scatter3d if points.shape[1] == 3 else graph_objects.Scatter
     marker = {"size": 2.5 if points.shape[1] == 3 else 4, "color": "#30508c"}
     if points.shape[1] == 3 and shown:
@@ -114,7 +119,7 @@ def flat_ellipses(mixture: Mixture, *, name: str = "Gaussians") -> Any:
     """The ellipses of a mixture [N] of dimension 2 as one line."""
     from plotly import graph_objects
 
-    outlines = ellipses(visible(mixture))
+    outlines = ellipses(fewer_gaussians(mixture))
     # Not-a-number lifts the pen.
     line = np.concatenate([outlines, np.full_like(outlines[:, :1], np.nan)], 1).reshape(-1, 2)
     style = {"width": 1, "color": "#c2563b"}
@@ -139,10 +144,12 @@ def heat(
     top: float | None = None,
     shown: bool = True,
     smooth: bool = False,
+    colours: str = "Greys",
 ) -> Any:
-    """An image over (left, right, top, bottom); ``top`` is drawn black."""
+    """An image over (left, right, top, bottom), from 0 (or its least) to ``top``, which is black in Greys."""
     from plotly import graph_objects
 
+    image = thumbnail(image)
     left, right, upper, lower = box
     step_x, step_y = (right - left) / image.shape[1], (lower - upper) / image.shape[0]
     top = top or float(np.abs(image).max()) or 1.0
@@ -152,9 +159,9 @@ def heat(
         dx=step_x,
         y0=upper + step_y / 2,
         dy=step_y,
-        zmin=-top * signed,
+        zmin=-top if signed else min(0.0, float(image.min())),
         zmax=top,
-        colorscale="RdBu_r" if signed else "Greys",
+        colorscale="RdBu_r" if signed else colours,
         showscale=False,
         zsmooth="best" if smooth else False,
         name=name,

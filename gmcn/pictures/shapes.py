@@ -12,11 +12,20 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import load_tensors
-from gmcn.data.npz import read_arrays
-from gmcn.data.off import read_off
+from gmcn.data.clouds import parse_cloud
+from gmcn.data.conversion import hint
+from gmcn.data.npz import parse_npy, read_arrays
+from gmcn.data.pictures import IMAGES, parse_image
+from gmcn.data.reading import SUFFIXES as GEOMETRY
+from gmcn.data.reading import parse_geometry
+from gmcn.data.samples import finite_rows
+from gmcn.data.splats import holds_splats, parse_splats
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import visible
+
+# An array of points with colours and normals has so many times as many rows as columns, and more.
+_NARROW = 8
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,20 @@ class Shape:
 
 
 def read_shape(
-    path: str | Path, *, index: int | None = None, name: str | None = None, points: Path | None = None
+    path: str | Path,
+    *,
+    index: int | None = None,
+    name: str | None = None,
+    points: Path | None = None,
+    drop_not_finite: bool = False,
 ) -> Shape:
     """Read one object of a file: the first, or the one of that ``index`` (from 0) or ``name``.
 
     ``points`` is the points artifact of a mixtures artifact; where it is not given, the one beside it
-    (``../points/<data set>.safetensors``) is used if it is there.
+    (``../points/<data set>.safetensors``) is used if it is there. ``drop_not_finite`` leaves out points and splats
+    with a value that is not finite.
+
+    Meshes, clouds, splats and images are read by the readers of :func:`gmcn.predict` and of the stage `sample`.
 
     Raises:
         InputError: an unknown kind of file, a missing or damaged one, an object that is not there, numbers that are
@@ -46,14 +63,14 @@ def read_shape(
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"cannot show {path}: its name must end in one of {', '.join(READERS)}")
+        raise InputError(f"cannot show {path}: its name must end in one of {', '.join(READERS)}{hint(path.name)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     if reader is _artifact:
         return checked(_artifact(path, index, name, points), path)
     if points is not None:
         raise InputError(f"--points is for mixtures artifacts, and {path} is none")
-    return checked(reader(path, index, name), path)
+    return checked(reader(path, index, name, drop_not_finite), path)
 
 
 def pick(source: Any, count: int, names: Sequence[str] | None, index: int | None, name: str | None) -> int:
@@ -63,8 +80,8 @@ def pick(source: Any, count: int, names: Sequence[str] | None, index: int | None
             raise InputError(f"the objects of {source} have no names; say which one by --index")
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise InputError(f"no '{name}' in {source}{hint} ({count} objects, '{names[0]}' to '{names[-1]}')")
+            meant = f"; did you mean '{close[0]}'?" if close else ""
+            raise InputError(f"no '{name}' in {source}{meant} ({count} objects, '{names[0]}' to '{names[-1]}')")
         return list(names).index(name)
     if not 0 <= (index or 0) < count:
         raise InputError(f"no object {index} in {source}: it has {count}, counted from 0")
@@ -110,66 +127,58 @@ def _sampled(path: Path, tensors: dict[str, torch.Tensor], names: list[str] | No
     return Shape(title, points=values) if key == "points" else Shape(title, image=values)
 
 
-def _arrays(path: Path, index: int | None, name: str | None) -> Shape:
-    """.npy and .npz: see :func:`gmcn.data.npz.read_arrays`."""
+def _arrays(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
+    """.npz, and .npy of points: see :func:`gmcn.data.npz.read_arrays`."""
     points, names = read_arrays(path)
     if points.ndim == 2:
         pick(path, 1, None, index, name)
-        return Shape(path.stem, points=points)
+        return Shape(path.stem, points=finite_rows(points, str(path), "point", drop=drop))
     row = pick(path, len(points), names, index, name)
-    return Shape(names[row] if names else f"{path.stem} {row}", points=points[row])
+    title = names[row] if names else f"{path.stem} {row}"
+    return Shape(title, points=finite_rows(points[row], f"'{title}' of {path}", "point", drop=drop))
 
 
-def _text(path: Path, index: int | None, name: str | None) -> Shape:
-    """.xyz and .txt: a point per line, coordinates first, between spaces or commas."""
+def _npy(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
+    """Points [M, 2 or 3], clouds [S, M, 2 or 3], points with more columns, or an image [H, W]."""
+    shape = parse_npy(content := _content(path), str(path)).shape
+    if len(shape) == 3 or shape[-1:] in ((2,), (3,)):
+        return _arrays(path, index, name, drop)
     pick(path, 1, None, index, name)
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if not words:
-            continue
-        try:
-            rows.append([float(words[axis]) for axis in range(3)])
-        except (ValueError, IndexError):
-            raise InputError(f"{path}, line {number}: a point needs three numbers, not '{line[:40]}'") from None
-    return Shape(path.stem, points=np.array(rows).reshape(-1, 3))
+    # Hardly an image is so narrow; what it lacks as a cloud is then said.
+    if len(shape) == 2 and max(shape) > _NARROW * min(shape):
+        return Shape(path.stem, points=parse_cloud(content, str(path), drop_not_finite=drop))
+    return Shape(path.stem, image=parse_image(content, str(path)))
 
 
-def _off(path: Path, index: int | None, name: str | None) -> Shape:
+def _picture(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
     pick(path, 1, None, index, name)
-    vertices, triangles = read_off(path)
-    return Shape(path.stem, points=vertices, triangles=triangles if len(triangles) else None)
+    return Shape(path.stem, image=parse_image(_content(path), str(path)))
 
 
-def _trimesh(path: Path, index: int | None, name: str | None) -> Shape:
-    """.obj, .ply and .stl: a mesh, or a cloud where there are no triangles."""
-    import trimesh
-
+def _geometry(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
+    """A mesh, a cloud, or Gaussian splats; see :mod:`gmcn.data.reading` and :mod:`gmcn.data.splats`."""
     pick(path, 1, None, index, name)
+    content, source = _content(path), str(path)
+    if path.suffix.lower() == ".ply" and holds_splats(content):
+        splats = parse_splats(content, source, drop_not_finite=drop)
+        return Shape(path.stem, mixture=Mixture(*(torch.from_numpy(splats[field]) for field in Mixture._fields)))
+    points, triangles = parse_geometry(content, source, drop_not_finite=drop)
+    return Shape(path.stem, points, triangles if triangles is not None and len(triangles) else None)
+
+
+def _content(path: Path) -> bytes:
     try:
-        # A scene's parts are brought together; nothing is merged or repaired.
-        loaded = trimesh.load_scene(path, process=False)
-        parts = loaded.dump()
-    except Exception as error:  # every format's reader has its own
-        raise InputError(f"{path} is not a readable {path.suffix} ({error or type(error).__name__})") from error
-    meshes = [part for part in parts if len(getattr(part, "faces", ()))]
-    if meshes:
-        starts = np.cumsum([0] + [len(part.vertices) for part in meshes])
-        triangles = np.concatenate([part.faces + start for part, start in zip(meshes, starts[:-1], strict=True)])
-        return Shape(path.stem, np.concatenate([part.vertices for part in meshes]), triangles)
-    return Shape(path.stem, np.concatenate([np.zeros((0, 3)), *(part.vertices for part in parts)]))
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 READERS = {
     ".safetensors": _artifact,
-    ".npy": _arrays,
     ".npz": _arrays,
-    ".xyz": _text,
-    ".txt": _text,
-    ".off": _off,
-    ".obj": _trimesh,
-    ".ply": _trimesh,
-    ".stl": _trimesh,
+    ".npy": _npy,
+    **dict.fromkeys((suffix for suffix in GEOMETRY if suffix != ".npy"), _geometry),
+    **dict.fromkeys((suffix for suffix in IMAGES if suffix != ".npy"), _picture),
 }
 
 
@@ -183,6 +192,8 @@ def checked(shape: Shape, path: Path) -> Shape:
         if bad.any():
             raise InputError(f"{where} has a coordinate that is not finite in point {int(bad.argmax())}; repair it")
         shape = replace(shape, points=np.array(shape.points, dtype=np.float64))
+    if shape.image is not None and not np.isfinite(shape.image).all():
+        raise InputError(f"{where} has a brightness that is not finite; repair it")
     if shape.mixture is not None:
         if not all(tensor.isfinite().all() for tensor in shape.mixture):
             raise InputError(f"the mixture {where} has a number that is not finite; fit it again")

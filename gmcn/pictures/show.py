@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import logging
 import os
 import sys
 import tempfile
@@ -13,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.errors import InputError
+from gmcn.errors import InputError, extras
 from gmcn.pictures.drawing import bounds, visible
 from gmcn.pictures.shapes import Shape, read_shape
+from gmcn.pictures.thinning import remark
 
+_LOG = logging.getLogger(__name__)
 FORMATS = (".html", ".png", ".svg")
 
 
+@extras()
 def show(
     file: str | os.PathLike,
     *,
@@ -28,8 +32,11 @@ def show(
     points: Path | None = None,
     output: str | os.PathLike | None = None,
     up: str = "z",
+    drop_not_finite: bool = False,
 ) -> Path:
     """Draw one object of ``file`` (see :func:`gmcn.pictures.shapes.read_shape`) and return where it was written.
+
+    Of large objects as much is drawn as one can see, and picture and log say how much.
 
     The suffix of ``output`` decides: .html is a page to turn it on, .png and .svg are still. Without ``output`` the
     page is a temporary file, and opened where there is a display. ``up`` is the axis that points upwards in 3D.
@@ -39,11 +46,13 @@ def show(
     """
     if output is not None and Path(output).suffix.lower() not in FORMATS:
         raise InputError(f"cannot write {output}: its name must end in one of {', '.join(FORMATS)}")
-    shape = read_shape(Path(file), index=index, name=name, points=points)
+    shape = read_shape(Path(file), index=index, name=name, points=points, drop_not_finite=drop_not_finite)
+    page = output is None or Path(output).suffix.lower() == ".html"
+    if said := remark(shape, page):
+        _LOG.info("%s is large; %s", file, said)
     if output is not None:
-        path = Path(output)
-        (draw_page if path.suffix.lower() == ".html" else draw_still)(shape, path, up)
-        return path
+        (draw_page if page else draw_still)(shape, Path(output), up)
+        return Path(output)
     handle, temporary = tempfile.mkstemp(prefix=f"gmcn-{Path(file).stem}-", suffix=".html")
     os.close(handle)
     draw_page(shape, Path(temporary), up)
@@ -53,19 +62,20 @@ def show(
     return Path(temporary)
 
 
-def title_of(shape: Shape) -> str:
-    """The object's name and what is known of it."""
+def title_of(shape: Shape, page: bool = False) -> str:
+    """The object's name, what is known of it, and how much of it is drawn, on a ``page`` or in a still picture."""
     # Names of files need not be UTF-8, pictures' titles must.
     parts = [shape.name.encode(errors="surrogateescape").decode(errors="replace")]
     if shape.mixture is not None:
-        parts.append(f"{shape.mixture.components} Gaussians" + (f" ({shape.fit})" if shape.fit else ""))
+        parts.append(f"{shape.mixture.components:,} Gaussians" + (f" ({shape.fit})" if shape.fit else ""))
     elif shape.triangles is not None:
         parts.append(f"{len(shape.triangles):,} triangles")
     elif shape.points is not None:
         parts.append(f"{len(shape.points):,} points")
     else:
         parts.append(f"{shape.image.shape[1]} x {shape.image.shape[0]} pixels")
-    return ", ".join(parts)
+    said = remark(shape, page)
+    return ", ".join(parts) + (f"\n({said})" if said else "")
 
 
 def is_flat(shape: Shape) -> bool:
@@ -88,9 +98,10 @@ def draw_page(shape: Shape, path: Path, up: str = "z") -> None:
 
     from gmcn.pictures import interactive
 
+    title = title_of(shape, True)
     figure = graph_objects.Figure(data=_flat(shape) if is_flat(shape) else _solid(shape, up))
     figure.update_layout(
-        title={"text": html.escape(title_of(shape)), "x": 0.5, "font": {"size": 16}},
+        title={"text": html.escape(title).replace("\n", "<br>"), "x": 0.5, "font": {"size": 16}},
         margin={"l": 0, "r": 0, "t": 44, "b": 0},
         legend={"x": 0.01, "y": 0.99, "itemsizing": "constant"},
     )
@@ -99,7 +110,7 @@ def draw_page(shape: Shape, path: Path, up: str = "z") -> None:
         figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
     else:
         figure.update_layout(scene=interactive.scene(*box_of(shape), up))
-    interactive.write_page(figure, path, title_of(shape))
+    interactive.write_page(figure, path, title)
 
 
 def _solid(shape: Shape, up: str) -> list[Any]:
@@ -123,7 +134,9 @@ def _flat(shape: Shape) -> list[Any]:
     if shape.mixture is not None:
         traces.append(interactive.flat_values(shape.mixture, box))
     if shape.image is not None:
-        traces.append(interactive.heat(shape.image, box, name="pixels", shown=shape.mixture is None))
+        alone = shape.mixture is None  # then as it is, else as the values are drawn
+        colours = "Greys_r" if alone else "Greys"
+        traces.append(interactive.heat(shape.image, box, name="pixels", shown=alone, colours=colours))
     if shape.mixture is not None:
         traces.append(interactive.flat_ellipses(shape.mixture))
     if shape.points is not None:
@@ -141,7 +154,7 @@ def draw_still(shape: Shape, path: Path, up: str = "z") -> None:
     sampled = Shape(shape.name, shape.points, shape.triangles, shape.image)
     if is_flat(shape):
         box = still.box_of(shape)
-        panels = [(title_of(sampled), still.sampled, (sampled, box))] if _is_sampled(shape) else []
+        panels = [(title_of(sampled), still.sampled, (shape, box))] if _is_sampled(shape) else []
         if shape.mixture is not None:
             panels += [("values", still.values, (shape.mixture, box))]
             panels += [(title_of(shape), still.outlines, (shape.mixture, box))]

@@ -11,6 +11,7 @@ from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import PLAIN, bounds, ellipses, field, visible
 from gmcn.pictures.rendering import Picture, View
 from gmcn.pictures.shapes import Shape
+from gmcn.pictures.thinning import fewer_gaussians, some_points, thumbnail
 
 DOTS_PER_INCH = 160
 
@@ -19,30 +20,34 @@ def solid(axes, view: View, shown: Mixture | Shape) -> None:
     """In 3D: a mixture [N] as ellipsoids, a mesh, or a cloud as small spheres."""
     picture = Picture(view)
     if isinstance(shown, Mixture):
-        picture.add_ellipsoids(shown)
+        picture.add_ellipsoids(fewer_gaussians(shown))
     elif shown.triangles is not None:
         picture.add_mesh(shown.points, shown.triangles, PLAIN)
     else:
-        size = 0.012 if len(shown.points) < 4000 else 0.006
-        picture.add_points(shown.points, size * view.radius)
+        points = some_points(shown.points)
+        # Few are to be seen, and those that stand for many close the surface.
+        size = 0.012 if len(points) < 4000 else 0.006 if len(points) == len(shown.points) else 0.009
+        picture.add_points(points, size * view.radius)
     axes.imshow(picture.image(), interpolation="antialiased")
     bare(axes)
 
 
 def sampled(axes, shape: Shape, box: tuple[float, float, float, float]) -> None:
-    """In 2D: an image, or a cloud."""
+    """In 2D: an image, as it is, but beside a mixture dark where it is bright, as the values are; or a cloud."""
     if shape.image is not None:
-        pixels(axes, shape.image)
+        pixels(axes, shape.image, colours="gray" if shape.mixture is None else "gray_r")
     else:
-        axes.plot(*shape.points.T, ".", markersize=2, color="#30508c")
+        axes.plot(*some_points(shape.points).T, ".", markersize=2, color="#30508c")
         frame(axes, box)
 
 
-def pixels(axes, image: np.ndarray, top: float | None = None) -> None:
-    """An image [H, W] on [0, W] x [0, H], y downwards; ``top`` is drawn black."""
+def pixels(axes, image: np.ndarray, top: float | None = None, colours: str = "gray_r") -> None:
+    """An image [H, W] on [0, W] x [0, H], y downwards, from 0 (or its least) to ``top``, which is black in gray_r."""
     height, width = image.shape
     top = top or float(image.max()) or 1.0
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=top, extent=(0, width, height, 0), interpolation="nearest")
+    image = thumbnail(image)
+    limits = {"vmin": min(0.0, float(image.min())), "vmax": top}
+    axes.imshow(image, cmap=colours, **limits, extent=(0, width, height, 0), interpolation="nearest")
     bare(axes)
 
 
@@ -67,7 +72,7 @@ def outlines(axes, mixture: Mixture, box: tuple[float, float, float, float]) -> 
     """The ellipses of a mixture [N] of dimension 2, filled the more the heavier."""
     from matplotlib.collections import PolyCollection
 
-    mixture = visible(mixture)
+    mixture = fewer_gaussians(mixture)
     weights = mixture.weights.abs().numpy()
     colours = np.where(mixture.weights.numpy()[:, None] < 0, (0.70, 0.20, 0.20), (0.14, 0.33, 0.55))
     opacity = 0.08 + 0.5 * weights / weights.max()

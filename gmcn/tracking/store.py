@@ -67,6 +67,8 @@ def connect(results: Path) -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # A connection that is kept would write into a database that was deleted, without an error.
     os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    if plain(store_uri(results)) != store_uri(results):  # at a run's end it prints where that is, password and all
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for noisy in ("mlflow", "urllib3.connectionpool"):  # whatever fails is said by us, once
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
@@ -77,7 +79,7 @@ def connect(results: Path) -> Any:
         with locked(results):
             if not _made(database):
                 _make(database)
-    if database:
+    elif database:
         follow(database, _artifacts(results), whole=database.resolve() == _own(results))
     return MlflowClient(tracking_uri=store_uri(results))
 

@@ -134,7 +134,14 @@ def test_the_number_of_processes_makes_nothing_run_again():
             3,
             ["unknown key 'variants.child.training.epoch'", "did you mean 'epochs'?"],
         ),
-        ("variants.child.training.learning_rate", "1e-3", ["must be a number", "write it as 1.0e-3"]),
+        ("variants.child.training.learning_rate", "1e-3x", ["'1e-3x'", "must be a number"]),
+        ("variants.child.training.epochs", "9" * 5000, ["must be a whole number"]),
+        ("variants.child.training.epochs", "2.5", ["must be a whole number"]),
+        ("variants.child.training.learning_rate", "1e999", ["must be a number"]),
+        ("variants.child.network", {"kind": "pointnet", "dropout": "1"}, ["network.dropout", "less than 1"]),
+        ("tracking", {"enabled": "2"}, ["must be true or false"]),
+        ("variants.child.fit", 7, ["'variants.child.fit' is 7, but must be text; write it in quotes"]),
+        ("results", True, ["'results' is True, but must be text; write it in quotes"]),
         ("variants.child.training.epochs", 0, ["variants.child.training.epochs", "at least 1"]),
         ("variants.child.training.batch_size", 1.5, ["must be a whole number"]),
         ("variants.child.training.schedule", "cosin", ["one of cosine, constant"]),
@@ -188,6 +195,108 @@ def test_mistakes_are_explained_in_one_sentence(path, value, parts):
         assert part in text
 
 
+def test_text_is_taken_for_what_the_schema_wants_and_else_stays_text():
+    """As Snakemake hands over whatever stands inside the braces of --config."""
+    raw = changed("tracking", {"enabled": "false"})
+    raw["shrink"] = "1"
+    raw["results"] = "2024"
+    raw["datasets"]["solids10"] = {"kind": "solids", "seed": "3", "normalize": "True", "points": "+64"}
+    raw["datasets"]["digits"]["test_fraction"] = ".25"
+    raw["datasets"]["mine"] = {"kind": "images", "files": [{"name": "a.gz", "url": "null"}]}
+    raw["variants"]["child"]["training"] = {"learning_rate": "1e-3", "augmentation": "null", "step_epochs": "2"}
+    raw["variants"]["child"]["network"] = {"kernel_components": "3", "layers": [["8", "4"]]}
+    raw["variants"]["child"]["datasets"]["digits"] = {
+        "network": {"kl_threshold": "null", "relu_smoothing": ["0", ".5"]}
+    }
+    raw["tables"] = {"mine": {"title": "7", "kind": "footprint", "fused": "no", "columns": ["mib2d"], "rows": [
+        {"label": "1", "layer": "1", "paper": {"mib2d": "2.25"}}]}}  # fmt: skip
+    before = copy.deepcopy(raw)
+    read = config.check(raw)
+    assert raw == before
+    assert (read["tracking"], read["shrink"], read["results"]) == ({"enabled": False}, 1, "2024")
+    assert read["datasets"]["solids10"] == {"kind": "solids", "seed": 3, "normalize": True, "points": 64}
+    assert read["datasets"]["digits"]["test_fraction"] == 0.25
+    assert read["datasets"]["mine"]["files"] == [{"name": "a.gz", "url": "null"}]  # an address is text
+    assert read["variants"]["child"]["training"] == {"learning_rate": 1e-3, "augmentation": None, "step_epochs": 2}
+    assert read["variants"]["child"]["network"] == {"kernel_components": 3, "layers": [[8, 4]]}
+    own = {"kl_threshold": None, "relu_smoothing": [0, 0.5]}
+    assert read["variants"]["child"]["datasets"]["digits"] == {"network": own}
+    table = read["tables"]["mine"]
+    assert (table["title"], table["fused"]) == ("7", False)
+    assert table["rows"] == [{"label": "1", "layer": 1, "paper": {"mib2d": "2.25"}}]
+
+
+def test_text_of_a_base_is_taken_once_for_all_that_inherit_it():
+    raw = changed("variants.base.network.kernel_components", "3")
+    raw["variants"]["child"]["datasets"]["digits"] = {"network": {"layers": [["2", "2"]]}}
+    read = config.check(raw)
+    assert config.resolve(read, "digits", "child")["network"] == {"layers": [[2, 2]], "kernel_components": 3}
+    assert config.resolve(read, "solids10", "child")["network"] == {"layers": [[8, 4]], "kernel_components": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("7", "a name in 'variants' is 7 and no text to YAML; write it in quotes, as in '7'"),
+        ("1.5", "is 1.5 and no text"),
+        ("on", "is true to YAML, as are on and yes; write it in quotes, as in 'on'"),
+        ("no", "is false to YAML, as are off and no; write it in quotes, as in 'off'"),
+        ("null", "is nothing to YAML, as are null and ~; write it in quotes, as in 'null'"),
+        ("2024-01-01", "is 2024-01-01 and no text"),
+    ],
+)
+@pytest.mark.parametrize("section", ["variants", "fits", "datasets"])
+def test_names_that_yaml_reads_as_something_else_are_refused_in_one_sentence(tmp_path, section, name, part):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{section}:\n  {name}: {{}}\n")
+    with pytest.raises(InputError) as error:
+        config.load(path)
+    assert str(error.value).startswith(f"{path}: a name in '{section}' is ")
+    assert part.removeprefix("a name in 'variants' ") in str(error.value)
+    raw = copy.deepcopy(SMALL)
+    raw[section] |= yaml.safe_load(f"{name}: {{}}")
+    assert "write it in quotes" in sentence(raw)
+
+
+def test_names_in_quotes_and_other_text_are_names():
+    raw = copy.deepcopy(SMALL)
+    raw["variants"] |= {"7": {"base": "base"}, "on": {"base": "7"}, "1e3": {"base": "on", "fit": "8"}, "null": {}}
+    raw["fits"]["8"] = {"method": "kmeans", "components": 8}
+    read = config.check(raw)
+    assert config.resolve(read, "digits", "1e3")["fit"] == "8"
+
+
+def test_names_that_are_there_twice_are_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{yaml.safe_dump(SMALL)}\nshrink: 2\nfits:\n  a: {{method: kmeans}}\n")
+    lines = path.read_text().splitlines()
+    with pytest.raises(InputError) as error:
+        config.load(path)
+    first, second = (number + 1 for number, line in enumerate(lines) if line == "fits:")
+    assert str(error.value) == f"{path} says 'fits' twice in one place, in lines {first} and {second}"
+
+
+def test_a_key_over_that_of_an_anchor_is_not_there_twice(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {<<: *a}\n")
+    assert config.read(path) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}
+
+
+def test_without_jsonschema_names_are_checked_and_it_is_said(monkeypatch, caplog):
+    monkeypatch.setattr(config.reading, "_validator", lambda: None)
+    assert config.check(SMALL) == SMALL
+    assert "config.yaml is not checked against its schema: pip install jsonschema" in caplog.text
+    assert "unknown variant 'bsae'" in sentence(changed("variants.child.base", "bsae"))
+    assert "config.yaml is no configuration" in sentence({"variants": 3})
+
+
+def test_addresses_with_passwords_are_known_by_data_set_and_file():
+    raw = copy.deepcopy(SMALL)
+    urls = {"a": "https://anna:s3cret@host/a", "b": "https://host/b", "c": "https://host/c?token=1", "d": None}
+    raw["datasets"]["mine"] = {"kind": "clouds", "files": [{"name": key, "url": url} for key, url in urls.items()]}
+    assert config.secret_addresses(raw) == {"mine/a": urls["a"], "mine/c": urls["c"]}
+
+
 def test_incomplete_variant_says_what_is_missing():
     bare = changed("variants.bare", {"fit": "kmeans8", "seeds": [0]})
     with pytest.raises(InputError, match="'bare' does not say network and training and probe"):
@@ -217,7 +326,13 @@ def test_files_are_merged_in_their_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "part"), [(None, "does not exist"), ("a: [", "not readable YAML"), ("- a", "must be a mapping")]
+    ("content", "part"),
+    [
+        (None, "does not exist"),
+        ("a: [", "not readable YAML"),
+        ("- a", "must be a mapping"),
+        ("a:\n\tb: 1", "tabs indent nothing in YAML"),
+    ],
 )
 def test_unreadable_files_are_named(tmp_path, content, part):
     path = tmp_path / "broken.yaml"

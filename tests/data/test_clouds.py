@@ -92,7 +92,7 @@ def test_not_finite_names_object_row_and_file(tmp_path, value):
     points = arrays()["points"]
     points[2, 4, 1] = value
     with pytest.raises(
-        InputError, match=r"1 of 4 objects.*'bed_2' \(a value of its points is not finite, in row 4\); repair"
+        InputError, match=r"1 of 4 objects.*'bed_2' \(the cloud: a coordinate of point 4 is not finite .*drop_not_fin"
     ):
         sampled(tmp_path, points=points)
     assert not (tmp_path / "set.safetensors").exists()
@@ -129,6 +129,12 @@ def written(cloud, suffix):
         target = io.BytesIO()
         np.save(target, cloud)
         return target.getvalue()
+    if suffix == ".npz":
+        target = io.BytesIO()
+        np.savez(target, points=cloud, colours=np.zeros(3))
+        return target.getvalue()
+    if suffix == ".obj":
+        return "".join("v {} {} {}\nvn 0 0 1\n".format(*row) for row in cloud.tolist()).encode()
     if suffix == ".ply":
         names = ("x", "y", "z", "nx", "ny", "nz")[: cloud.shape[1]]
         return ply({name: cloud[:, column] for column, name in enumerate(names)})
@@ -145,8 +151,9 @@ def test_formats_of_files(suffix):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"x y z\n0 0 0\n", r"a\.txt is no readable cloud \(could not convert string 'x'"),
-        ("a.txt", b"0 0 0\n0 0\n", r"a\.txt is no readable cloud \(.*row"),
+        ("a.txt", b"0 0 0\nx y z\n", r"a\.txt, line 2: a point needs three numbers, not 'x y z'"),
+        ("a.txt", b"0 0 0\n0 0\n", r"a\.txt, line 2: a point needs three numbers, not '0 0'"),
+        ("a.npz", written(CLOUD, ".npz")[:-5], r"a\.npz is no readable \.npz"),
         ("a.npy", written(CLOUD, ".npy")[:-5], r"a\.npy ends before the array \(40, 6\)"),
         ("a.npy", written(CLOUD[0], ".npy"), r"a\.npy holds float32 \(6,\); a cloud is numbers of shape \(points, 3\)"),
         ("a.npy", written(CLOUD.astype("S4"), ".npy"), r"a\.npy holds \|S4"),
@@ -189,12 +196,60 @@ def test_a_folder_of_one_s_own(tmp_path):
         sample("mine", settings=settings, downloads=None, output=tmp_path / f"{threads}", threads=threads)
     one, two = (load_tensors(tmp_path / f"{threads}") for threads in (1, 2))
     assert all(torch.equal(one[0][key], two[0][key]) for key in one[0])
-    assert one[0]["points"].shape == (8, 16, 3)
+    assert one[0]["points"].shape == (2 * len(FORMATS), 16, 3)
     assert one[1]["class_names"] == ["class0", "class1"]
-    assert one[1]["names"] == ["cloud0", "cloud2", "cloud0", "cloud2", "cloud1", "cloud3", "cloud1", "cloud3"]
+    assert one[1]["names"] == [f"cloud{n}" for first in (0, 1) for _ in range(2) for n in range(first, len(FORMATS), 2)]
     assert list(one[1]["sources"]) == ["mine"]
     with pytest.raises(InputError, match="gone does not exist; correct the `path` of data set 'mine'"):
         sample("mine", settings=settings | {"path": "gone"}, downloads=None, output=tmp_path / "x")
+
+
+def holes(cloud, every=4):
+    """The cloud as a depth camera would have it: each row before one of it is not a number."""
+    rows = np.repeat(cloud[:, :3], 2, axis=0)[: len(cloud) + len(cloud) // every]
+    rows[:: every + 1] = [np.nan, np.inf, -np.inf]
+    return rows
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_points_that_are_no_numbers_are_left_out_and_counted(tmp_path, suffix, caplog):
+    for name, cloud in (("full", CLOUD), ("holes", holes(CLOUD))):
+        path = tmp_path / "mine" / "cup" / "train" / f"{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(written(cloud[:, :3], suffix))
+    settings = {"kind": "clouds", "path": str(tmp_path / "mine"), "points": 16, "parts": ["train"]}
+    with pytest.raises(InputError, match=r"1 of 2 objects .*point 0 is not finite .*; `drop_not_finite: true` leaves"):
+        sample("mine", settings=settings, downloads=None, output=tmp_path / "a")
+    for threads in (1, 2):
+        settings["drop_not_finite"] = True
+        sample("mine", settings=settings, downloads=None, output=tmp_path / f"{threads}", threads=threads)
+        tensors, metadata = load_tensors(tmp_path / f"{threads}")
+        assert set(tensors) == {"points", "labels", "split"}
+        assert metadata["dropped"] == {"holes": 10}
+        assert metadata["refused"] == {}
+        assert tensors["points"].isfinite().all()
+        assert "mine: 10 points or Gaussians of 1 objects are not finite and are left out (holes ...)" in caplog.text
+    kept = parse_cloud(written(holes(CLOUD), suffix), f"a{suffix}", drop_not_finite=True)
+    whole = holes(CLOUD)
+    np.testing.assert_allclose(kept, whole[np.isfinite(whole).all(-1)], rtol=1e-6)
+
+
+def test_points_of_an_archive_that_are_no_numbers(tmp_path):
+    points = arrays()["points"]
+    points[1, 0] = np.nan
+    path = write(tmp_path, points=points)
+    samples = read_clouds({"drop_not_finite": True, "points": 5}, [path])
+    assert np.array_equal(samples.read()[[0, 2, 3]], points[[0, 2, 3], :5])
+    assert np.array_equal(samples.read()[1], points[1, 1:])
+    assert [int(row["dropped"]) for row in samples] == [0, 1, 0, 0]
+    with pytest.raises(InputError, match="has 5 points, fewer than 6"):
+        read_clouds({"drop_not_finite": True}, [path]).read()
+    assert read_clouds({"drop_not_finite": True, "repeat_points": True}, [path]).read().shape == (4, 6, 3)
+
+
+def test_a_cloud_of_nothing_but_gaps(tmp_path):
+    with pytest.raises(InputError, match=r"a\.xyz has no points that are numbers; remove it|has no points; remove it"):
+        resize(parse_cloud(b"nan nan nan\n" * 9, "a.xyz", drop_not_finite=True), 8, None, repeat=True, source="a.xyz")
 
 
 @pytest.fixture

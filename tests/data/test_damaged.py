@@ -18,7 +18,7 @@ from gmcn.data.samples import attempt
 from gmcn.data.splats import PROPERTIES, parse_splats
 from gmcn.errors import InputError
 from tests.damage import EDITS, altered, fuzz, outcome
-from tests.data.files import npy, ply
+from tests.data.files import QUADS, TRIANGLES, npy, obj_box, ply, ply_mesh, stl_box
 
 BOX = primitives.box([0, 0, 0], [3, 1, 1])
 RNG = np.random.default_rng(0)
@@ -34,6 +34,12 @@ def exported(suffix: str, **options) -> bytes:
 def saved(array: np.ndarray) -> bytes:
     target = io.BytesIO()
     np.save(target, array)
+    return target.getvalue()
+
+
+def archived(array: np.ndarray) -> bytes:
+    target = io.BytesIO()
+    np.savez(target, points=array)
     return target.getvalue()
 
 
@@ -53,9 +59,17 @@ FILES = [
     (points_on, "a.stl", exported("stl_ascii")),
     (points_on, "a.ply", exported("ply")),
     (points_on, "a.ply", exported("ply", encoding="ascii")),
+    *((points_on, "a.ply", ply_mesh([*QUADS[:3], *TRIANGLES[6:]], order, after=[("B", "red")])) for order in ORDERS),
+    (points_on, "a.obj", "\n".join(obj_box(face="f {}/1 -{}/1 {}/1")).encode() + b"\nf 1 2 4 3 -1\n"),
+    (points_on, "a.off", b"OFF\n6 2 0\n0 0 0\n4 0 0\n4 4 0\n2 1 0\n0 4 0\n9 9 9\n5 0 1 2 3 4\n4 0 1 5 2\n"),
+    (points_on, "a.stl", stl_box(b"solid", b"\r\n")),
     (parse_cloud, "a.npy", saved(RNG.normal(size=(9, 3)))),
     (parse_cloud, "a.npy", saved(RNG.normal(size=(3, 9)).astype(np.float32).T)),
     (parse_cloud, "a.xyz", b"# x y z\n0 0 0\n1e-3, 2.5, -1\n"),
+    (parse_cloud, "a.xyz", b"X;Y;Z;i\n0;0.5;0;1\n1e-3; 2.5; -1;7\n"),
+    (parse_cloud, "a.txt", b"3\n0 0 0\n1e-3 2.5 -1\nnan 1 1\n"),
+    (parse_cloud, "a.npz", archived(RNG.normal(size=(9, 3)))),
+    (parse_cloud, "a.obj", b"v 0 0 0 1 1 1\nv 1 1 1\n"),
     *((parse_cloud, "a.ply", ply({axis: RNG.normal(size=5) for axis in "xyz"}, order)) for order in ORDERS),
     *((parse_splats, "a.ply", splats(order)) for order in ORDERS),
 ]
@@ -77,6 +91,13 @@ def test_altered_bytes_give_a_result_or_a_sentence(file, edits):
         (parse_cloud, "a.npy", npy("(5, 3").replace(b"}", b" "), "a.npy is no readable .npy .its header is damaged"),
         (parse_cloud, "a.npy", npy(f"({'9' * 30}, 3)"), "a.npy is no readable .npy"),
         (parse_mesh, "a.off", b"OFF\n8 19999999999992 0\n", "cannot stand in 2 lines"),
+        (parse_mesh, "a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n3 0 1 2\n", "line 7: the file goes on after"),
+        (parse_mesh, "a.obj", f"v 0 0 0\nf 1 {'9' * 25} 1\n".encode(), "line 2: a face counts its vertices from 1"),
+        (parse_cloud, "a.npz", archived(np.ones((9, 3)))[1:], r"a\.npz is no readable \.npz"),
+        (parse_mesh, "a.ply", ply_mesh(QUADS).replace(b"face 6", b"face 999999999"), "after 6 of 999,999,999 faces"),
+        (parse_mesh, "a.ply", ply_mesh(QUADS, extra=f"element e {10**14}\nproperty list uchar int a\n"), "ends after"),
+        (parse_mesh, "a.ply", ply_mesh(QUADS, "ascii", extra="element e 99999999999999\n"), "ends after 0 of 8 vert"),
+        (parse_mesh, "a.stl", stl_box()[:80] + b"\xff" * 4 + stl_box()[84:], "fewer than 4,294,967,295 facets"),
         (parse_mesh, "a.off", b"OFF\n" + b"9" * 5000 + b" 1 0\n", "expected the counts"),
         *(
             (parse_cloud, "a.ply", ply({axis: np.ones(3) for axis in "xyz"}, before=f"element foo {rows}\n"), "-1")
@@ -100,7 +121,7 @@ def test_ascii_meshes_that_are_cut_have_no_fewer_faces():
     content = exported("ply", encoding="ascii")
     end = content.index(b"end_header") + 11
     for size in range(end, len(content) - 2, 5):
-        with pytest.raises(InputError, match=r"a\.ply ends before the last of the rows"):
+        with pytest.raises(InputError, match=r"a\.ply(: | ends after \d+ of \d+ (vertices|faces); is it truncated)"):
             parse_mesh(content[:size], "a.ply")
     assert len(parse_mesh(content.rstrip(), "a.ply")[1]) == len(BOX[1])
 

@@ -161,6 +161,31 @@ def test_mirror_address_comes_first(tmp_path, server, monkeypatch):
     assert seen == ["/mirror/chairs/chairs.npz"]
 
 
+@pytest.mark.parametrize("way", ["mirror", "published"])
+def test_a_password_or_token_of_an_address_is_used_and_never_shown(tmp_path, server, monkeypatch, caplog, way):
+    url, answers, seen = server
+    secret = url.replace("://", "://anna:s3cret@")
+    place = "/get/chairs/chairs.npz?token=t0ken" if way == "mirror" else "/get?token=t0ken"
+    address = f"{secret}/get?token=t0ken"
+    if way == "mirror":
+        monkeypatch.setenv("GMCN_MIRROR", address)
+    file = entry(url=None if way == "mirror" else address, sha256=None)
+    answers[place] = [Answer(status=503), CONTENT]
+    caplog.set_level("INFO", "gmcn")
+    run(tmp_path, file)
+    assert seen == [place, place]
+    record = (tmp_path / "out/chairs.npz.json").read_text()
+    shown = f"{url}{place.partition('?')[0]}?..."
+    assert json.loads(record)["origin"] == shown
+    assert caplog.text.count(shown) == 3  # tried again, without a checksum, where it came from
+    answers[place] = [Answer(status=404)]
+    (tmp_path / "out/chairs.npz").unlink()
+    with pytest.raises(InputError, match="404") as error:
+        run(tmp_path, file)
+    assert shown in str(error.value)
+    assert not [text for text in (record, caplog.text, str(error.value)) if "s3cret" in text or "t0ken" in text]
+
+
 def test_a_damaged_transfer_is_tried_again(tmp_path, server):
     url, answers, seen = server
     answers["/chairs.npz"] = [CONTENT[:50], CONTENT]

@@ -169,7 +169,7 @@ def test_obj_with_polygons_groups_and_materials():
     ("name", "content", "message"),
     [
         ("a.ply", b"rubbish", r"a\.ply is no \.ply file"),
-        ("a.stl", b"rubbish", r"a\.stl holds no faces"),
+        ("a.stl", b"rubbish", r"a\.stl is no \.stl, or it is truncated"),
         ("a.obj", b"v 0 0 0\nv 1 0 0\nv nan 1 0\nf 1 2 3\n", r"a\.obj: a coordinate of vertex 2 is not finite"),
     ],
 )
@@ -205,4 +205,4 @@ def test_a_bad_object_stops_no_other_one_in_a_process_either(tmp_path):
             target.writestr(f"chair/train/chair_{index}.off", text)
     rows = list(load_all(read_meshes({"points": 8}, [tmp_path / "a.zip"]), 2))
     assert [isinstance(row, InputError) for row in rows] == [False, True, True, False]
-    assert "chair_1.off has no surface" in str(rows[1])
+    assert "chair_1.off holds no faces" in str(rows[1])

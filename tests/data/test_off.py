@@ -24,6 +24,8 @@ def parse(text: str):
         "OFF 4 1 0\n",
         "# a comment\n\nOFF\n# another\n4 1 0 # counts\n",
         "OFF\r\n4 1 0\r\n",
+        "\ufeffOFF\n4 1 0\n",
+        "\ufeff# a comment\nOFF\n4 1 0\n",
     ],
 )
 def test_headers(header):
@@ -67,6 +69,9 @@ def test_colours_are_skipped():
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 1.5\n", "line 6: a face needs whole numbers"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 1.0\n", "line 6: a face needs whole numbers"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n-1 0\n", "line 6: a face of -1 corners"),
+        (f"OFF\n4 1 0\n{SQUARE}3 0 1 2\n3 0 2 3\n", "line 8: the file goes on after the last of the 1 faces"),
+        (f"OFF\n4 1 0\n{SQUARE}4 0 1 2 3\n\n3 0 2 3\n", "line 9: the file goes on after the last of the 1 faces"),
+        ("OFF\n3 1 0\n0 0 0\n1,0 0 0\n0 1 0\n3 0 1 2\n", "line 4: a vertex needs three numbers, not '1,0 0 0'"),
         ("OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "line 6: the file ends before face 1 of 2; is it truncated"),
     ],
 )

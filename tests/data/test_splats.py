@@ -163,7 +163,7 @@ def test_a_header_that_promises_too_much_does_not_enlarge_the_others(tmp_path):
         (b"ply\nformat ternary 1.0\nend_header\n", "the header of a.ply is not understood"),
         (
             b"ply\nformat binary_big_endian 1.0\nelement f 1\nproperty list char int v\nelement vertex 1\nend_header\n",
-            "come first",
+            r"a\.ply ends after 0 of 1 rows of 'f'",
         ),
         (b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "lack y, z, opacity"),
         (ply(splats(3))[:-1], "a.ply ends after 2 of 3 vertices; is it truncated"),
@@ -176,3 +176,55 @@ def test_a_header_that_promises_too_much_does_not_enlarge_the_others(tmp_path):
 def test_malformed(content, message):
     with pytest.raises(InputError, match=message):
         parse_splats(content, "a.ply")
+
+
+def test_infinite_opacities_and_scales_of_zero_mean_something():
+    values = splats(4, opacity=np.array([np.inf, -np.inf, 0.0, 0.0]), scale_1=np.array([-2.0, -2.0, -np.inf, -2.0]))
+    finite = splats(4, opacity=np.array([800.0, -800.0, 0.0, 0.0]), scale_1=np.array([-2.0, -2.0, -800.0, -2.0]))
+    row, wanted = parse_splats(ply(values), "a.ply"), parse_splats(ply(finite), "a.ply")
+    assert row["weights"][1] == 0
+    for name in row:
+        np.testing.assert_array_equal(row[name], wanted[name])
+    with pytest.raises(InputError, match="scale_0 of Gaussian 2 is not finite"):
+        parse_splats(ply(splats(3, scale_0=np.array([0, 0, np.inf]))), "a.ply")
+
+
+def test_flat_splats_lack_a_scale_and_are_thin():
+    values = splats(6)
+    flat = {name: column for name, column in values.items() if name != "scale_2"}
+    row, wanted = (parse_splats(ply(v), "a.ply") for v in (flat, values | {"scale_2": np.full(6, -80.0)}))
+    for name in row:
+        np.testing.assert_array_equal(row[name], wanted[name])
+    spread = np.sqrt(np.linalg.eigvalsh(row["covariances"]))
+    np.testing.assert_allclose(spread[:, 0], 1e-3 * spread[:, 2], rtol=1e-3)
+
+
+def test_splats_that_are_not_finite_are_left_out_and_counted(folder, tmp_path):
+    whole = parse_splats((path := folder / "cup/train/cup_2.ply").read_bytes(), "a.ply")
+    values = splats(9, 9)
+    with_bad = {name: np.insert(column, [2, 9], np.nan) for name, column in values.items()}
+    path.write_bytes(ply(with_bad))
+    with pytest.raises(InputError, match=r"x of Gaussian 2 is not finite; `drop_not_finite: true`"):
+        parse_splats(path.read_bytes(), "a.ply")
+    row = parse_splats(path.read_bytes(), "a.ply", drop_not_finite=True)
+    for name in row:
+        np.testing.assert_array_equal(row[name], whole[name])
+    settings = {"kind": "splats", "path": str(folder), "drop_not_finite": True}
+    sample("cups", settings=settings, downloads=None, output=tmp_path / "cups.safetensors")
+    tensors, metadata = load_tensors(tmp_path / "cups.safetensors")
+    assert metadata["dropped"] == {"cup_2": 2}
+    assert (tensors["weights"] > 0).sum(-1).tolist() == [3, 5, 9]
+    with pytest.raises(InputError, match="holds no Gaussians"):
+        parse_splats(ply(splats(2, x=np.full(2, np.nan))), "a.ply", drop_not_finite=True)
+
+
+def test_packed_splats_say_what_to_do(tmp_path, caplog):
+    settings = {"kind": "splats", "path": str(tmp_path), "parts": ["train"]}
+    (tmp_path / "a.spz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds, no .ply file; write it as .ply that is not compressed"):
+        sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
+    (tmp_path / "a.ply").write_bytes(ply(splats(2)))
+    sample("s", settings=settings, downloads=None, output=tmp_path / "s.safetensors")
+    assert "1 files of packed splats are left out (a.spz ...); write it as" in caplog.text
+    with pytest.raises(InputError, match=r"a\.ply holds compressed splats; write it as"):
+        parse_splats(ply({"packed_position": np.zeros(2)}), "a.ply")

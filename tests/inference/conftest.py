@@ -11,6 +11,7 @@ import torch
 from gmcn import data, fitting
 from gmcn.artifacts import read_json, save_tensors
 from gmcn.data.solids import write_meshes
+from gmcn.inference import export
 from gmcn.results import evaluate, footprint, probe, summarise
 from gmcn.training import train
 
@@ -89,3 +90,11 @@ def images(tmp_path_factory) -> SimpleNamespace:
     made = make_result(results, "marks", points, fit, described=False)
     made.values = values
     return made
+
+
+@pytest.fixture(scope="session")
+def marks(images, tmp_path_factory) -> Path:
+    """The network of images, whose inputs only the export describes."""
+    folder = tmp_path_factory.mktemp("pretrained") / "marks"
+    export(images.result, folder)
+    return folder

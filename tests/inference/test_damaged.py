@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from gmcn.artifacts import load_tensors, save_tensors
+from gmcn.data.pictures import parse_image
 from gmcn.errors import InputError
 from gmcn.inference import predict
-from gmcn.inference.pictures import parse_image
 from gmcn.models.loading import load
 from tests.damage import EDITS, VALUES, altered, fuzz, malicious, outcome, replaced
 from tests.data.files import npy

@@ -16,15 +16,6 @@ from gmcn import cli
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors
 from gmcn.data.off import read_off, write_off
 from gmcn.errors import InputError
-from gmcn.inference import export
-
-
-@pytest.fixture(scope="module")
-def marks(images, tmp_path_factory) -> Path:
-    """The network of images, whose inputs only the export describes."""
-    folder = tmp_path_factory.mktemp("pretrained") / "marks"
-    export(images.result, folder)
-    return folder
 
 
 def expected(made, model=None) -> dict[str, torch.Tensor]:
@@ -194,7 +185,7 @@ def nan_at(place: int) -> np.ndarray:
         ("a.npy", CLOUD[:0], "a.npy has 0 points"),
         ("a.npy", np.array([["a", "b", "c"]]), "a cloud is numbers"),
         ("a.npz", {"points": CLOUD[None, :, :2]}, "a.npz holds points in 2D, but this network was trained in 3D"),
-        ("a.npz", {"points": nan_at(3)}, "a.npz has a number that is not finite, in row 3"),
+        ("a.npz", {"points": nan_at(3)}, "a.npz: a coordinate of point 3 is not finite"),
         ("a.npy", np.ones((2000, 3)), "has 1 different points for 8 Gaussians"),
         ("a.npz", {"a": CLOUD, "b": CLOUD}, "must hold one array, or one called 'points'"),
         ("a.png", b"", "cannot classify"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
 
@@ -46,6 +47,16 @@ def test_mean_and_deviation_over_the_seeds(variant):
 def test_picture_of_the_confusion_matrix(variant):
     assert (variant.runs / "confusion.png").read_bytes().startswith(b"\x89PNG")
     assert variant.runs / "confusion.png" in variant.recorders["evaluate"].artifacts
+
+
+def test_without_matplotlib_there_is_no_picture_but_all_numbers(variant, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    caplog.set_level("INFO", logger="gmcn")
+    output = tmp_path / "evaluation.json"
+    result = evaluate(variant.mixtures, models=variant.models[:1], output=output, device="cpu")
+    assert json.loads(output.read_text())["mean"] == result["mean"]
+    assert not output.with_name("confusion.png").exists()
+    assert "no picture of the confusion matrix: matplotlib is not installed" in caplog.text
 
 
 def test_one_seed_has_no_deviation(variant, tmp_path):

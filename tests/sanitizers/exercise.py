@@ -52,7 +52,7 @@ def cases(dim: int, n: int, dtype: torch.dtype) -> Iterator[Case]:
 def differentiated(case: Case, device: str, dtype: torch.dtype | None = None) -> tuple[list[Tensor], list[Tensor]]:
     """Outputs of a case, and gradients of their sum of squares for all inputs that have one."""
     _, inputs, function = case
-    leaves = [tensor.to(device, dtype).requires_grad_() for tensor in inputs]
+    leaves = [tensor.detach().to(device, dtype).requires_grad_() for tensor in inputs]
     result = function(*leaves)
     outputs = [result] if isinstance(result, Tensor) else list(result)
     total = sum(output.square().sum() for output in outputs)

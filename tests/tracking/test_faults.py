@@ -102,6 +102,22 @@ def test_an_unreachable_server_costs_one_warning_and_gets_everything_later(tmp_p
         assert_complete(tmp_path)
 
 
+def test_no_password_of_a_server_is_printed_or_written(tmp_path, monkeypatch, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://anna:s3cret@127.0.0.1:{free.getsockname()[1]}?token=t0ken")
+        address = {"files": [{"url": "https://anna:s3cret@host/a.zip?token=t0ken"}]}
+        with tracking.start("download", name="download", dataset="toy", params=address, results=tmp_path) as run:
+            run.log_metrics({"bytes": 1.0})
+        tracking_store._warned = False
+        tracking_store.create_store(tmp_path)
+    said = capsys.readouterr().err
+    assert said.count("MLflow cannot be used for now") == 2
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any("https://host/a.zip?..." in text for text in written)
+    assert not [text for text in [said, *written] if "s3cret" in text or "t0ken" in text]
+
+
 def test_a_server_that_never_answers_keeps_a_stage_waiting_for_less_than_a_minute(results, monkeypatch):
     """MLflow's own patience is many minutes per request."""
     retries = mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES

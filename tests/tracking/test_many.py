@@ -72,19 +72,21 @@ def test_jobs_that_start_together_on_no_store_lose_nothing(tmp_path, uri, monkey
     results, artifact = tmp_path / "results", tmp_path / "artifact.txt"
     artifact.write_text("kept")
     if uri:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.replace("://", "://anna:s3cret@"))  # which it does not ask for
     jobs = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(seed), str(results), str(artifact)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
         for seed in range(JOBS)
     ]
-    said = [job.communicate(timeout=300)[1] for job in jobs]
+    said = [job.communicate(timeout=300)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0] * JOBS, said
+    assert not [text for text in said if "s3cret" in text]
 
     client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
     assert sorted(found.name for found in client.search_experiments()) == ["Default", "gmcn/toy"]

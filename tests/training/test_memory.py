@@ -20,6 +20,7 @@ ERRORS = {
     "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
     "operation": RuntimeError('torch_call_dispatcher( "aten::new_empty", "", stack.data()) API call failed at ops.h'),
+    "working space": RuntimeError("not enough memory for this operation's working space; try a smaller batch"),
     "C++": MemoryError("std::bad_alloc"),
 }
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
+import json
 import re
+import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -109,6 +114,66 @@ def test_tracking_is_switched_in_the_configuration(pristine):
     answer = pristine.snakemake("-n", "-p", config="tracking: {enabled: false}")
     assert "--tracking off" in answer.text
     assert "--tracking on" not in answer.text
+
+
+def test_tracking_is_switched_on_the_command_line_as_documented(pristine):
+    """Snakemake hands over text for everything inside braces."""
+    text = (ROOT / "docs/cluster.md").read_text()
+    option = re.search(r"snakemake --config (tracking='\{.*?\}')`", text)[1]
+    solids = '{"kind": "solids", "train_per_class": 2, "test_per_class": 1, "normalize": true, "seed": 3}'
+    options = (*shlex.split(option), f'datasets={{"mine": {solids}}}')
+    answer = pristine.snakemake("-n", "-p", "--config", *options, targets=("results/points/mine.safetensors",))
+    assert answer.status == 0, answer.text
+    assert "--tracking off" in answer.text
+    assert json.dumps(json.loads(solids), sort_keys=True) in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("variants: {7: {base: small}}", "a name in 'variants' is 7 and no text to YAML; write it in quotes"),
+        ("variants: {on: {base: small}}", "a name in 'variants' is true to YAML, as are on and yes"),
+        ("shrink: 2\nshrink: 4", "test.yaml says 'shrink' twice in one place, in lines 1 and 2"),
+    ],
+)
+def test_what_yaml_reads_otherwise_is_one_sentence(pristine, content, part):
+    answer = pristine.snakemake("-n", config=content)
+    assert answer.status != 0
+    assert part in answer.text
+    assert "Traceback" not in answer.text
+
+
+class Guarded(http.server.BaseHTTPRequestHandler):
+    """Gives something to who knows the password and the token."""
+
+    def do_GET(self):
+        known = f"Basic {base64.b64encode(b'anna:s3cret').decode()}", "/get?token=t0ken"
+        self.send_response(200 if (self.headers["Authorization"], self.path) == known else 403)
+        self.end_headers()
+        self.wfile.write(b"content")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.slow
+def test_the_password_of_a_data_set_reaches_its_job_and_stands_nowhere(checkout):
+    with http.server.HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"127.0.0.1:{server.server_port}/get"
+        overlay = f"""
+            tracking: {{enabled: false}}
+            datasets: {{mine: {{kind: clouds, files: [{{name: a.npz, url: "http://anna:s3cret@{place}?token=t0ken"}}]}}}}
+        """
+        target = "results/datasets/mine/a.npz"
+        answer = checkout.snakemake("-p", "--cores", "1", config=overlay, targets=(target,))
+        server.shutdown()
+    assert answer.status == 0, answer.text
+    assert (checkout.folder / target).read_bytes() == b"content"
+    assert f'"url": "http://{place}?..."' in answer.text
+    folders = (checkout.folder / name for name in (".snakemake", "results"))
+    written = [path.read_text() for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert not [text for text in [answer.text, *written] if "s3cret" in text or "t0ken" in text]
 
 
 def test_the_status_finds_the_log_of_every_job(pristine):

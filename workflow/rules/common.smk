@@ -131,7 +131,7 @@ def options(wildcards, resources):
 
 def software(wildcards, resources):
     """What else points and mixtures depend on: part of a cached file's key, but an upgrade reruns nothing."""
-    packages = ("numpy", "point-cloud-utils", "scikit-learn", "torch", "trimesh")
+    packages = ("numpy", "point-cloud-utils", "scikit-learn", "torch")
     return {name: metadata.version(name) for name in packages}
 
 

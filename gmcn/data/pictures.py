@@ -10,6 +10,7 @@ import numpy as np
 from gmcn.data.npz import parse_npy
 from gmcn.errors import InputError, brief
 
+IMAGES = (".png", ".pgm", ".npy")
 # A picture that unpacks to more was made to fill a memory.
 MAX_PIXELS = 1 << 26
 
@@ -34,6 +35,14 @@ def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:  # [H, W] f
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)).copy()
 
 
+def bright_border(image: np.ndarray) -> bool:  # [H, W]
+    """Whether most of the border, a tenth of the sides wide, is brighter than the middle: as ink on paper is."""
+    rows, columns = (max(1, side // 10) for side in image.shape)
+    border = np.ones(image.shape, dtype=bool)
+    border[rows:-rows, columns:-columns] = False
+    return not border.all() and bool(np.median(image[border]) > image[~border].mean(dtype=np.float64))
+
+
 def _picture(content: bytes, source: str) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
@@ -54,5 +63,5 @@ def _picture(content: bytes, source: str) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what its readers raise
         raise InputError(f"{source} is no readable image ({brief(error)})") from error
     if (colours != colours[..., :1]).any():
-        raise InputError(f"{source} has colours, but the network was trained on grey images; convert it")
+        raise InputError(f"{source} has colours, but images are grey here; convert it")
     return colours[..., 0]
