@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("ops", "ops.reference", "nn", "models", "fitting", "data", "training", "analysis", "inference")
+PACKAGES = ("mixture", "ops", "ops.reference", "nn", "models", "fitting", "data", "training", "analysis", "inference")
 MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES), "gmcn.tracking", "gmcn.errors")
 LINKED = ("CITATION.cff", "config.yaml", "workflow/schemas/config.schema.json")
 

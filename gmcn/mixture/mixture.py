@@ -1,11 +1,17 @@
-"""The one data type: a mixture of Gaussians with weights of any sign."""
+"""The data type of the compiled operations: a mixture of Gaussians with weights of any sign."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
+
+from gmcn.mixture.tensors import check_values
+
+if TYPE_CHECKING:
+    from gmcn.mixture.density import GaussianMixture
 
 
 class Mixture(NamedTuple):
@@ -46,3 +52,18 @@ class Mixture(NamedTuple):
     def detach(self) -> Mixture:
         """The same mixture cut off from autograd."""
         return self.map(lambda tensor: tensor.detach())
+
+    def density(self) -> GaussianMixture:
+        """The mixture divided by its integral, as a density with :class:`Full` covariances.
+
+        Raises:
+            ValueError: a weight that is negative, or none that is positive; a covariance that is not positive definite.
+        """
+        from gmcn.mixture.covariance import Full
+        from gmcn.mixture.density import GaussianMixture  # not above: it knows Mixture
+
+        positive = self.weights > 0
+        check_values(self.weights >= 0, "a density has no negative weights")
+        check_values(positive.any(-1), "a density needs a positive weight: all are 0")
+        logits = torch.where(positive, torch.where(positive, self.weights, 1.0).log(), -torch.inf)
+        return GaussianMixture(logits, self.positions, Full.from_dense(self.covariances))
