@@ -19,7 +19,7 @@ def covariance_of(estimator: Any) -> tuple[Tensor, Tensor, Covariance]:
     if kind not in TYPES or not all(hasattr(estimator, name) for name in ("weights_", "means_", "covariances_")):
         raise ValueError(f"{type(estimator).__name__} is no fitted Gaussian mixture of scikit-learn")
     weights, means, covariances = (
-        torch.as_tensor(values, dtype=torch.float64)
+        torch.as_tensor(values, dtype=torch.float64).clone()
         for values in (estimator.weights_, estimator.means_, estimator.covariances_)
     )
     if kind == "full":
@@ -55,7 +55,7 @@ def estimator_of(
     estimator = GaussianMixture(len(weights), covariance_type=kind)
     names = ("weights_", "means_", "covariances_", "precisions_cholesky_", "precisions_")
     for name, value in zip(names, (weights, means, *values), strict=True):
-        setattr(estimator, name, value.contiguous().numpy())
+        setattr(estimator, name, value.numpy().copy())
     estimator.n_features_in_, estimator.converged_, estimator.n_iter_ = means.shape[1], True, 0
     return estimator
 

@@ -12,6 +12,8 @@ from gmcn.mixture.tensors import check_values
 
 # Up to so many dimensions, differences from every mean are stored: nothing cancels then, and M N D is not much.
 DIRECT = 8
+# How far products of axes may be from 0 and 1: what Gram and Schmidt leave in float32, and the error of a distance.
+ORTHONORMAL = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,8 @@ class Frame(Covariance):
     The transpose of the axes is taken for their inverse, in gradients too: vary them as rotations vary.
 
     Args:
-        axes: [..., N, D, D], an axis in each *column*, as from torch.linalg.eigh.
+        axes: [..., N, D, D], an axis in each *column*, as from torch.linalg.eigh; orthonormal up to 1e-4, which is
+            then the relative error of squared distances.
         variances: [..., N, D] along the axes, positive.
 
     Raises:
@@ -103,7 +106,7 @@ class Frame(Covariance):
     def __post_init__(self) -> None:
         self._check(axes="DD", variances="D")
         check_values((self.variances > 0).all(-1), "Frame.variances must be positive")
-        check_values(are_orthonormal(self.axes), "Frame.axes must be orthonormal, an axis in each column")
+        check_values(are_orthonormal(self.axes, ORTHONORMAL), "Frame.axes must be orthonormal, an axis in each column")
 
     @property
     def row(self) -> Tensor:  # [..., N, D]
@@ -126,7 +129,7 @@ class Frame(Covariance):
         matrix: Tensor,  # [..., 1, D, D]
     ) -> Covariance:
         scale = matrix.square().mean((-2, -1), keepdim=True).mul(self.dim).sqrt()  # [..., 1, 1, 1], of a similarity
-        if not are_orthonormal(matrix / scale).all():
+        if not are_orthonormal(matrix / scale, 64 * torch.finfo(matrix.dtype).eps).all():
             return super().transform(matrix)
         axes = matrix / scale @ self.axes
         return Frame(axes, (self.variances * scale[..., 0].square()).expand(axes.shape[:-1]))
@@ -242,7 +245,8 @@ def is_monomial(
 
 def are_orthonormal(
     axes: Tensor,  # [..., D, D]
+    tolerance: float,
 ) -> Tensor:  # [...]
-    """Whether the columns are, up to rounding of some steps: 4 sqrt(eps)."""
+    """Whether the columns are, up to ``tolerance`` in each product."""
     gram = axes.mT @ axes - torch.eye(axes.shape[-1], dtype=axes.dtype, device=axes.device)
-    return gram.abs().amax((-2, -1)) <= 4 * torch.finfo(axes.dtype).eps ** 0.5
+    return gram.abs().amax((-2, -1)) <= tolerance

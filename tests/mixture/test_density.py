@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 from torch import distributions
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gmcn import GaussianMixture, Mixture, ops
 from gmcn.mixture import Diagonal, Frame, Full, LowRank
@@ -116,6 +117,30 @@ def test_float32_far_from_the_origin(family, dim):
     single, x = exact.to(torch.float32), (1000 + points((), 50, dim)).float()
     exact = single.to(torch.float64)  # the same rounded parameters
     assert_close(single.log_prob(x).double(), exact.log_prob(x.double()), rtol=1e-5, atol=1e-3)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that is made."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.size = max(self.size, tensor.untyped_storage().size() // tensor.element_size())
+        return result
+
+
+@pytest.mark.parametrize("family", ["diagonal", "low-rank"])
+def test_memory_in_many_dimensions(family):
+    m, n, dim = 90, 40, 200
+    leaves, x = [leaf.requires_grad_() for leaf in parameters(family, (), n, dim)], points((), m, dim)
+    with Largest() as largest:
+        build(family, *leaves).log_prob(x).sum().backward()
+    rank = 2 if family == "low-rank" else 0
+    # Neither M N D nor N D²; the triangle of a low rank takes [N, D + R, R].
+    assert largest.size <= max(m * n * max(rank, 1), (m + n * max(rank, 1)) * (dim + rank))
 
 
 def test_factors_far_larger_than_the_noise():

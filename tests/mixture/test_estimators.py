@@ -60,6 +60,15 @@ def test_every_family_goes_out(family):
     assert drawn.shape == (5, 3)
 
 
+def test_neither_shares_its_numbers_with_the_other():
+    fitted = Estimator(2, covariance_type="diag", random_state=0).fit(data(2))
+    mixture = GaussianMixture.from_sklearn(fitted)
+    before, again = mixture.means.clone(), mixture.to_sklearn()
+    fitted.means_ += 1
+    again.means_ += 1
+    assert torch.equal(mixture.means, before)
+
+
 def test_errors_are_one_sentence():
     with pytest.raises(ValueError, match="GaussianMixture is no fitted Gaussian mixture of scikit-learn"):
         GaussianMixture.from_sklearn(Estimator(2))

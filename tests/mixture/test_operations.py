@@ -73,6 +73,15 @@ def test_transform_changes_densities_by_the_determinant(family, dim):
         assert_close(moved.mean, (matrix @ mixture.mean[..., None])[..., 0] + shift)
 
 
+def test_almost_a_rotation_is_none():
+    sheared = torch.eye(3)
+    sheared[0, 1] = 1e-4
+    mixture, x = density("frame").to(torch.float32), points((), 6, 3).float()
+    moved = mixture.transform(sheared)
+    assert isinstance(moved.covariance, Full)
+    assert_close(moved.log_prob(x @ sheared.mT), mixture.log_prob(x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_transform_broadcasts_and_has_a_gradient(family):
     leaves, angle = parameters(family, (), 3, 2), torch.tensor(0.3, dtype=torch.float64)
