@@ -11,8 +11,10 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+import gmcn
+
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("ops", "ops.reference", "nn", "models", "fitting", "data", "training", "results", "inference")
+PACKAGES = ("mixture", "ops", "ops.reference", "nn", "models", "fitting", "data", "training", "results", "inference")
 MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES), "gmcn.tracking", "gmcn.errors")
 LINKED = ("CITATION.cff", "config.yaml", "workflow/schemas/config.schema.json")
 
@@ -50,7 +52,9 @@ def reference(name: str) -> str:
     modules, parts = [], [f"::: {name}\n    options: {{heading_level: 1, heading: {name}, members: false}}"]
     for public in module.__all__:
         value, path = getattr(module, public), f"{name}.{public}"
-        if inspect.ismodule(value):
+        if name == "gmcn.mixture" and public in gmcn.__all__:
+            modules.append(f"- [{path}][gmcn.{public}]")  # one anchor for one class
+        elif inspect.ismodule(value):
             modules.append(f"- [{path}]({path}.md): {value.__doc__.splitlines()[0]}")
         elif inspect.isclass(value) or inspect.isfunction(value):
             # Lazy names are found where they are defined only. The anchor is for references by the public name.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["Mixture", "info", "load", "ops", "predict"]
+__all__ = ["GaussianMixture", "Mixture", "MixtureTree", "info", "load", "ops", "predict"]
 
 
 def __getattr__(name: str):
     # Lazy: `gmcn --help` must not pay for torch, nor gmcn.ops for lightning.
-    if name == "Mixture":
-        from gmcn.mixture import Mixture
+    if name in ("Mixture", "GaussianMixture", "MixtureTree"):
+        from gmcn import mixture
 
-        return Mixture
+        return getattr(mixture, name)
     if name == "load":
         from gmcn.models.loading import load
 
@@ -24,7 +24,7 @@ def __getattr__(name: str):
         from gmcn.build_info import info
 
         return info
-    if name in ("ops", "nn", "models", "fitting", "data", "training", "results", "inference"):
+    if name in ("mixture", "ops", "nn", "models", "fitting", "data", "training", "results", "inference"):
         import importlib
 
         return importlib.import_module(f"gmcn.{name}")

@@ -34,6 +34,8 @@ class Stage:
         return sorted({file for pattern in self.sources for file in root.glob(pattern)} - excluded)
 
 
+# Densities, which share the package with the signed mixtures, train nothing yet.
+_MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
 _DOWNLOAD = ("gmcn/data/download.py", "gmcn/data/transfer.py")
 _INPUTS = ("gmcn/data/augmentation.py", "gmcn/data/objects.py")  # of trainings, from what `fit` has made
 _NETWORKS = ("gmcn/results/networks.py", "gmcn/results/seeds.py")
@@ -43,6 +45,7 @@ _PICTURES = (
     "gmcn/pictures/rendering.py",
     "gmcn/pictures/shapes.py",
     "gmcn/pictures/still.py",
+    "gmcn/pictures/thinning.py",
 )
 
 STAGES = {
@@ -67,7 +70,7 @@ STAGES = {
                 "csrc/reduce_treehem/*.h",  # which reduces splats
                 "csrc/reduce_treehem/*.cpp",
                 "gmcn/fitting/*.py",
-                "gmcn/mixture.py",
+                *_MIXTURES,
                 "gmcn/ops/autograd.py",
                 "gmcn/ops/checks.py",
                 "gmcn/ops/library.py",
@@ -85,11 +88,10 @@ STAGES = {
                 "csrc/**/*.cu",
                 "csrc/**/*.cuh",
                 *_INPUTS,
-                "gmcn/mixture.py",
+                *_MIXTURES,
                 "gmcn/models/*.py",
                 "gmcn/nn/*.py",
                 "gmcn/ops/**/*.py",
-                "gmcn/precision.py",
                 "gmcn/ranks.py",
                 "gmcn/tasks/*.py",
                 "gmcn/tasks/classification/objective.py",
@@ -147,9 +149,8 @@ STAGES = {
                 "csrc/evaluate/*",
                 "csrc/paths/*.cpp",
                 "csrc/relu_fit/*",
-                "gmcn/mixture.py",
+                *_MIXTURES,
                 "gmcn/ops/**/*.py",
-                "gmcn/precision.py",
                 *_LEAST_SQUARES,
             ),
             makes="once",
@@ -160,7 +161,6 @@ STAGES = {
             sources=(
                 *_PICTURES,
                 "gmcn/ops/**/*.py",
-                "gmcn/precision.py",
                 "gmcn/pictures/fit_figures.py",
                 "gmcn/pictures/interactive.py",
             ),

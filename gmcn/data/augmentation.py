@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gmcn.errors import InputError, unknown
-from gmcn.mixture import Mixture
+from gmcn.mixture import Mixture, affine
 from gmcn.precision import full_precision
 
 ROTATIONS = ("none", "axis", "any")
@@ -108,43 +108,6 @@ def augment(
     if augmentation.dropping:
         mixture = drop(mixture, augmentation.dropping, chances)
     return mixture
-
-
-@full_precision
-def affine(
-    mixture: Mixture,  # [..., N]
-    matrix: Tensor,  # [..., D, D]
-    shift: Tensor,  # [..., D]
-) -> Mixture:  # [..., N]
-    """The mixture of the points A x + t: weights stay, positions become A p + t and covariances A C Aᵀ.
-
-    Its value at A x + t is that of ``mixture`` at x, divided by |det A|. Leading dimensions broadcast; ``matrix`` and
-    ``shift`` are taken in the mixture's dtype and to its device. The matrix has to be invertible, or covariances are
-    no longer positive definite.
-
-    Raises:
-        InputError: sizes that do not fit the mixture.
-    """
-    weights, positions, covariances = mixture
-    dim = mixture.dim
-    try:
-        if matrix.shape[-2:] != (dim, dim) or shift.shape[-1:] != (dim,):
-            raise RuntimeError
-        shape = torch.broadcast_shapes(mixture.batch_shape, matrix.shape[:-2], shift.shape[:-1])
-    except RuntimeError:
-        raise InputError(
-            f"matrix {list(matrix.shape)} and shift {list(shift.shape)} do not fit a mixture with positions "
-            f"{list(positions.shape)}; expected [..., {dim}, {dim}] and [..., {dim}]"
-        ) from None
-    matrix, shift = matrix.to(positions), shift.to(positions)
-    # One product per mixture instead of two for each component: (A C Aᵀ)_ik = sum_jl (A_ij A_kl) C_jl.
-    twice = torch.einsum("...ij,...kl->...ikjl", matrix, matrix).flatten(-4, -3).flatten(-2)  # [..., D D, D D]
-    covariances = (covariances.flatten(-2) @ twice.mT).unflatten(-1, (dim, dim))
-    return Mixture(
-        weights.expand(*shape, -1),
-        (positions @ matrix.mT + shift[..., None, :]).expand(*shape, -1, -1),
-        ((covariances + covariances.mT) / 2).expand(*shape, -1, -1, -1),  # symmetric to the last bit
-    )
 
 
 def drop(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gmcn import ops, ranks
 from gmcn.errors import InputError, unknown
-from gmcn.mixture import Mixture
+from gmcn.mixture import Mixture, mean_variance, rescale
 
 MODES = ("batch", "instance", "running")
 
@@ -93,21 +93,6 @@ class MixtureNorm(nn.Module):
         return f"{self.channels}, mode={self.mode!r}, {options}"
 
 
-def mean_variance(
-    mixture: Mixture,  # [B, F, N]
-    over: tuple[int, ...],
-    weighted: bool,
-) -> Tensor:  # what is left of [B, F, N]
-    """Average trace of the covariances per dimension, over the given dimensions of [B, F, N]."""
-    variances = mixture.covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
-    if not weighted:
-        return variances.mean(over)
-    shares = mixture.weights.abs()
-    # A channel that is zero everywhere still needs a scale.
-    shares = torch.where(shares.sum(over, keepdim=True) > 0, shares, 1.0)
-    return (shares * variances).sum(over) / shares.sum(over)
-
-
 def _mean_variance_of_ranks(
     mixture: Mixture,  # [B, F, N]
     over: tuple[int, ...],
@@ -120,15 +105,6 @@ def _mean_variance_of_ranks(
     parts = (shares * variances, shares, variances, ones)
     weighed, mass, plain, count = ranks.total(torch.stack([part.sum(over) for part in parts]))
     return torch.where(mass > 0, weighed, plain) / torch.where(mass > 0, mass, count)
-
-
-def rescale(
-    mixture: Mixture,  # [..., N]
-    scale: Tensor,  # [...]
-) -> Mixture:  # [..., N]
-    """The mixture in stretched space; its integral stays."""
-    scale = scale[..., None, None]
-    return Mixture(mixture.weights, mixture.positions * scale, mixture.covariances * scale.square().unsqueeze(-1))
 
 
 def mean_activation(

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from gmcn.errors import unknown
 
 if TYPE_CHECKING:
-    from gmcn.tasks.task import Objective
-    from gmcn.training.settings import TrainingSettings
+    from gmcn.tasks.task import Objective, Settings
 
 DEFAULT_TASK = "classification"
 TASKS = ("classification",)
 
 
-def objective(settings: TrainingSettings, task: str = DEFAULT_TASK) -> Objective:
+def objective(settings: Settings, task: str = DEFAULT_TASK) -> Objective:
     """What a training with these settings minimises. Raises :class:`gmcn.errors.InputError` for an unknown task."""
     if task not in TASKS:
         raise unknown("task", task, TASKS)

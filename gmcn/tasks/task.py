@@ -22,6 +22,12 @@ class Metric:
     larger_is_better: bool = False
 
 
+class Settings(Protocol):
+    """Of a training's settings, what objectives read."""
+
+    label_smoothing: float
+
+
 class Objective(Protocol):
     """What training minimises."""
 

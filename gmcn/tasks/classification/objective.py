@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from gmcn.models import Network
-from gmcn.tasks.task import Metric
-
-if TYPE_CHECKING:
-    from gmcn.training.settings import TrainingSettings
+from gmcn.tasks.task import Metric, Settings
 
 LOSS = Metric("loss", "cross-entropy", "nats")
 ACCURACY = Metric("accuracy", "accuracy", larger_is_better=True)
@@ -25,7 +22,7 @@ class Objective:
     watched = LOSS
     counted = ("correct",)
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.smoothing = settings.label_smoothing
 
     def loss(self, network: Network, inputs: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""The one data type: a mixture of Gaussians with weights of any sign."""
+"""The data type of the compiled operations: a mixture of Gaussians with weights of any sign."""
 
 from __future__ import annotations
 

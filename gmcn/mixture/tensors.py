@@ -1,0 +1,60 @@
+"""What the classes of this package share: tensors in frozen dataclasses, and questions to their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Value = TypeVar("Value")
+
+
+def mapped(value: Value, function: Callable[[Tensor], Tensor]) -> Value:
+    """A tensor's ``function(tensor)``, or a dataclass with every tensor in it replaced so; nothing is checked again."""
+    if isinstance(value, Tensor):
+        return function(value)
+    made = object.__new__(type(value))
+    for field in fields(value):
+        object.__setattr__(made, field.name, mapped(getattr(value, field.name), function))
+    return made
+
+
+def take(
+    tensor: Tensor,  # [..., N, *]
+    index: Tensor,  # [..., n]
+) -> Tensor:  # [..., n, *]
+    """The components that ``index`` names, for each of the leading positions its own ones."""
+    rest = (1,) * (tensor.ndim - index.ndim)
+    return torch.take_along_dim(tensor, index.reshape(*index.shape, *rest), index.ndim - 1)
+
+
+def check_floats(**tensors: Tensor) -> None:
+    """ValueError unless all are tensors of float32, or all of float64, on one device."""
+    first = next(iter(tensors))
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name} must be float32 or float64, got {tensor.dtype}")
+        if tensor.dtype != tensors[first].dtype or tensor.device != tensors[first].device:
+            raise ValueError(
+                f"{name} ({tensor.dtype}, {tensor.device}) and {first} ({tensors[first].dtype}, "
+                f"{tensors[first].device}) must have the same dtype and device"
+            )
+
+
+def check_values(
+    good: Tensor,  # [..., N] or [...], booleans
+    sentence: str,
+) -> None:
+    """ValueError with ``sentence`` and the first place where something is not good.
+
+    Values are asked on the CPU only: on CUDA the program would wait for them, and torch.compile has none. There, what
+    is computed from wrong values becomes not-a-number.
+    """
+    if good.device.type == "cpu" and not torch.compiler.is_compiling() and not good.all():
+        where = (~good).nonzero()[0].tolist()
+        raise ValueError(f"{sentence} (at {where})" if where else sentence)
