@@ -104,7 +104,12 @@ STAGES = {
         Stage(
             "evaluate",
             "measure accuracy on the test split",
-            sources=("gmcn/results/evaluation.py", *_NETWORKS, "gmcn/pictures/charts.py"),
+            sources=(
+                "gmcn/results/evaluation.py",
+                *_NETWORKS,
+                "gmcn/tasks/classification/measures.py",
+                "gmcn/pictures/charts.py",
+            ),
             after=("train",),
             lighter="`--device cpu`",
         ),

@@ -7,12 +7,13 @@ A task is a package of two modules. ``objective`` says what training minimises, 
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from gmcn.errors import unknown
 
 if TYPE_CHECKING:
-    from gmcn.tasks.task import Objective, Settings
+    from gmcn.tasks.task import Measures, Objective, Settings
 
 DEFAULT_TASK = "classification"
 TASKS = ("classification",)
@@ -20,6 +21,15 @@ TASKS = ("classification",)
 
 def objective(settings: Settings, task: str = DEFAULT_TASK) -> Objective:
     """What a training with these settings minimises. Raises :class:`gmcn.errors.InputError` for an unknown task."""
+    return _module(task, "objective").Objective(settings)
+
+
+def measures(task: str = DEFAULT_TASK) -> Measures:
+    """What is measured of a network. Raises :class:`gmcn.errors.InputError` for an unknown task."""
+    return _module(task, "measures").Measures()
+
+
+def _module(task: str, part: str) -> ModuleType:
     if task not in TASKS:
         raise unknown("task", task, TASKS)
-    return importlib.import_module(f"gmcn.tasks.{task}.objective").Objective(settings)
+    return importlib.import_module(f"gmcn.tasks.{task}.{part}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from gmcn.models import Network
@@ -45,4 +47,22 @@ class Objective(Protocol):
 
     def means(self, sums: Mapping[str, float], count: float) -> dict[str, float]:
         """The ``metrics`` by name, from the sums over ``count`` objects."""
+        ...
+
+
+class Measures(Protocol):
+    """What is measured of a trained network, and drawn."""
+
+    metrics: tuple[Metric, ...]
+    headline: Metric  # by which results are compared
+    averaged: tuple[str, ...]  # what of the measured is averaged over seeds, the metrics among them
+
+    def measure(
+        self, network: Network, data: Any, device: torch.device | str, progress: Callable[[int], object]
+    ) -> dict[str, Any]:
+        """The metrics by name, and details, in types that JSON has; ``progress`` is told how many objects are done."""
+        ...
+
+    def pictures(self, seeds: Sequence[Mapping[str, Any]], data: Any, folder: Path) -> list[Path]:
+        """Draws what was measured of all seeds into a folder."""
         ...

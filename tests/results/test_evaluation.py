@@ -14,8 +14,9 @@ import gmcn
 from gmcn.data.objects import TEST, MixtureSet, read_split
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.results.evaluation import evaluate, measure
+from gmcn.results.evaluation import evaluate
 from gmcn.results.seeds import over_seeds
+from gmcn.tasks.classification.measures import measure
 from tests.training.conftest import make_mixtures
 
 
@@ -56,7 +57,7 @@ def test_without_matplotlib_there_is_no_picture_but_all_numbers(variant, tmp_pat
     result = evaluate(variant.mixtures, models=variant.models[:1], output=output, device="cpu")
     assert json.loads(output.read_text())["mean"] == result["mean"]
     assert not output.with_name("confusion.png").exists()
-    assert "no picture of the confusion matrix: matplotlib is not installed" in caplog.text
+    assert "no picture of what was measured: matplotlib is not installed" in caplog.text
 
 
 def test_one_seed_has_no_deviation(variant, tmp_path):

@@ -109,6 +109,8 @@ def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
         ("gmcn/results/tables.py", {"table": 1}),
         ("gmcn/pictures/still.py", {}),
         ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
+        ("gmcn/tasks/classification/measures.py", {"evaluate": 2, "summarise": 2, "table": 1}),
+        ("gmcn/tasks/classification/objective.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
         ("gmcn/models/loading.py", {}),
         ("gmcn/device.py", {}),
         ("gmcn/tracking/run.py", {}),
