@@ -24,6 +24,9 @@ from typing import Any
 BEGIN = time.monotonic()  # before torch is imported, which may take a while
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # gmcn need not be installed
+from gmcn.threads import wait_briefly  # noqa: E402
+
+wait_briefly()  # before torch is loaded
 from gmcn.artifacts import read_json  # noqa: E402
 from gmcn.console import ERROR, logging_to  # noqa: E402
 from gmcn.errors import InputError  # noqa: E402

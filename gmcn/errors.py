@@ -35,7 +35,6 @@ def is_out_of_memory(error: Exception) -> bool:
 # Packages that a plain `pip install gmcn` leaves out, by the names that they are imported by: the extra `workflow`.
 EXTRA = {
     "PIL": "pillow",
-    "jsonschema": "jsonschema",
     "matplotlib": "matplotlib",
     "mlflow": "mlflow",
     "pandas": "pandas",
