@@ -44,6 +44,7 @@ FLAGS = [
     "-ffp-contract=fast",
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-fvisibility=hidden",  # as torch's stable tensors are, which our structures hold; nobody links with us
     "-g0",
 ]
 # GMCN_SANITIZE=address or thread: what `make sanitize` builds beside the installed library.

@@ -15,6 +15,15 @@ struct Gaussian {
   T covariance[kPacked<D>];
 };
 
+// Adds a Gaussian, or a gradient of one, with another weight.
+template <typename T, int D>
+GMCN_HD void accumulate(const Gaussian<T, D>& g, T weight, Gaussian<T, D>& sum) {
+  sum.weight += weight;
+  GMCN_UNROLL
+  for (int d = 0; d < D; ++d) sum.position[d] += g.position[d];
+  add_scaled<T, D>(T(1), g.covariance, sum.covariance);
+}
+
 template <typename T, int D>
 struct Stored {
   const T* weights;      // [B, N], or null where nobody asks for them

@@ -1,38 +1,13 @@
-// Convolved mixtures on the CPU without storing them: reading their factors, and adding up the factors' gradients.
+// Convolved mixtures on the CPU without storing them: adding up the gradients of their factors.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "components.h"
-#include "tensors.h"
+#include "mixtures.h"
 
 namespace gmcn {
-
-struct ConvolvedSizes {
-  std::int64_t b, f, n, g, k, d;
-  std::int64_t mixtures() const { return b * g; }
-  std::int64_t components() const { return n * f * k; }
-};
-
-// Sizes of data [B, F, N] and kernels [G, F, K], checked.
-inline ConvolvedSizes check_convolved(const Tensor& positions, const Tensor& covariances,
-                                      const Tensor& kernel_positions, const Tensor& kernel_covariances,
-                                      const char* operation) {
-  STD_TORCH_CHECK(positions.dim() == 4 && kernel_positions.dim() == 4,
-                  "expected positions [B, F, N, D] of the data and [G, F, K, D] of the kernels");
-  const ConvolvedSizes s{positions.size(0),        positions.size(1),        positions.size(2),
-                         kernel_positions.size(0), kernel_positions.size(2), positions.size(3)};
-  check_shape(covariances, "covariances", {s.b, s.f, s.n, s.d, s.d});
-  check_shape(kernel_positions, "kernel_positions", {s.g, s.f, s.k, s.d});
-  check_shape(kernel_covariances, "kernel_covariances", {s.g, s.f, s.k, s.d, s.d});
-  std::int64_t count = 0;
-  if (__builtin_mul_overflow(s.n, s.f, &count) || __builtin_mul_overflow(count, s.k, &count)) count = INT64_MAX;
-  check_count(count, operation);
-  require(s.mixtures() <= INT32_MAX, operation, ": ", s.mixtures(), " mixtures (B x G) are more than ", INT32_MAX);
-  return s;
-}
 
 // Gradients of data and kernels, added up from those of the convolved components of all mixtures. Tasks and the order
 // of additions depend on sizes alone: results must not depend on threads.
@@ -71,12 +46,6 @@ class ConvolvedGradients {
 
  private:
   static constexpr std::int64_t kTasks = 32;
-
-  static void accumulate(const Gaussian<T, D>& g, T weight, Gaussian<T, D>& sum) {
-    sum.weight += weight;
-    for (int d = 0; d < D; ++d) sum.position[d] += g.position[d];
-    add_scaled<T, D>(T(1), g.covariance, sum.covariance);
-  }
 
   void scatter(const Gaussian<T, D>* row, std::int64_t b, std::int64_t g, Gaussian<T, D>* data,
                Gaussian<T, D>* kernels) const {

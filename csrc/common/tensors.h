@@ -14,10 +14,8 @@
 #include <new>
 #include <sstream>
 #include <stdexcept>
-#include <type_traits>
+#include <string>
 #include <vector>
-
-#include "components.h"
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -36,33 +34,22 @@ void require(bool good, const Words&... words) {
   throw std::runtime_error(sentence.str());
 }
 
-inline Tensor empty_like_of(const Tensor& like, std::initializer_list<std::int64_t> sizes) {
-  const std::vector<std::int64_t> shape(sizes);
+using Shape = std::vector<std::int64_t>;
+
+inline Tensor empty_like_of(const Tensor& like, const Shape& shape) {
   return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.data(), shape.size()));
 }
 
-inline Tensor zeros_like_of(const Tensor& like, std::initializer_list<std::int64_t> sizes) {
-  Tensor result = empty_like_of(like, sizes);
+inline Tensor zeros_like_of(const Tensor& like, const Shape& shape) {
+  Tensor result = empty_like_of(like, shape);
   torch::stable::zero_(result);
   return result;
 }
 
-// Contiguous tensors of a mixture [..., N] as a source of components, and as a place for their gradients.
-template <typename T, int D>
-Stored<T, D> stored(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
-  return {weights.const_data_ptr<T>(), positions.const_data_ptr<T>(), covariances.const_data_ptr<T>(),
-          weights.size(weights.dim() - 1)};
-}
-
-template <typename T, int D>
-Rows<T, D> rows_of(const Tensor& weights, const Tensor& positions, const Tensor& covariances) {
-  return {weights.mutable_data_ptr<T>(), positions.mutable_data_ptr<T>(), covariances.mutable_data_ptr<T>()};
-}
-
-inline void check_shape(const Tensor& tensor, const char* name, std::initializer_list<std::int64_t> sizes) {
-  bool same = tensor.dim() == static_cast<std::int64_t>(sizes.size());
+inline void check_shape(const Tensor& tensor, const std::string& name, const Shape& shape) {
+  bool same = tensor.dim() == static_cast<std::int64_t>(shape.size());
   std::int64_t d = 0;
-  for (const std::int64_t size : sizes) same = same && tensor.size(d++) == size;
+  for (const std::int64_t size : shape) same = same && tensor.size(d++) == size;
   STD_TORCH_CHECK(same, name, " has the wrong shape for the other arguments (call gmcn.ops, which checks them)");
 }
 
@@ -76,7 +63,7 @@ inline void check_count(std::int64_t count, const char* operation) {
   require(count <= most, operation, ": ", count, " components or points of one mixture are more than ", most);
 }
 
-// Calls f(T(), std::integral_constant<int, D>()) for the tensor's dtype and the dimension D.
+// Calls f.operator()<T, D>() for the tensor's dtype and the dimension.
 template <typename F>
 void dispatch(const Tensor& tensor, std::int64_t dimension, const F& f) {
   using torch::headeronly::ScalarType;
@@ -84,9 +71,9 @@ void dispatch(const Tensor& tensor, std::int64_t dimension, const F& f) {
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "expected float32 or float64 tensors");
   STD_TORCH_CHECK(dimension == 2 || dimension == 3, "expected mixtures in 2 or 3 dimensions");
   if (type == ScalarType::Float)
-    dimension == 2 ? f(float(), std::integral_constant<int, 2>()) : f(float(), std::integral_constant<int, 3>());
+    dimension == 2 ? f.template operator()<float, 2>() : f.template operator()<float, 3>();
   else
-    dimension == 2 ? f(double(), std::integral_constant<int, 2>()) : f(double(), std::integral_constant<int, 3>());
+    dimension == 2 ? f.template operator()<double, 2>() : f.template operator()<double, 3>();
 }
 
 // Numbers below the smallest normal one count as zero while this lives: far Gaussians would be computed in microcode.

@@ -8,45 +8,22 @@
 #include "../common/moments.h"
 #include "../common/morton.h"
 #include "../common/radix_tree.h"
-#include "sizes.h"
+#include "operation.h"
 
 namespace gmcn {
 
 namespace {
 
-using convolving::check;
-using convolving::Sizes;
-
-// Gaussians of a contiguous tensor, with packed covariances.
 template <typename T, int D>
-std::vector<Gaussian<T, D>> read(const Tensor& weights, const Tensor& positions, const Tensor& covariances,
-                                 std::int64_t begin, std::int64_t count) {
+std::vector<Gaussian<T, D>> read(const Stored<T, D>& from, std::int64_t begin, std::int64_t count) {
   std::vector<Gaussian<T, D>> result(count);
-  const T* const w = weights.const_data_ptr<T>() + begin;
-  const T* const p = positions.const_data_ptr<T>() + begin * D;
-  const T* const c = covariances.const_data_ptr<T>() + begin * D * D;
-  for (std::int64_t i = 0; i < count; ++i) {
-    result[i].weight = w[i];
-    std::copy_n(p + i * D, D, result[i].position);
-    pack<T, D>(c + i * D * D, result[i].covariance);
-  }
+  for (std::int64_t i = 0; i < count; ++i) result[i] = from.at(begin + i);
   return result;
 }
 
-// Adds gradients to the rows of contiguous tensors.
 template <typename T, int D>
-void add_to(const std::vector<Gaussian<T, D>>& gradients, std::int64_t begin, const Tensor& weights,
-            const Tensor& positions, const Tensor& covariances) {
-  T* const w = weights.mutable_data_ptr<T>() + begin;
-  T* const p = positions.mutable_data_ptr<T>() + begin * D;
-  T* const c = covariances.mutable_data_ptr<T>() + begin * D * D;
-  for (std::size_t i = 0; i < gradients.size(); ++i) {
-    T full[D * D];
-    unpack<T, D>(gradients[i].covariance, full);
-    w[i] += gradients[i].weight;
-    for (int d = 0; d < D; ++d) p[i * D + d] += gradients[i].position[d];
-    for (int e = 0; e < D * D; ++e) c[i * D * D + e] += full[e];
-  }
+void write(const std::vector<Gaussian<T, D>>& values, std::int64_t begin, const Rows<T, D>& to) {
+  for (std::int64_t i = 0; i < std::ssize(values); ++i) to.write(begin + i, values[i]);
 }
 
 // One output mixture: the components that `data` [F, N] and `kernels` [F, K] of one output channel convolve to, in
@@ -55,7 +32,7 @@ template <typename T, int D>
 struct Groups {
   const Gaussian<T, D>* data;
   const Gaussian<T, D>* kernels;
-  Sizes s;
+  ConvolvedSizes s;
   std::vector<std::int32_t> order;
   std::vector<std::pair<std::int32_t, std::int32_t>> ranges;  // [begin, end) in that order
 
@@ -86,7 +63,7 @@ struct Groups {
 
   // Positive and negative components are separated first, then along the Morton order.
   void build(std::int32_t wanted) {
-    const auto count = static_cast<std::int32_t>(s.convolved());
+    const auto count = static_cast<std::int32_t>(s.components());
     if (count == 0) return;  // no group: every slot stays empty
     T low[D], high[D];
     box(low, high);
@@ -157,99 +134,67 @@ struct Groups {
       Gaussian<T, D> c;
       component(order[k], c);
       const Gaussian<T, D> gradient = moments_vjp<T, D>(c, merged, upstream);
-      data_gradients[i].weight += gradient.weight * kernels[j].weight;
-      kernel_gradients[j].weight += gradient.weight * data[i].weight;
-      for (int d = 0; d < D; ++d) {
-        data_gradients[i].position[d] += gradient.position[d];
-        kernel_gradients[j].position[d] += gradient.position[d];
-      }
-      add_scaled<T, D>(T(1), gradient.covariance, data_gradients[i].covariance);
-      add_scaled<T, D>(T(1), gradient.covariance, kernel_gradients[j].covariance);
+      accumulate(gradient, gradient.weight * kernels[j].weight, data_gradients[i]);
+      accumulate(gradient, gradient.weight * data[i].weight, kernel_gradients[j]);
     }
+  }
+};
+
+struct Cpu {
+  template <typename T, int D>
+  static void forward(const ConvolvedSizes& s, const Batch<Convolved<T, D>>& mixtures, std::int64_t n,
+                      const Rows<T, D>& result) {
+    run_tasks(mixtures.b, [&](std::int64_t task) {
+      const auto data = read(mixtures.source.data, task / s.g * s.f * s.n, s.f * s.n);
+      const auto kernels = read(mixtures.source.kernels, task % s.g * s.f * s.k, s.f * s.k);
+      Groups<T, D> groups{data.data(), kernels.data(), s, {}, {}};
+      groups.build(n);
+      std::vector<Gaussian<T, D>> fitted(n);
+      for (auto& empty : fitted) set_identity<T, D>(T(1), empty.covariance);
+      for (std::size_t i = 0; i < groups.ranges.size(); ++i) fitted[i] = groups.moments(groups.ranges[i]);
+      write(fitted, task * n, result);
+      return true;
+    });
+  }
+
+  template <typename T, int D>
+  static void backward(const ConvolvedSizes& s, const Batch<Convolved<T, D>>& mixtures, const Stored<T, D>& upstream,
+                       const Rows<T, D>& of_data, const Rows<T, D>& of_kernels) {
+    // Shapes share kernels: each part of the batch sums its own kernel gradients, and the parts are added in order, so
+    // that results do not depend on threads.
+    const std::int64_t parts = std::min<std::int64_t>(s.b, 16), kernels_size = s.f * s.k, n = upstream.n;
+    std::vector<std::vector<Gaussian<T, D>>> kernel_gradients(parts);
+    run_tasks(parts, [&](std::int64_t part) {
+      kernel_gradients[part].assign(s.g * kernels_size, {});
+      for (std::int64_t b = part * s.b / parts; b < (part + 1) * s.b / parts; ++b) {
+        const auto data = read(mixtures.source.data, b * s.f * s.n, s.f * s.n);
+        std::vector<Gaussian<T, D>> data_gradients(s.f * s.n);
+        for (std::int64_t g = 0; g < s.g; ++g) {
+          const auto kernels = read(mixtures.source.kernels, g * kernels_size, kernels_size);
+          const auto of_groups = read(upstream, (b * s.g + g) * n, n);
+          Groups<T, D> groups{data.data(), kernels.data(), s, {}, {}};
+          groups.build(n);
+          for (std::size_t i = 0; i < groups.ranges.size(); ++i)
+            groups.add_gradients(groups.ranges[i], of_groups[i], data_gradients.data(),
+                                 kernel_gradients[part].data() + g * kernels_size);
+        }
+        write(data_gradients, b * s.f * s.n, of_data);
+      }
+      return true;
+    });
+    auto& sum = kernel_gradients[0];
+    for (std::int64_t part = 1; part < parts; ++part)
+      for (std::size_t i = 0; i < sum.size(); ++i)
+        accumulate(kernel_gradients[part][i], kernel_gradients[part][i].weight, sum[i]);
+    write(sum, 0, of_kernels);
   }
 };
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor> convolve_fit(Tensor weights,             // [B, F, N]
-                                                Tensor positions,           // [B, F, N, D]
-                                                Tensor covariances,         // [B, F, N, D, D]
-                                                Tensor kernel_weights,      // [G, F, K]
-                                                Tensor kernel_positions,    // [G, F, K, D]
-                                                Tensor kernel_covariances,  // [G, F, K, D, D]
-                                                std::int64_t n) {
-  const Sizes s = check(weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances, n);
-  for (Tensor* tensor : {&weights, &positions, &covariances, &kernel_weights, &kernel_positions, &kernel_covariances})
-    *tensor = torch::stable::contiguous(*tensor);
-  Tensor w = zeros_like_of(weights, {s.b, s.g, n}), p = zeros_like_of(weights, {s.b, s.g, n, s.d});
-  Tensor c = zeros_like_of(weights, {s.b, s.g, n, s.d, s.d});
-  dispatch(weights, s.d, [&](auto type, auto dimension) {
-    using T = decltype(type);
-    constexpr int D = dimension;
-    run_tasks(s.b * s.g, [&](std::int64_t task) {
-      const auto data = read<T, D>(weights, positions, covariances, task / s.g * s.f * s.n, s.f * s.n);
-      const auto kernels =
-          read<T, D>(kernel_weights, kernel_positions, kernel_covariances, task % s.g * s.f * s.k, s.f * s.k);
-      Groups<T, D> groups{data.data(), kernels.data(), s, {}, {}};
-      groups.build(n);
-      std::vector<Gaussian<T, D>> result(n);
-      for (auto& empty : result) set_identity<T, D>(T(1), empty.covariance);
-      for (std::size_t i = 0; i < groups.ranges.size(); ++i) result[i] = groups.moments(groups.ranges[i]);
-      add_to<T, D>(result, task * n, w, p, c);
-      return true;
-    });
-  });
-  return {w, p, c};
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> convolve_fit_backward(
-    Tensor weights_gradient,      // [B, G, n]
-    Tensor positions_gradient,    // [B, G, n, D]
-    Tensor covariances_gradient,  // [B, G, n, D, D]
-    Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights, Tensor kernel_positions,
-    Tensor kernel_covariances, std::int64_t n) {
-  const Sizes s = check(weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances, n);
-  for (Tensor* tensor : {&weights_gradient, &positions_gradient, &covariances_gradient, &weights, &positions,
-                         &covariances, &kernel_weights, &kernel_positions, &kernel_covariances})
-    *tensor = torch::stable::contiguous(*tensor);
-  Tensor w = zeros_like_of(weights, {s.b, s.f, s.n}), p = zeros_like_of(weights, {s.b, s.f, s.n, s.d});
-  Tensor c = zeros_like_of(weights, {s.b, s.f, s.n, s.d, s.d}), kw = zeros_like_of(weights, {s.g, s.f, s.k});
-  Tensor kp = zeros_like_of(weights, {s.g, s.f, s.k, s.d}), kc = zeros_like_of(weights, {s.g, s.f, s.k, s.d, s.d});
-  dispatch(weights, s.d, [&](auto type, auto dimension) {
-    using T = decltype(type);
-    constexpr int D = dimension;
-    // Shapes share kernels: each part of the batch sums its own kernel gradients, and the parts are added in order, so
-    // that results do not depend on threads.
-    const std::int64_t parts = std::min<std::int64_t>(s.b, 16), kernels_size = s.f * s.k;
-    std::vector<std::vector<Gaussian<T, D>>> kernel_gradients(parts);
-    run_tasks(parts, [&](std::int64_t part) {
-      kernel_gradients[part].assign(s.g * kernels_size, {});
-      for (std::int64_t b = part * s.b / parts; b < (part + 1) * s.b / parts; ++b) {
-        const auto data = read<T, D>(weights, positions, covariances, b * s.f * s.n, s.f * s.n);
-        std::vector<Gaussian<T, D>> data_gradients(s.f * s.n);
-        for (std::int64_t g = 0; g < s.g; ++g) {
-          const auto kernels =
-              read<T, D>(kernel_weights, kernel_positions, kernel_covariances, g * kernels_size, kernels_size);
-          const auto upstream =
-              read<T, D>(weights_gradient, positions_gradient, covariances_gradient, (b * s.g + g) * n, n);
-          Groups<T, D> groups{data.data(), kernels.data(), s, {}, {}};
-          groups.build(n);
-          for (std::size_t i = 0; i < groups.ranges.size(); ++i)
-            groups.add_gradients(groups.ranges[i], upstream[i], data_gradients.data(),
-                                 kernel_gradients[part].data() + g * kernels_size);
-        }
-        add_to<T, D>(data_gradients, b * s.f * s.n, w, p, c);
-      }
-      return true;
-    });
-    for (const auto& part : kernel_gradients) add_to<T, D>(part, 0, kw, kp, kc);
-  });
-  return {w, p, c, kw, kp, kc};
-}
-
 STABLE_TORCH_LIBRARY_IMPL(gmcn, CPU, m) {
-  m.impl("convolve_fit", TORCH_BOX(&convolve_fit));
-  m.impl("convolve_fit_backward", TORCH_BOX(&convolve_fit_backward));
+  m.impl("convolve_fit", TORCH_BOX(&ConvolveFit<Cpu>::forward));
+  m.impl("convolve_fit_backward", TORCH_BOX(&ConvolveFit<Cpu>::backward));
 }
 
 }  // namespace gmcn

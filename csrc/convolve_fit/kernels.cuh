@@ -9,7 +9,7 @@ namespace gmcn {
 inline constexpr int kGroupThreads = 256;
 
 template <typename T, int D>
-struct ConvolveFit {
+struct GroupsJob {
   Convolved<T, D> source;  // [B, F, N] with [G, F, K]
   std::int64_t tasks;      // B G
   std::int32_t count, most;
@@ -31,7 +31,7 @@ struct ConvolveFit {
 };
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kGroupThreads) fit_groups(ConvolveFit<T, D> job, Rows<T, D> result) {
+__global__ void __launch_bounds__(kGroupThreads) fit_groups(GroupsJob<T, D> job, Rows<T, D> result) {
   job.each([&](std::int64_t mixture, const BlockGroups<T, D>& groups) {
     const std::int64_t row = mixture * job.wanted;
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
@@ -60,7 +60,7 @@ struct MemberGradients {
 };
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kGroupThreads) find_members(ConvolveFit<T, D> job, MemberGradients<T, D> members) {
+__global__ void __launch_bounds__(kGroupThreads) find_members(GroupsJob<T, D> job, MemberGradients<T, D> members) {
   job.each([&](std::int64_t mixture, const BlockGroups<T, D>& groups) {
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
       const Range range = groups.space.ranges[i];

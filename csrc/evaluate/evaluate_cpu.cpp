@@ -2,25 +2,12 @@
 #include <numeric>
 #include <optional>
 
-#include "../common/tensors.h"
+#include "operation.h"
 #include "soa.h"
 
 namespace gmcn {
 
 namespace {
-
-struct Sizes {
-  std::int64_t b, n, m, d;
-};
-
-Sizes check(const Tensor& weights, const Tensor& positions, const Tensor& covariances, const Tensor& points) {
-  STD_TORCH_CHECK(weights.dim() == 2 && points.dim() == 3, "evaluate: expected weights [B, N] and points [B, M, D]");
-  const Sizes s{weights.size(0), weights.size(1), points.size(1), points.size(2)};
-  check_shape(positions, "positions", {s.b, s.n, s.d});
-  check_shape(covariances, "covariances", {s.b, s.n, s.d, s.d});
-  check_shape(points, "points", {s.b, s.m, s.d});
-  return s;
-}
 
 // Points in the order in which they are visited: along a Morton curve where far pairs are left out.
 template <typename T, int D>
@@ -64,119 +51,98 @@ std::unique_ptr<WeightedGaussian<T, D, 1>[]> prepare_rows(const Stored<T, D>& so
 
 // How many slices the points of a mixture are cut into. A point's exact value does not depend on that, but every
 // slice prepares all Gaussians again: only what gives each thread the same work.
-std::int64_t point_slices(const Sizes& s, double cutoff) {
-  if (cutoff > 0) return std::clamp<std::int64_t>(s.m / 4096, 1, 16);  // what is left out depends on the slices
+std::int64_t point_slices(std::int64_t b, std::int64_t m, double cutoff) {
+  if (cutoff > 0) return std::clamp<std::int64_t>(m / 4096, 1, 16);  // what is left out depends on the slices
   const std::int64_t threads = torch::stable::get_num_threads();
-  if (s.b % threads == 0 || s.b >= 4 * threads) return 1;
-  return std::clamp<std::int64_t>(s.m / kPointPadding, 1, threads);
+  if (b % threads == 0 || b >= 4 * threads) return 1;
+  return std::clamp<std::int64_t>(m / kPointPadding, 1, threads);
 }
 
 // How many slices the components of a mixture are cut into. Their gradients of the points are added up, so that this
 // depends on sizes alone: results must not depend on threads.
-std::int64_t component_slices(const Sizes& s) {
+std::int64_t component_slices(std::int64_t b, std::int64_t n, std::int64_t m) {
   constexpr std::int64_t kPairs = 1 << 19;
-  if (s.b >= 8) return 1;
-  return std::clamp<std::int64_t>(s.n * s.m / kPairs + 1, 1, std::clamp<std::int64_t>(s.n / 64, 1, 16));
+  if (b >= 8) return 1;
+  return std::clamp<std::int64_t>(n * m / kPairs + 1, 1, std::clamp<std::int64_t>(n / 64, 1, 16));
 }
 
-}  // namespace
-
-Tensor evaluate(Tensor weights,      // [B, N]
-                Tensor positions,    // [B, N, D]
-                Tensor covariances,  // [B, N, D, D]
-                Tensor points,       // [B, M, D]
-                double cutoff) {
-  const Sizes s = check(weights, positions, covariances, points);
-  make_contiguous({&weights, &positions, &covariances, &points});
-  Tensor result = empty_like_of(weights, {s.b, s.m});
-  const std::int64_t slices = point_slices(s, cutoff), slice = (s.m + slices - 1) / slices;
-  std::int64_t bad = -1;
-  dispatch(weights, s.d, [&](auto type, auto dimension) {
-    using T = decltype(type);
-    constexpr int D = dimension;
-    const Stored<T, D> source = stored<T, D>(weights, positions, covariances);
-    bad = run_tasks(s.b * slices, [&](std::int64_t task) {
-      const std::int64_t b = task / slices, begin = std::min(s.m, task % slices * slice);
-      const std::int64_t count = std::min(slice, s.m - begin);
-      const auto gaussians = prepare_rows<T, D>(source, b * s.n, s.n);
+struct Cpu {
+  template <typename T, int D>
+  static void forward(const Batch<Stored<T, D>>& mixtures,
+                      const T* points,  // [B, M, D]
+                      std::int64_t m, double cutoff,
+                      T* values) {  // [B, M]
+    const std::int64_t slices = point_slices(mixtures.b, m, cutoff), slice = (m + slices - 1) / slices;
+    const std::int64_t bad = run_tasks(mixtures.b * slices, [&](std::int64_t task) {
+      const std::int64_t b = task / slices, begin = std::min(m, task % slices * slice);
+      const std::int64_t count = std::min(slice, m - begin);
+      const auto gaussians = prepare_rows<T, D>(mixtures.source, b * mixtures.n, mixtures.n);
       if (!gaussians) return false;
-      const Points<T, D> at(points.const_data_ptr<T>() + (b * s.m + begin) * D, count, cutoff);
-      Arrays<T, 1> values(count);
-      pair_kernels<T, D, 1>().evaluate(gaussians.get(), s.n, at.x.rows, at.x.size, at.culling(), values.rows);
-      T* const out = result.mutable_data_ptr<T>() + b * s.m + begin;
+      const Points<T, D> at(points + (b * m + begin) * D, count, cutoff);
+      Arrays<T, 1> found(count);
+      pair_kernels<T, D, 1>().evaluate(gaussians.get(), mixtures.n, at.x.rows, at.x.size, at.culling(), found.rows);
+      T* const out = values + b * m + begin;
       if (at.order.empty())
-        std::copy_n(values.rows[0], count, out);
+        std::copy_n(found.rows[0], count, out);
       else
-        for (std::int64_t m = 0; m < count; ++m) out[at.order[m]] = values.rows[0][m];
+        for (std::int64_t i = 0; i < count; ++i) out[at.order[i]] = found.rows[0][i];
       return true;
     });
-  });
-  check_positive_definite(bad < 0 ? bad : bad / slices);
-  return result;
-}
+    check_positive_definite(bad < 0 ? bad : bad / slices);
+  }
 
-// Gradients with respect to weights, positions, covariances and, if wanted, points (else empty); slices are ranges of
-// components.
-std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward(Tensor gradient,  // [B, M]
-                                                             Tensor weights, Tensor positions, Tensor covariances,
-                                                             Tensor points, double cutoff, bool points_gradient) {
-  const Sizes s = check(weights, positions, covariances, points);
-  check_shape(gradient, "gradient", {s.b, s.m});
-  make_contiguous({&gradient, &weights, &positions, &covariances, &points});
-  Tensor weights_out = empty_like_of(weights, {s.b, s.n}), positions_out = empty_like_of(weights, {s.b, s.n, s.d});
-  Tensor covariances_out = empty_like_of(weights, {s.b, s.n, s.d, s.d});
-  Tensor points_out = zeros_like_of(weights, {points_gradient ? s.b : 0, s.m, s.d});
-  const std::int64_t slices = component_slices(s), slice = (s.n + slices - 1) / slices;
-  std::int64_t bad = -1;
-  dispatch(weights, s.d, [&](auto type, auto dimension) {
-    using T = decltype(type);
-    constexpr int D = dimension;
-    const Stored<T, D> source = stored<T, D>(weights, positions, covariances);
-    const Rows<T, D> gradients = rows_of<T, D>(weights_out, positions_out, covariances_out);
-    std::vector<std::optional<Arrays<T, D>>> partial(s.b * slices);  // gradients of the points from each slice
-    std::vector<std::vector<std::int32_t>> orders(s.b);              // of the points, where they were sorted
-    bad = run_tasks(s.b * slices, [&](std::int64_t task) {
-      const std::int64_t b = task / slices, begin = b * s.n + std::min(s.n, task % slices * slice);
-      const std::int64_t count = std::min(slice, (b + 1) * s.n - begin);
-      const auto gaussians = prepare_rows<T, D>(source, begin, count);
+  // Slices are ranges of components.
+  template <typename T, int D>
+  static void backward(const Batch<Stored<T, D>>& mixtures,
+                       const T* points,  // [B, M, D]
+                       std::int64_t m, double cutoff,
+                       const T* gradient,  // [B, M]
+                       const Rows<T, D>& result,
+                       T* of_points) {  // [B, M, D], zeros, or null
+    const std::int64_t n = mixtures.n, slices = component_slices(mixtures.b, n, m), slice = (n + slices - 1) / slices;
+    std::vector<std::optional<Arrays<T, D>>> partial(mixtures.b * slices);  // gradients of the points from each slice
+    std::vector<std::vector<std::int32_t>> orders(mixtures.b);              // of the points, where they were sorted
+    const std::int64_t bad = run_tasks(mixtures.b * slices, [&](std::int64_t task) {
+      const std::int64_t b = task / slices, begin = b * n + std::min(n, task % slices * slice);
+      const std::int64_t count = std::min(slice, (b + 1) * n - begin);
+      const auto gaussians = prepare_rows<T, D>(mixtures.source, begin, count);
       if (!gaussians) return false;
-      Points<T, D> at(points.const_data_ptr<T>() + b * s.m * D, s.m, cutoff);
-      Arrays<T, D> x_gradients(points_gradient ? s.m : 0);
-      Arrays<T, 1> upstream(s.m);
-      const T* const gradient_in = gradient.const_data_ptr<T>() + b * s.m;
-      for (std::int64_t m = 0; m < s.m; ++m) upstream.rows[0][m] = gradient_in[at.place(m)];
+      Points<T, D> at(points + b * m * D, m, cutoff);
+      Arrays<T, D> x_gradients(of_points ? m : 0);
+      Arrays<T, 1> upstream(m);
+      for (std::int64_t i = 0; i < m; ++i) upstream.rows[0][i] = gradient[b * m + at.place(i)];
       const auto sums = unfilled<PairSums<T, D, 1>>(count);
       const auto& kernels = pair_kernels<T, D, 1>();
-      (points_gradient ? kernels.backward : kernels.backward_of_gaussians)(
+      (of_points ? kernels.backward : kernels.backward_of_gaussians)(
           gaussians.get(), count, at.x.rows, at.x.size, at.culling(), upstream.rows, sums.get(), x_gradients.rows);
       for (std::int64_t i = 0; i < count; ++i) {
         T weight_gradient;
         Gaussian<T, D> g = component_gradient<T, D, 1>(gaussians[i], sums[i], &weight_gradient);
         g.weight = weight_gradient;
-        gradients.write(begin + i, g);
+        result.write(begin + i, g);
       }
       if (task % slices == 0) orders[b] = std::move(at.order);
       partial[task] = std::move(x_gradients);
       return true;
     });
-    if (bad >= 0 || !points_gradient) return;
-    T* out = points_out.mutable_data_ptr<T>();
-    run_tasks(s.b, [&](std::int64_t b) {
+    check_positive_definite(bad < 0 ? bad : bad / slices);
+    if (!of_points) return;
+    run_tasks(mixtures.b, [&](std::int64_t b) {
       for (std::int64_t k = 0; k < slices; ++k)
         for (int d = 0; d < D; ++d)
-          for (std::int64_t m = 0; m < s.m; ++m)
-            out[(b * s.m + (orders[b].empty() ? m : orders[b][m])) * D + d] -=
-                T(kLn2Times2) * partial[b * slices + k]->rows[d][m];
+          for (std::int64_t i = 0; i < m; ++i)
+            of_points[(b * m + (orders[b].empty() ? i : orders[b][i])) * D + d] -=
+                T(kLn2Times2) * partial[b * slices + k]->rows[d][i];
       return true;
     });
-  });
-  check_positive_definite(bad < 0 ? bad : bad / slices);
-  return {weights_out, positions_out, covariances_out, points_out};
-}
+  }
+};
+
+}  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(gmcn, CPU, m) {
-  m.impl("evaluate", TORCH_BOX(&evaluate));
-  m.impl("evaluate_backward", TORCH_BOX(&evaluate_backward));
+  m.impl("evaluate", TORCH_BOX(&Evaluate<Cpu>::forward));
+  m.impl("evaluate_backward", TORCH_BOX(&Evaluate<Cpu>::backward));
 }
 
 }  // namespace gmcn

@@ -1,22 +1,10 @@
 // evaluate on CUDA: equation (2) at any points, and its gradient.
+#include "operation.h"
 #include "pairs.cuh"
 
 namespace gmcn {
 
 namespace {
-
-struct EvaluateSizes {
-  std::int64_t b, n, m, d;
-};
-
-EvaluateSizes check(const Tensor& weights, const Tensor& positions, const Tensor& covariances, const Tensor& points) {
-  STD_TORCH_CHECK(weights.dim() == 2 && points.dim() == 3, "evaluate: expected weights [B, N] and points [B, M, D]");
-  const EvaluateSizes s{weights.size(0), weights.size(1), points.size(1), points.size(2)};
-  check_shape(positions, "positions", {s.b, s.n, s.d});
-  check_shape(covariances, "covariances", {s.b, s.n, s.d, s.d});
-  check_shape(points, "points", {s.b, s.m, s.d});
-  return s;
-}
 
 template <typename T, int D>
 struct GivenPoints {
@@ -76,76 +64,65 @@ __global__ void __launch_bounds__(kPairThreads)
   result[m] = point;
 }
 
+template <typename T, int D>
+Scratch<PreparedGaussian<T, D, 1>> prepare(const Batch<Stored<T, D>>& mixtures, const OnDevice& on) {
+  const Scratch<PreparedGaussian<T, D, 1>> gaussians(mixtures.like, mixtures.b * mixtures.n);
+  launch(prepare_gaussians<T, D, 1, Stored<T, D>, OwnWeight<T, D>>, mixtures.b * blocks_for(mixtures.n, kPairThreads),
+         kPairThreads, 0, on.stream, mixtures.source, mixtures.n, OwnWeight<T, D>(), gaussians.data());
+  return gaussians;
+}
+
+// The cutoff permits to leave pairs out; here all are computed.
+struct Cuda {
+  template <typename T, int D>
+  static void forward(const Batch<Stored<T, D>>& mixtures,
+                      const T* points,  // [B, M, D]
+                      std::int64_t m, double /*cutoff*/,
+                      T* values) {  // [B, M]
+    if (mixtures.b * m == 0) return;
+    const OnDevice on(mixtures.like);
+    const auto gaussians = prepare(mixtures, on);
+    const GivenPoints<T, D> at{points, m};
+    const WriteValue<T> write{values, m};
+    launch_by_rows<kPointsPerThread>(mixtures.b, m, [&](auto per_thread, std::int64_t blocks) {
+      launch(evaluate_pairs<T, D, 1, per_thread, GivenPoints<T, D>, WriteValue<T>>, blocks, kPairThreads, 0, on.stream,
+             gaussians.data(), mixtures.n, at, m, write);
+    });
+  }
+
+  template <typename T, int D>
+  static void backward(const Batch<Stored<T, D>>& mixtures,
+                       const T* points,  // [B, M, D]
+                       std::int64_t m, double /*cutoff*/,
+                       const T* gradient,  // [B, M]
+                       const Rows<T, D>& result,
+                       T* of_points) {  // [B, M, D], or null
+    const OnDevice on(mixtures.like);
+    const std::int64_t b = mixtures.b, n = mixtures.n;
+    const auto gaussians = prepare(mixtures, on);
+    const Scratch<UpstreamPoint<T, D, 1>> upstream(mixtures.like, b * m);
+    launch(join_upstream<T, D>, blocks_for(b * m, kPairThreads), kPairThreads, 0, on.stream, points, gradient, b * m,
+           upstream.data());
+    const GivenPoints<T, D> at{points, m};
+    const WriteGradient<T, D> write_gaussian{result, n};
+    launch_by_rows<kGaussiansPerThread>(b, n, [&](auto per_thread, std::int64_t blocks) {
+      launch(gradients_of_gaussians<T, D, 1, per_thread, GivenPoints<T, D>, WriteGradient<T, D>>, blocks, kPairThreads,
+             0, on.stream, gaussians.data(), n, upstream.data(), at, m, write_gaussian);
+    });
+    if (!of_points) return;
+    const WritePointGradient<T, D> write{of_points, m};
+    launch_by_rows<kPointsPerThread>(b, m, [&](auto per_thread, std::int64_t blocks) {
+      launch(gradients_of_points<T, D, 1, per_thread, GivenPoints<T, D>, WritePointGradient<T, D>>, blocks,
+             kPairThreads, 0, on.stream, gaussians.data(), n, upstream.data(), at, m, write);
+    });
+  }
+};
+
 }  // namespace
 
-// `cutoff` permits to leave pairs out; here all are computed.
-Tensor evaluate_cuda(Tensor weights,      // [B, N]
-                     Tensor positions,    // [B, N, D]
-                     Tensor covariances,  // [B, N, D, D]
-                     Tensor points,       // [B, M, D]
-                     double /*cutoff*/) {
-  const EvaluateSizes s = check(weights, positions, covariances, points);
-  make_contiguous({&weights, &positions, &covariances, &points});
-  Tensor result = empty_like_of(weights, {s.b, s.m});
-  if (s.b * s.m == 0) return result;
-  const OnDevice on(weights);
-  dispatch(weights, s.d, [&](auto type, auto dimension) {
-    using T = decltype(type);
-    constexpr int D = dimension;
-    const Scratch<PreparedGaussian<T, D, 1>> gaussians(weights, s.b * s.n);
-    launch(prepare_gaussians<T, D, 1, Stored<T, D>, OwnWeight<T, D>>, s.b * blocks_for(s.n, kPairThreads), kPairThreads,
-           0, on.stream, stored<T, D>(weights, positions, covariances), s.n, OwnWeight<T, D>(), gaussians.data());
-    const GivenPoints<T, D> at{points.const_data_ptr<T>(), s.m};
-    const WriteValue<T> write{result.mutable_data_ptr<T>(), s.m};
-    launch_by_rows<kPointsPerThread>(s.b, s.m, [&](auto per_thread, std::int64_t blocks) {
-      launch(evaluate_pairs<T, D, 1, per_thread, GivenPoints<T, D>, WriteValue<T>>, blocks, kPairThreads, 0, on.stream,
-             gaussians.data(), s.n, at, s.m, write);
-    });
-  });
-  return result;
-}
-
-// Gradients with respect to weights, positions, covariances and, if wanted, points (else empty).
-std::tuple<Tensor, Tensor, Tensor, Tensor> evaluate_backward_cuda(Tensor gradient,  // [B, M]
-                                                                  Tensor weights, Tensor positions, Tensor covariances,
-                                                                  Tensor points, double /*cutoff*/,
-                                                                  bool points_gradient) {
-  const EvaluateSizes s = check(weights, positions, covariances, points);
-  check_shape(gradient, "gradient", {s.b, s.m});
-  make_contiguous({&gradient, &weights, &positions, &covariances, &points});
-  Tensor w = empty_like_of(weights, {s.b, s.n}), p = empty_like_of(weights, {s.b, s.n, s.d});
-  Tensor c = empty_like_of(weights, {s.b, s.n, s.d, s.d});
-  Tensor x = zeros_like_of(weights, {points_gradient ? s.b : 0, s.m, s.d});
-  if (s.b * s.n == 0) return {w, p, c, x};
-  const OnDevice on(weights);
-  dispatch(weights, s.d, [&](auto type, auto dimension) {
-    using T = decltype(type);
-    constexpr int D = dimension;
-    const Scratch<PreparedGaussian<T, D, 1>> gaussians(weights, s.b * s.n);
-    const Scratch<UpstreamPoint<T, D, 1>> upstream(weights, s.b * s.m);
-    launch(prepare_gaussians<T, D, 1, Stored<T, D>, OwnWeight<T, D>>, s.b * blocks_for(s.n, kPairThreads), kPairThreads,
-           0, on.stream, stored<T, D>(weights, positions, covariances), s.n, OwnWeight<T, D>(), gaussians.data());
-    launch(join_upstream<T, D>, blocks_for(s.b * s.m, kPairThreads), kPairThreads, 0, on.stream,
-           points.const_data_ptr<T>(), gradient.const_data_ptr<T>(), s.b * s.m, upstream.data());
-    const GivenPoints<T, D> at{points.const_data_ptr<T>(), s.m};
-    const WriteGradient<T, D> write_gaussian{rows_of<T, D>(w, p, c), s.n};
-    launch_by_rows<kGaussiansPerThread>(s.b, s.n, [&](auto per_thread, std::int64_t blocks) {
-      launch(gradients_of_gaussians<T, D, 1, per_thread, GivenPoints<T, D>, WriteGradient<T, D>>, blocks, kPairThreads,
-             0, on.stream, gaussians.data(), s.n, upstream.data(), at, s.m, write_gaussian);
-    });
-    if (!points_gradient) return;
-    const WritePointGradient<T, D> write{x.mutable_data_ptr<T>(), s.m};
-    launch_by_rows<kPointsPerThread>(s.b, s.m, [&](auto per_thread, std::int64_t blocks) {
-      launch(gradients_of_points<T, D, 1, per_thread, GivenPoints<T, D>, WritePointGradient<T, D>>, blocks,
-             kPairThreads, 0, on.stream, gaussians.data(), s.n, upstream.data(), at, s.m, write);
-    });
-  });
-  return {w, p, c, x};
-}
-
 GMCN_REGISTER_CUDA(m) {
-  m.impl("evaluate", TORCH_BOX(&evaluate_cuda));
-  m.impl("evaluate_backward", TORCH_BOX(&evaluate_backward_cuda));
+  m.impl("evaluate", TORCH_BOX(&Evaluate<Cuda>::forward));
+  m.impl("evaluate_backward", TORCH_BOX(&Evaluate<Cuda>::backward));
 }
 
 }  // namespace gmcn

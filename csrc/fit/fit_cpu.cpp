@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "../common/tensors.h"
+#include "../common/mixtures.h"
 #include "../evaluate/soa.h"
 #include "steps.h"
 
@@ -270,25 +270,23 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> em(Tensor points,       // [S
                                                       double floor, std::int64_t most, double tolerance) {
   const Sizes s = check(points, mass);
   const std::int64_t n = weights.size(1);
-  check_shape(weights, "weights", {s.s, n});
-  check_shape(positions, "positions", {s.s, n, s.d});
-  check_shape(covariances, "covariances", {s.s, n, s.d, s.d});
-  make_contiguous({&points, &mass, &weights, &positions, &covariances});
-  Tensor weights_out = empty_like_of(weights, {s.s, n}), positions_out = empty_like_of(weights, {s.s, n, s.d});
-  Tensor covariances_out = empty_like_of(weights, {s.s, n, s.d, s.d});
+  const MixtureTensors start(weights, positions, covariances);
+  start.check(Shape{s.s, n}, s.d);
+  make_contiguous({&points, &mass});
+  const MixtureTensors fitted(weights, {s.s, n}, s.d);
   Tensor steps = zeros_like_of(weights, {s.s}), likelihood = zeros_like_of(weights, {s.s});
   const double *x = points.const_data_ptr<double>(), *w = mass.const_data_ptr<double>();
   double *const taken = steps.mutable_data_ptr<double>(), *const bound = likelihood.mutable_data_ptr<double>();
   std::int64_t bad = -1;
   in_dimension(s.d, [&](auto dimension) {
     constexpr int D = dimension;
-    const auto source = stored<double, D>(weights, positions, covariances);
-    const auto rows = rows_of<double, D>(weights_out, positions_out, covariances_out);
+    const auto source = start.stored<double, D>();
+    const auto rows = fitted.rows<double, D>();
     bad = run_tasks(s.s, [&](std::int64_t i) {
       const Cloud<D> cloud(x + i * s.m * D, w + i * s.m, s.m, true);
-      std::vector<Gaussian<double, D>> start(n);
-      for (std::int64_t j = 0; j < n; ++j) start[j] = source(i, static_cast<std::int32_t>(j));
-      Em<D> fit(cloud, std::move(start), floor);
+      std::vector<Gaussian<double, D>> components(n);
+      for (std::int64_t j = 0; j < n; ++j) components[j] = source(i, static_cast<std::int32_t>(j));
+      Em<D> fit(cloud, std::move(components), floor);
       double before = -std::numeric_limits<double>::infinity();
       for (std::int64_t k = 0; k < most; ++k) {
         const double now = fit.step();
@@ -303,7 +301,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> em(Tensor points,       // [S
     });
   });
   require(bad < 0, "EM: a covariance of shape ", bad, " is not positive definite; raise covariance_floor");
-  return {weights_out, positions_out, covariances_out, steps, likelihood};
+  return std::tuple_cat(fitted.tuple(), std::tuple(steps, likelihood));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gmcn, CPU, m) {

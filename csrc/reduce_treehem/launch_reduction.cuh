@@ -2,7 +2,7 @@
 // tree again instead of keeping it.
 #pragma once
 
-#include "../common/tensors.h"
+#include "operation.h"
 #include "reduction_vjp.cuh"
 
 namespace gmcn {
@@ -60,21 +60,43 @@ __global__ void __launch_bounds__(kTreeThreads, sizeof(T) == 4 ? 4 : 2)
   }
 }
 
-// Runs the forward or the backward pass for all mixtures of the job.
+// Runs the forward or the backward pass for all mixtures.
 template <bool Backward, typename T, int D, typename Source>
-void run_reduction(ReductionJob<T, D, Source> job, const Tensor& like) {
-  const OnDevice device(like);
+void run_reduction(const Batch<Source>& mixtures, const TreehemOptions& options, const Stored<T, D>& upstream,
+                   const Rows<T, D>& result) {
+  const OnDevice device(mixtures.like);
+  ReductionJob<T, D, Source> job{mixtures.source,
+                                 upstream,
+                                 result,
+                                 {T(options.kl_threshold), T(options.virtual_samples)},
+                                 mixtures.b,
+                                 static_cast<std::int32_t>(mixtures.n),
+                                 static_cast<std::int32_t>(options.wanted),
+                                 static_cast<int>(options.t)};
   Pieces quick(nullptr), slow(nullptr);
   Quick<T>(quick, job.n), Slow<T, D>(slow, job.n, job.t);
   job.on_chip = fits_on_chip(quick.bytes());
   job.scratch_bytes = slow.bytes() + (job.on_chip ? 0 : quick.bytes());
   const std::int64_t most = kWorkingSpace / job.scratch_bytes, blocks = job.b < most ? job.b : most > 0 ? most : 1;
-  const Scratch<unsigned char> scratch(like, blocks * job.scratch_bytes);
+  const Scratch<unsigned char> scratch(mixtures.like, blocks * job.scratch_bytes);
   job.scratch = scratch.data();
   const auto kernel = job.t <= 2   ? &reduce_mixtures<T, D, Source, 4, Backward>
                       : job.t <= 4 ? &reduce_mixtures<T, D, Source, 8, Backward>
                                    : &reduce_mixtures<T, D, Source, kMaxMerge, Backward>;
   launch(kernel, blocks, kTreeThreads, job.on_chip ? quick.bytes() : 0, device.stream, job);
 }
+
+struct ReductionsOnCuda {
+  template <typename T, int D, typename Source>
+  static void forward(const Batch<Source>& mixtures, const TreehemOptions& options, const Rows<T, D>& result) {
+    run_reduction<false>(mixtures, options, Stored<T, D>{}, result);
+  }
+
+  template <typename T, int D, typename Source>
+  static void backward(const Batch<Source>& mixtures, const TreehemOptions& options, const Stored<T, D>& upstream,
+                       const Rows<T, D>& result) {
+    run_reduction<true>(mixtures, options, upstream, result);
+  }
+};
 
 }  // namespace gmcn

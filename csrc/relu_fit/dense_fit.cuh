@@ -6,6 +6,7 @@
 #include "../common/block.cuh"
 #include "../common/relu_fit.h"
 #include "../evaluate/pairs.cuh"
+#include "operation.h"
 
 namespace gmcn {
 
@@ -70,13 +71,13 @@ struct WriteFit {
   ListedCentres<T, D> centres;
   Source source;
   FitConstants<T> constants;
-  T *result, *f, *g;  // [B, N]
+  FitRows<T> result;
 
   __device__ void operator()(std::int64_t b, std::int64_t m, const T* values) const {
     const std::int64_t row = centres.row(b, m);
     const T coarse = coarse_weight(source(b, centres.component(b, m)).weight, constants.offset);
-    f[row] = values[0], g[row] = values[1];
-    result[row] = corrected_weight<T>(coarse, values[0], values[1], constants.s0, constants.s1);
+    result.f[row] = values[0], result.g[row] = values[1];
+    result.weights[row] = corrected_weight<T>(coarse, values[0], values[1], constants.s0, constants.s1);
   }
 };
 
@@ -85,12 +86,13 @@ struct FitVjp {
   Source source;
   FitConstants<T> constants;
   std::int64_t n;
-  const T *upstream, *f, *g;  // [B, N]
+  FitRows<const T> upstream;
 
   __device__ FitGradient<T> operator()(std::int64_t b, std::int32_t i) const {
     const std::int64_t row = b * n + i;
     const T coarse = coarse_weight(source(b, i).weight, constants.offset);
-    return corrected_weight_vjp<T>(upstream[row], coarse, f[row], g[row], constants.s0, constants.s1);
+    return corrected_weight_vjp<T>(upstream.weights[row], coarse, upstream.f[row], upstream.g[row], constants.s0,
+                                   constants.s1);
   }
 };
 
@@ -150,25 +152,25 @@ struct AddCentreGradient {
 template <typename T, int D, typename Source>
 class BatchedDenseFit {
  public:
-  BatchedDenseFit(const Tensor& like, const OnDevice& on, const Source& source, std::int64_t b, std::int64_t n,
-                  FitConstants<T> constants)
-      : like_(like),
+  // The cutoff permits to leave pairs out; here all are computed.
+  BatchedDenseFit(const Batch<Source>& mixtures, const OnDevice& on, const FitOptions& options)
+      : like_(mixtures.like),
         on_(on),
-        source_(source),
-        b_(b),
-        n_(n),
-        constants_(constants),
-        gaussians_(like, b * n),
-        listed_(like, b * n),
-        sizes_(like, b) {
-    launch(prepare_gaussians<T, D, 2, Source, BothWeights<T, D>>, b * blocks_for(n, kPairThreads), kPairThreads, 0,
-           on.stream, source, n, BothWeights<T, D>{constants.offset}, gaussians_.data());
+        source_(mixtures.source),
+        b_(mixtures.b),
+        n_(mixtures.n),
+        constants_{T(options.offset), T(options.s0), T(options.s1)},
+        gaussians_(like_, b_ * n_),
+        listed_(like_, b_ * n_),
+        sizes_(like_, b_) {
+    launch(prepare_gaussians<T, D, 2, Source, BothWeights<T, D>>, b_ * blocks_for(n_, kPairThreads), kPairThreads, 0,
+           on.stream, source_, n_, BothWeights<T, D>{constants_.offset}, gaussians_.data());
   }
 
   // Writes the rows of active centres.
-  void forward(T* result, T* f, T* g) const {
+  void forward(const FitRows<T>& result) const {
     const ListedCentres<T, D> at = list(is_active());
-    const WriteFit<T, D, Source> write{at, source_, constants_, result, f, g};
+    const WriteFit<T, D, Source> write{at, source_, constants_, result};
     launch_by_rows<kPointsPerThread>(b_, n_, [&](auto per_thread, std::int64_t blocks) {
       launch(evaluate_pairs<T, D, 2, per_thread, ListedCentres<T, D>, WriteFit<T, D, Source>>, blocks, kPairThreads, 0,
              on_.stream, gaussians_.data(), n_, at, n_, write);
@@ -176,10 +178,10 @@ class BatchedDenseFit {
   }
 
   // Writes the gradients of all components.
-  void backward(const T* upstream, const T* f, const T* g, const Rows<T, D>& gradients) const {
+  void backward(const FitRows<const T>& upstream, const Rows<T, D>& gradients) const {
     const Scratch<UpstreamPoint<T, D, 2>> points(like_, b_ * n_);
     const Scratch<T> of_coarse(like_, b_ * n_);
-    const FitVjp<T, D, Source> vjp{source_, constants_, n_, upstream, f, g};
+    const FitVjp<T, D, Source> vjp{source_, constants_, n_, upstream};
     const ListedCentres<T, D> at = list(PassesGradient<T, D, Source>{is_active(), vjp});
     launch(fit_upstream<T, D, Source>, b_ * blocks_for(n_, kPairThreads), kPairThreads, 0, on_.stream, at, vjp,
            points.data(), of_coarse.data());
@@ -212,6 +214,14 @@ class BatchedDenseFit {
   FitConstants<T> constants_;
   Scratch<PreparedGaussian<T, D, 2>> gaussians_;
   Scratch<std::int32_t> listed_, sizes_;
+};
+
+struct FitsOnCuda {
+  template <typename T, int D, typename Source>
+  static void forward(const Batch<Source>& mixtures, const FitOptions& options, const FitRows<T>& result) {
+    const OnDevice on(mixtures.like);
+    BatchedDenseFit<T, D, Source>(mixtures, on, options).forward(result);
+  }
 };
 
 }  // namespace gmcn

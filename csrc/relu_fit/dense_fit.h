@@ -7,20 +7,16 @@
 #include <optional>
 #include <vector>
 
-#include "../common/components.h"
 #include "../common/relu_fit.h"
 #include "../evaluate/soa.h"
+#include "operation.h"
 
 namespace gmcn {
-
-struct DenseFitOptions {
-  double offset, s0, s1, cutoff;
-};
 
 template <typename T, int D>
 class DenseFit {
  public:
-  explicit DenseFit(const DenseFitOptions& o) : offset_(T(o.offset)), s0_(T(o.s0)), s1_(T(o.s1)), cutoff_(o.cutoff) {}
+  explicit DenseFit(const FitOptions& o) : offset_(T(o.offset)), s0_(T(o.s0)), s1_(T(o.s1)), cutoff_(o.cutoff) {}
 
   // Takes component(i) for i < n; false where a covariance is not positive definite.
   template <typename F>
@@ -112,6 +108,20 @@ class DenseFit {
   double cutoff_;
   std::vector<T> weights_, coarse_;
   std::unique_ptr<WeightedGaussian<T, D, 2>[]> gaussians_;
+};
+
+// One task per mixture.
+struct FitsOnCpu {
+  template <typename T, int D, typename Source>
+  static void forward(const Batch<Source>& mixtures, const FitOptions& options, const FitRows<T>& result) {
+    const std::int64_t n = mixtures.n;
+    check_positive_definite(run_tasks(mixtures.b, [&](std::int64_t b) {
+      DenseFit<T, D> fit(options);
+      if (!fit.read(n, [&](std::int32_t i) { return mixtures.source(b, i); })) return false;
+      fit.forward(result.weights + b * n, result.f + b * n, result.g + b * n);
+      return true;
+    }));
+  }
 };
 
 }  // namespace gmcn
