@@ -155,3 +155,10 @@ def test_opcheck():
 def test_opcheck_backward():
     data, kernels = (value.to(torch.float32) for value in inputs(3))
     checks.opcheck("convolve_fit_backward", *random_mixture((2, 4), 16, 3).to(torch.float32), *data, *kernels, 16)
+
+
+def test_gradients_of_another_shape_are_refused():
+    data, kernels = random_mixture((1, 1), 3, 2), random_mixture((1, 1), 2, 2)
+    upstream = random_mixture((1, 1), 3, 2)
+    with pytest.raises(RuntimeError, match="weights_gradient has the wrong shape"):
+        torch.ops.gmcn.convolve_fit_backward(*upstream, *data, *kernels, 4)
