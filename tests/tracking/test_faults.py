@@ -110,7 +110,7 @@ def test_no_password_of_a_server_is_printed_or_written(tmp_path, monkeypatch, ca
         with tracking.start("download", name="download", dataset="toy", params=address, results=tmp_path) as run:
             run.log_metrics({"bytes": 1.0})
         tracking_store._warned = False
-        tracking_store.create_store(tmp_path)
+        tracking.create_store(tmp_path)
     said = capsys.readouterr().err
     assert said.count("MLflow cannot be used for now") == 2
     written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]

@@ -27,7 +27,7 @@ def _warn_again(monkeypatch):
 def fresh(tmp_path_factory) -> Path:
     """A database without runs: making it takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    tracking_store.create_store(folder)
+    tracking.create_store(folder)
     return folder / "mlflow.db"
 
 
@@ -94,7 +94,7 @@ def test_results_that_were_moved_have_all_their_artifacts_and_leave_nothing_behi
         if then == "a stage":
             assert_found(moved, stage(moved, "second"), "second")
         else:
-            tracking_store.create_store(moved)
+            tracking.create_store(moved)
     assert f"{moved / 'mlflow.db'} was moved or copied here" in caplog.text
     assert not results.exists()
     assert_found(moved, first, "first")
@@ -113,7 +113,7 @@ def test_what_somebody_else_keeps_in_the_database_stays_where_it_is(results, tmp
         client.create_experiment(name, artifact_location=location)
     copy = tmp_path / "copy"
     shutil.copytree(results, copy)
-    tracking_store.create_store(copy)
+    tracking.create_store(copy)
     client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(copy))
     found = {name: client.get_experiment_by_name(name).artifact_location for name in (*theirs, "gmcn/toy")}
     assert found == {**theirs, "gmcn/toy": (copy / "mlartifacts" / "toy").as_uri()}
@@ -133,7 +133,7 @@ def test_what_waits_for_the_store_is_sent_with_the_files_of_its_own_folder(resul
             (folder / name).write_text(folder.name)
     moved = results.rename(tmp_path / "moved")
     for folder, said in ((copy, "copy"), (moved, "results")):
-        tracking_store.create_store(folder)
+        tracking.create_store(folder)
         assert not list((folder / FOLDER).iterdir())
         client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(folder))
         experiment = client.get_experiment_by_name("gmcn/toy").experiment_id
@@ -162,7 +162,7 @@ def test_a_question_mark_in_the_path_is_refused_and_no_file_made_elsewhere(tmp_p
     assert "because of the question mark: rename the folder, or name a store" in warning
     assert [path.name for path in tmp_path.iterdir()] == ["why?"]
     moved = folder.parent.rename(tmp_path / "why") / "results"
-    tracking_store.create_store(moved)
+    tracking.create_store(moved)
     assert not list((moved / FOLDER).iterdir()), "it waited for another name"
 
 

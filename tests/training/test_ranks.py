@@ -25,10 +25,10 @@ import torch
 from gmcn.training import stage
 from gmcn.training.step import TrainingStep
 
-def keep(self, loss, correct, count):
+def keep(self, outcome, count):
     global kept
     kept = {{name: p.grad for name, p in self.model.named_parameters()}} | dict(self.model.named_buffers())
-    kept |= {{"loss": loss, "correct": correct}}
+    kept |= {{"loss": outcome[0], "correct": outcome[1]}}
     raise SystemExit
 
 def build(*arguments):
