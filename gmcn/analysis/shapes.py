@@ -175,10 +175,10 @@ def _content(path: Path) -> bytes:
 
 READERS = {
     ".safetensors": _artifact,
-    ".npz": _arrays,
+    **dict.fromkeys(GEOMETRY, _geometry),
+    **dict.fromkeys(IMAGES, _picture),
     ".npy": _npy,
-    **dict.fromkeys((suffix for suffix in GEOMETRY if suffix != ".npy"), _geometry),
-    **dict.fromkeys((suffix for suffix in IMAGES if suffix != ".npy"), _picture),
+    ".npz": _arrays,
 }
 
 

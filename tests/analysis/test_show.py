@@ -223,7 +223,7 @@ def _broken(folder, name: str):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("a.docx", [], "its name must end in one of .safetensors, .npz, .npy"),
+        ("a.docx", [], "its name must end in one of .safetensors, .off"),
         ("gone.off", [], "gone.off does not exist"),
         ("nan:a.npy", [], "a coordinate of point 1 is not finite"),
         ("empty:a.npy", [], "is empty: it has no points"),
