@@ -12,7 +12,8 @@ from gmcn.errors import InputError, brief
 
 TRAIN, TEST = 0, 1
 PARTS = ("train", "test")
-DROP = "`drop_not_finite: true` (commands: --drop-not-finite)"  # the key of clouds and splats
+DROP = "`drop_not_finite: true`"  # the key of clouds and splats
+OPTION = "(of `show` and `predict`: --drop-not-finite)"
 
 # One shape's tensors by name: points [M, 3]; or images [H, W] uint8; or weights [N], positions [N, 3] and covariances
 # [N, 3, 3]. Points are float32, or float64 where their file is that precise: they are cast when they are stored.
@@ -121,7 +122,7 @@ def finite_rows(values: np.ndarray, source: str, what: str, *, drop: bool) -> np
     """
     if drop:
         values = values[np.isfinite(values).all(-1)]
-    advice = "" if drop or np.isfinite(values).all() else f"; {DROP} leaves such {what}s out"
+    advice = "" if drop or np.isfinite(values).all() else f"; {DROP} leaves such {what}s out {OPTION}"
     check_finite(values, source, what, advice)
     return values
 

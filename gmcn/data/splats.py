@@ -16,7 +16,7 @@ import numpy as np
 from gmcn.data.containers import Member, contents, distinct, heads, labelled, list_files
 from gmcn.data.conversion import PACKED, UNPACK, hint
 from gmcn.data.ply import LONGEST_HEADER, count_vertices, read_vertices
-from gmcn.data.samples import DROP, DROPPED, PARTS, TRAIN, Row, Samples, frame
+from gmcn.data.samples import DROP, DROPPED, OPTION, PARTS, TRAIN, Row, Samples, frame
 from gmcn.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def parse_splats(content: bytes, source: str, *, drop_not_finite: bool = False) 
     if bad.any() and not drop_not_finite:
         row, column = np.argwhere(bad)[0]
         raise InputError(
-            f"{source}: {PROPERTIES[column]} of Gaussian {row} is not finite; {DROP} leaves such Gaussians out"
+            f"{source}: {PROPERTIES[column]} of Gaussian {row} is not finite; {DROP} leaves such Gaussians out {OPTION}"
         )
     values = values[~bad.any(-1)]
     if not len(values):

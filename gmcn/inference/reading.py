@@ -54,7 +54,7 @@ class Reader:
         if "size" in self._data:
             self.kind, self.suffixes = "images", (*IMAGES, ARTIFACT)
         elif "points" in self._data:
-            self.kind, self.suffixes = "points", (*GEOMETRY, ".npz", ARTIFACT)
+            self.kind, self.suffixes = "points", tuple(dict.fromkeys((*GEOMETRY, ".npz", ARTIFACT)))
         else:  # splats, which are mixtures as they are
             self.kind, self.suffixes = "mixtures", (".ply", ARTIFACT)
         if invert and self.kind != "images":
