@@ -6,10 +6,9 @@ import os
 import sys
 
 # OpenMP's threads wait for their next work in a loop, and with libgomp, which torch's wheels bring, for up to tens of
-# milliseconds: as soon as another process wants the core, whoever has the work waits for those who only wait. Ten
-# thousand turns are some half a millisecond: longer than it takes from one operation to the next, and than a virtual
-# machine takes to wake a core.
-BRIEF = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+# milliseconds: as soon as another process wants the core, whoever has the work waits for those who only wait. Five
+# thousand turns are some 250 microseconds: longer than it takes from one operation to the next.
+BRIEF = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}
 _ALSO = ("KMP_BLOCKTIME", "KMP_LIBRARY")  # of Intel's and LLVM's OpenMP
 
 
