@@ -390,7 +390,7 @@ def test_schema_and_code_know_the_same_keys():
     assert SCHEMA["$defs"]["network_kind"]["enum"] == list(NETWORKS)
     assert config.resolving.DEFAULT_KIND == DEFAULT_KIND
     for kind, network in NETWORKS.items():  # the data and the training say the others
-        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed"}
+        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed", "shape"}
         assert set(known[kind]) == {"kind", *parameters}
     fitting = set(inspect.signature(fit_points).parameters)
     fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}

@@ -57,7 +57,7 @@ def test_the_card_says_where_the_network_comes_from(solids, tmp_path):
         "snakemake --cores all results/shapes_tiny.json",
         "gmcn export results/shapes_tiny.json pretrained/shapes_tiny --seed 3",
     ]
-    assert card["metrics"]["accuracy"] == summary["accuracy"]["seeds"]["3"]
+    assert card["metrics"]["accuracy"] == summary["metrics"]["accuracy"]["seeds"]["3"]
     assert card["bytes"] == model.stat().st_size
     assert card["sha256"] == sha256(model)
     assert {"cpu", "cores", "gpu", "device"} == card["hardware"].keys()
@@ -68,7 +68,9 @@ def test_the_card_says_where_the_network_comes_from(solids, tmp_path):
 def test_the_seed_is_the_best_validated_or_the_one_asked_for(solids, tmp_path):
     summary = read_json(solids.result)
     for best in (3, 4):
-        changed = summary | {"validation_accuracy": {"3": 0.5, "4": 0.5} | {str(best): 0.6}}
+        changed = summary | {
+            "validation": {seed: {"accuracy": 0.6 if seed == str(best) else 0.5} for seed in ("3", "4")}
+        }
         try:
             write_json(solids.result, changed)
             assert export(solids.result, tmp_path / "a")["seed"] == best
@@ -111,7 +113,7 @@ def test_unfinished_results_are_refused(solids, tmp_path, what):
     sentence = "model.safetensors does not exist"
     if what == "no summary":
         write_json(path, {key: summary[key] for key in ("dataset", "models")})
-        sentence = "shapes_tiny.json is no finished result: it lacks variant, accuracy, "
+        sentence = "shapes_tiny.json is no finished result: it lacks variant, metrics, "
     elif what == "run folder":
         path, sentence = solids.runs, "is no finished result"
     else:

@@ -29,7 +29,7 @@ def test_figures_are_written_twice_and_the_same(variant, tmp_path, name):
 
 
 def test_the_nodes_of_a_level_hold_every_component_once(variant):
-    mixture = Mixture(*(tensor[0] for tensor in read_split(variant.mixtures, TEST).mixture))
+    mixture = Mixture(*(tensor[0] for tensor in read_split(variant.mixtures, TEST).inputs))
     order, groups = _tree(mixture, levels=(0, 2, 99))
     assert sorted(order.tolist()) == list(range(mixture.components))
     assert set(groups[0].tolist()) == {0}

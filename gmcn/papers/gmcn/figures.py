@@ -60,5 +60,5 @@ def _of_network(name: str, settings: dict[str, Any], model: Any, mixtures: Any) 
     objects = settings.get("objects", [0])
     if max(objects) >= len(data):
         raise InputError(f"{mixtures} has {len(data)} test objects, the figure wants number {max(objects)} from 0")
-    shown = select(data.mixture, objects)
+    shown = select(data.inputs, objects)
     return network_figures.activations(network, shown) if name == "figure2" else network_figures.treehem(network, shown)
