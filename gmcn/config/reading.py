@@ -54,7 +54,8 @@ def _add(path: Path, said: dict[str, Any], layers: dict[Path, dict], above: tupl
         raise InputError(f"{path}: 'include' is {names!r:.100}, but must be a list of file names, as in [more.yaml]")
     above = (*above, path.resolve())
     for name in names:
-        file = (above[-1].parent / Path(name).expanduser()).resolve()
+        with foreign(f"{path} includes {name!r:.100}, which cannot be a file"):
+            file = (above[-1].parent / Path(name).expanduser()).resolve()
         if file in above:
             circle = " -> ".join(str(each) for each in (*above[above.index(file) :], file))
             raise InputError(f"configurations include each other in a circle: {circle}")

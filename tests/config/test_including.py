@@ -72,6 +72,8 @@ def test_a_link_to_a_file_includes_what_the_file_includes(write):
         ("include: [b.yaml]", r"include each other in a circle: \S+/b\.yaml -> \S+/c\.yaml -> \S+/b\.yaml$"),
         ("include: [own.yaml]", r"in a circle: \S+/own\.yaml -> \S+/own\.yaml$"),
         ("include: [no.yaml]", r"own\.yaml includes no\.yaml, but \S+/no\.yaml does not exist$"),
+        ("include: [~nobody-of-this-name/b.yaml]", r"own\.yaml includes '~nobody\S+', which cannot be a file"),
+        ('include: ["\\0"]', r"own\.yaml includes '\\x00', which cannot be a file"),
         ("include: b.yaml", r"own\.yaml: 'include' is 'b\.yaml', but must be a list of file names"),
         ("include: [{a: 1}]", r"own\.yaml: 'include' is \[\{'a': 1\}\], but must be a list"),
         ("include: [twice.yaml]", r"twice\.yaml says 'a' twice in one place"),
