@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmcn.artifacts import read_json
 from gmcn.commands.context import Context
 from gmcn.config.resolving import ABOUT
 
@@ -15,6 +14,7 @@ _ENDLESS = 10_000  # characters of a line that nothing has to fit into
 
 
 def names(context: Context) -> None:
+    from gmcn.artifacts import read_json
     from gmcn.models.loading import PRETRAINED, pretrained_names
 
     tables = []
