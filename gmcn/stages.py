@@ -181,7 +181,13 @@ STAGES = {
         Stage(
             "draw-figure",
             "draw one of the paper's figures with our results",
-            sources=(*_PICTURES, "gmcn/pictures/network_figures.py", "gmcn/papers/gmcn/*.py", *_LEAST_SQUARES),
+            sources=(
+                *_PICTURES,
+                "gmcn/config/illustrations.py",
+                "gmcn/pictures/network_figures.py",
+                "gmcn/papers/gmcn/*.py",
+                *_LEAST_SQUARES,
+            ),
             after=("train",),
             makes="named",
         ),

@@ -35,7 +35,9 @@ def test_an_exported_network_is_found_by_its_name(solids, home, tmp_path, monkey
     mesh = next(solids.folder.rglob("*.off"))
     assert gmcn.predict("shapes_tiny", mesh) == gmcn.predict(solids.result, mesh)
     assert cli.main(["names"]) == 0  # no config.yaml here, as beside an installed package
-    assert capsys.readouterr().out == "pretrained networks: shapes_tiny\n"
+    title, row = capsys.readouterr().out.splitlines()
+    assert title.split() == ["pretrained", "network", "data", "set", "test", "accuracy"]
+    assert row.split()[:2] == ["shapes_tiny", "shapes"]
 
 
 def test_an_unknown_name_lists_the_known_ones(solids, home, tmp_path, monkeypatch, capsys):
