@@ -165,14 +165,14 @@ class GMCN(Network):
             mixture = block(mixture)
         return self.output_norm(ops.integrate(mixture))
 
-    def kernel_decay_loss(self, aggregate: Literal["mean", "channel", "sum"] = "mean") -> Tensor:  # []
+    def kernel_decay_loss(self) -> Tensor:  # []
         """Equation (8), summed over the layers."""
-        return torch.stack([block.convolution.decay_loss(aggregate) for block in self.blocks]).sum()
+        return torch.stack([block.convolution.decay_loss() for block in self.blocks]).sum()
 
-    def decay_kernels_(self, step: float, aggregate: Literal["mean", "channel", "sum"] = "mean") -> None:
+    def decay_kernels_(self, step: float) -> None:
         """One step of gradient descent on :meth:`kernel_decay_loss`, in place and without autograd."""
         for block in self.blocks:
-            block.convolution.decay_(step, aggregate)
+            block.convolution.decay_(step)
 
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """The kernel decay, with the same learning rate, decoupled from the optimiser as in the authors' code."""
