@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def pytest_collection_modifyitems(config, items):
-    """Where lines are counted (--cov) before Python 3.12, which is slow, of tests of operations the first case only."""
-    if sys.version_info >= (3, 12) or not config.pluginmanager.has_plugin("_cov"):
-        return
-    counted = set()
-    for item in items:
-        test = item.nodeid.partition("[")[0]
-        if item.path.parent == ROOT / "tests" / "ops" and test in counted:
-            item.add_marker("no_cover")
-        counted.add(test)
 
 
 def free_port() -> int:
