@@ -68,6 +68,6 @@ class MLP(Network):
         """Logits; the softmax belongs to the loss."""
         if inputs.shape[1:] != self.shape:
             raise InputError(f"MLP: the input is {list(inputs.shape)}; this network takes [B, *{list(self.shape)}]")
-        values = inputs.flatten(1).to(self.layers[-1].weight.dtype)
+        values = inputs.flatten(1).to(next(self.parameters()).dtype)
         largest = values.abs().amax(1, keepdim=True)
         return self.layers(values / largest.clamp(min=1e-30))

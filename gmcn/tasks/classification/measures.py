@@ -84,6 +84,8 @@ def measure(logits: Tensor, data: ObjectSet) -> dict[str, Any]:  # logits [S, cl
     from torch.nn import functional
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+    if data.labels is None:
+        raise InputError(f"the {data.kind} of {data.metadata.get('dataset')} have no labels to measure against")
     bad = (~logits.isfinite().all(1)).nonzero().squeeze(1)
     if len(bad):
         raise InputError(
