@@ -192,6 +192,7 @@ HOUSEKEEPING = (
     "gmcn.launching",
     "gmcn.models.loading",
     "gmcn.progress",
+    "gmcn.tracking",
 )
 OTHERS = {
     "predict": "classify meshes, clouds, images or mixtures with a trained network",

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gmcn.data.containers import DAMAGE, MAX_MEMBER, open_zip, read_member
+from gmcn.data.containers import DAMAGE, MAX_MEMBER, content_of, open_zip, read_member
 from gmcn.data.samples import DROPPED, Row, Samples, finite_rows, resize
 from gmcn.errors import InputError, brief
 
@@ -76,7 +76,7 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """
     names, key = None, None
     if path.suffix.lower() == ".npy":
-        points = parse_npy(path.read_bytes(), str(path))
+        points = parse_npy(content_of(path), str(path))
     else:
         with open_zip(path) as archive:
             key = _key_of_points(archive, str(path))

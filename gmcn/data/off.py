@@ -11,25 +11,13 @@ import re
 import warnings
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from gmcn.artifacts import write_text
 from gmcn.data.polygons import triangulate
 from gmcn.data.text import Lines, plain
-from gmcn.errors import InputError
 
 _PLAIN = re.compile(rb"OFF\s*([1-9]\d{,15})[ \t]+([1-9]\d{,15})[ \t]+\d+[ \t]*\r?\n")
-
-
-def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [V, 3] float64 and triangles [T, 3] int64 of a file; see :func:`parse_off`."""
-    path = Path(path)
-    try:
-        return parse_off(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
 
 
 def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -97,14 +85,6 @@ def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     triangles = rows[:, 1:]
     inside = triangles.min() >= 0 and triangles.max() < count and not file.read().strip()
     return (vertices, triangles) if inside and (rows[:, 0] == 3).all() else None
-
-
-def write_off(path: str | Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
-    """Write vertices [V, 3] and triangles [T, 3] as .off, with all digits of the coordinates."""
-    lines = ["OFF", f"{len(vertices)} {len(triangles)} 0"]
-    lines += [" ".join(map(repr, row)) for row in np.asarray(vertices, dtype=np.float64).tolist()]
-    lines += [f"3 {a} {b} {c}" for a, b, c in np.asarray(triangles).tolist()]
-    write_text(path, "\n".join(lines) + "\n")
 
 
 def _next(lines: Lines, rows: Iterator[list[bytes]], wanted: str) -> list[bytes]:

@@ -77,11 +77,6 @@ def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:
         return InputError(f"it cannot be read ({type(error).__name__}: {brief(error)})")
 
 
-def as_points(item: np.ndarray) -> Row:
-    """``load`` for items that are points already."""
-    return {"points": item}
-
-
 def as_image(item: np.ndarray) -> Row:
     """``load`` for items that are images already."""
     return {"images": item}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import open_tensors
+from gmcn.data.containers import content_of
 from gmcn.data.conversion import hint
 from gmcn.data.meshes import sample_mesh, seed_of
 from gmcn.data.npz import read_arrays
@@ -87,10 +88,7 @@ class Reader:
         elif suffix == ".npz":
             yield from self._archive(path)
         else:
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise InputError(f"{path} cannot be read ({error.strerror})") from error
+            content = content_of(path)
             if suffix == ".ply":
                 refuse_packed(content, str(path))
             if self.kind == "mixtures":

@@ -16,7 +16,7 @@ from gmcn.data.samples import TEST
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import bounds, visible
-from gmcn.pictures.shapes import Shape, checked, mixture_of, pick
+from gmcn.pictures.shapes import Shape, checked, mixture_of, pick, sampled
 
 FOOTER = "Mean log-likelihood per point over the training objects; seconds to fit the whole data set."
 
@@ -76,21 +76,17 @@ def draw_fits(
 def _objects(points: Path, chosen: Sequence[str | int] | None) -> tuple[list[Shape], list[int], list[str]]:
     """The objects to draw, their rows, and the names of all objects."""
     tensors, metadata = load_tensors(points)
-    key = next((key for key in ("points", "images") if key in tensors), None)
-    if key is None:
-        raise InputError(f"{points} holds neither points nor images, but {', '.join(sorted(tensors))}")
     names = metadata["names"]
     if chosen is None:
         tests = (tensors["split"] == TEST).nonzero().squeeze(1).tolist()
         first = {int(tensors["labels"][row]): row for row in reversed(tests)}
-        rows = [first[label] for label in sorted(first)] if key == "images" else tests[:1]
+        rows = [first[label] for label in sorted(first)] if "images" in tensors else tests[:1]
     else:
         rows = [
             pick(points, len(names), names, *((None, which) if isinstance(which, str) else (which, None)))
             for which in chosen
         ]
-    field = "points" if key == "points" else "image"
-    return [checked(Shape(names[row], **{field: tensors[key][row].numpy()}), points) for row in rows], rows, names
+    return [checked(sampled(points, tensors, names, row, None), points) for row in rows], rows, names
 
 
 def _fit(name: str, path: Path, rows: list[int], names: list[str]) -> Fit:

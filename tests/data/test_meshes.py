@@ -12,8 +12,9 @@ from gmcn.data import primitives
 from gmcn.data.meshes import parse_mesh, read_meshes, sample_mesh
 from gmcn.data.parallel import load_all
 from gmcn.data.samples import stored
-from gmcn.data.solids import CLASSES, make_solids, write_meshes
+from gmcn.data.solids import CLASSES, make_solids
 from gmcn.errors import InputError
+from tests.data.files import write_meshes
 
 BOX = primitives.box([0, 0, 0], [3, 1, 1])
 

@@ -11,11 +11,10 @@ import torch
 
 from gmcn import Mixture, cli, ops
 from gmcn.artifacts import save_tensors
-from gmcn.data.off import write_off
 from gmcn.errors import InputError
 from gmcn.pictures import drawing, interactive, shapes, show
 from gmcn.pictures.rendering import Picture, view_of
-from tests.data.files import npy
+from tests.data.files import npy, write_off
 
 TETRAHEDRON = (
     np.array([(0.0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]),
