@@ -22,7 +22,7 @@ from gmcn.data.samples import finite_rows
 from gmcn.data.splats import holds_splats, parse_splats
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.pictures.drawing import visible
+from gmcn.pictures.drawing import extent, visible
 
 ARTIFACT = ".safetensors"
 SUFFIXES = tuple(dict.fromkeys((ARTIFACT, *GEOMETRY, *IMAGES)))
@@ -40,6 +40,10 @@ class Shape:
     image: np.ndarray | None = None  # [H, W]
     mixture: Mixture | None = None  # [N]
     fit: str | None = None  # the mixture's, by its name in the configuration
+
+    def extent(self, **options: float) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest coordinates [D] of points and mixture; see :func:`gmcn.pictures.drawing.extent`."""
+        return extent(self.points, *([] if self.mixture is None else [self.mixture]), **options)
 
 
 def read_shape(

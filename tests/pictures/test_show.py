@@ -91,7 +91,7 @@ def test_an_icosphere_is_closed_and_turned_outwards(subdivisions):
 
 def test_the_field_is_what_evaluate_says_with_its_first_row_at_the_top():
     some = mixture(2).map(lambda tensor: tensor[0])
-    values = drawing.field(some, (0, 8, 0, 4), (4, 8))
+    values = drawing.field(some, (0, 8, 0, 4), 8)
     points = torch.tensor([(0.5, 0.5), (7.5, 0.5), (0.5, 3.5)])
     np.testing.assert_allclose(values[[0, 0, 3], [0, 7, 0]], ops.evaluate(some, points), rtol=1e-6)
 

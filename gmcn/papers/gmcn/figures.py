@@ -41,11 +41,7 @@ def draw(
         figure = _of_network(name, dict(settings or {}), model, mixtures)
     else:
         raise unknown("figure", name, (*OF_FITS, *OF_NETWORKS))
-    output = Path(output)
-    written = [output.with_name(f"{output.name}.{form}") for form in ("png", "svg")]
-    for path in written:
-        still.save(figure, path)
-    return written
+    return still.save_both(figure, Path(output))
 
 
 def _of_network(name: str, settings: dict[str, Any], model: Any, mixtures: Any) -> Any:
