@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gmcn.data.containers import DAMAGE, MAX_MEMBER, content_of, open_zip, read_member
-from gmcn.data.samples import DROPPED, Row, Samples, finite_rows, resize
+from gmcn.data.samples import Row, Samples, cloud_row
 from gmcn.errors import InputError, brief
 
 # points_u16 are coordinates in [-1, 1], stored as 16-bit integers: points_u16 / 65535 * 2 - 1.
@@ -195,16 +195,10 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _load(count: int, settings: dict[str, Any], stored: np.ndarray) -> Row:
-    drop = settings.get("drop_not_finite", False)
-    if not drop:
+    if not settings.get("drop_not_finite"):
         stored = stored[:count]
     points = _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)
-    kept = finite_rows(points, "the cloud", "point", drop=drop)
-    repeat = settings.get("repeat_points", False)
-    return {
-        "points": resize(kept, count, None, repeat=repeat),
-        DROPPED: np.array(len(points) - len(kept)),
-    }
+    return cloud_row(points, settings, count, None)
 
 
 def _text(values: np.ndarray) -> list[str]:

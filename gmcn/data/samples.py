@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,19 @@ def resize(
     if rng is None or size == count:
         return points[:count]
     return points[np.sort(rng.choice(size, count, replace=False))]
+
+
+def cloud_row(
+    everything: np.ndarray,  # [M, 3]
+    settings: Mapping[str, Any],
+    count: int,
+    rng: np.random.Generator | None,
+    source: str = "the cloud",
+) -> Row:
+    """``count`` of a cloud's points, see :func:`finite_rows` and :func:`resize`, by a data set's settings."""
+    points = finite_rows(everything, source, "point", drop=settings.get("drop_not_finite", False))
+    chosen = resize(points, count, rng, repeat=settings.get("repeat_points", False), source=source)
+    return {"points": chosen, DROPPED: np.array(len(everything) - len(points))}
 
 
 def normalize(points: np.ndarray) -> np.ndarray:
