@@ -43,15 +43,6 @@ class Samples:
         """The shapes in order, each as its tensors or as what is wrong with it."""
         return (attempt(self.load, item) for item in self.items())
 
-    def read(self, name: str = "points") -> np.ndarray:  # [S, ...]
-        """One tensor of all shapes, in memory, as stored. Raises the first bad object's :class:`InputError`."""
-        rows = []
-        for row in self:
-            if isinstance(row, InputError):
-                raise row
-            rows.append(stored(row[name]))
-        return np.stack(rows)
-
     def check(self, source: str) -> None:
         """:class:`InputError` for a label without a class."""
         outside = (self.labels < 0) | (self.labels >= len(self.class_names))

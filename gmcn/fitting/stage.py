@@ -16,7 +16,7 @@ from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
 from gmcn.errors import InputError, brief
 from gmcn.fitting import quality
 from gmcn.fitting.images import fit_images, pixels, square
-from gmcn.fitting.points import METHODS, fit_points, spread, unit_frame
+from gmcn.fitting.points import FLOOR, METHODS, fit_points, spread, unit_frame
 from gmcn.mixture import Mixture
 from gmcn.ops import reduce_treehem
 from gmcn.progress import Progress
@@ -106,7 +106,7 @@ def _work(
     key = "weights" if ready else "images" if "images" in tensors else "points"
     shapes, *sizes = tensors[key].get_shape()
     size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))
-    names, floor = source["names"], options.get("covariance_floor", 1e-4)
+    names, floor = source["names"], options.get("covariance_floor", FLOOR)
     options = options | {"progress": done}
     for start in range(0, shapes, size):
         rows = slice(start, start + size)

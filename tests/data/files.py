@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.data.samples import PARTS
+from gmcn.data.samples import PARTS, Samples, stored
 from gmcn.data.solids import CLASSES, make_mesh, make_solids
+from gmcn.errors import InputError
 
 
 def ply(vertices: dict[str, np.ndarray], order: str = "binary_little_endian", before: str = "", extra: bytes = b""):
@@ -120,3 +121,13 @@ def write_meshes(folder: Path, settings: dict[str, Any]) -> None:
         class_name = list(CLASSES)[place[0]]
         mesh = make_mesh(class_name, np.random.default_rng([settings.get("seed", 1), *place]))
         write_off(folder / class_name / PARTS[place[1]] / f"{name}.off", *mesh)
+
+
+def read(samples: Samples, name: str = "points") -> np.ndarray:
+    """One tensor of all shapes, as stored. Raises the first bad object's error."""
+    rows = []
+    for row in samples:
+        if isinstance(row, InputError):
+            raise row
+        rows.append(stored(row[name]))
+    return np.stack(rows)
