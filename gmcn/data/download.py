@@ -70,11 +70,8 @@ def verify(path: Path, entry: dict[str, Any], origin: str) -> None:
         expected = [expected] if isinstance(expected, str) else expected
         found = sha256(path)
     if not expected:
-        _LOG.warning(
-            "%s has no published checksum; this copy has sha256 %s: put it into the configuration",
-            origin,
-            found,
-        )
+        text = "%s has no published checksum; this copy has sha256 %s: put it into the configuration"
+        _LOG.warning(text, origin, found)
     elif found not in expected:
         raise InputError(
             f"{origin} is truncated or altered: its {kind} is {found}, expected {' or '.join(expected)}; "

@@ -59,7 +59,9 @@ def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
             raise lines.error(f"a face uses a vertex that is not there (there are {count}, counted from 0)")
         counts.append(size)
         corners.extend(indices)
-    _check_end(lines, rows, faces)
+    words = next(rows, None)
+    if words is not None:
+        raise lines.error(f"the file goes on after the last of the {faces} faces that it promises: ", words)
     return vertices, triangulate(vertices, *(np.array(part, dtype=np.int64) for part in (counts, corners)), source)
 
 
@@ -92,12 +94,6 @@ def _next(lines: Lines, rows: Iterator[list[bytes]], wanted: str) -> list[bytes]
     if words is None:
         raise lines.error(f"the file ends before {wanted}; is it truncated?")
     return words
-
-
-def _check_end(lines: Lines, rows: Iterator[list[bytes]], faces: int) -> None:
-    words = next(rows, None)
-    if words is not None:
-        raise lines.error(f"the file goes on after the last of the {faces} faces that it promises: ", words)
 
 
 def _header(lines: Lines, rows: Iterator[list[bytes]]) -> tuple[int, int]:

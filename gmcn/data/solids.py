@@ -73,18 +73,8 @@ def _table(rng: np.random.Generator) -> Mesh:
 
 
 # In this order the classes are labelled. bowl and tube are open; the table's boxes touch each other.
-CLASSES: dict[str, Callable[[np.random.Generator], Mesh]] = {
-    "bowl": _bowl,
-    "box": _box,
-    "cone": _cone,
-    "cylinder": _cylinder,
-    "ellipsoid": _ellipsoid,
-    "pyramid": _pyramid,
-    "staircase": _staircase,
-    "table": _table,
-    "torus": _torus,
-    "tube": _tube,
-}
+_MAKERS = (_bowl, _box, _cone, _cylinder, _ellipsoid, _pyramid, _staircase, _table, _torus, _tube)
+CLASSES: dict[str, Callable[[np.random.Generator], Mesh]] = {make.__name__.strip("_"): make for make in _MAKERS}
 
 
 def make_mesh(class_name: str, rng: np.random.Generator) -> Mesh:

@@ -15,7 +15,8 @@ import numpy as np
 
 from gmcn.data.containers import Member, contents, distinct, heads, labelled, list_files
 from gmcn.data.conversion import PACKED, UNPACK, hint
-from gmcn.data.ply import LONGEST_HEADER, count_vertices, read_vertices
+from gmcn.data.ply import count_vertices, read_vertices
+from gmcn.data.ply_header import LONGEST_HEADER
 from gmcn.data.samples import DROP, DROPPED, OPTION, PARTS, TRAIN, Row, Samples, frame
 from gmcn.errors import InputError
 

@@ -103,9 +103,8 @@ def fit_points(
 
     def fit_chunk(start: int) -> Mixture:
         rows = slice(start, start + size)
-        return _fit_chunk(points[rows], mass[rows], n, method, uniform, nodes, covariance_floor, preset).to(
-            points.dtype
-        )
+        part = _fit_chunk(points[rows], mass[rows], n, method, uniform, nodes, covariance_floor, preset)
+        return part.to(points.dtype)
 
     parts = []
     for part in map_chunks(fit_chunk, range(0, count, size), points.device):

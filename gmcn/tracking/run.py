@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief
 from gmcn.tracking.delivery import Delivery, send_left_over
 from gmcn.tracking.journal import Journal
 from gmcn.tracking.records import flatten, input_of, points_of, tags_of
-from gmcn.tracking.store import connect, first_line, warn
+from gmcn.tracking.store import connect, warn
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Run:
         try:
             yield
         except Exception as error:
-            log.warning("a picture or a model for MLflow could not be made (%s); the stage goes on", first_line(error))
+            log.warning("a picture or a model for MLflow could not be made (%s); the stage goes on", brief(error))
 
     def end(self, status: str) -> None:
         """Send the rest and close the run with ``status`` FINISHED, FAILED or KILLED."""
@@ -128,7 +128,7 @@ class Run:
         try:
             self._delivery.journal.append(record)
         except OSError as error:  # a full disk, say: it may still reach the store
-            warn(f"{self._delivery.journal.path} cannot be written ({first_line(error)}); the stage goes on")
+            warn(f"{self._delivery.journal.path} cannot be written ({brief(error)}); the stage goes on")
         self._delivery.pending.append(record)
         if send:
             self.send()
@@ -144,7 +144,7 @@ class Run:
             now = time.monotonic()
             self._silent_until = now + max(RETRY_SECONDS, WAIT_SHARE * (now - began))
             warn(
-                f"MLflow cannot be used for now ({first_line(error)}); the stage goes on, and "
+                f"MLflow cannot be used for now ({brief(error)}); the stage goes on, and "
                 f"{self._delivery.journal.path} keeps what it logs: `gmcn store` sends it, so does the next workflow"
             )
             return
@@ -204,11 +204,11 @@ def _open(stage: str, results: Path, first: dict[str, Any]) -> Run:
         if first["resume"] and first["job_key"]:
             send_left_over(results, first["job_key"])  # of an attempt that was killed: its steps come before ours
     except Exception as error:  # as in Run.send
-        warn(f"MLflow cannot be used for now ({first_line(error)}); the stage goes on")
+        warn(f"MLflow cannot be used for now ({brief(error)}); the stage goes on")
     try:
         run = Run(Journal.create(results, stage, {"start": first}), results)
     except OSError as error:
-        warn(f"nothing is logged to MLflow ({first_line(error)}); the stage goes on")
+        warn(f"nothing is logged to MLflow ({brief(error)}); the stage goes on")
         return Run()
     run.send()
     return run
@@ -226,4 +226,4 @@ def create_store(results: str | os.PathLike = "results") -> None:
         if sent := send_left_over(Path(results)):
             print(f"logged to MLflow what {sent} earlier runs could not log", file=sys.stderr)
     except Exception as error:  # as in Run.send
-        warn(f"MLflow cannot be used for now ({first_line(error)}); everything else goes on")
+        warn(f"MLflow cannot be used for now ({brief(error)}); everything else goes on")
