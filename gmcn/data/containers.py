@@ -48,6 +48,14 @@ class Member:
         return f"{self.class_name}/{self.part}/{self.name}"
 
 
+def placed(file: str) -> Member | None:
+    """The object that lies at .../<class>/<train|test>/<name>.<ext>; None for a file anywhere else."""
+    path = PurePosixPath(file)
+    if len(path.parts) > 2 and path.parts[-2] in PARTS:
+        return Member(path.parts[-3], path.parts[-2], path.stem, file)
+    return None
+
+
 def list_files(container: Path) -> list[str]:
     """Names of all files in a zip or below a folder, sorted; hidden ones and macOS's shadow copies are left out."""
     if container.is_dir():
@@ -69,11 +77,10 @@ def find_members(container: Path, suffixes: Sequence[str]) -> tuple[list[Member]
     """
     found, others, outside = [], [], []
     for file in list_files(container):
-        path = PurePosixPath(file)
-        placed, known = len(path.parts) > 2 and path.parts[-2] in PARTS, path.suffix.lower() in suffixes
-        if placed and known:
-            found.append(Member(path.parts[-3], path.parts[-2], path.stem, file))
-        elif placed:
+        member, known = placed(file), PurePosixPath(file).suffix.lower() in suffixes
+        if member and known:
+            found.append(member)
+        elif member:
             others.append(file)
         elif known:
             outside.append(file)

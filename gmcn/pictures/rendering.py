@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import AXES, DEVIATIONS, component_colours, height_colours, visible
@@ -86,8 +87,6 @@ class Picture:
 
     def add_points(self, points: np.ndarray, radius: float):  # [M, 3]
         """Draw points as small spheres, in the shape's unit."""
-        import torch
-
         positions = torch.from_numpy(np.asarray(points, dtype=np.float64))
         covariances = (radius**2 * torch.eye(3, dtype=torch.float64)).expand(len(points), 3, 3)
         spheres = Mixture(positions.new_ones(len(points)), positions, covariances)
