@@ -13,7 +13,7 @@ from gmcn.data.meshes import seed_of
 from gmcn.data.npz import check_upright, parse_npy, parse_npz, read_npz
 from gmcn.data.obj import parse_obj
 from gmcn.data.ply import read_vertices
-from gmcn.data.samples import DROPPED, PARTS, Row, Samples, finite_rows, resize
+from gmcn.data.samples import PARTS, Row, Samples, cloud_row, finite_rows
 from gmcn.data.xyz import parse_xyz
 from gmcn.errors import InputError
 
@@ -82,13 +82,7 @@ def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
     key, source, content = item
     # Qi et al. wrote their points in an order of which every beginning is evenly spread.
     rng = None if settings.get("split_lists") else np.random.default_rng(seed_of(settings.get("seed", 1), key))
-    everything = _points(content, source)
-    points = finite_rows(everything, source, "point", drop=settings.get("drop_not_finite", False))
-    repeat = settings.get("repeat_points", False)
-    return {
-        "points": resize(points, settings.get("points", 1024), rng, repeat=repeat, source=source),
-        DROPPED: np.array(len(everything) - len(points)),
-    }
+    return cloud_row(_points(content, source), settings, settings.get("points", 1024), rng, source)
 
 
 def _listed(path: Path, prefix: str) -> tuple[list[Member], list[str]]:

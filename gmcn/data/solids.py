@@ -11,10 +11,8 @@ import numpy as np
 
 from gmcn.data import primitives
 from gmcn.data.meshes import sample_mesh
-from gmcn.data.off import write_off
+from gmcn.data.primitives import Mesh
 from gmcn.data.samples import PARTS, TEST, TRAIN, Row, Samples
-
-Mesh = tuple[np.ndarray, np.ndarray]
 
 # Standard deviation of each vertex' displacement, relative to the shape's size: no two meshes are quite regular.
 _JITTER = 0.005
@@ -75,18 +73,8 @@ def _table(rng: np.random.Generator) -> Mesh:
 
 
 # In this order the classes are labelled. bowl and tube are open; the table's boxes touch each other.
-CLASSES: dict[str, Callable[[np.random.Generator], Mesh]] = {
-    "bowl": _bowl,
-    "box": _box,
-    "cone": _cone,
-    "cylinder": _cylinder,
-    "ellipsoid": _ellipsoid,
-    "pyramid": _pyramid,
-    "staircase": _staircase,
-    "table": _table,
-    "torus": _torus,
-    "tube": _tube,
-}
+_MAKERS = (_bowl, _box, _cone, _cylinder, _ellipsoid, _pyramid, _staircase, _table, _torus, _tube)
+CLASSES: dict[str, Callable[[np.random.Generator], Mesh]] = {make.__name__.strip("_"): make for make in _MAKERS}
 
 
 def make_mesh(class_name: str, rng: np.random.Generator) -> Mesh:
@@ -119,14 +107,6 @@ def make_solids(settings: dict[str, Any], files: list[Path]) -> Samples:
     )
 
 
-def write_meshes(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the meshes of :func:`make_solids` as ``<folder>/<class>/<train|test>/<name>.off`` (as ModelNet)."""
-    for place in _places(settings):
-        label, part, _ = place
-        mesh, _ = _mesh(settings, place)
-        write_off(folder / list(CLASSES)[label] / PARTS[part] / f"{_name(*place)}.off", *mesh)
-
-
 def _places(settings: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
     """(label, part of the split, index) of every mesh."""
     counts = {TRAIN: settings.get("train_per_class", 80), TEST: settings.get("test_per_class", 20)}
@@ -139,13 +119,9 @@ def _name(label: int, part: int, index: int) -> str:
     return f"{list(CLASSES)[label]}_{PARTS[part]}_{index:04d}"
 
 
-def _mesh(settings: dict[str, Any], place: tuple[int, int, int]) -> tuple[Mesh, np.random.Generator]:
-    rng = np.random.default_rng([settings.get("seed", 1), *place])
-    return make_mesh(list(CLASSES)[place[0]], rng), rng
-
-
 def _load(settings: dict[str, Any], place: tuple[int, int, int]) -> Row:
-    mesh, rng = _mesh(settings, place)
+    rng = np.random.default_rng([settings.get("seed", 1), *place])
+    mesh = make_mesh(list(CLASSES)[place[0]], rng)
     seed = int(rng.integers(2**31))
     count, sampling = settings.get("points", 1024), settings.get("sampling", "uniform")
     return {"points": sample_mesh(*mesh, count, sampling, seed=seed, source=_name(*place))}

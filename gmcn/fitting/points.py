@@ -30,10 +30,10 @@ METHODS = {
 }
 INITS = ("kmeans++", "farthest", "random")
 
-T = TypeVar("T")
+FLOOR = 1e-4  # of covariances, in units of the longest side squared
+_LEAST_FLOOR = 1e-12  # rounding in float64 stays below
 
-# Of the covariance floor: rounding in float64 stays below.
-_LEAST_FLOOR = 1e-12
+T = TypeVar("T")
 
 # Numbers in the largest tensor of a chunk (points x components x shapes): 8 MB in float64.
 _CHUNK = 1 << 20
@@ -46,7 +46,7 @@ def fit_points(
     *,
     weights: Tensor | None = None,  # [S, M]
     nodes: tuple[Tensor, Tensor] | None = None,  # [Q, D], [Q]
-    covariance_floor: float = 1e-4,
+    covariance_floor: float = FLOOR,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     names: Sequence[str] | None = None,
@@ -103,7 +103,7 @@ def fit_points(
 
     def fit_chunk(start: int) -> Mixture:
         rows = slice(start, start + size)
-        part = _fit_chunk(points[rows], mass[rows], uniform, nodes, covariance_floor, **preset)
+        part = _fit_chunk(points[rows], mass[rows], n, method, uniform, nodes, covariance_floor, preset)
         return part.to(points.dtype)
 
     parts = []
@@ -152,10 +152,12 @@ def spread(
 def _fit_chunk(
     points: Tensor,  # [S, M, D]
     mass: Tensor,  # [S, M]
+    n: int,
+    method: str,
     uniform: Tensor,  # [N, 1 or D], or of points to choose from [M, 1]
     nodes: tuple[Tensor, Tensor],  # [Q, D], [Q]
     floor: float,
-    **options,
+    options: dict,
 ) -> Mixture:
     points, mass = points.double(), mass.double()
     uniform = uniform.expand(len(points), -1, -1)
@@ -164,10 +166,10 @@ def _fit_chunk(
     unit = (points - centre) / side
     share = mass / mass.sum(-1, keepdim=True)
     everywhere, fractions = spread(unit, share, (nodes[0] / side[..., None], nodes[1]))
-    if "branching" in options:
+    if method == "eckart":
         mixture = fit_hierarchy(everywhere, fractions, floor, **options)
-    elif "chosen" in options:
-        mixture = _choose(unit, share, uniform[..., 0], floor, options["init"], options["chosen"])
+    elif method == "points":
+        mixture = _choose(unit, share, uniform[..., 0], floor, options["init"], n)
     elif options["init"] == "random":
         start = _random_start(everywhere, fractions, uniform, floor)
         mixture = em(everywhere, fractions, start, floor, options["em_steps"], options["tolerance"])[0]
@@ -248,10 +250,10 @@ def _options(method: str, n: int, given: dict) -> dict:
     if method == "points":
         if options["init"] == "kmeans++":
             raise InputError("init is 'kmeans++', which belongs to k-means; points are chosen 'random' or 'farthest'")
-        return options | {"chosen": n}
+        return options
     if options.get("init") == "random" and options["em_steps"] == 0:
         raise InputError("em_steps is 0; a random start is no fit before the first step")
-    if "branching" not in options:
+    if method != "eckart":
         return options
     branching, threshold = options["branching"], options["partition_threshold"]
     if branching < 2:
