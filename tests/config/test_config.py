@@ -140,7 +140,7 @@ def test_the_number_of_processes_makes_nothing_run_again():
         ("variants.child.training.learning_rate", "1e999", ["must be a number"]),
         ("variants.child.network", {"kind": "pointnet", "dropout": "1"}, ["network.dropout", "less than 1"]),
         ("tracking", {"enabled": "2"}, ["must be true or false"]),
-        ("variants.child.fit", 7, ["'variants.child.fit' is 7, but must be text; write it in quotes"]),
+        ("variants.child.fit", 7, ["'variants.child.fit' is 7, but must be text or null; write it in quotes"]),
         ("results", True, ["'results' is True, but must be text; write it in quotes"]),
         ("variants.child.training.epochs", 0, ["variants.child.training.epochs", "at least 1"]),
         ("variants.child.training.batch_size", 1.5, ["must be a whole number"]),

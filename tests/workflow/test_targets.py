@@ -183,5 +183,5 @@ def test_the_status_finds_the_log_of_every_job(pristine):
     assert {stage for stage, _ in said} == set(STAGES)
     summary = [line.split("\t") for line in pristine.snakemake("--summary", targets=targets).text.splitlines()]
     rows = [(Path(row[0]), row[2].replace("_", "-")) for row in summary if len(row) == 6]
-    named = {(stage, status._name(output, Path("results"))) for output, stage in rows if stage in STAGES}
+    named = {(stage, status._name(stage, path.relative_to("results"))) for path, stage in rows if stage in STAGES}
     assert {(stage, f"results/logs/{stage}/{name}.log") for stage, name in named} == said
