@@ -57,8 +57,8 @@ def fields_of(path: PurePath) -> dict[str, str] | None:
     """What stands in place of the fields of the pattern of ``path``, relative to the results; None if it has none."""
     for pattern in PATHS.values():
         fields = re.sub(
-            r"\\{(\w+)\\}", lambda field: f"(?P<{field[1]}>{_FIELDS.get(field[1], '[^_/]+')})", re.escape(pattern)
+            r"\\{(\w+)\\}", lambda field: f"(?P<{field[1]}>{_FIELDS.get(field[1], '[^_/]+?')})", re.escape(pattern)
         )
-        if found := re.fullmatch(fields if "." in pattern else rf"{fields}\.\w+", str(path)):
+        if found := re.fullmatch(rf"{fields}(\.\w+)?", str(path)):
             return found.groupdict()
     return None

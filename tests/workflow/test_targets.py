@@ -104,6 +104,22 @@ def test_a_variant_is_two_lines(pristine):
     assert pristine.plan("results/digits_fast.json", config=new)["train"] == 3
 
 
+RAW = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"
+
+
+def test_a_variant_without_a_fit_is_trained_on_points_and_not_probed_without_mixtures_inside(pristine):
+    target = "results/digits_raw.json"
+    answer = pristine.snakemake("-n", "-p", targets=(target,), config=RAW)
+    assert answer.status == 0, answer.text
+    jobs = {name: number for name, number in answer.jobs.items() if name != "total"}
+    assert jobs == {"sample": 1, "train": 1, "evaluate": 1, "footprint": 1, "summarise": 1}
+    given = re.findall(r"--input (\S+)", answer.text)
+    assert given == ["results/points/digits.safetensors"] * 4
+    assert "--footprint=results/runs/digits_raw/footprint.json" in answer.text
+    assert "--rmse" not in answer.text
+    assert pristine.plan("results/runs/digits_raw/rmse.json", config=RAW)["probe"] == 1  # by its name
+
+
 def test_without_a_gpu_everything_runs_on_the_cpu(pristine):
     answer = pristine.snakemake("-n", "-p", "--resources", "gpu=0", targets=("results/digits_smoke.json",))
     assert answer.text.count("--device cpu") == 4
