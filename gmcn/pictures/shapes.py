@@ -23,6 +23,7 @@ from gmcn.data.splats import holds_splats, parse_splats
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import visible
+from gmcn.stages.paths import PATHS
 
 # An array of points with colours and normals has so many times as many rows as columns, and more.
 _NARROW = 8
@@ -103,7 +104,7 @@ def _artifact(path: Path, index: int | None, name: str | None, points: Path | No
     row = pick(path, len(tensors["weights"]), names, index, name)
     title, mixture = names[row] if names else f"{path.stem} {row}", visible(mixture_of(tensors, row))
     shape = Shape(title, mixture=mixture, fit=metadata.get("fit"))
-    beside = path.parent.parent / "points" / f"{metadata.get('dataset')}.safetensors"
+    beside = path.parent.parent / PATHS["points"].format(dataset=metadata.get("dataset"))
     if points is None and not beside.is_file():
         return shape
     source = Path(points or beside)
