@@ -36,10 +36,6 @@ try:
                 settings_of.read(file)
     # Of --config, Snakemake hands over as text whatever stands inside braces.
     config.update(settings_of.check(config))
-    # Snakemake would only say that no rule makes such a file. Its own list of targets is not there yet.
-    for argument in sys.argv[1:]:
-        target = os.path.relpath(argument) if os.path.isabs(argument) else argument
-        settings_of.check_target(config, target)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,9 +45,24 @@ TRACKING = "on" if config.get("tracking", {}).get("enabled", True) else "off"
 build_dag = workflow._build_dag
 
 
+def check_targets():
+    """Snakemake would only say that no rule makes such a file."""
+    try:
+        for target in workflow.dag_settings.targets:
+            path = os.path.relpath(target) if os.path.isabs(target) else target
+            settings_of.check_target(config, path)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def enter_and_build():
-    """Between the parsing, of which only now is known what for, and Snakemake's own locks."""
+    """What comes after the parsing, which does not know the targets, and before Snakemake takes its locks.
+
+    Snakemake (9.23) has no public hook there: `onstart` runs when the locks are taken.
+    """
     become_own_job()
+    if workflow.is_main_process:
+        check_targets()
     executes = workflow.executor_plugin is not None and not workflow.dryrun
     if workflow.is_main_process and executes and workflow.execution_settings.lock:
         if not enter_workflow(Path(".snakemake")):
