@@ -67,6 +67,10 @@ class Context:
         fit = configuration.resolve(self.config, self.options.dataset, self.options.variant)["fit"]
         return self.results / input_path(self.options.dataset, fit)
 
+    def role(self, data: Path) -> str:
+        """What :meth:`input` is called among the inputs of a tracking run."""
+        return "points" if data.name == self.place("points").name else "mixtures"
+
     def per_seed(self, option: str, artifact: str) -> list[Path]:
         """The artifacts of all seeds of the variant, unless the option names some."""
         given = getattr(self.options, option)

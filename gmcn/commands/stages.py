@@ -86,7 +86,7 @@ def _train(context: Context, seed: int) -> None:
     points = context.path("points")
     resume = context.tracked and training.resumable(data, settings=settings, seed=seed, output=output)
     params = {**settings, "seed": seed}
-    inputs = [("input", data)]
+    inputs = [(context.role(data), data)]
     with (
         claimed(output if options.rank == 0 else None),  # with or without --log: two would share its checkpoint
         context.run("train", params, inputs, name=f"train seed {seed}", job_key=job_key, resume=resume) as run,
@@ -123,7 +123,7 @@ def _analyse(context: Context, stage: str) -> None:
     data = context.input()
     models = context.per_seed("models", "model")
     output = context.path("output", STAGES[stage].makes)
-    inputs = [("input", data), *((f"model.{index}", model) for index, model in enumerate(models))]
+    inputs = [(context.role(data), data), *((f"model.{index}", model) for index, model in enumerate(models))]
     arguments = {} if stage == "evaluate" else {"settings": settings}
     with context.run(stage, settings, inputs) as run:
         function = getattr(results, stage)
@@ -153,8 +153,8 @@ def summarise(context: Context) -> None:
     }
     evaluation = context.path("evaluation")
     output = context.path("output", "result")
-    inputs = [("points", points), ("input", data), ("evaluation", evaluation), *measures.items()]
-    with context.run("summarise", settings, inputs) as run:
+    inputs = {"points": points, context.role(data): data, "evaluation": evaluation, **measures}
+    with context.run("summarise", settings, list(inputs.items())) as run:
         results.summarise(
             dataset=options.dataset,
             variant=options.variant,
