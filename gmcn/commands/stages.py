@@ -124,7 +124,9 @@ def _analyse(context: Context, stage: str) -> None:
     models = context.per_seed("models", "model")
     output = context.path("output", STAGES[stage].makes)
     inputs = [(context.role(data), data), *((f"model.{index}", model) for index, model in enumerate(models))]
-    arguments = {} if stage == "evaluate" else {"settings": settings}
+    arguments = {"settings": settings}
+    if stage == "evaluate":
+        arguments = {"task": settings["task"]} if "task" in settings else {}
     with context.run(stage, settings, inputs) as run:
         function = getattr(results, stage)
         function(data, models=models, output=output, device=options.device, run=run, **arguments)
