@@ -14,7 +14,8 @@ from gmcn.config.meaning import check_keys, take_texts
 from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged
 from gmcn.config.tables import check_tables
 from gmcn.config.targets import check_pair
-from gmcn.errors import InputError, brief, foreign
+from gmcn.errors import InputError, brief, foreign, unknown
+from gmcn.tasks import DEFAULT_TASK, TASKS
 
 SCHEMA = Path(__file__).with_name("config.schema.json")
 
@@ -169,6 +170,8 @@ def _check_names(plain: Mapping[str, Any], source: str) -> None:
         for dataset_name in variant.get("datasets", {}):
             dataset(plain, dataset_name, where=f" in {source} at variants.{name}.datasets")
         chain(plain, name)
+        if (task := variant.get("task", DEFAULT_TASK)) not in TASKS:
+            raise InputError(f"{unknown('task', task, TASKS)} in {source} at variants.{name}")
     for target in plain.get("targets", []):
         check_pair(plain, target, target, "variant")
     if (illustrated := plain.get("illustrations", {}).get("result")) is not None:

@@ -187,7 +187,7 @@ STAGES = {
                 "gmcn/results/table*.py",
                 "gmcn/results/metrics.py",
                 "gmcn/results/reading.py",
-                "gmcn/tasks/*/measures.py",
+                "gmcn/tasks/{task}/measures.py",
                 "gmcn/results/footprint_theory.py",
             ),
             after=("summarise", "least-squares"),
