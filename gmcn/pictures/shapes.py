@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from gmcn.data.reading import SUFFIXES as GEOMETRY
 from gmcn.data.reading import parse_geometry
 from gmcn.data.samples import finite_rows
 from gmcn.data.splats import holds_splats, parse_splats
-from gmcn.errors import InputError
+from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import extent, visible
 
@@ -88,9 +87,7 @@ def pick(source: Any, count: int, names: Sequence[str] | None, index: int | None
         if names is None:
             raise InputError(f"the objects of {source} have no names; say which one by --index")
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean '{close[0]}'?" if close else ""
-            raise InputError(f"no '{name}' in {source}{meant} ({count} objects, '{names[0]}' to '{names[-1]}')")
+            raise unknown(f"object of {source}", name, names)
         return list(names).index(name)
     if not 0 <= (index or 0) < count:
         raise InputError(f"no object {index} in {source}: it has {count}, counted from 0")
