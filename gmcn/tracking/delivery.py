@@ -175,6 +175,7 @@ class Delivery:
             for stage in (*result["runs"], run_id):
                 if store.run_of(self._client, stage) is not None:
                     self._client.set_tag(stage, "mlflow.parentRunId", self._parent_id)
+        store.show_results(self._client, self._experiment, result["columns"], result["ascending"])
         self._send_params(self._parent_id, result["params"])
         self._send_points(self._parent_id, result["metrics"])
         for entry in result["inputs"]:
