@@ -18,7 +18,7 @@ from gmcn.data.objects import Inputs, check_mixtures, each
 from gmcn.data.pictures import IMAGES, bright_border, parse_image, scale
 from gmcn.data.reading import SUFFIXES as GEOMETRY
 from gmcn.data.reading import parse_geometry
-from gmcn.data.samples import fault_of, finite_rows, normalize, resize, stored
+from gmcn.data.samples import finite_rows, normalize, resize, stored
 from gmcn.data.splats import prepare_splats, refuse_packed
 from gmcn.errors import InputError, foreign
 from gmcn.fitting import fit_images, fit_points, reduce_mixtures
@@ -121,6 +121,9 @@ class Reader:
 
     def _image(self, path: Path, content: bytes) -> np.ndarray:  # [H, W]
         image = parse_image(content, str(path))
+        bad = ~np.isfinite(image).all(1)
+        if bad.any():
+            raise InputError(f"{path} has a number that is not finite, in row {int(bad.argmax())}; repair it")
         if self._invert:
             image = image.max() - image
         height, width = self._data["size"]
@@ -137,7 +140,6 @@ class Reader:
 
     def _fitted(self, row: np.ndarray, source: Path | str) -> Inputs:
         """The mixture [N] of a cloud or image, or itself for a network that was trained without a fit."""
-        _refuse_nan(row, str(source))
         if self.kind == "points":
             distinct, wanted = len(np.unique(row, axis=0)), self._fit["components"] if self._fit else 1
             if distinct < wanted and not self._data.get("repeat_points", False):
@@ -207,9 +209,3 @@ def _key(path: Path) -> str:
     """What the random numbers of a file's object depend on; see :attr:`gmcn.data.containers.Member.key`."""
     member = placed(path.resolve().as_posix())
     return member.key if member else path.stem
-
-
-def _refuse_nan(row: np.ndarray, source: str) -> None:
-    fault = fault_of({"values": row})
-    if fault:
-        raise InputError(f"{source} has a number that is not finite, in row {fault.rpartition(' ')[2]}; repair it")

@@ -80,11 +80,8 @@ def _objects(points: Path, chosen: Sequence[str | int] | None) -> tuple[list[Sha
         first = {int(tensors["labels"][row]): row for row in reversed(tests)}
         rows = [first[label] for label in sorted(first)] if "images" in tensors else tests[:1]
     else:
-        rows = [
-            pick(points, len(names), names, *((None, which) if isinstance(which, str) else (which, None)))
-            for which in chosen
-        ]
-    return [checked(sampled(points, tensors, names, row, None), points) for row in rows], rows, names
+        rows = [pick(points, len(names), names, which) for which in chosen]
+    return [checked(sampled(points, tensors, names, row), points) for row in rows], rows, names
 
 
 def _fit(name: str, path: Path, rows: list[int], names: list[str]) -> Fit:
@@ -158,10 +155,8 @@ def _clouds_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
     for row, shape in enumerate(shapes):
         box = _box(row, shape, fits)
         for column, fit in enumerate(fits):
-            cloud = interactive.cloud(shape.points, up=up, shown=False)
-            for trace in (interactive.solid_mixture(fit.mixtures[row], up=up), cloud):
-                trace.update(legendgroup=trace.name, showlegend=row == column == 0)
-                figure.add_trace(trace, row + 1, column + 1)
+            figure.add_trace(interactive.solid_mixture(fit.mixtures[row], up=up), row + 1, column + 1)
+            figure.add_trace(interactive.cloud(shape.points, up=up, shown=False), row + 1, column + 1)
             figure.update_scenes(interactive.scene(*box, up), row=row + 1, col=column + 1)
     _finish(figure, 150 + height)
     interactive.write_page(figure, path, f"Fits of {shapes[0].name}", interactive.LINKED)
@@ -188,10 +183,6 @@ def _images_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
             mixture = fit.mixtures[column]
             figure.add_trace(interactive.flat_values(mixture, box, top=top), row + 2, column + 1)
             figure.add_trace(interactive.flat_ellipses(mixture), row + 2, column + 1)
-    seen = set()
-    for trace in figure.data:
-        trace.update(legendgroup=trace.name, showlegend=trace.name not in seen)
-        seen.add(trace.name)
     figure.update_xaxes(visible=False, matches="x", constrain="domain")
     figure.update_yaxes(visible=False, matches="y", constrain="domain", autorange="reversed")
     figure.update_layout(xaxis_matches=None, yaxis={"matches": None, "scaleanchor": "x"})
@@ -206,6 +197,11 @@ def _title(lines: Sequence[str]) -> str:
 
 
 def _finish(figure: Any, height: int, left: int = 10) -> None:
+    """Below and above all scenes or panels: what the numbers are, and the traces, one for all of its name."""
+    seen = set()
+    for trace in figure.data:
+        trace.update(legendgroup=trace.name, showlegend=trace.name not in seen)
+        seen.add(trace.name)
     note = {"text": FOOTER, "x": 0.5, "y": 0, "yshift": -30, "xref": "paper", "yref": "paper", "showarrow": False}
     figure.add_annotation(**note, font={"size": 12, "color": "gray"})
     legend = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "itemsizing": "constant"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from gmcn.data.reading import SUFFIXES as GEOMETRY
 from gmcn.data.reading import parse_geometry
 from gmcn.data.samples import finite_rows
 from gmcn.data.splats import holds_splats, parse_splats
-from gmcn.errors import InputError
+from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import extent, visible
 from gmcn.stages.paths import PATHS
@@ -68,34 +67,32 @@ def read_shape(
             not finite, covariances that are not positive definite.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix, which = path.suffix.lower(), index if name is None else name
     if suffix not in SUFFIXES:
         raise InputError(f"cannot show {path}: its name must end in one of {', '.join(SUFFIXES)}{hint(path.name)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     if suffix == ARTIFACT:
-        return checked(_artifact(path, index, name, points), path)
+        return checked(_artifact(path, which, points), path)
     if points is not None:
         raise InputError(f"--points is for mixtures artifacts, and {path} is none")
     if suffix == ".npz" or (suffix == ".npy" and _are_points(parse_npy(content_of(path), str(path)).shape)):
-        return checked(_arrays(path, index, name, drop_not_finite), path)
-    pick(path, 1, None, index, name)
+        return checked(_arrays(path, which, drop_not_finite), path)
+    pick(path, 1, None, which)
     return checked(_only(path, drop_not_finite), path)
 
 
-def pick(source: Any, count: int, names: Sequence[str] | None, index: int | None, name: str | None) -> int:
-    """The row of the object ``index`` or ``name`` (the first if neither) among ``count``; ``source`` holds them."""
-    if name is not None:
+def pick(source: Any, count: int, names: Sequence[str] | None, which: str | int | None) -> int:
+    """The row of the object of that name or index (None: the first) among ``count``; ``source`` holds them."""
+    if isinstance(which, str):
         if names is None:
             raise InputError(f"the objects of {source} have no names; say which one by --index")
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean '{close[0]}'?" if close else ""
-            raise InputError(f"no '{name}' in {source}{meant} ({count} objects, '{names[0]}' to '{names[-1]}')")
-        return list(names).index(name)
-    if not 0 <= (index or 0) < count:
-        raise InputError(f"no object {index} in {source}: it has {count}, counted from 0")
-    return index or 0
+        if which not in names:
+            raise unknown(f"object of {source}", which, names)
+        return list(names).index(which)
+    if not 0 <= (which or 0) < count:
+        raise InputError(f"no object {which} in {source}: it has {count}, counted from 0")
+    return which or 0
 
 
 def mixture_of(tensors: dict[str, torch.Tensor], row: int) -> Mixture:
@@ -103,14 +100,14 @@ def mixture_of(tensors: dict[str, torch.Tensor], row: int) -> Mixture:
     return Mixture(*(tensors[field][row].double() for field in Mixture._fields))
 
 
-def _artifact(path: Path, index: int | None, name: str | None, points: Path | None = None) -> Shape:
+def _artifact(path: Path, which: str | int | None, points: Path | None) -> Shape:
     tensors, metadata = load_tensors(path)
     names = metadata.get("names")
     if not {"weights", "positions", "covariances"} <= tensors.keys():
         if points is not None:
             raise InputError(f"--points is for mixtures artifacts, and {path} is none")
-        return sampled(path, tensors, names, index, name)
-    row = pick(path, len(tensors["weights"]), names, index, name)
+        return sampled(path, tensors, names, which)
+    row = pick(path, len(tensors["weights"]), names, which)
     shape = Shape(_title(path, names, row), mixture=visible(mixture_of(tensors, row)), fit=metadata.get("fit"))
     beside = path.parent.parent / PATHS["points"].format(dataset=metadata.get("dataset"))
     if points is None and not beside.is_file():
@@ -122,18 +119,16 @@ def _artifact(path: Path, index: int | None, name: str | None, points: Path | No
         return shape
     if not alike:
         raise InputError(f"{points} is not what {path} was fitted to: the names of its objects are others")
-    found = sampled(source, tensors, names, row, None)
+    found = sampled(source, tensors, names, row)
     return replace(shape, points=found.points, image=found.image)
 
 
-def sampled(
-    path: Path, tensors: dict[str, torch.Tensor], names: list[str] | None, index: int | None, name: str | None
-) -> Shape:
+def sampled(path: Path, tensors: dict[str, torch.Tensor], names: list[str] | None, which: str | int | None) -> Shape:
     """One object of a points artifact: a cloud, or an image."""
     key = next((key for key in ("points", "images") if key in tensors), None)
     if key is None:
         raise InputError(f"{path} holds neither mixtures nor points or images, but {', '.join(sorted(tensors))}")
-    row = pick(path, len(tensors[key]), names, index, name)
+    row = pick(path, len(tensors[key]), names, which)
     field = "image" if key == "images" else "points"
     return Shape(_title(path, names, row), **{field: tensors[key][row].numpy()})
 
@@ -147,13 +142,13 @@ def _are_points(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 or shape[-1:] in ((2,), (3,))
 
 
-def _arrays(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
+def _arrays(path: Path, which: str | int | None, drop: bool) -> Shape:
     """.npz, and .npy of points: see :func:`gmcn.data.npz.read_arrays`."""
     points, names = read_arrays(path)
     if points.ndim == 2:
-        pick(path, 1, None, index, name)
+        pick(path, 1, None, which)
         return Shape(path.stem, points=finite_rows(points, str(path), "point", drop=drop))
-    row = pick(path, len(points), names, index, name)
+    row = pick(path, len(points), names, which)
     title = _title(path, names, row)
     return Shape(title, points=finite_rows(points[row], f"'{title}' of {path}", "point", drop=drop))
 

@@ -267,5 +267,5 @@ def test_bad_input_is_one_sentence(files, tmp_path, monkeypatch, capsys, name, o
 
 
 def test_a_close_name_is_suggested(files):
-    with pytest.raises(InputError, match=r"no 'c1' in .*; did you mean 'c-1'\? \(3 objects, 'c-0' to 'c-2'\)"):
+    with pytest.raises(InputError, match=r"unknown object of .* 'c1'; did you mean 'c-1'\? \(known: c-0, c-1, c-2\)"):
         shapes.read_shape(files / "mixtures/c_em.safetensors", name="c1")
