@@ -12,7 +12,20 @@ from tests.conftest import ROOT
 
 # From the ground up: a room may know those before it. Rooms of one line may know each other, but in no circle.
 FLOORS = (
-    ("errors", "addresses", "precision", "folders", "locks", "console", "progress", "launching", "threads", "stages"),
+    (
+        "errors",
+        "addresses",
+        "faults",
+        "declared",
+        "precision",
+        "folders",
+        "locks",
+        "console",
+        "progress",
+        "launching",
+        "threads",
+        "stages",
+    ),
     ("artifacts", "mixture"),
     ("ranks", "running"),
     ("ops",),
@@ -24,6 +37,7 @@ FLOORS = (
     ("tasks",),
     ("training",),
     ("results", "papers"),
+    ("schema",),
     ("inference",),
     ("commands",),
     ("cli",),

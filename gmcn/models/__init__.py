@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from gmcn.declared import check
 from gmcn.errors import InputError, brief, unknown
 from gmcn.models.gmcn import GMCN
 from gmcn.models.network import Network
@@ -31,15 +31,11 @@ def build(
     kind = arguments.pop("kind", DEFAULT_KIND)
     if kind not in NETWORKS:
         raise unknown("kind of network", kind, NETWORKS)
-    parameters = inspect.signature(NETWORKS[kind]).parameters
-    for key in arguments:
-        if key not in parameters:
-            raise InputError(f"the network cannot be built: {unknown(f'key of the network {kind}', key, parameters)}")
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in arguments:
-            raise InputError(f"the network cannot be built: the network '{kind}' needs the key '{key}'")
+    network = NETWORKS[kind]
+    arguments = {key: value for key, value in arguments.items() if network.retired.get(key, ...) != value}
+    check(network, arguments, "the network cannot be built")
     try:
-        return NETWORKS[kind](**arguments)
+        return network(**arguments)
     except TypeError as error:
         raise InputError(f"the network cannot be built: {brief(error)}") from error
 

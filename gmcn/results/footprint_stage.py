@@ -12,14 +12,12 @@ from gmcn.artifacts import provenance, read_metadata, sha256, write_json
 from gmcn.data.objects import TRAIN, read_split
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
-from gmcn.results.footprint_theory import theoretical_footprint
+from gmcn.results.footprint_theory import PAPER, theoretical_footprint
 from gmcn.results.measured_memory import measure_training_step
 from gmcn.results.networks import reason_without_mixtures
 from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
-
-PAPER_BATCH = 32  # of tables 5 and 6
 
 
 @own_defaults()
@@ -66,7 +64,7 @@ def footprint(
         "dim": data.dim,
         "components": data.mixture.components,
         "theory": expected,
-        "paper": theory(PAPER_BATCH),
+        "paper": theory(PAPER["batch_size"]),
         "measured": measured,
         "reason": reason,
         "ratio": {name: measured["bytes"] / table["bytes"] for name, table in expected.items()},

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import inspect
-import json
 
 import pytest
 import yaml
@@ -15,7 +12,6 @@ from gmcn.errors import InputError, unknown
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
-SCHEMA = json.loads(config.SCHEMA.read_text())
 
 SMALL = {
     "datasets": {"digits": {"kind": "digits"}, "solids10": {"kind": "solids"}},
@@ -374,51 +370,3 @@ def test_of_many_known_names_the_closest_are_shown():
 )
 def test_known_targets_and_other_arguments_pass(target):
     config.check_target(REAL, target)
-
-
-def test_schema_and_code_know_the_same_keys():
-    from gmcn.data import READERS
-    from gmcn.data.augmentation import ROTATIONS, Augmentation
-    from gmcn.fitting import METHODS, fit_points
-    from gmcn.fitting.points import INITS
-    from gmcn.fitting.stage import REDUCTION
-    from gmcn.models import DEFAULT_KIND, NETWORKS
-    from gmcn.training import TrainingSettings
-    from gmcn.training.settings import SCHEDULES
-
-    known = {name: entry["properties"] for name, entry in SCHEMA["$defs"].items() if "properties" in entry}
-    assert SCHEMA["$defs"]["network_kind"]["enum"] == list(NETWORKS)
-    assert config.resolving.DEFAULT_KIND == DEFAULT_KIND
-    for kind, network in NETWORKS.items():  # the data and the training say the others
-        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed"}
-        assert set(known[kind]) == {"kind", *parameters}
-    fitting = set(inspect.signature(fit_points).parameters)
-    fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}
-    assert set(known["fit"]) == fitting.union({"components"}, *METHODS.values())
-    assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
-    assert set(known["augmentation"]) == {field.name for field in dataclasses.fields(Augmentation)}
-    assert known["augmentation"]["rotation"]["enum"] == list(ROTATIONS)
-    assert set(SCHEMA["$defs"]["kind"]["enum"]) == set(READERS)
-    assert known["fit"]["method"]["enum"] == [*METHODS, REDUCTION]
-    assert known["fit"]["init"]["enum"] == list(INITS)
-    assert known["training"]["schedule"]["enum"] == list(SCHEDULES)
-
-
-def test_every_key_of_the_schema_is_described():
-    missing = []
-
-    def visit(node: object, path: str) -> None:
-        if not isinstance(node, dict):
-            return
-        for key, child in node.get("properties", {}).items():
-            described = "$ref" in child or "description" in child
-            missing.extend([] if described else [f"{path}.{key}"])
-            visit(child, f"{path}.{key}")
-        for key in ("items", "additionalProperties"):
-            visit(node.get(key), f"{path}.{key}")
-
-    visit(SCHEMA, "")
-    for name, definition in SCHEMA["$defs"].items():
-        assert "description" in definition, name
-        visit(definition, name)
-    assert missing == []

@@ -208,13 +208,15 @@ def test_learns():
     [
         (lambda: network()(random_mixture(3, 12, dim=2)), r"\[3, 1, 12, 2\].*\[B, 1, N, 3\]"),
         (lambda: network()(random_mixture(3, 2, 12)), r"\[3, 2, 12, 3\].*\[B, 1, N, 3\]"),
-        (lambda: GMCN([(4, 8, 2)], 5), "channels, components"),
-        (lambda: GMCN([(4, 0)], 5), "both positive"),
-        (lambda: GMCN(LAYERS, 0), "classes is 0"),
-        (lambda: network(readout="maximum"), "unknown read-out 'maximum'.*integral"),
-        (lambda: network(reduction="kmeans"), "unknown reduction 'kmeans'"),
+        (lambda: GMCN([(4, 8, 2)], 5), "GMCN: 'layers.0' is .*at most 2 items"),
+        (lambda: GMCN([(4, 0)], 5), "GMCN: 'layers.0.1' is 0, but must be at least 1"),
+        (lambda: GMCN(LAYERS, 0), "'classes' is 0"),
+        (
+            lambda: network(reduction="kmeans"),
+            "'reduction' cannot be 'kmeans': How a layer gets back to few Gaussians: treehem<T>, em",
+        ),
         (lambda: network(norm="layer"), "batch, instance, running"),
-        (lambda: network(dim=4), "dim is 4"),
+        (lambda: network(dim=4), "'dim' is 4, but must be one of 2, 3"),
     ],
 )
 def test_bad_input(make, words):
