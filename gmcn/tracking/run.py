@@ -159,6 +159,9 @@ class Run:
         self._points, self._sent_at = 0, time.monotonic()
 
 
+NO_RUN = Run()  # that keeps nothing: the default of whatever can be tracked
+
+
 @contextlib.contextmanager
 def start(
     stage: str,
