@@ -33,31 +33,12 @@ class Keyword(NamedTuple):
     value: Any
 
 
-def at_least(bound: float) -> Keyword:
-    return Keyword("minimum", bound)
-
-
-def at_most(bound: float) -> Keyword:
-    return Keyword("maximum", bound)
-
-
-def above(bound: float) -> Keyword:
-    return Keyword("exclusiveMinimum", bound)
-
-
-def below(bound: float) -> Keyword:
-    return Keyword("exclusiveMaximum", bound)
-
-
-def matching(pattern: str) -> Keyword:
-    """Text that matches; the description says in words how it looks."""
-    return Keyword("pattern", pattern)
-
-
-def at_most_items(count: int) -> Keyword:
-    return Keyword("maxItems", count)
-
-
+at_least = functools.partial(Keyword, "minimum")
+at_most = functools.partial(Keyword, "maximum")
+above = functools.partial(Keyword, "exclusiveMinimum")
+below = functools.partial(Keyword, "exclusiveMaximum")
+matching = functools.partial(Keyword, "pattern")  # the description says in words how such text looks
+at_most_items = functools.partial(Keyword, "maxItems")
 WRITTEN = Keyword("minLength", 1)  # text that is not empty
 FILLED = Keyword("minItems", 1)
 DISTINCT = Keyword("uniqueItems", True)

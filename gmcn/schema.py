@@ -72,8 +72,7 @@ class Variant(Settings):
 
     base: Annotated[str, "Name of the variant whose settings this one changes."] = OPTIONAL
     datasets: Annotated[
-        dict[str, Settings],
-        "Settings that hold for one data set only, by its name; they win over the general ones.",
+        dict[str, Settings], "Settings that hold for one data set only, by its name; they win over the general ones."
     ] = OPTIONAL
 
 

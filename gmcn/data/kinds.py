@@ -1,12 +1,13 @@
 """The kinds of data sets, and what each can be told in the configuration.
 
-A kind is a class here and its reader in :mod:`gmcn.data.sampling`.
+A kind is a class here, and the reader in :data:`gmcn.data.sampling.READERS` that takes its settings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from gmcn.declared import (
     DISTINCT,
@@ -21,7 +22,11 @@ from gmcn.declared import (
     below,
     matching,
     one_of,
+    options,
 )
+
+T = TypeVar("T")
+COUNT = 1024  # points of a shape that is sampled
 
 Sha256 = Annotated[str, matching("^[0-9a-f]{64}$"), "An accepted SHA-256."]
 Points = Annotated[int, at_least(8), at_most(1_000_000), "Points sampled on each mesh."]
@@ -93,7 +98,7 @@ class Solids:
 
     train_per_class: Annotated[PerClass, "Training shapes per class."] = 80
     test_per_class: Annotated[PerClass, "Test shapes per class."] = 20
-    points: Points = 1024
+    points: Points = COUNT
     sampling: Sampling = "uniform"
     normalize: Normalize = False
     seed: Seed = 1
@@ -129,7 +134,7 @@ class Clouds:
     points: Annotated[
         Points,
         "Points per cloud: the first ones of an .npz (default: all) or of Qi et al.'s files, else a random choice "
-        "without replacement (default: 1024).",
+        f"without replacement (default: {COUNT:,}).",
     ] = OPTIONAL
     repeat_points: Annotated[
         bool, "Whether a cloud of fewer points has them repeated; without it such a cloud is a bad object."
@@ -149,7 +154,7 @@ class Meshes:
 
     files: Files = OPTIONAL
     path: Path = OPTIONAL
-    points: Points = 1024
+    points: Points = COUNT
     sampling: Sampling = "uniform"
     normalize: Normalize = False
     seed: Seed = 1
@@ -173,6 +178,11 @@ class Splats:
     drop_not_finite: DropNotFinite = False
     bad_objects: BadObjects = "stop"
     parts: Parts = OPTIONAL
+
+
+def told(kind: type[T], settings: Mapping[str, Any]) -> T:
+    """What a kind declares of a data set's settings, with its defaults."""
+    return kind(**{key: settings[key] for key in options(kind) if key in settings})
 
 
 KINDS: dict[str, Declaration] = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gmcn.data import primitives
+from gmcn.data.kinds import Solids, told
 from gmcn.data.meshes import sample_mesh
 from gmcn.data.off import write_off
 from gmcn.data.samples import PARTS, TEST, TRAIN, Row, Samples
@@ -103,9 +104,8 @@ def make_mesh(class_name: str, rng: np.random.Generator) -> Mesh:
 def make_solids(settings: dict[str, Any], files: list[Path]) -> Samples:
     """Make and sample the meshes, class by class, training before test.
 
-    ``settings``: ``train_per_class`` (80), ``test_per_class`` (20), ``points`` per mesh (1024), ``sampling``
-    (uniform or poisson), ``seed`` (1). Each mesh has a seed of its own from (seed, class, split, index): asking for
-    more of them does not change the others.
+    ``settings`` are those of :class:`gmcn.data.kinds.Solids`. Each mesh has a seed of its own from (seed, class, split,
+    index): asking for more of them does not change the others.
     """
     places = list(_places(settings))
     return Samples(
@@ -129,7 +129,8 @@ def write_meshes(folder: Path, settings: dict[str, Any]) -> None:
 
 def _places(settings: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
     """(label, part of the split, index) of every mesh."""
-    counts = {TRAIN: settings.get("train_per_class", 80), TEST: settings.get("test_per_class", 20)}
+    own = told(Solids, settings)
+    counts = {TRAIN: own.train_per_class, TEST: own.test_per_class}
     for label in range(len(CLASSES)):
         for part, count in counts.items():
             yield from ((label, part, index) for index in range(count))
@@ -140,15 +141,14 @@ def _name(label: int, part: int, index: int) -> str:
 
 
 def _mesh(settings: dict[str, Any], place: tuple[int, int, int]) -> tuple[Mesh, np.random.Generator]:
-    rng = np.random.default_rng([settings.get("seed", 1), *place])
+    rng = np.random.default_rng([told(Solids, settings).seed, *place])
     return make_mesh(list(CLASSES)[place[0]], rng), rng
 
 
 def _load(settings: dict[str, Any], place: tuple[int, int, int]) -> Row:
     mesh, rng = _mesh(settings, place)
-    seed = int(rng.integers(2**31))
-    count, sampling = settings.get("points", 1024), settings.get("sampling", "uniform")
-    return {"points": sample_mesh(*mesh, count, sampling, seed=seed, source=_name(*place))}
+    own, seed = told(Solids, settings), int(rng.integers(2**31))
+    return {"points": sample_mesh(*mesh, own.points, own.sampling, seed=seed, source=_name(*place))}
 
 
 def _scaled(mesh: Mesh, factors: np.ndarray) -> Mesh:

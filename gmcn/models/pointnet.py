@@ -17,17 +17,7 @@ from torch import Tensor, nn
 from gmcn.declared import at_least
 from gmcn.mixture import Mixture
 from gmcn.models.network import Classes, Dim, InitialSeed, Network
-from gmcn.models.point_sets import (
-    Features,
-    Probability,
-    feature_count,
-    layers,
-    maxima,
-    pack,
-    point_set,
-    seeded,
-    spread,
-)
+from gmcn.models.point_sets import Features, Probability, feature_count, layers, maxima, pack, point_set, seeded, spread
 
 
 class PointNet(Network):
