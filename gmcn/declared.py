@@ -179,10 +179,9 @@ def _object(
         elif option.default is not None:
             schema["default"] = option.default
         properties[key] = schema
-    properties |= {
-        key: {"description": "No option any more; the value that older files may have.", "const": value}
-        for key, value in getattr(declaration, "retired", {}).items()
-    }
+    retired = {} if derived else getattr(declaration, "retired", {})
+    for key, value in retired.items():
+        properties[key] = {"description": "No option any more: what older files may say.", "enum": [value]}
     schema = {"description": (inspect.getdoc(declaration) or "").partition("\n\n")[0].replace("\n", " ")}
     schema |= {"type": "object", "additionalProperties": False}
     schema |= {"required": required} if required and not partial else {}

@@ -222,6 +222,14 @@ def test_text_is_taken_for_what_the_schema_wants_and_else_stays_text():
     assert table["rows"] == [{"label": "1", "layer": 1, "paper": {"mib2d": "2.25"}}]
 
 
+def test_what_is_no_option_any_more_may_still_be_said():
+    old = changed("variants.base.network.readout", "integral")
+    assert config.check(old) == old
+    assert "'variants.base.network.readout' is 'maximum', but must be one of integral" in sentence(
+        changed("variants.base.network.readout", "maximum")
+    )
+
+
 def test_text_of_a_base_is_taken_once_for_all_that_inherit_it():
     raw = changed("variants.base.network.kernel_components", "3")
     raw["variants"]["child"]["datasets"]["digits"] = {"network": {"layers": [["2", "2"]]}}
