@@ -53,6 +53,10 @@ def sentence(fault: Fault) -> str:
     if keyword == "required":
         missing = next(key for key in schema[keyword] if key not in fault.value)
         return f"the key '{missing}' is missing{within}"
+    if keyword == "dependentRequired":
+        pairs = ((key, other) for key, others in schema[keyword].items() for other in others)
+        key, missing = next(pair for pair in pairs if pair[0] in fault.value and pair[1] not in fault.value)
+        return f"the key '{missing}' is missing{within}, which goes with '{key}'"
     if keyword == "propertyNames":
         return f"the name {value}{within} is not allowed: {schema['description']}"
     if keyword == "pattern":
@@ -84,8 +88,10 @@ def _demand(keyword: str, bound: Any) -> str:
         return "must be one of " + ", ".join("null" if word is None else str(word) for word in bound)
     if keyword in _BOUNDS:
         return f"must be {_BOUNDS[keyword]} {bound}"
-    if keyword in ("minItems", "maxItems"):
-        return f"must have {'at least' if keyword == 'minItems' else 'at most'} {bound} items"
+    if keyword in ("minItems", "maxItems", "minProperties"):
+        return f"must have {'at most' if keyword == 'maxItems' else 'at least'} {bound} items"
+    if keyword == "minLength":
+        return "must not be empty"
     if keyword == "uniqueItems":
         return "must have every item once"
     return f"does not fit {keyword} {_short(bound)}"

@@ -16,7 +16,7 @@ from gmcn.declared import options
 from gmcn.errors import InputError
 from gmcn.fitting import METHODS, FitSettings
 from gmcn.fitting.settings import REDUCTION
-from gmcn.models import DEFAULT_KIND, NETWORKS
+from gmcn.models import DEFAULT_KIND
 from gmcn.papers.gmcn.least_squares import SOLVERS
 
 COMMITTED = json.loads(SCHEMA.read_text())
@@ -48,12 +48,6 @@ def test_declarations_and_code_know_the_same_names():
     assert words(FitSettings, "method") == (*METHODS, REDUCTION)
     assert set().union(*METHODS.values()) < set(options(FitSettings))
     assert words(sections.SolverRow, "solver") == tuple(SOLVERS)
-
-
-def test_a_network_is_told_by_the_configuration_what_the_data_do_not_say():
-    for kind in NETWORKS.values():
-        told = set(COMMITTED["$defs"][kind.__name__]["properties"]) - {"kind", *kind.retired}
-        assert told == set(options(kind)) - {"classes", "dim", "in_channels", "seed"}
 
 
 def test_every_key_of_the_schema_is_described():

@@ -182,6 +182,8 @@ def test_the_number_of_processes_makes_nothing_run_again():
         ("illustrations", {"result": "digits_fast"}, ["unknown variant 'fast'"]),
         ("every_variant", {"epochs": 3}, ["unknown key 'every_variant.epochs'", "training"]),
         ("targets", ["digits_fast"], ["unknown variant 'fast'"]),
+        ("fits", {}, ["'fits' is {}, but must have at least 1 items"]),
+        ("results", "", ["'results' is '', but must not be empty"]),
         ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),
     ],
 )

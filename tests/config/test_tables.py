@@ -119,6 +119,11 @@ def test_tables_10_and_12_have_the_papers_inputs():
         ({"rows": [{"layer": 1, "label": "first"}]}, "unknown key 'tables.table9.rows.0.layer'"),
         ({"kind": "footprint"}, "unknown key 'tables.table9.dataset'"),
         ({"kind": "footprint", "dataset": None}, "the key 'fused' is missing in 'tables.table9'"),
+        (
+            {"kind": "footprint", "dataset": None, "fused": True, "columns": ["mib2d"]}
+            | {"rows": [{"label": "a", "layer": 1, "variant": "paper"}]},
+            "the key 'dataset' is missing in 'tables.table9.rows.0', which goes with 'variant'",
+        ),
         ({"kind": "result"}, "must be one of results, footprint, least-squares"),
     ],
 )
