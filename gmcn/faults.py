@@ -133,7 +133,7 @@ def _faults(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...]) 
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 _IS: dict[str, Callable[[Any], bool]] = {

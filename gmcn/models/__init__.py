@@ -14,7 +14,7 @@ from gmcn.models.pointnet2 import PointNet2
 
 __all__ = ["DEFAULT_KIND", "GMCN", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
 
-NETWORKS = {"gmcn": GMCN, "pointnet": PointNet, "pointnet2": PointNet2}
+NETWORKS: dict[str, type[Network]] = {"gmcn": GMCN, "pointnet": PointNet, "pointnet2": PointNet2}
 DEFAULT_KIND = "gmcn"
 
 

@@ -12,7 +12,7 @@ that logits are invariant to translation. The spatial norm adds invariance to sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ class GMCN(Network):
         super().__init__()
         self.dim, self.in_channels, self.classes = dim, in_channels, classes
 
-        every_block = {
+        every_block: dict[str, Any] = {
             "reduction": reduction,
             "reduction_options": {
                 "count": reduction_count,
