@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from gmcn.artifacts import write_text
 from gmcn.config import SCHEMA
 from gmcn.config.resolving import DEFAULT_KIND
 from gmcn.config.sections import Figure, Illustrations, Name, ResultName, Table, Tracking
-from gmcn.data.kinds import KINDS
+from gmcn.data.kinds import KINDS, Description
 from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, Keyword, at_least, schema_of
 from gmcn.errors import InputError
 from gmcn.fitting import FitSettings
@@ -42,7 +42,8 @@ Network = Annotated[
     Choice(
         "kind",
         f"{DEFAULT_KIND} (default): the paper's network; pointnet, pointnet2: PointNet and PointNet++ (single-scale "
-        "grouping). A variant that says another kind than its base starts with that kind's defaults.",
+        "grouping); mlp: a perceptron on images. A variant that says another kind than its base starts with that "
+        "kind's defaults.",
         NETWORKS,
         partial=True,
     ),
@@ -51,10 +52,20 @@ Network = Annotated[
 
 
 @dataclass(frozen=True)
+class Fit(FitSettings):
+    """One way to fit input mixtures."""
+
+    description: Description = OPTIONAL
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a variant says, in general or for one data set."""
 
-    fit: Annotated[str, "Name of the input fit."] = OPTIONAL
+    task: Annotated[Literal["classification"], "What the network is trained for, and measured by."] = OPTIONAL
+    fit: Annotated[
+        str | None, "Name of the input fit; null: the network is trained on the sampled objects themselves."
+    ] = OPTIONAL
     seeds: Annotated[
         list[Annotated[int, at_least(0), "A seed."]],
         FILLED,
@@ -70,6 +81,7 @@ class Settings:
 class Variant(Settings):
     """One variant; what it leaves out comes from its base."""
 
+    description: Description = OPTIONAL
     base: Annotated[str, "Name of the variant whose settings this one changes."] = OPTIONAL
     datasets: Annotated[
         dict[str, Settings], "Settings that hold for one data set only, by its name; they win over the general ones."
@@ -81,8 +93,13 @@ class Configuration:
     """Data sets, input fits, variants (network and training), tables and figures. Unknown keys are refused."""
 
     datasets: Annotated[dict[Name, DataSet], SOME, "Data sets by name."]
-    fits: Annotated[dict[Name, FitSettings], SOME, "Ways to turn points or images into Gaussian mixtures, by name."]
+    fits: Annotated[dict[Name, Fit], SOME, "Ways to turn points or images into Gaussian mixtures, by name."]
     variants: Annotated[dict[Name, Variant], SOME, "Networks and their training, by name."]
+    include: Annotated[
+        list[Annotated[str, WRITTEN, "A file's name."]],
+        "Other files of this kind, relative to the file that names them. What they say lies below what this file and "
+        "every overlay says.",
+    ] = OPTIONAL
     results: Annotated[str, WRITTEN, "Folder of everything the workflow writes, relative to the working directory."] = (
         OPTIONAL
     )

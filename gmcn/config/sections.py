@@ -23,9 +23,11 @@ Value = Annotated[float | str, "The published value."]
 
 Metric = Annotated[
     str,
-    matching("^(accuracy|validation[1-9][0-9]*|rmse[1-9]-(all|relu|reduction)|kernels|parameters|gib|minutes)$"),
-    "accuracy (test, %), validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), "
-    "kernels, parameters, gib (peak memory), minutes (training).",
+    matching(
+        "^(accuracy|class_accuracy|loss|validation[1-9][0-9]*|rmse[1-9]-(all|relu|reduction)|kernels|parameters|gib|minutes)$"
+    ),
+    "accuracy and class_accuracy (test, %), loss (test), validation<E> (%, after epoch E), rmse<L>-all, -relu or "
+    "-reduction (standardised, layer L), kernels, parameters, gib (peak memory), minutes (training).",
 ]
 MemoryMetric = Annotated[
     str,

@@ -14,7 +14,7 @@ from gmcn.data.meshes import seed_of
 from gmcn.data.npz import check_upright, parse_npy, parse_npz, read_npz
 from gmcn.data.obj import parse_obj
 from gmcn.data.ply import read_vertices
-from gmcn.data.samples import DROPPED, PARTS, Row, Samples, finite_rows, resize
+from gmcn.data.samples import PARTS, Row, Samples, cloud_row, finite_rows
 from gmcn.data.xyz import parse_xyz
 from gmcn.errors import InputError
 
@@ -79,12 +79,7 @@ def _load(own: Clouds, item: tuple[str, str, bytes]) -> Row:
     key, source, content = item
     # Qi et al. wrote their points in an order of which every beginning is evenly spread.
     rng = None if own.split_lists else np.random.default_rng(seed_of(own.seed, key))
-    everything = _points(content, source)
-    points = finite_rows(everything, source, "point", drop=own.drop_not_finite)
-    return {
-        "points": resize(points, own.points or COUNT, rng, repeat=own.repeat_points, source=source),
-        DROPPED: np.array(len(everything) - len(points)),
-    }
+    return cloud_row(_points(content, source), own, own.points or COUNT, rng, source)
 
 
 def _listed(path: Path, prefix: str) -> tuple[list[Member], list[str]]:

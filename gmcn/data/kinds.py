@@ -28,6 +28,9 @@ from gmcn.declared import (
 T = TypeVar("T")
 COUNT = 1024  # points of a shape that is sampled
 
+Description = Annotated[
+    str, WRITTEN, "What it is, for people: `gmcn names` shows it. A change makes nothing run again."
+]
 Sha256 = Annotated[str, matching("^[0-9a-f]{64}$"), "An accepted SHA-256."]
 Points = Annotated[int, at_least(8), at_most(1_000_000), "Points sampled on each mesh."]
 PerClass = Annotated[int, at_least(1)]
@@ -84,16 +87,23 @@ class File:
 Files = Annotated[list[File], FILLED, "Published files; each is first looked for as $GMCN_MIRROR/<folder>/<name>."]
 
 
-@dataclass(frozen=True)
-class Digits:
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """What a data set of every kind can be told."""
+
+    description: Description = OPTIONAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(DataSet):
     """scikit-learn's 1,797 scanned digits, 8 x 8 pixels; needs no network."""
 
     test_fraction: Annotated[float, above(0), below(1), "Share of every class that is held out for testing."] = 0.25
     seed: Seed = 0
 
 
-@dataclass(frozen=True)
-class Solids:
+@dataclass(frozen=True, kw_only=True)
+class Solids(DataSet):
     """Ten parametric classes of meshes that the project generates; needs no network."""
 
     train_per_class: Annotated[PerClass, "Training shapes per class."] = 80
@@ -104,8 +114,8 @@ class Solids:
     seed: Seed = 1
 
 
-@dataclass(frozen=True)
-class Images:
+@dataclass(frozen=True, kw_only=True)
+class Images(DataSet):
     """Grey images in the IDX format of MNIST: training and test images and labels."""
 
     files: Files
@@ -115,8 +125,8 @@ class Images:
     bad_objects: BadObjects = "stop"
 
 
-@dataclass(frozen=True)
-class Clouds:
+@dataclass(frozen=True, kw_only=True)
+class Clouds(DataSet):
     """Point clouds: one .npz with the arrays points, label, is_train, name and class_names; Qi et al.'s archive of
     resampled ModelNet (split_lists); or a zip or folder of .npy, .npz, .obj, .ply, .txt or .xyz files.
     """
@@ -146,8 +156,8 @@ class Clouds:
     parts: Parts = OPTIONAL
 
 
-@dataclass(frozen=True)
-class Meshes:
+@dataclass(frozen=True, kw_only=True)
+class Meshes(DataSet):
     """A zip or folder of meshes laid out as <class>/<train or test>/<name>.<ext>: .off, .obj, .ply or .stl."""
 
     RULES: ClassVar = one_of("files", "path")
@@ -162,8 +172,8 @@ class Meshes:
     parts: Parts = OPTIONAL
 
 
-@dataclass(frozen=True)
-class Splats:
+@dataclass(frozen=True, kw_only=True)
+class Splats(DataSet):
     """3D Gaussian splatting's .ply files, which are mixtures already: a folder or zip of them, or published files.
     Where they do not lie in <class>/<train or test>/ all are training objects of one class.
     """

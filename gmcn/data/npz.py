@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gmcn.data.containers import DAMAGE, MAX_MEMBER, open_zip, read_member
+from gmcn.data.containers import DAMAGE, MAX_MEMBER, content_of, open_zip, read_member
 from gmcn.data.kinds import Clouds, told
-from gmcn.data.samples import DROPPED, Row, Samples, finite_rows, resize
+from gmcn.data.samples import Row, Samples, cloud_row
 from gmcn.errors import InputError, brief
 
 # points_u16 are coordinates in [-1, 1], stored as 16-bit integers: points_u16 / 65535 * 2 - 1.
@@ -78,7 +78,7 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """
     names, key = None, None
     if path.suffix.lower() == ".npy":
-        points = parse_npy(path.read_bytes(), str(path))
+        points = parse_npy(content_of(path), str(path))
     else:
         with open_zip(path) as archive:
             key = _key_of_points(archive, str(path))
@@ -200,11 +200,7 @@ def _load(count: int, own: Clouds, stored: np.ndarray) -> Row:
     if not own.drop_not_finite:
         stored = stored[:count]
     points = _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)
-    kept = finite_rows(points, "the cloud", "point", drop=own.drop_not_finite)
-    return {
-        "points": resize(kept, count, None, repeat=own.repeat_points),
-        DROPPED: np.array(len(points) - len(kept)),
-    }
+    return cloud_row(points, own, count, None)
 
 
 def _text(values: np.ndarray) -> list[str]:

@@ -15,7 +15,7 @@ from gmcn.errors import InputError, unknown
 from gmcn.fitting import kmeans
 from gmcn.fitting.em import em, moments
 from gmcn.fitting.hierarchical import fit_hierarchy
-from gmcn.fitting.settings import METHODS, FitSettings
+from gmcn.fitting.settings import FLOOR, METHODS, FitSettings
 from gmcn.mixture import Mixture
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ def fit_points(
     *,
     weights: Tensor | None = None,  # [S, M]
     nodes: tuple[Tensor, Tensor] | None = None,  # [Q, D], [Q]
-    covariance_floor: float = 1e-4,
+    covariance_floor: float = FLOOR,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     names: Sequence[str] | None = None,
@@ -87,7 +87,7 @@ def fit_points(
 
     def fit_chunk(start: int) -> Mixture:
         rows = slice(start, start + size)
-        part = _fit_chunk(points[rows], mass[rows], uniform, nodes, covariance_floor, **preset)
+        part = _fit_chunk(points[rows], mass[rows], n, method, uniform, nodes, covariance_floor, preset)
         return part.to(points.dtype)
 
     parts = []
@@ -136,10 +136,12 @@ def spread(
 def _fit_chunk(
     points: Tensor,  # [S, M, D]
     mass: Tensor,  # [S, M]
+    n: int,
+    method: str,
     uniform: Tensor,  # [N, 1 or D], or of points to choose from [M, 1]
     nodes: tuple[Tensor, Tensor],  # [Q, D], [Q]
     floor: float,
-    **options,
+    options: dict,
 ) -> Mixture:
     points, mass = points.double(), mass.double()
     uniform = uniform.expand(len(points), -1, -1)
@@ -148,10 +150,10 @@ def _fit_chunk(
     unit = (points - centre) / side
     share = mass / mass.sum(-1, keepdim=True)
     everywhere, fractions = spread(unit, share, (nodes[0] / side[..., None], nodes[1]))
-    if "branching" in options:
+    if method == "eckart":
         mixture = fit_hierarchy(everywhere, fractions, floor, **options)
-    elif "chosen" in options:
-        mixture = _choose(unit, share, uniform[..., 0], floor, options["init"], options["chosen"])
+    elif method == "points":
+        mixture = _choose(unit, share, uniform[..., 0], floor, options["init"], n)
     elif options["init"] == "random":
         start = _random_start(everywhere, fractions, uniform, floor)
         mixture = em(everywhere, fractions, start, floor, options["em_steps"], options["tolerance"])[0]
@@ -227,10 +229,10 @@ def _options(method: str, n: int, given: dict) -> dict:
     if method == "points":
         if options["init"] == "kmeans++":
             raise InputError("init is 'kmeans++', which belongs to k-means; points are chosen 'random' or 'farthest'")
-        return options | {"chosen": n}
+        return options
     if options.get("init") == "random" and options["em_steps"] == 0:
         raise InputError("em_steps is 0; a random start is no fit before the first step")
-    if "branching" not in options:
+    if method != "eckart":
         return options
     branching, threshold = options["branching"], options["partition_threshold"]
     if threshold >= 1 / branching:

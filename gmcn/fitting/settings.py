@@ -21,6 +21,8 @@ METHODS = {
     "points": {"init": "random"},
 }
 
+FLOOR = 1e-4  # of covariances, in units of the longest side squared
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -52,5 +54,5 @@ class FitSettings:
     # Of smaller floors the rounding in float64 is more; from 1e-12 on, flat shapes have a density.
     covariance_floor: Annotated[
         float, at_least(1e-12), "Added to every variance, in units of the squared longest side of the shape."
-    ] = 1e-4
+    ] = FLOOR
     seed: Seed = 0

@@ -11,7 +11,7 @@ that logits are invariant to translation. The spatial norm adds invariance to sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -22,7 +22,7 @@ from gmcn.declared import DERIVED, above, at_least, matching
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.models.network import Classes, Dim, InitialSeed, Network
-from gmcn.nn import GCL, BatchNorm, mean_activation, rescale
+from gmcn.nn import GCL, BatchNorm, GaussianConvolution, mean_activation, rescale
 from gmcn.nn.norm import mean_variance
 
 Positive = Annotated[int, at_least(1), "Channels, then Gaussians."]
@@ -178,14 +178,22 @@ class GMCN(Network):
             mixture = block(mixture)
         return self.output_norm(ops.integrate(mixture))
 
-    def kernel_decay_loss(self, aggregate: Literal["mean", "channel", "sum"] = "mean") -> Tensor:  # []
+    def kernel_decay_loss(self) -> Tensor:  # []
         """Equation (8), summed over the layers."""
-        return torch.stack([block.convolution.decay_loss(aggregate) for block in self.blocks]).sum()
+        return torch.stack([convolution.decay_loss() for convolution in self._convolutions()]).sum()
 
-    def decay_kernels_(self, step: float, aggregate: Literal["mean", "channel", "sum"] = "mean") -> None:
+    def decay_kernels_(self, step: float) -> None:
         """One step of gradient descent on :meth:`kernel_decay_loss`, in place and without autograd."""
-        for block in self.blocks:
-            block.convolution.decay_(step, aggregate)
+        for convolution in self._convolutions():
+            convolution.decay_(step)
+
+    def _convolutions(self) -> Iterator[GaussianConvolution]:
+        return (module for module in self.blocks.modules() if isinstance(module, GaussianConvolution))
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Of them ``kernel_parameters``, those of the convolutions' kernels."""
+        kernels = sum(parameter.numel() for parameter in self.blocks.parameters())
+        return {**super().parameter_counts(), "kernel_parameters": kernels}
 
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """The kernel decay, with the same learning rate, decoupled from the optimiser as in the authors' code."""

@@ -23,11 +23,12 @@ class Network(nn.Module):
     The parameters of a network's constructor declare its options (:mod:`gmcn.declared`): arguments are checked against
     them, raising :class:`gmcn.errors.InputError`, and the configuration's schema is made of them.
 
-    ``takes`` says what its inputs are, ``config`` holds the arguments that make the same network again, in types that
-    JSON has. ``retired`` are options that are no more, with the one value that older files may still give them.
+    ``takes`` are the kinds of objects that it may be given, ``config`` holds the arguments that make the same network
+    again, in types that JSON has. ``retired`` are options that are no more, with the one value that older files may
+    still give them.
     """
 
-    takes: ClassVar[str] = "mixtures"
+    takes: ClassVar[tuple[str, ...]] = ("mixtures",)
     retired: ClassVar[Mapping[str, Any]] = {}
     config: dict[str, Any]
 
@@ -52,6 +53,10 @@ class Network(nn.Module):
 
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """Called after each step of the optimiser with its learning rate and the settings' ``kernel_decay``."""
+
+    def parameter_counts(self) -> dict[str, int]:
+        """``parameters``, how many numbers are trained, and whatever part of them has a name of its own."""
+        return {"parameters": sum(parameter.numel() for parameter in self.parameters())}
 
 
 def _plain(value: Any) -> Any:

@@ -22,8 +22,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from gmcn.data.objects import Inputs
 from gmcn.declared import above, at_least
-from gmcn.mixture import Mixture
 from gmcn.models.network import Classes, Dim, InitialSeed, Network
 from gmcn.models.point_sets import (
     Features,
@@ -55,6 +55,8 @@ class PointNet2(Network):
         InputError: for a value that cannot be, or an input of the wrong dimension.
     """
 
+    takes = ("mixtures", "points")
+
     def __init__(
         self,
         classes: Classes,
@@ -85,10 +87,10 @@ class PointNet2(Network):
 
     def forward(
         self,
-        mixture: Mixture,  # [B, N] or [B, 1, N]
+        inputs: Inputs,  # mixtures [B, N] or [B, 1, N], or points [B, N, D]
     ) -> Tensor:  # [B, classes]
         """Logits; the softmax belongs to the loss."""
-        points = point_set(mixture, self.dim, self.features, "PointNet2")
+        points = point_set(inputs, self.dim, self.features, "PointNet2")
         count = points.exists.sum(-1)
         for level in self.levels:
             points = level(points, count)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import load_tensors
-from gmcn.data.clouds import parse_cloud
+from gmcn.data.containers import content_of
 from gmcn.data.conversion import hint
 from gmcn.data.npz import parse_npy, read_arrays
 from gmcn.data.pictures import IMAGES, parse_image
@@ -22,8 +22,10 @@ from gmcn.data.samples import finite_rows
 from gmcn.data.splats import holds_splats, parse_splats
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.pictures.drawing import visible
+from gmcn.pictures.drawing import extent, visible
 
+ARTIFACT = ".safetensors"
+SUFFIXES = tuple(dict.fromkeys((ARTIFACT, *GEOMETRY, *IMAGES)))
 # An array of points with colours and normals has so many times as many rows as columns, and more.
 _NARROW = 8
 
@@ -38,6 +40,10 @@ class Shape:
     image: np.ndarray | None = None  # [H, W]
     mixture: Mixture | None = None  # [N]
     fit: str | None = None  # the mixture's, by its name in the configuration
+
+    def extent(self, **options: float) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest coordinates [D] of points and mixture; see :func:`gmcn.pictures.drawing.extent`."""
+        return extent(self.points, *([] if self.mixture is None else [self.mixture]), **options)
 
 
 def read_shape(
@@ -61,16 +67,19 @@ def read_shape(
             not finite, covariances that are not positive definite.
     """
     path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"cannot show {path}: its name must end in one of {', '.join(READERS)}{hint(path.name)}")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"cannot show {path}: its name must end in one of {', '.join(SUFFIXES)}{hint(path.name)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
-    if reader is _artifact:
+    if suffix == ARTIFACT:
         return checked(_artifact(path, index, name, points), path)
     if points is not None:
         raise InputError(f"--points is for mixtures artifacts, and {path} is none")
-    return checked(reader(path, index, name, drop_not_finite), path)
+    if suffix == ".npz" or (suffix == ".npy" and _are_points(parse_npy(content_of(path), str(path)).shape)):
+        return checked(_arrays(path, index, name, drop_not_finite), path)
+    pick(path, 1, None, index, name)
+    return checked(_only(path, drop_not_finite), path)
 
 
 def pick(source: Any, count: int, names: Sequence[str] | None, index: int | None, name: str | None) -> int:
@@ -99,32 +108,42 @@ def _artifact(path: Path, index: int | None, name: str | None, points: Path | No
     if not {"weights", "positions", "covariances"} <= tensors.keys():
         if points is not None:
             raise InputError(f"--points is for mixtures artifacts, and {path} is none")
-        return _sampled(path, tensors, names, index, name)
+        return sampled(path, tensors, names, index, name)
     row = pick(path, len(tensors["weights"]), names, index, name)
-    title, mixture = names[row] if names else f"{path.stem} {row}", visible(mixture_of(tensors, row))
-    shape = Shape(title, mixture=mixture, fit=metadata.get("fit"))
+    shape = Shape(_title(path, names, row), mixture=visible(mixture_of(tensors, row)), fit=metadata.get("fit"))
     beside = path.parent.parent / "points" / f"{metadata.get('dataset')}.safetensors"
     if points is None and not beside.is_file():
         return shape
     source = Path(points or beside)
     tensors, metadata = load_tensors(source)
-    sampled = names is not None and metadata.get("names") == names
-    if points is None and not (sampled and {"points", "images"} & tensors.keys()):  # of splats there are none
+    alike = names is not None and metadata.get("names") == names
+    if points is None and not (alike and {"points", "images"} & tensors.keys()):  # of splats there are none
         return shape
-    if not sampled:
+    if not alike:
         raise InputError(f"{points} is not what {path} was fitted to: the names of its objects are others")
-    found = _sampled(source, tensors, names, row, None)
+    found = sampled(source, tensors, names, row, None)
     return replace(shape, points=found.points, image=found.image)
 
 
-def _sampled(path: Path, tensors: dict[str, torch.Tensor], names: list[str] | None, index, name) -> Shape:
+def sampled(
+    path: Path, tensors: dict[str, torch.Tensor], names: list[str] | None, index: int | None, name: str | None
+) -> Shape:
+    """One object of a points artifact: a cloud, or an image."""
     key = next((key for key in ("points", "images") if key in tensors), None)
     if key is None:
         raise InputError(f"{path} holds neither mixtures nor points or images, but {', '.join(sorted(tensors))}")
     row = pick(path, len(tensors[key]), names, index, name)
-    values = tensors[key][row].numpy()
-    title = names[row] if names else f"{path.stem} {row}"
-    return Shape(title, points=values) if key == "points" else Shape(title, image=values)
+    field = "image" if key == "images" else "points"
+    return Shape(_title(path, names, row), **{field: tensors[key][row].numpy()})
+
+
+def _title(path: Path, names: Sequence[str] | None, row: int) -> str:
+    return names[row] if names else f"{path.stem} {row}"
+
+
+def _are_points(shape: tuple[int, ...]) -> bool:
+    """Whether an array is points [M, 2 or 3] or clouds [S, M, 2 or 3]: none with more columns, and no image."""
+    return len(shape) == 3 or shape[-1:] in ((2,), (3,))
 
 
 def _arrays(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
@@ -134,52 +153,22 @@ def _arrays(path: Path, index: int | None, name: str | None, drop: bool) -> Shap
         pick(path, 1, None, index, name)
         return Shape(path.stem, points=finite_rows(points, str(path), "point", drop=drop))
     row = pick(path, len(points), names, index, name)
-    title = names[row] if names else f"{path.stem} {row}"
+    title = _title(path, names, row)
     return Shape(title, points=finite_rows(points[row], f"'{title}' of {path}", "point", drop=drop))
 
 
-def _npy(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
-    """Points [M, 2 or 3], clouds [S, M, 2 or 3], points with more columns, or an image [H, W]."""
-    shape = parse_npy(content := _content(path), str(path)).shape
-    if len(shape) == 3 or shape[-1:] in ((2,), (3,)):
-        return _arrays(path, index, name, drop)
-    pick(path, 1, None, index, name)
-    # Hardly an image is so narrow; what it lacks as a cloud is then said.
-    if len(shape) == 2 and max(shape) > _NARROW * min(shape):
-        return Shape(path.stem, points=parse_cloud(content, str(path), drop_not_finite=drop))
-    return Shape(path.stem, image=parse_image(content, str(path)))
-
-
-def _picture(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
-    pick(path, 1, None, index, name)
-    return Shape(path.stem, image=parse_image(_content(path), str(path)))
-
-
-def _geometry(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
-    """A mesh, a cloud, or Gaussian splats; see :mod:`gmcn.data.reading` and :mod:`gmcn.data.splats`."""
-    pick(path, 1, None, index, name)
-    content, source = _content(path), str(path)
-    if path.suffix.lower() == ".ply" and holds_splats(content):
+def _only(path: Path, drop: bool) -> Shape:
+    """A file's mesh, cloud or image; or Gaussian splats, see :mod:`gmcn.data.splats`."""
+    content, source, suffix = content_of(path), str(path), path.suffix.lower()
+    if suffix == ".ply" and holds_splats(content):
         splats = parse_splats(content, source, drop_not_finite=drop)
         return Shape(path.stem, mixture=Mixture(*(torch.from_numpy(splats[field]) for field in Mixture._fields)))
+    sides = parse_npy(content, source).shape if suffix == ".npy" else ()
+    # Hardly an image is so narrow; what it lacks as a cloud is then said.
+    if suffix in IMAGES and not (len(sides) == 2 and max(sides) > _NARROW * min(sides)):
+        return Shape(path.stem, image=parse_image(content, source))
     points, triangles = parse_geometry(content, source, drop_not_finite=drop)
     return Shape(path.stem, points, triangles if triangles is not None and len(triangles) else None)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
-
-
-READERS = {
-    ".safetensors": _artifact,
-    **dict.fromkeys(GEOMETRY, _geometry),
-    **dict.fromkeys(IMAGES, _picture),
-    ".npz": _arrays,
-    ".npy": _npy,
-}
 
 
 def checked(shape: Shape, path: Path) -> Shape:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import yaml
 
 from gmcn import config
 from gmcn.errors import InputError, unknown
+from gmcn.stages import STAGES
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -122,6 +124,35 @@ def test_the_number_of_processes_makes_nothing_run_again():
         assert before == after
 
 
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage].makes == "dataset"])
+def test_a_description_makes_nothing_run_again(stage):
+    before, after = REAL, copy.deepcopy(REAL)
+    for section in ("datasets", "fits", "variants"):
+        for name in after[section]:
+            after[section][name]["description"] = f"another word on {name}"
+    config.check(after)
+    for dataset in REAL["datasets"]:
+        names = {"download": [None], "sample": [None], "fit": REAL["fits"], "draw-fits": [None]}
+        for name in names.get(stage, REAL["variants"]):
+            given = [config.stage_settings(some, stage, dataset, name) for some in (before, after)]
+            assert given[0] == given[1]
+            assert "description" not in json.dumps(given)
+
+
+def test_a_description_is_of_one_variant_and_not_of_its_heirs():
+    raw = changed("variants.base.description", "eight Gaussians")
+    config.check(raw)
+    assert config.resolve(raw, "digits", "child") == config.resolve(SMALL, "digits", "child")
+    assert "'variants.base.description' is 7, but must be text" in sentence(changed("variants.base.description", 7))
+
+
+def test_every_kind_of_network_has_a_variant():
+    from gmcn.models import NETWORKS
+
+    networks = (config.resolve(REAL, "digits", variant)["network"] for variant in REAL["variants"])
+    assert {network.get("kind", "gmcn") for network in networks} == set(NETWORKS)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "parts"),
     [
@@ -136,7 +167,7 @@ def test_the_number_of_processes_makes_nothing_run_again():
         ("variants.child.training.learning_rate", "1e999", ["must be a number"]),
         ("variants.child.network", {"kind": "pointnet", "dropout": "1"}, ["network.dropout", "less than 1"]),
         ("tracking", {"enabled": "2"}, ["must be true or false"]),
-        ("variants.child.fit", 7, ["'variants.child.fit' is 7, but must be text; write it in quotes"]),
+        ("variants.child.fit", 7, ["'variants.child.fit' is 7, but must be text or null; write it in quotes"]),
         ("results", True, ["'results' is True, but must be text; write it in quotes"]),
         ("variants.child.training.epochs", 0, ["variants.child.training.epochs", "at least 1"]),
         ("variants.child.training.batch_size", 1.5, ["must be a whole number"]),
@@ -285,7 +316,7 @@ def test_names_that_are_there_twice_are_refused(tmp_path):
 def test_a_key_over_that_of_an_anchor_is_not_there_twice(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {<<: *a}\n")
-    assert config.read(path) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}
+    assert config.together(path) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}
 
 
 def test_without_jsonschema_names_are_checked_and_it_is_said(monkeypatch, caplog):

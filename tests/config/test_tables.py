@@ -113,8 +113,14 @@ def test_tables_10_and_12_have_the_papers_inputs():
         ({"rows": [{"variant": "papr"}]}, "unknown variant 'papr'; did you mean 'paper'?"),
         ({"rows": [{"variant": "paper", "dataset": "digit"}]}, "unknown data set 'digit'; did you mean 'digits'?"),
         ({"dataset": "digit"}, "unknown data set 'digit'"),
-        ({"columns": ["acuracy"]}, "'tables.table9.columns.0' cannot be 'acuracy': accuracy (test, %)"),
-        ({"columns": ["seconds"]}, "'tables.table9.columns.0' cannot be 'seconds': accuracy (test, %)"),
+        (
+            {"columns": ["acuracy"]},
+            "'tables.table9.columns.0' cannot be 'acuracy': accuracy and class_accuracy (test, %)",
+        ),
+        (
+            {"columns": ["seconds"]},
+            "'tables.table9.columns.0' cannot be 'seconds': accuracy and class_accuracy (test, %)",
+        ),
         ({"rows": [{"variant": "paper", "paper": {"acc": 1}}]}, "the name 'acc' in 'tables.table9.rows.0.paper'"),
         ({"rows": [{"layer": 1, "label": "first"}]}, "unknown key 'tables.table9.rows.0.layer'"),
         ({"kind": "footprint"}, "unknown key 'tables.table9.dataset'"),

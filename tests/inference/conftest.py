@@ -10,10 +10,10 @@ import torch
 
 from gmcn import data, fitting
 from gmcn.artifacts import read_json, save_tensors
-from gmcn.data.solids import write_meshes
 from gmcn.inference import export
 from gmcn.results import evaluate, footprint, probe, summarise
 from gmcn.training import train
+from tests.data.files import write_meshes
 
 TRAINING = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "validation_fraction": 0.1, "checkpoint_minutes": 0}
 NETWORK = {"layers": [[2, 4]], "kernel_components": 3}
@@ -39,10 +39,11 @@ def make_result(results: Path, dataset: str, points: Path, fit: dict, *, describ
         variant="tiny",
         settings=settings,
         points=points,
-        mixtures=mixtures,
+        artifact=mixtures,
         training=[folder / "training.json" for folder in folders],
         output=(output := results / f"{dataset}_tiny.json"),
-        **parts,
+        evaluation=parts["evaluation"],
+        measures={part: parts[part] for part in ("rmse", "footprint")},
     )
     return SimpleNamespace(
         result=output, model=models["models"][0], mixtures=mixtures, points=points, runs=runs, test=evaluated(parts)

@@ -1,0 +1,61 @@
+"""A perceptron on images or vectors: the rival of networks whose layers are mixtures.
+
+objects [B, ...] -> values in a row, the largest magnitude one -> hidden layers with ReLU -> logits [B, classes]
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from gmcn.declared import DERIVED, FILLED, at_least
+from gmcn.errors import InputError
+from gmcn.models.network import Classes, InitialSeed, Network
+from gmcn.models.point_sets import Probability, seeded
+
+Size = Annotated[int, at_least(1), "Of one layer."]
+
+
+class MLP(Network):
+    """A perceptron on images or vectors of one shape, with `fit: null`.
+
+    Each object is divided by its largest magnitude, so that logits do not depend on an image's brightness.
+
+    Raises:
+        InputError: for a value that cannot be, or an input of another shape.
+    """
+
+    takes = ("images", "vectors")
+
+    def __init__(
+        self,
+        classes: Classes,
+        shape: Annotated[Sequence[Size], FILLED, DERIVED, "Of one object: [H, W] of an image, [d] of a vector."],
+        *,
+        hidden: Annotated[Sequence[Size], "Sizes of the hidden layers; one is the two-layer perceptron."] = (256,),
+        dropout: Annotated[Probability, "Probability to drop a value of a hidden layer."] = 0.0,
+        seed: InitialSeed = None,
+    ) -> None:
+        super().__init__()
+        self.classes, self.shape = classes, tuple(shape)
+        with seeded(seed, self):
+            modules: list[nn.Module] = []
+            for given, wanted in itertools.pairwise([math.prod(shape), *hidden]):
+                modules += [nn.Linear(given, wanted), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
+            width = hidden[-1] if hidden else math.prod(shape)
+            self.layers = nn.Sequential(*modules, nn.Linear(width, classes))
+
+    def forward(
+        self,
+        inputs: Tensor,  # [B, *shape]
+    ) -> Tensor:  # [B, classes]
+        """Logits; the softmax belongs to the loss."""
+        if inputs.shape[1:] != self.shape:
+            raise InputError(f"MLP: the input is {list(inputs.shape)}; this network takes [B, *{list(self.shape)}]")
+        values = inputs.flatten(1).to(next(self.parameters()).dtype)
+        largest = values.abs().amax(1, keepdim=True)
+        return self.layers(values / largest.clamp(min=1e-30))
