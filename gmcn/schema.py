@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from gmcn.artifacts import write_text
 from gmcn.config import SCHEMA
@@ -25,6 +25,7 @@ from gmcn.fitting import FitSettings
 from gmcn.models import NETWORKS
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
 from gmcn.results.probing import ProbeSettings
+from gmcn.tasks import TASKS
 from gmcn.training import TrainingSettings
 
 SOME = Keyword("minProperties", 1)
@@ -62,7 +63,7 @@ class Fit(FitSettings):
 class Settings:
     """What a variant says, in general or for one data set."""
 
-    task: Annotated[Literal["classification"], "What the network is trained for, and measured by."] = OPTIONAL
+    task: Annotated[str, Keyword("enum", TASKS), "What the network is trained for, and measured by."] = OPTIONAL
     fit: Annotated[
         str | None, "Name of the input fit; null: the network is trained on the sampled objects themselves."
     ] = OPTIONAL

@@ -2,11 +2,12 @@
 
 from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
-from gmcn.config.resolving import dataset, figure_of, fit, merge, resolve
+from gmcn.config.resolving import DEFAULT_TASK, dataset, figure_of, fit, measured, merge, resolve
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
 __all__ = [
+    "DEFAULT_TASK",
     "ILLUSTRATIONS",
     "SCHEMA",
     "Illustration",
@@ -16,6 +17,7 @@ __all__ = [
     "figure_of",
     "fit",
     "load",
+    "measured",
     "merge",
     "processes_of",
     "resolve",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gmcn.config.resolving import fit, resolve
+from gmcn.config.resolving import DEFAULT_KIND, fit, kind_of, resolve
 from gmcn.errors import InputError, unknown
+from gmcn.stages.paths import PATHS
 
-LEAST_SQUARES = "measurements/least-squares.json"
+LEAST_SQUARES = PATHS["least-squares"]
 
 
 def check_tables(config: Mapping[str, Any], source: str) -> None:
@@ -50,13 +51,13 @@ def files_of(table: Mapping[str, Any]) -> list[str]:
     """All files below the results that a table shows, whether they exist or not."""
     if table["kind"] == "least-squares":
         return [LEAST_SQUARES]
-    files = [f"{row['dataset']}_{row['variant']}.json" for row in table["rows"] if "variant" in row]
+    files = [PATHS["result"].format(**row) for row in table["rows"] if "variant" in row]
     return list(dict.fromkeys(files))
 
 
 def _layout(config: Mapping[str, Any], variant: str, settings: Mapping[str, Any]) -> str:
     """The network in the paper's notation: channels / Gaussians between the layers."""
-    if "layers" not in settings["network"]:
+    if kind_of(settings) != DEFAULT_KIND or settings["fit"] is None:
         return variant
     inner = [f"{channels}/{components}" for channels, components in settings["network"]["layers"]]
     components = fit(config, settings["fit"])["components"]

@@ -23,6 +23,7 @@ from gmcn.data.splats import holds_splats, parse_splats
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import extent, visible
+from gmcn.stages.paths import PATHS
 
 ARTIFACT = ".safetensors"
 SUFFIXES = tuple(dict.fromkeys((ARTIFACT, *GEOMETRY, *IMAGES)))
@@ -111,7 +112,7 @@ def _artifact(path: Path, index: int | None, name: str | None, points: Path | No
         return sampled(path, tensors, names, index, name)
     row = pick(path, len(tensors["weights"]), names, index, name)
     shape = Shape(_title(path, names, row), mixture=visible(mixture_of(tensors, row)), fit=metadata.get("fit"))
-    beside = path.parent.parent / "points" / f"{metadata.get('dataset')}.safetensors"
+    beside = path.parent.parent / PATHS["points"].format(dataset=metadata.get("dataset"))
     if points is None and not beside.is_file():
         return shape
     source = Path(points or beside)

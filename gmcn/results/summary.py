@@ -81,7 +81,10 @@ def summarise(
     log.info("%s_%s: test %s %.4f%s, %d seeds", dataset, variant, name, value["mean"], spread, len(trainings))
     params = {"data": sampled.get("settings", {}), "input_fit": fitted.get("settings", {}), **settings}
     pictures = sorted(path for path in curves.parent.glob("*.png"))
-    _track(run, result, params, pictures, [("points", points), ("input", artifact)])
+    inputs = [("points", points)]
+    if result["input"]["kind"] == "mixtures":
+        inputs.append(("mixtures", artifact))
+    _track(run, result, params, pictures, inputs)
     return result
 
 

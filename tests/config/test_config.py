@@ -113,6 +113,37 @@ def test_stages_are_given_only_what_they_read():
     assert len(config.stage_settings(REAL, "download", "mnist", None)["files"]) == 4
 
 
+def test_without_a_fit_networks_are_trained_on_the_objects_themselves():
+    raw = copy.deepcopy(SMALL)
+    raw["variants"]["raw"] = {"base": "child", "fit": None, "network": {"kind": "pointnet"}}
+    del raw["variants"]["base"]["probe"]  # which a network without mixtures inside does not need
+    assert config.check(raw)["variants"]["raw"]["fit"] is None
+    resolved = config.resolve(raw, "digits", "raw")
+    assert (resolved["fit"], config.measured(resolved)) == (None, ["footprint"])
+    assert config.measured(config.resolve(SMALL, "digits", "child")) == ["rmse", "footprint"]
+    assert config.stage_settings(raw, "probe", "digits", "raw") == {}
+    with pytest.raises(InputError, match="variant 'base' does not say probe"):
+        config.resolve(raw, "digits", "base")
+    raw["tables"] = {
+        "one": {"title": "One", "dataset": "digits", "columns": ["accuracy"], "rows": [{"variant": "raw"}]}
+    }
+    assert config.tables.table_of(raw, "one")["rows"][0]["label"] == "raw"
+
+
+def test_only_another_task_than_the_default_is_a_setting_of_stages():
+    said = copy.deepcopy(SMALL)
+    said["variants"]["child"]["task"] = "classification"
+    assert config.check(said)
+    stages = ("train", "evaluate", "probe", "footprint", "summarise")
+    for stage in stages:
+        assert config.stage_settings(said, stage, "digits", "child") == config.stage_settings(
+            SMALL, stage, "digits", "child"
+        )
+    said["variants"]["child"]["task"] = "density"
+    given = {stage: config.stage_settings(said, stage, "digits", "child").get("task") for stage in stages}
+    assert given == {**dict.fromkeys(stages, "density"), "probe": None}
+
+
 def test_the_number_of_processes_makes_nothing_run_again():
     more = copy.deepcopy(SMALL)
     more["every_variant"] = {"training": {"devices": 2, "nodes": 3}}
