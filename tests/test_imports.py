@@ -12,7 +12,20 @@ from tests.conftest import ROOT
 
 # From the ground up: a room may know those before it. Rooms of one line may know each other, but in no circle.
 FLOORS = (
-    ("errors", "addresses", "precision", "folders", "locks", "console", "progress", "launching", "threads", "stages"),
+    (
+        "errors",
+        "addresses",
+        "faults",
+        "declared",
+        "precision",
+        "folders",
+        "locks",
+        "console",
+        "progress",
+        "launching",
+        "threads",
+        "stages",
+    ),
     ("artifacts", "mixture"),
     ("ranks", "running", "tracking"),
     ("ops",),
@@ -25,6 +38,7 @@ FLOORS = (
     ("config",),
     ("training", "status"),
     ("results", "papers"),
+    ("schema",),
     ("inference",),
     ("commands",),
     ("cli",),

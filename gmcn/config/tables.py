@@ -14,21 +14,11 @@ from gmcn.tasks import DEFAULT_TASK
 from gmcn.tasks.metric import Metric
 
 LEAST_SQUARES = PATHS["least-squares"]
-# Of the network that tables 5 and 6 are about; both are computed from formulas alone.
-FOOTPRINT = {
-    "network": {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "kernel_components": 5},
-    "components": 128,
-    "batch_size": 32,
-}
-# The columns that a kind of table can have besides the metrics of tasks, and what their names look like.
+# The columns of a table of results besides the metrics of tasks, and what their names look like.
 COLUMNS = {
-    "results": {
-        "validation<epoch>": r"validation\d+",
-        **{f"rmse<layer>-{kind}": rf"rmse\d-{kind}" for kind in ("all", "relu", "reduction")},
-        **{name: name for name in ("kernels", "parameters", "gib", "minutes")},
-    },
-    "footprint": {name: name for name in ("kernel-gaussians", "data-gaussians", "gaussians", "mib2d", "mib3d")},
-    "least-squares": {name: name for name in ("seconds", "rmse", "standardised-rmse")},
+    "validation<epoch>": r"validation[1-9]\d*",
+    **{f"rmse<layer>-{kind}": rf"rmse[1-9]-{kind}" for kind in ("all", "relu", "reduction")},
+    **{name: name for name in ("kernels", "parameters", "gib", "minutes")},
 }
 
 
@@ -39,11 +29,12 @@ def check_tables(config: Mapping[str, Any], source: str) -> None:
             table = table_of(config, name)
         except InputError as error:
             raise InputError(f"{error} in {source} at tables.{name}") from None
+        if table["kind"] != "results":
+            continue
+        known = COLUMNS | {name: name for name in measured(table)}
         for column in [*table["columns"], *(metric for row in table["rows"] for metric in row["paper"])]:
-            known = COLUMNS[table["kind"]] | {name: name for name in measured(table)}
             if not any(re.fullmatch(pattern, column) for pattern in known.values()):
-                sentence = unknown(f"column of {table['kind']}", column, known)
-                raise InputError(f"{sentence} in {source} at tables.{name}")
+                raise InputError(f"{unknown('column of results', column, known)} in {source} at tables.{name}")
 
 
 def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -70,14 +61,12 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         rows.append(row)
     common = {"name": name, "title": table["title"], "kind": kind, "columns": list(table["columns"]), "rows": rows}
     common["tasks"] = sorted(named)
-    more = {**FOOTPRINT, "fused": table["fused"]} if kind == "footprint" else {}
+    more = {"fused": table["fused"]} if kind == "footprint" else {}
     return {**common, **more, "notes": list(table.get("notes", []))}
 
 
 def measured(table: Mapping[str, Any]) -> dict[str, Metric]:
     """By name, the metrics of the tasks whose results a table of results shows."""
-    if table["kind"] != "results":
-        return {}
     return {metric.name: metric for task in table["tasks"] for metric in tasks.measures(task).metrics}
 
 

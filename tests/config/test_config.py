@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import inspect
 import json
 
 import pytest
@@ -16,7 +14,6 @@ from gmcn.stages import STAGES
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
-SCHEMA = json.loads(config.SCHEMA.read_text())
 
 SMALL = {
     "datasets": {"digits": {"kind": "digits"}, "solids10": {"kind": "solids"}},
@@ -190,8 +187,10 @@ def test_a_description_is_of_one_variant_and_not_of_its_heirs():
 
 
 def test_every_kind_of_network_has_a_variant():
+    from gmcn.models import NETWORKS
+
     networks = (config.resolve(REAL, "digits", variant)["network"] for variant in REAL["variants"])
-    assert {network.get("kind", "gmcn") for network in networks} == set(SCHEMA["$defs"]["network_kind"]["enum"])
+    assert {network.get("kind", "gmcn") for network in networks} == set(NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +253,8 @@ def test_every_kind_of_network_has_a_variant():
         ("illustrations", {"result": "digits_fast"}, ["unknown variant 'fast'"]),
         ("every_variant", {"epochs": 3}, ["unknown key 'every_variant.epochs'", "training"]),
         ("targets", ["digits_fast"], ["unknown variant 'fast'"]),
+        ("fits", {}, ["'fits' is {}, but must have at least 1 items"]),
+        ("results", "", ["'results' is '', but must not be empty"]),
         ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),
     ],
 )
@@ -292,6 +293,14 @@ def test_text_is_taken_for_what_the_schema_wants_and_else_stays_text():
     table = read["tables"]["mine"]
     assert (table["title"], table["fused"]) == ("7", False)
     assert table["rows"] == [{"label": "1", "layer": 1, "paper": {"mib2d": "2.25"}}]
+
+
+def test_what_is_no_option_any_more_may_still_be_said():
+    old = changed("variants.base.network.readout", "integral")
+    assert config.check(old) == old
+    assert "'variants.base.network.readout' is 'maximum', but must be one of integral" in sentence(
+        changed("variants.base.network.readout", "maximum")
+    )
 
 
 def test_text_of_a_base_is_taken_once_for_all_that_inherit_it():
@@ -442,51 +451,3 @@ def test_of_many_known_names_the_closest_are_shown():
 )
 def test_known_targets_and_other_arguments_pass(target):
     config.check_target(REAL, target)
-
-
-def test_schema_and_code_know_the_same_keys():
-    from gmcn.data import READERS
-    from gmcn.data.augmentation import ROTATIONS, Augmentation
-    from gmcn.fitting import METHODS, fit_points
-    from gmcn.fitting.points import INITS
-    from gmcn.fitting.stage import REDUCTION
-    from gmcn.models import DEFAULT_KIND, NETWORKS
-    from gmcn.training import TrainingSettings
-    from gmcn.training.settings import SCHEDULES
-
-    known = {name: entry["properties"] for name, entry in SCHEMA["$defs"].items() if "properties" in entry}
-    assert SCHEMA["$defs"]["network_kind"]["enum"] == list(NETWORKS)
-    assert config.resolving.DEFAULT_KIND == DEFAULT_KIND
-    for kind, network in NETWORKS.items():  # the data and the training say the others
-        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed", "shape"}
-        assert set(known[kind]) == {"kind", *parameters}
-    fitting = set(inspect.signature(fit_points).parameters)
-    fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}
-    assert set(known["fit"]) == fitting.union({"components", "description"}, *METHODS.values())
-    assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
-    assert set(known["augmentation"]) == {field.name for field in dataclasses.fields(Augmentation)}
-    assert known["augmentation"]["rotation"]["enum"] == list(ROTATIONS)
-    assert set(SCHEMA["$defs"]["kind"]["enum"]) == set(READERS)
-    assert known["fit"]["method"]["enum"] == [*METHODS, REDUCTION]
-    assert known["fit"]["init"]["enum"] == list(INITS)
-    assert known["training"]["schedule"]["enum"] == list(SCHEDULES)
-
-
-def test_every_key_of_the_schema_is_described():
-    missing = []
-
-    def visit(node: object, path: str) -> None:
-        if not isinstance(node, dict):
-            return
-        for key, child in node.get("properties", {}).items():
-            described = "$ref" in child or "description" in child
-            missing.extend([] if described else [f"{path}.{key}"])
-            visit(child, f"{path}.{key}")
-        for key in ("items", "additionalProperties"):
-            visit(node.get(key), f"{path}.{key}")
-
-    visit(SCHEMA, "")
-    for name, definition in SCHEMA["$defs"].items():
-        assert "description" in definition, name
-        visit(definition, name)
-    assert missing == []
