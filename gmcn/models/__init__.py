@@ -39,7 +39,7 @@ def build(
     kind = arguments.pop("kind", DEFAULT_KIND)
     if kind not in NETWORKS:
         raise unknown("kind of network", kind, NETWORKS)
-    network = NETWORKS[kind]
+    network: Any = NETWORKS[kind]
     if objects is not None and objects not in network.takes:
         instead = "say a `fit`" if "mixtures" in network.takes else "say `fit: null`"
         raise InputError(f"the network '{kind}' takes {' or '.join(network.takes)}, and these are {objects}; {instead}")

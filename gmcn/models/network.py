@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Network(nn.Module):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        initialise = cls.__init__
+        initialise: Callable[..., None] = cls.__init__
 
         @functools.wraps(initialise)
         def checked(self: Network, *arguments: Any, **named: Any) -> None:
@@ -45,7 +45,7 @@ class Network(nn.Module):
                 self.config = {name: _plain(value) for name, value in bound.arguments.items()}
             initialise(self, *arguments, **named)
 
-        cls.__init__ = checked  # type: ignore[method-assign]
+        setattr(cls, "__init__", checked)  # noqa: B010  (mypy refuses the assignment)
 
     def outputs_and_penalty(self, inputs: Any) -> tuple[Any, Tensor | float]:
         """What the network says of its inputs, and what it adds to the loss in training, []."""

@@ -35,9 +35,9 @@ def test_a_description_builds_the_same_network():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: MLP(3, (2, 4), hidden=(0,)), "all sizes must be positive"),
-        (lambda: MLP(3, ()), "all sizes must be positive"),
-        (lambda: MLP(0, (2,)), "classes is 0"),
+        (lambda: MLP(3, (2, 4), hidden=(0,)), "MLP: 'hidden.0' is 0, but must be at least 1"),
+        (lambda: MLP(3, ()), "MLP: 'shape' is .*, but must have at least 1 items"),
+        (lambda: MLP(0, (2,)), "MLP: 'classes' is 0, but must be at least 1"),
         (
             lambda: MLP(3, (2, 4))(torch.zeros(1, 4, 2)),
             r"the input is \[1, 4, 2\]; this network takes \[B, \*\[2, 4\]\]",
