@@ -2,12 +2,11 @@
 
 from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
-from gmcn.config.resolving import DEFAULT_TASK, dataset, figure_of, fit, measured, merge, resolve
+from gmcn.config.resolving import dataset, figure_of, fit, measured, merge, resolve, task_of
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
 __all__ = [
-    "DEFAULT_TASK",
     "ILLUSTRATIONS",
     "SCHEMA",
     "Illustration",
@@ -23,5 +22,6 @@ __all__ = [
     "resolve",
     "secret_addresses",
     "stage_settings",
+    "task_of",
     "together",
 ]

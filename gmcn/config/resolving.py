@@ -9,9 +9,9 @@ from typing import Any
 
 from gmcn.errors import InputError, unknown
 from gmcn.stages import measures_of
+from gmcn.tasks import DEFAULT_TASK
 
 DEFAULT_KIND = "gmcn"  # of a network that does not say its own
-DEFAULT_TASK = "classification"  # of a variant that does not say its own
 # What a variant must say, itself or through its bases, before anything can be trained with it; `fit: null` is enough.
 REQUIRED = ("fit", "seeds", "network", "training")
 # What it says besides its settings.
@@ -91,6 +91,11 @@ def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) ->
                 settings.pop("network", None)  # no key of one kind means anything to another
             settings = merge(settings, layer)
     return settings
+
+
+def task_of(config: Mapping[str, Any], variant: str) -> str:
+    """What a variant is trained for; it is the same on every data set."""
+    return merged(config, None, variant).get("task", DEFAULT_TASK)
 
 
 def chain(config: Mapping[str, Any], variant: str) -> list[str]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gmcn.addresses import plain
-from gmcn.config.resolving import DEFAULT_TASK, dataset, entry, figure_of, fit, resolve
+from gmcn.config.resolving import dataset, entry, figure_of, fit, resolve
 from gmcn.config.tables import table_of
 from gmcn.stages import STAGES
+from gmcn.tasks import DEFAULT_TASK
 
 # How a training runs, and not what it computes: a change makes nothing run again.
 PROCESSES = ("devices", "nodes")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gmcn.data.kinds import Clouds
 from gmcn.errors import InputError, brief
 
 TRAIN, TEST = 0, 1
@@ -146,14 +147,14 @@ def resize(
 
 def cloud_row(
     everything: np.ndarray,  # [M, 3]
-    settings: Mapping[str, Any],
+    own: Clouds,
     count: int,
     rng: np.random.Generator | None,
     source: str = "the cloud",
 ) -> Row:
     """``count`` of a cloud's points, see :func:`finite_rows` and :func:`resize`, by a data set's settings."""
-    points = finite_rows(everything, source, "point", drop=settings.get("drop_not_finite", False))
-    chosen = resize(points, count, rng, repeat=settings.get("repeat_points", False), source=source)
+    points = finite_rows(everything, source, "point", drop=own.drop_not_finite)
+    chosen = resize(points, count, rng, repeat=own.repeat_points, source=source)
     return {"points": chosen, DROPPED: np.array(len(everything) - len(points))}
 
 

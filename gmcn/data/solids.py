@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gmcn.data import primitives
+from gmcn.data.kinds import Solids, told
 from gmcn.data.meshes import sample_mesh
 from gmcn.data.primitives import Mesh
 from gmcn.data.samples import PARTS, TEST, TRAIN, Row, Samples
@@ -91,25 +92,24 @@ def make_mesh(class_name: str, rng: np.random.Generator) -> Mesh:
 def make_solids(settings: dict[str, Any], files: list[Path]) -> Samples:
     """Make and sample the meshes, class by class, training before test.
 
-    ``settings``: ``train_per_class`` (80), ``test_per_class`` (20), ``points`` per mesh (1024), ``sampling``
-    (uniform or poisson), ``seed`` (1). Each mesh has a seed of its own from (seed, class, split, index): asking for
-    more of them does not change the others.
+    ``settings`` are those of :class:`gmcn.data.kinds.Solids`. Each mesh has a seed of its own from (seed, class, split,
+    index): asking for more of them does not change the others.
     """
-    places = list(_places(settings))
+    places = list(_places(own := told(Solids, settings)))
     return Samples(
         labels=np.array([label for label, *_ in places], dtype=np.int64),
         split=np.array([part for _, part, _ in places], dtype=np.uint8),
         names=[_name(*place) for place in places],
         class_names=list(CLASSES),
         items=lambda: places,
-        load=functools.partial(_load, settings),
+        load=functools.partial(_load, own),
         costly=True,
     )
 
 
-def _places(settings: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
+def _places(own: Solids) -> Iterator[tuple[int, int, int]]:
     """(label, part of the split, index) of every mesh."""
-    counts = {TRAIN: settings.get("train_per_class", 80), TEST: settings.get("test_per_class", 20)}
+    counts = {TRAIN: own.train_per_class, TEST: own.test_per_class}
     for label in range(len(CLASSES)):
         for part, count in counts.items():
             yield from ((label, part, index) for index in range(count))
@@ -119,12 +119,11 @@ def _name(label: int, part: int, index: int) -> str:
     return f"{list(CLASSES)[label]}_{PARTS[part]}_{index:04d}"
 
 
-def _load(settings: dict[str, Any], place: tuple[int, int, int]) -> Row:
-    rng = np.random.default_rng([settings.get("seed", 1), *place])
+def _load(own: Solids, place: tuple[int, int, int]) -> Row:
+    rng = np.random.default_rng([own.seed, *place])
     mesh = make_mesh(list(CLASSES)[place[0]], rng)
     seed = int(rng.integers(2**31))
-    count, sampling = settings.get("points", 1024), settings.get("sampling", "uniform")
-    return {"points": sample_mesh(*mesh, count, sampling, seed=seed, source=_name(*place))}
+    return {"points": sample_mesh(*mesh, own.points, own.sampling, seed=seed, source=_name(*place))}
 
 
 def _scaled(mesh: Mesh, factors: np.ndarray) -> Mesh:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,27 +10,13 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from gmcn.declared import check
 from gmcn.errors import InputError, unknown
 from gmcn.fitting import kmeans
 from gmcn.fitting.em import em, moments
 from gmcn.fitting.hierarchical import fit_hierarchy
+from gmcn.fitting.settings import FLOOR, METHODS, FitSettings
 from gmcn.mixture import Mixture
-
-# What a method presets; any of it can be overridden by name. "fps" is what the authors' code runs under the name
-# of k-means: farthest points, every point to its nearest one, and the moments of those cells.
-_CONVERGED = {"em_steps": 1000, "tolerance": 1e-4}
-METHODS = {
-    "kmeans": {"init": "kmeans++", "iterations": 100, "em_steps": 1, "tolerance": 0.0},
-    "kmeans_em": {"init": "kmeans++", "iterations": 100, **_CONVERGED},
-    "random_em": {"init": "random", "iterations": 0, **_CONVERGED},
-    "eckart": {"branching": 5, "partition_threshold": 0.1, **_CONVERGED},
-    "fps": {"init": "farthest", "iterations": 0, "em_steps": 0, "tolerance": 0.0},
-    "points": {"init": "random"},
-}
-INITS = ("kmeans++", "farthest", "random")
-
-FLOOR = 1e-4  # of covariances, in units of the longest side squared
-_LEAST_FLOOR = 1e-12  # rounding in float64 stays below
 
 T = TypeVar("T")
 
@@ -75,18 +60,17 @@ def fit_points(
         seed: of the random numbers, which are the same for every shape: a shape's fit does not depend on the others.
         progress: called with the number of shapes done, chunk by chunk.
         names: of the shapes, for errors; without them a shape is called by its number.
-        **options: in the place of what the method presets, see :data:`METHODS`. ``init``: ``kmeans++``, ``farthest``
-            or ``random``; ``iterations``: Lloyd's, at most; ``em_steps``: at most; ``tolerance``: EM ends after a step
-            that found the mean log-likelihood per point less than this above the step before (0: after all steps).
-            For ``eckart``: ``branching``; ``partition_threshold``: least responsibility by which a point belongs to
-            a child.
+        **options: in the place of what the method presets; see :class:`gmcn.fitting.FitSettings`.
 
     Raises:
         InputError: bad sizes or options, values that are not finite, a shape whose points have no mass, or tensors
             that require gradients.
     """
+    options = {key: value for key, value in options.items() if value is not None}
+    said = {"components": n, "method": method, "covariance_floor": covariance_floor, "seed": seed, **options}
+    check(FitSettings, said, "fit_points")
     preset = _options(method, n, options)
-    mass = _check(points, n, weights, covariance_floor, names)
+    mass = _check(points, weights, names)
     few = (mass > 0).sum(-1) < n
     if method == "points" and few.any():
         raise InputError(
@@ -241,12 +225,7 @@ def _options(method: str, n: int, given: dict) -> dict:
     for key in given:
         if key not in preset:
             raise unknown(f"option of the fit '{method}'", key, preset)
-    options = preset | {key: value for key, value in given.items() if value is not None}
-    if "init" in options and options["init"] not in INITS:
-        raise unknown("start of a fit", options["init"], INITS)
-    for key in ("iterations", "em_steps", "tolerance"):
-        if options.get(key, 0) < 0:
-            raise InputError(f"{key} is {options[key]}; it must be 0 or more")
+    options = preset | given
     if method == "points":
         if options["init"] == "kmeans++":
             raise InputError("init is 'kmeans++', which belongs to k-means; points are chosen 'random' or 'farthest'")
@@ -256,10 +235,8 @@ def _options(method: str, n: int, given: dict) -> dict:
     if method != "eckart":
         return options
     branching, threshold = options["branching"], options["partition_threshold"]
-    if branching < 2:
-        raise InputError(f"branching is {branching}; it must be 2 or more")
-    if not 0 <= threshold < 1 / branching:
-        raise InputError(f"partition_threshold is {threshold}; a point needs a node: below 1 / branching, from 0 on")
+    if threshold >= 1 / branching:
+        raise InputError(f"partition_threshold is {threshold}; a point needs a node: below 1 / branching")
     levels = next(level for level in range(1, 64) if branching**level >= n)
     if branching**levels != n:
         raise InputError(f"the number of Gaussians is {n}; '{method}' needs a power of its branching {branching}")
@@ -272,7 +249,7 @@ def which(kind: str, bad: Tensor, names: Sequence[str] | None) -> str:  # bad [S
     return f"{kind} {index}" if names is None else f"'{names[index]}'"
 
 
-def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: Sequence[str] | None) -> Tensor:
+def _check(points: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Tensor:
     """The points' masses [S, M], or an :class:`InputError`."""
     if points.dim() != 3 or points.shape[-1] not in (2, 3):
         raise InputError(f"points have shape {list(points.shape)}; they must be [shapes, points, 2 or 3]")
@@ -280,10 +257,6 @@ def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: 
         raise InputError(f"the clouds are empty: points have shape {list(points.shape)}; a cloud needs a point or more")
     if points.dtype not in (torch.float32, torch.float64):
         raise InputError(f"points are {points.dtype}; they must be float32 or float64")
-    if n < 1:
-        raise InputError(f"the number of Gaussians is {n}; it must be 1 or more")
-    if not _LEAST_FLOOR <= floor < math.inf:
-        raise InputError(f"covariance_floor is {floor}; from {_LEAST_FLOOR} on, flat shapes have a density")
     for name, tensor in (("points", points), ("weights", weights)):
         if tensor is not None and _is_tracked(tensor):
             raise InputError(f"{name} are tracked by autograd, but a fit has no derivative; give {name}.detach()")

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
-from gmcn.errors import InputError, brief
+from gmcn.declared import check
+from gmcn.errors import InputError, brief, unknown
 from gmcn.fitting import quality
 from gmcn.fitting.images import fit_images, pixels, square
-from gmcn.fitting.points import FLOOR, METHODS, fit_points, spread, unit_frame
+from gmcn.fitting.points import fit_points, spread, unit_frame
+from gmcn.fitting.settings import FLOOR, REDUCTION, FitSettings
 from gmcn.mixture import Mixture
 from gmcn.ops import reduce_treehem
 from gmcn.progress import Progress
@@ -24,9 +26,6 @@ from gmcn.tracking import NO_RUN, Run
 
 log = logging.getLogger(__name__)
 
-# Mixtures that are there already are reduced: TreeHEM is their only fit.
-REDUCTION = "treehem"
-_OPTIONS = ("method", "covariance_floor", "seed")
 # Points of a shard: what is read and held at a time.
 _SHARD = 1 << 22
 
@@ -49,15 +48,8 @@ def fit(
     components without mass (``empty_share``), whose thinnest direction is mostly the floor (``floored_share``) and
     all of whose directions are (``degenerate_share``), and the seconds it took.
     """
-    options = {key: value for key, value in settings.items() if key != "components" and value is not None}
-    method = options.get("method", "kmeans")
-    known = ("components", *_OPTIONS, *(METHODS.get(method, {})))
-    unknown = sorted(options.keys() - {*known})
-    if unknown or "components" not in settings:
-        raise InputError(
-            f"fit '{name}' needs 'components' and knows, by its method, only {', '.join(known)}; "
-            f"it has {', '.join(sorted(settings))}"
-        )
+    check(FitSettings, settings, f"fit '{name}'")
+    options = {key: value for key, value in settings.items() if key != "components"}
     with open_tensors(points) as (tensors, source), Progress() as bar:
         shapes = tensors["labels"].get_shape()[0]
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
@@ -99,10 +91,12 @@ def _work(
 ) -> Iterator[tuple[Mixture, tuple[Tensor, ...], float]]:
     """Of every shard: its mixtures, likelihood and shares per shape, and the seconds of the fit alone."""
     ready = "weights" in tensors
-    method = options.get("method", "kmeans")
-    if ready != (method == REDUCTION):
+    if ready != (options.get("method") == REDUCTION):
         which = "ready mixtures: reduce them by" if ready else "points or images: there is nothing to reduce by"
         raise InputError(f"the data set has {which} `method: {REDUCTION}`")
+    for option in options if ready else ():
+        if option not in (known := ("method", "covariance_floor", "seed")):
+            raise unknown(f"option of the fit '{REDUCTION}'", option, known)
     key = "weights" if ready else "images" if "images" in tensors else "points"
     shapes, *sizes = tensors[key].get_shape()
     size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))

@@ -80,7 +80,7 @@ def summarise(
     spread = "" if value["std"] is None else f" ± {value['std']:.4f}"
     log.info("%s_%s: test %s %.4f%s, %d seeds", dataset, variant, name, value["mean"], spread, len(trainings))
     params = {"data": sampled.get("settings", {}), "input_fit": fitted.get("settings", {}), **settings}
-    pictures = sorted(path for path in curves.parent.glob("*.png"))
+    pictures = sorted([*curves.parent.glob("*.png"), *curves.parent.glob("pictures/*.png")])
     inputs = [("points", points)]
     if result["input"]["kind"] == "mixtures":
         inputs.append(("mixtures", artifact))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gmcn.results.metrics import Value
+from gmcn.results.metrics import Column, Value
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ class Table:
 
     name: str
     title: str
-    columns: list[str]
+    columns: dict[str, Column]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)

@@ -23,6 +23,7 @@ PATHS = {
     "checkpoint": _SEED + "/last.ckpt",
     "evaluation": _RUN + "/evaluation.json",
     "confusion": _RUN + "/confusion.png",
+    "pictures": _RUN + "/pictures",
     "rmse": _RUN + "/rmse.json",
     "footprint": _RUN + "/footprint.json",
     "curves": _RUN + "/curves.png",

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
-from gmcn import cli, commands, config, models, tasks
+from gmcn import cli, commands, config, models
 from gmcn.stages import MEASURES, OTHERS, STAGES, measures_of
 from gmcn.stages.options import DEVICE
 from gmcn.stages.paths import PATHS, fields_of
@@ -96,5 +96,5 @@ def test_another_spelling_of_an_option_means_the_same():
 def test_names_of_networks_and_tasks_are_those_of_the_library():
     assert {kind for stage in MEASURES for kind in stage.networks or ()} <= set(models.NETWORKS)
     assert measures_of(models.DEFAULT_KIND) == [stage.makes for stage in MEASURES]
-    assert (config.resolving.DEFAULT_KIND, config.DEFAULT_TASK) == (models.DEFAULT_KIND, tasks.DEFAULT_TASK)
+    assert config.resolving.DEFAULT_KIND == models.DEFAULT_KIND
     assert "rmse" not in measures_of("pointnet")

@@ -28,6 +28,7 @@ from gmcn.running import enter_workflow, forget_future
 from gmcn.stages import STAGES
 from gmcn.stages.paths import PATHS, input_path
 from gmcn.status import farewell
+from gmcn.tasks import DEFAULT_TASK, TASKS
 
 try:
     # Read once more for the files that they include, and for what Snakemake's own reader passes over. It has read those
@@ -108,6 +109,16 @@ def benchmark_of(stage):
 def names(section):
     """A pattern that matches the names of a section of the configuration, and nothing else."""
     return "|".join(re.escape(name) for name in config[section])
+
+
+def variants_for(*tasks):
+    """A pattern that matches the names of the variants that are trained for one of these tasks."""
+    found = [
+        name
+        for name in config["variants"]
+        if settings_of.task_of(config, name) in tasks
+    ]
+    return "|".join(map(re.escape, found)) or "(?!)"
 
 
 wildcard_constraints:
@@ -235,19 +246,24 @@ def sources(stage):
     """A function that gives the files whose edit makes a stage run again: of the tasks, only those of the variant's."""
 
     def of(wildcards):
+        if "table" in wildcards.keys():
+            return source_files(
+                stage, *tables_of.table_of(config, wildcards.table)["tasks"]
+            )
         if "variant" not in wildcards.keys():
             return source_files(stage, "*")
-        task = resolved(wildcards).get("task", settings_of.DEFAULT_TASK)
-        return source_files(stage, task)
+        return source_files(stage, resolved(wildcards).get("task", DEFAULT_TASK))
 
     return of
 
 
 @functools.cache
-def source_files(stage, task):
+def source_files(stage, *tasks):
     """They are relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
-    files = STAGES[stage].files(root, task)
+    files = sorted(
+        {file for task in tasks or ("",) for file in STAGES[stage].files(root, task)}
+    )
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
     ]

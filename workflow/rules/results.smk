@@ -18,6 +18,8 @@ rule evaluate:
         log_of("evaluate"),
     benchmark:
         benchmark_of("evaluate")
+    wildcard_constraints:
+        variant=variants_for(DEFAULT_TASK),
     conda:
         "../../envs/gmcn.yaml"
     threads: 16
@@ -27,15 +29,30 @@ rule evaluate:
         gpu=gpus(),
         turn=gpus(),
     params:
+        stage="evaluate",
         settings=settings("evaluate"),
         device=device,
         options=options,
     message:
         "Evaluating {wildcards.variant} on {wildcards.dataset}"
     shell:
-        "python -m gmcn {rule} --dataset {wildcards.dataset} --variant {wildcards.variant}"
+        "python -m gmcn {params.stage} --dataset {wildcards.dataset} --variant {wildcards.variant}"
         " --settings {params.settings:q} --input {input.data:q} --models {input.models:q}"
         " --output {output.summary:q} --device {params.device} --threads {threads} {params.options} --log {log:q}"
+
+
+# The pictures of other tasks have other names.
+use rule evaluate as evaluate_task with:
+    output:
+        summary=path("evaluation"),
+        pictures=report(
+            directory(path("pictures")),
+            patterns=["{picture}.png"],
+            category="Pictures",
+            labels={"data set": "{dataset}", "variant": "{variant}"},
+        ),
+    wildcard_constraints:
+        variant=variants_for(*(task for task in TASKS if task != DEFAULT_TASK)),
 
 
 use rule evaluate as probe with:
@@ -49,12 +66,15 @@ use rule evaluate as probe with:
         log_of("probe"),
     benchmark:
         benchmark_of("probe")
+    wildcard_constraints:
+        variant=names("variants"),
     resources:
         mem_mb=growing(8000),
         runtime=growing(120),
         gpu=gpus(),
         turn=gpus(),
     params:
+        stage="probe",
         settings=settings("probe"),
         device=device,
         options=options,
@@ -73,12 +93,15 @@ use rule evaluate as footprint with:
         log_of("footprint"),
     benchmark:
         benchmark_of("footprint")
+    wildcard_constraints:
+        variant=names("variants"),
     resources:
         mem_mb=growing(16000),
         runtime=growing(60),
         gpu=gpus(),
         turn=gpus(),
     params:
+        stage="footprint",
         settings=settings("footprint"),
         device=device,
         options=options,
