@@ -244,7 +244,7 @@ def _broken(folder, name: str):
         ("zero:m.safetensors", ["--index", "3"], "no object 3 in"),
         ("zero:m.safetensors", ["--index", "-1"], "no object -1 in"),
         ("zero:m.safetensors", ["--name", "u"], "have no names; say which one by --index"),
-        ("thin:m.safetensors", ["--name", "vv"], "no 'vv' in"),
+        ("thin:m.safetensors", ["--name", "vv"], "unknown object of"),
         ("m.off", ["--index", "1"], "it has 1, counted from 0"),
         ("m.off", ["--name", "m"], "have no names"),
         ("m.off", ["--points", "p"], "--points is for mixtures artifacts"),
