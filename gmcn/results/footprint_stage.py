@@ -13,9 +13,9 @@ from gmcn.data.objects import TRAIN, read_split
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
+from gmcn.models import DEFAULT_KIND
 from gmcn.results.footprint_theory import PAPER, theoretical_footprint
 from gmcn.results.measured_memory import measure_training_step
-from gmcn.results.networks import reason_without_mixtures
 from gmcn.results.origin import origin
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.tracking import NO_RUN, Run
@@ -39,7 +39,7 @@ def footprint(
     ``theory`` has the tables with stored convolutions (``unfused``) and with fused fitting (``fused``), for the
     training's batch size and, under ``paper``, for that of the paper's tables. ``ratio`` is measured over theory.
     The network is that of the first of ``models``: those of other seeds differ in values only. Appendix A is about
-    networks with mixtures inside; for others there is no theory but the measurement, and ``reason`` says so.
+    networks with mixtures inside; for others there is only the measurement.
     """
     if not models:
         raise InputError("no trained network was given; train one with `gmcn train`")
@@ -48,10 +48,8 @@ def footprint(
     data = read_split(artifact, TRAIN)
     device = select_device(device)
 
-    reason = reason_without_mixtures(network)
-
     def theory(size: int) -> dict[str, Any]:
-        if reason:
+        if network["kind"] != DEFAULT_KIND:
             return {}
         arguments = {"components": data.inputs.components, "batch_size": size}
         return {
@@ -69,7 +67,6 @@ def footprint(
         "theory": expected,
         "paper": theory(PAPER["batch_size"]),
         "measured": measured,
-        "reason": reason,
         "ratio": {name: measured["bytes"] / table["bytes"] for name, table in expected.items()},
     }
     write_json(output, result)

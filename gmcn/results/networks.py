@@ -12,7 +12,7 @@ import torch
 from gmcn.artifacts import read_metadata, sha256
 from gmcn.data.objects import ObjectSet
 from gmcn.errors import InputError
-from gmcn.models import DEFAULT_KIND, NETWORKS, Network
+from gmcn.models import Network
 from gmcn.models.loading import load
 
 
@@ -54,9 +54,3 @@ def load_networks(
 def _said(kinds: Sequence[str], traits: Mapping[str, Any], classes: Sequence[str]) -> str:
     named = [f"{len(classes)} classes", *(f"{name} {value}" for name, value in traits.items())]
     return f"{' or '.join(kinds)} ({', '.join(named)})"
-
-
-def reason_without_mixtures(network: Mapping[str, Any]) -> str | None:
-    """Why there is nothing to say about mixtures inside a network of such settings; None where there is."""
-    kind = network.get("kind", DEFAULT_KIND)
-    return None if kind == DEFAULT_KIND else f"{NETWORKS[kind].__name__} has no mixtures inside, only at its input"

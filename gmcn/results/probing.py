@@ -15,10 +15,11 @@ from gmcn.artifacts import write_json
 from gmcn.data.objects import TEST, read_split, select
 from gmcn.declared import Seed, at_least, read
 from gmcn.device import own_defaults, select_device
+from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.models import GMCN, describe
+from gmcn.models import GMCN
 from gmcn.progress import Progress
-from gmcn.results.networks import load_networks, reason_without_mixtures
+from gmcn.results.networks import load_networks
 from gmcn.results.origin import origin
 from gmcn.results.rmse import ErrorSum, random_positions
 from gmcn.results.seeds import over_seeds
@@ -53,8 +54,8 @@ def probe(
     ``settings`` are those of :class:`ProbeSettings`. Per seed and layer: the errors ``all`` (fitted and reduced against
     max(f, 0) of the convolved mixture f), ``relu`` (dense fit against max(f, 0)) and ``reduction`` (reduced against the
     dense fit), each as plain ``rmse`` and ``standardised``. Where a layer fits the convolution first
-    (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both fits. Networks without mixtures
-    inside have no such layers; ``reason`` says so then, and is None otherwise.
+    (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both fits. Raises
+    :class:`gmcn.errors.InputError` for networks without mixtures inside, which have no such layers.
     """
     own = read(ProbeSettings, settings, "probe")
     device = select_device(device)
@@ -63,24 +64,22 @@ def probe(
     chosen = torch.randperm(len(data), generator=generator)[: own.shapes].sort().values
     sample = select(data.inputs, chosen)
     networks = load_networks(models, data, device)
-    reason = reason_without_mixtures(describe(networks[0].model))
-    seeds = {str(network.seed): {"layers": [], "model": network.source} for network in networks}
-    if reason:
-        log.info("nothing to probe: %s", reason)
-    else:
-        with Progress() as bar:
-            task = bar.add_task("probe", total=len(networks) * len(chosen))
-            for network in networks:
-                seeds[str(network.seed)]["layers"] = probe_network(
-                    *(network.model, sample.to(device), own.positions, own.seed),
-                    progress=lambda count: bar.advance(task, count),
-                )
+    seeds = {}
+    with Progress() as bar:
+        task = bar.add_task("probe", total=len(networks) * len(chosen))
+        for network in networks:
+            if not isinstance(network.model, GMCN):
+                raise InputError(f"{network.source['path']} has no mixtures inside, whose fits could be probed")
+            layers = probe_network(
+                *(network.model, sample.to(device), own.positions, own.seed),
+                progress=lambda count: bar.advance(task, count),
+            )
+            seeds[str(network.seed)] = {"layers": layers, "model": network.source}
     mean, deviation = over_seeds([seed["layers"] for seed in seeds.values()])
     result = {
         **origin(artifact, data, run),
         "settings": asdict(own),
         "shapes": len(chosen),
-        "reason": reason,
         "seeds": seeds,
         "mean": {"layers": mean},
         "std": {"layers": deviation},

@@ -141,7 +141,7 @@ def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
             "shapes": content["shapes"],
             "positions": content["settings"]["positions"],
         }
-    return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio", "reason") if key in content}
+    return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio") if key in content}
 
 
 def _trained(trainings: Sequence[Training]) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""Every kind of network, from a data set to the one JSON of its result: what has no mixtures inside is not probed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import gmcn
+from gmcn.data import sample
+from gmcn.data.objects import TEST, read_split
+from gmcn.errors import InputError
+from gmcn.fitting import fit
+from gmcn.models import DEFAULT_KIND, NETWORKS
+from gmcn.results import evaluate, footprint, probe, summarise
+from gmcn.stages import measures_of
+from gmcn.training import train
+from tests.results.test_summary import ResultRecorder
+from tests.training.conftest import Recorder
+
+TRAINING = {"epochs": 1, "batch_size": 10, "early_batches": 3, "validation_fraction": 0.2, "checkpoint_minutes": 0}
+SOLIDS = {"kind": "solids", "train_per_class": 3, "test_per_class": 1, "points": 80, "normalize": True}
+# A network, its data set and its fit.
+CASES = {
+    "gmcn": ({"layers": [[2, 4]]}, SOLIDS, {"method": "kmeans", "components": 8}),
+    "pointnet": ({"kind": "pointnet"}, SOLIDS, {"method": "points", "components": 40, "covariance_floor": 1e-4}),
+    "pointnet on points": ({"kind": "pointnet"}, SOLIDS, None),
+    "pointnet2": (
+        {"kind": "pointnet2", "features": "gaussians"},
+        SOLIDS,
+        {"method": "kmeans", "components": 16},
+    ),
+    "pointnet2 on points": ({"kind": "pointnet2"}, SOLIDS, None),
+    "mlp": ({"kind": "mlp", "hidden": [8]}, {"kind": "digits", "test_fraction": 0.5}, None),
+}
+
+
+def test_all_of_them_are_here():
+    assert {network.get("kind", DEFAULT_KIND) for network, *_ in CASES.values()} == NETWORKS.keys()
+
+
+@pytest.fixture(scope="module", params=CASES)
+def made(request, tmp_path_factory) -> SimpleNamespace:
+    """The trained network of two seeds, and the paths of what it was made from."""
+    network, data, fitting = CASES[request.param]
+    folder = tmp_path_factory.mktemp("made")
+    points = artifact = folder / "points.safetensors"
+    sample("toy", settings=data, downloads=None, output=points)
+    if fitting is not None:
+        artifact = folder / "mixtures.safetensors"
+        fit(points, settings=fitting, output=artifact, dataset="toy", name="mine")
+    settings = {"network": network, "training": TRAINING, "fit": None if fitting is None else "mine"}
+    runs = folder / "runs" / "toy_rival"
+    for seed in (0, 1):
+        options = {"device": "cpu", "threads": 1, "points": points}
+        train(artifact, settings=settings, seed=seed, output=runs / f"seed{seed}", run=Recorder(), **options)
+    models = [runs / f"seed{seed}" / "model.safetensors" for seed in (0, 1)]
+    kind = network.get("kind", DEFAULT_KIND)
+    return SimpleNamespace(
+        kind=kind, folder=folder, runs=runs, points=points, artifact=artifact, settings=settings, models=models
+    )
+
+
+def test_from_a_data_set_to_a_result(made):
+    arguments = {"models": made.models, "device": "cpu"}
+    tested = evaluate(made.artifact, output=made.runs / "evaluation.json", run=Recorder(), **arguments)
+    recorder = Recorder()
+    files: dict[str, Path] = {name: made.runs / f"{name}.json" for name in measures_of(made.kind)}
+    measured = footprint(made.artifact, output=files["footprint"], settings=made.settings, run=recorder, **arguments)
+    parameters = sum(p.numel() for p in gmcn.load(made.runs).parameters())
+    assert measured["measured"]["bytes"] > 4 * 4 * parameters  # values, gradients and Adam's two moments
+    if made.kind == DEFAULT_KIND:
+        probe(made.artifact, output=files["rmse"], settings={"positions": 50, "shapes": 2}, **arguments)
+        assert measured["ratio"].keys() == {"unfused", "fused"}
+    else:
+        assert measured["theory"] == measured["paper"] == measured["ratio"] == {}
+        assert {key for _, metrics in recorder.metrics for key in metrics} == {"memory/measured_bytes"}
+        with pytest.raises(InputError, match=r"model\.safetensors has no mixtures inside, whose fits could be probed"):
+            probe(made.artifact, output=made.folder / "none.json", settings={}, **arguments)
+
+    run, output = ResultRecorder(), made.folder / "toy_rival.json"
+    summarise(
+        dataset="toy",
+        variant="rival",
+        settings=made.settings,
+        points=made.points,
+        artifact=made.artifact,
+        training=[model.with_name("training.json") for model in made.models],
+        evaluation=made.runs / "evaluation.json",
+        measures=files,
+        output=output,
+        run=run,
+    )
+    result = json.loads(output.read_text())
+    assert result["metrics"]["accuracy"]["mean"] == tested["mean"]["accuracy"] == run.result["metrics"]["accuracy"]
+    assert "memory_mib" in run.result["metrics"]
+    assert result["parameters"] == parameters
+    assert ("kernel_parameters" in result) == (made.kind == DEFAULT_KIND)
+    assert result["measures"].keys() == files.keys()
+    assert result["input"]["kind"] == read_split(made.artifact, TEST).kind
+    test = read_split(made.artifact, TEST)
+    with torch.no_grad():
+        predictions = gmcn.load(output, seed=1)(test.inputs).argmax(1).tolist()
+    assert predictions == tested["seeds"]["1"]["predictions"]
+
+
+def test_its_answer_about_the_artifact_is_that_of_the_evaluation(made):
+    test = read_split(made.artifact, TEST)
+    found = {entry.name: entry for entry in gmcn.predict(made.models[1], made.points, device="cpu")}
+    with torch.no_grad():
+        wanted = gmcn.load(made.models[1])(test.inputs).softmax(1)
+    for name, row in zip(test.names, wanted, strict=True):
+        answer = torch.tensor(list(found[name].probabilities.values()))
+        torch.testing.assert_close(answer, row, atol=1e-4, rtol=0)
