@@ -37,7 +37,11 @@ class Stage:
 # Densities, which share the package with the signed mixtures, train nothing yet.
 _MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
 _DOWNLOAD = ("gmcn/data/download.py", "gmcn/data/transfer.py")
-_INPUTS = ("gmcn/data/augmentation.py", "gmcn/data/folds.py", "gmcn/data/objects.py")  # of trainings, from what `fit` has made
+_INPUTS = (
+    "gmcn/data/augmentation.py",
+    "gmcn/data/folds.py",
+    "gmcn/data/objects.py",
+)  # of trainings, from what `fit` has made
 _NETWORKS = ("gmcn/results/networks.py", "gmcn/results/seeds.py")
 _LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
 _PICTURES = (

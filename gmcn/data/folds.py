@@ -17,7 +17,7 @@ SEED = 0  # not the training's: all variants and seeds are judged on the same fo
 SAME_SHAPE = 0.011  # of clouds and mixtures, in units of the root mean square distance from the shape's own centre
 SAME_VECTOR = 0.1  # of images and vectors, in units of the root mean square distance from the mean of all
 DIRECTIONS, QUANTILES = 64, 32
-CHUNK = 2**24  # numbers that are sorted at a time
+CHUNK = 2**22  # numbers that are sorted at a time
 PROJECTED = 32  # dimensions in which neighbours are looked for
 
 
@@ -48,21 +48,24 @@ def fold_of(
     return torch.from_numpy(train), torch.from_numpy(validation)
 
 
-def near_duplicates(inputs: Inputs, clouds: bool = False) -> Tensor:  # S objects -> [S]
-    """The group of each object: in one are those that are nearly the same, be it through others in between.
+def descriptors(inputs: Inputs, clouds: bool = False) -> tuple[np.ndarray, float]:  # S objects -> [S, d], []
+    """Vectors whose distance is that of the objects, and the distance up to which two objects are nearly the same.
 
-    Mixtures [S, N], and with ``clouds`` points [S, M, D], are compared by their sliced Wasserstein distance after each
-    is centred and scaled to a mean square distance of one from its centre. All other inputs are compared as vectors.
+    Of mixtures [S, N], and with ``clouds`` of points [S, M, D], it is the sliced Wasserstein distance, after each is
+    centred and scaled to a mean square distance of one from its centre. All other inputs are vectors themselves.
     """
+    if clouds or isinstance(inputs, Mixture):
+        return _sliced(inputs), SAME_SHAPE
+    return _scaled(inputs.flatten(1).float().numpy()), SAME_VECTOR
+
+
+def near_duplicates(vectors: np.ndarray, radius: float) -> Tensor:  # [S, d] -> [S]
+    """The group of each object: in one are those within ``radius`` of each other, be it through others in between."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from sklearn.decomposition import PCA
     from sklearn.neighbors import radius_neighbors_graph
 
-    if clouds or isinstance(inputs, Mixture):
-        vectors, radius = _sliced(inputs), SAME_SHAPE
-    else:
-        vectors, radius = _scaled(inputs.flatten(1).float().numpy()), SAME_VECTOR
     # A projection makes no distance longer: nothing is missed, and what is near in it is compared in full.
     near = vectors
     if min(vectors.shape) > PROJECTED:

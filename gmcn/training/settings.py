@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from gmcn.data.augmentation import Augmentation
 from gmcn.errors import InputError, unknown
 
+FOLD = r"[1-9][0-9]{0,3} of [1-9][0-9]{0,3}"
+DUPLICATES = ("together", "ignored")
 SCHEDULES = ("cosine", "constant", "step", "plateau")
 
 
@@ -24,7 +27,9 @@ class TrainingSettings:
     ``micro_batches`` is the number of parts in which a batch goes through the network, one after the other: less
     memory, the same mean gradient, but batch statistics of a part. ``devices`` on each of ``nodes`` divide a batch
     among them, which changes nothing but the time. ``augmentation`` varies the shapes that are trained on, never those
-    that are validated on (None: nothing).
+    that are validated on (None: nothing). ``fold`` takes the place of ``validation_fraction``: "2 of 5" validates
+    on the second of five parts of the training split (:func:`gmcn.data.folds.fold_of`), of which none has a
+    near-duplicate of an object in another unless ``fold_duplicates`` are "ignored".
     """
 
     epochs: int = 60
@@ -45,6 +50,8 @@ class TrainingSettings:
     step_factor: float = 0.1
     plateau_patience: int = 5
     augmentation: Augmentation | None = None
+    fold: str | None = None
+    fold_duplicates: str = "together"
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainingSettings:
@@ -64,6 +71,10 @@ class TrainingSettings:
         """Raise :class:`InputError` for the first value that cannot be."""
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.fold_duplicates not in DUPLICATES:
+            raise unknown("value of training.fold_duplicates", self.fold_duplicates, DUPLICATES)
+        if self.fold is not None:
+            self._check_fold()
         bounds = {
             "epochs": (1, math.inf),
             "batch_size": (max(2, self.devices * self.nodes), math.inf),
@@ -86,11 +97,24 @@ class TrainingSettings:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InputError(f"training.{name} is {value}; it has to lie between {low} and {high}")
-        if self.schedule == "plateau" and not self.validation_fraction:
+        if self.schedule == "plateau" and not (self.validation_fraction or self.fold):
             raise InputError(
                 "training.schedule 'plateau' watches the validation loss, but training.validation_fraction is 0; "
                 "set it, for example to 0.1"
             )
+
+    def _check_fold(self) -> None:
+        fits = isinstance(self.fold, str) and re.fullmatch(FOLD, self.fold)
+        if not fits or not self.place[0] <= self.place[1] >= 2:
+            raise InputError(
+                f"training.fold is '{self.fold}'; it has to be a fold and the number of all folds, as in '2 of 5'"
+            )
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The fold, from 1, and the number of folds."""
+        fold, folds = str(self.fold).split(" of ")
+        return int(fold), int(folds)
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, defaults included."""

@@ -8,15 +8,17 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 
 from gmcn.data import folds
-from gmcn.data.folds import fold_of, near_duplicates
+from gmcn.data.folds import descriptors, fold_of
+from gmcn.data.objects import Inputs
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 
 LABELS = torch.tensor([0] * 40 + [1] * 11 + [2] * 5)
 
 
-def same_groups(groups: torch.Tensor) -> set[frozenset[int]]:
-    """The groups of more than one object, as sets of their places."""
+def same_groups(inputs: Inputs, clouds: bool = False) -> set[frozenset[int]]:
+    """The groups of more than one near-duplicate, as sets of their places."""
+    groups = folds.near_duplicates(*descriptors(inputs, clouds))
     members = [frozenset((groups == group).nonzero().flatten().tolist()) for group in groups.unique()]
     return {group for group in members if len(group) > 1}
 
@@ -82,14 +84,14 @@ def copies_of(shapes: torch.Tensor) -> torch.Tensor:  # [S, M, 3]
 
 def test_copies_of_clouds_are_found_whatever_their_place_size_and_order():
     shapes = clouds()
-    groups = near_duplicates(torch.cat([shapes, copies_of(shapes)]), clouds=True)
-    assert same_groups(groups) == {frozenset({0, 12}), frozenset({1, 13}), frozenset({2, 14})}
+    found = same_groups(torch.cat([shapes, copies_of(shapes)]), clouds=True)
+    assert found == {frozenset({0, 12}), frozenset({1, 13}), frozenset({2, 14})}
 
 
 def test_distances_of_clouds_are_the_sliced_wasserstein_distance():
     """Against sorted projections, which are the optimal transport of equally many points in 1D."""
     shapes = clouds(2, points=32 * 8)
-    found = folds._sliced(shapes)
+    found, _ = descriptors(shapes, clouds=True)
     directions = np.random.default_rng(folds.SEED).normal(size=(folds.DIRECTIONS, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     centred = (shapes - shapes.mean(1, keepdim=True)).double().numpy()
@@ -117,19 +119,19 @@ def mixtures(positions: torch.Tensor, scale: float = 0.05) -> Mixture:  # [S, N,
 def test_copies_of_mixtures_are_found_and_covariances_count():
     shapes = clouds(points=64)
     twins = torch.cat([shapes, shapes[:2].flip(1)])
-    assert same_groups(near_duplicates(mixtures(twins))) == {frozenset({0, 12}), frozenset({1, 13})}
+    assert same_groups(mixtures(twins)) == {frozenset({0, 12}), frozenset({1, 13})}
     pair = [torch.cat([mixtures(shapes[:1], scale)[part] for scale in (0.05, 0.3)]) for part in range(3)]
-    assert not same_groups(near_duplicates(Mixture(*pair)))
+    assert not same_groups(Mixture(*pair))
 
 
 def test_copies_of_images_and_vectors_are_found():
     images = torch.rand(50, 8, 8, generator=torch.Generator().manual_seed(0))
     images[7] = images[3] + 0.01
-    assert same_groups(near_duplicates(images)) == {frozenset({3, 7})}
-    assert same_groups(near_duplicates((250 * images).to(torch.uint8))) == {frozenset({3, 7})}
-    assert same_groups(near_duplicates(images.flatten(1)[:, :5])) >= {frozenset({3, 7})}
+    assert same_groups(images) == {frozenset({3, 7})}
+    assert same_groups((250 * images).to(torch.uint8)) == {frozenset({3, 7})}
+    assert same_groups(images.flatten(1)[:, :5]) >= {frozenset({3, 7})}
 
 
 def test_objects_that_are_all_the_same_are_one_group():
-    assert same_groups(near_duplicates(torch.ones(4, 8, 8))) == {frozenset(range(4))}
-    assert same_groups(near_duplicates(torch.zeros(4, 10, 3), clouds=True)) == {frozenset(range(4))}
+    assert same_groups(torch.ones(4, 8, 8)) == {frozenset(range(4))}
+    assert same_groups(torch.zeros(4, 10, 3), clouds=True) == {frozenset(range(4))}

@@ -36,12 +36,23 @@ def test_augmentation_is_off_unless_it_is_asked_for_and_is_written_back():
     assert TrainingSettings.read(json.loads(json.dumps(settings.as_dict()))) == settings
 
 
+def test_a_fold_is_what_plateau_can_watch():
+    settings = TrainingSettings.read({"fold": "2 of 5", "validation_fraction": 0, "schedule": "plateau"})
+    assert settings.place == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"learning_rte": 1}, "did you mean 'learning_rate'"),
         ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
         ({"schedule": "plateau", "validation_fraction": 0}, "'plateau' watches the validation loss"),
+        ({"fold": "6"}, "training.fold is '6'; it has to be a fold and the number of all folds, as in '2 of 5'"),
+        ({"fold": "6 of 5"}, "training.fold is '6 of 5'"),
+        ({"fold": "0 of 5"}, "training.fold is '0 of 5'"),
+        ({"fold": "1 of 1"}, "training.fold is '1 of 1'"),
+        ({"fold": 0.2}, "training.fold is '0.2'"),
+        ({"fold_duplicates": "apart"}, "unknown value of training.fold_duplicates 'apart'"),
         ({"batch_size": 1}, "training.batch_size is 1; it has to lie between 2 and inf"),
         ({"epochs": 0}, "training.epochs is 0"),
         ({"validation_fraction": 1.0}, "training.validation_fraction is 1.0"),
