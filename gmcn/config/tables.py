@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from gmcn.config.resolving import fit, resolve
+from gmcn.config.resolving import dataset, fit, resolve
 from gmcn.errors import InputError, unknown
 
 LEAST_SQUARES = "measurements/least-squares.json"
@@ -16,11 +17,13 @@ FOOTPRINT = {
     "components": 128,
     "batch_size": 32,
 }
+RIVAL = "nearest neighbour"  # the last row of every comparison over folds
 # The columns that a kind of table can have.
 COLUMNS = {
     "results": r"accuracy|validation\d+|rmse\d-(all|relu|reduction)|kernels|parameters|gib|minutes",
     "footprint": r"kernel-gaussians|data-gaussians|gaussians|mib2d|mib3d",
     "least-squares": r"seconds|rmse|standardised-rmse",
+    "folds": r"fold_(class_)?(accuracy|loss)(_difference)?|seconds|parameters|verdict",
 }
 
 
@@ -46,6 +49,8 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         raise unknown("table", name, tables)
     table = tables[name]
     kind = table.get("kind", "results")
+    if kind == "folds":
+        return _folds(config, {"name": name, **table})
     rows = []
     for given in table["rows"]:
         row = {"paper": {}, **given}
@@ -62,10 +67,41 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**common, **more, "notes": list(table.get("notes", []))}
 
 
+def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison over folds: what it needs to find its trainings, and to divide the data set as they do."""
+    dataset(config, table["dataset"])
+    rows = [{"label": row["variant"], "paper": {}, **row, "dataset": table["dataset"]} for row in table["rows"]]
+    resolved = [resolve(config, row["dataset"], row["variant"])["training"] for row in rows]
+    duplicates = {training.get("fold_duplicates", "together") for training in resolved}
+    if len(duplicates) > 1:
+        raise InputError("its variants have other folds: they differ in training.fold_duplicates")
+    common = {key: table.get(key, default) for key, default in (("folds", 5), ("seeds", [0]), ("notes", []))}
+    return {
+        **{key: table[key] for key in ("name", "title", "kind", "columns", "dataset")},
+        **common,
+        "duplicates": duplicates.pop(),
+        "rows": [*rows, {"label": RIVAL, "paper": {}, "dataset": table["dataset"]}],
+    }
+
+
+def fold_file(table: Mapping[str, Any], row: Mapping[str, Any], fold: int | str, seed: int | str) -> str:
+    """What a training on one fold says of itself, below the results."""
+    return f"runs/{row['dataset']}_{row['variant']}-fold{fold}of{table['folds']}/seed{seed}/training.json"
+
+
+def points_file(table: Mapping[str, Any]) -> str:
+    """The objects that the rival compares, below the results."""
+    return f"points/{table['dataset']}.safetensors"
+
+
 def files_of(table: Mapping[str, Any]) -> list[str]:
     """All files below the results that a table shows, whether they exist or not."""
     if table["kind"] == "least-squares":
         return [LEAST_SQUARES]
+    if table["kind"] == "folds":
+        places = itertools.product(range(1, table["folds"] + 1), table["seeds"])
+        own = [fold_file(table, row, *place) for place in places for row in table["rows"] if "variant" in row]
+        return [*own, points_file(table)]
     files = [f"{row['dataset']}_{row['variant']}.json" for row in table["rows"] if "variant" in row]
     return list(dict.fromkeys(files))
 
