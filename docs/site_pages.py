@@ -16,7 +16,13 @@ import gmcn
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("mixture", "ops", "ops.reference", "nn", "models", "fitting", "data", "training", "results", "inference")
 MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES), "gmcn.tracking", "gmcn.errors")
-LINKED = ("CITATION.cff", "config.yaml", "workflow/schemas/config.schema.json")
+LINKED = (
+    "CITATION.cff",
+    "config.yaml",
+    "examples/README.md",
+    "workflow/papers/gmcn.yaml",
+    "workflow/schemas/config.schema.json",
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

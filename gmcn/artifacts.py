@@ -200,7 +200,13 @@ def damaged(path: str | os.PathLike, error: Exception | str) -> InputError:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Hexadecimal SHA-256 of a file's content, which is read once as long as the file stays as it is."""
+    status = os.stat(path)
+    return _sha256(os.path.realpath(path), status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: str, *_: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

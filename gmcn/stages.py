@@ -37,12 +37,12 @@ class Stage:
 # Densities, which share the package with the signed mixtures, train nothing yet.
 _MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
 _DOWNLOAD = ("gmcn/data/download.py", "gmcn/data/transfer.py")
-_INPUTS = (
+_INPUTS = (  # of trainings, from what `fit` has made
     "gmcn/data/augmentation.py",
     "gmcn/data/folds.py",
     "gmcn/data/objects.py",
-)  # of trainings, from what `fit` has made
-_NETWORKS = ("gmcn/results/networks.py", "gmcn/results/seeds.py")
+)
+_NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
 _LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
 _PICTURES = (
     "gmcn/pictures/drawing.py",
@@ -134,7 +134,12 @@ STAGES = {
         Stage(
             "summarise",
             "gather everything about a result in one JSON",
-            sources=("gmcn/results/summary.py", "gmcn/results/seeds.py", "gmcn/pictures/charts.py"),
+            sources=(
+                "gmcn/results/summary.py",
+                "gmcn/results/reading.py",
+                "gmcn/results/seeds.py",
+                "gmcn/pictures/charts.py",
+            ),
             after=("train", "evaluate", "probe", "footprint"),
         ),
         Stage(
@@ -145,6 +150,8 @@ STAGES = {
                 "gmcn/config/tables.py",
                 "gmcn/results/table*.py",
                 "gmcn/results/metrics.py",
+                "gmcn/results/reading.py",
+                "gmcn/tasks/*/measures.py",
                 "gmcn/results/footprint_theory.py",
             ),
             after=("summarise", "least-squares"),
@@ -178,7 +185,13 @@ STAGES = {
         Stage(
             "draw-figure",
             "draw one of the paper's figures with our results",
-            sources=(*_PICTURES, "gmcn/pictures/network_figures.py", "gmcn/papers/gmcn/*.py", *_LEAST_SQUARES),
+            sources=(
+                *_PICTURES,
+                "gmcn/config/illustrations.py",
+                "gmcn/pictures/network_figures.py",
+                "gmcn/papers/gmcn/*.py",
+                *_LEAST_SQUARES,
+            ),
             after=("train",),
             makes="named",
         ),
@@ -196,6 +209,7 @@ HOUSEKEEPING = (
     "gmcn.launching",
     "gmcn.models.loading",
     "gmcn.progress",
+    "gmcn.tracking",
 )
 OTHERS = {
     "predict": "classify meshes, clouds, images or mixtures with a trained network",

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 
 import pytest
 import torch
+import yaml
 
 from gmcn import cli, config, console
 from gmcn.artifacts import load_tensors
@@ -54,7 +56,7 @@ def test_sample_and_fit_from_the_configuration_alone(tmp_path, monkeypatch):
     assert cli.main(["fit", "--dataset", "solids10", "--fit", "kmeans16", *CONFIG, "--log", "fit.log"]) == 0
     tensors, metadata = load_tensors("results/mixtures/solids10_kmeans16.safetensors")
     assert tensors["weights"].shape == (30, 16)
-    assert metadata["settings"] == config.load(ROOT / "config.yaml")["fits"]["kmeans16"]
+    assert metadata["settings"] == config.fit(config.load(ROOT / "config.yaml"), "kmeans16")
     assert metadata["run_id"] is None
 
 
@@ -189,11 +191,29 @@ def test_sigterm_ends_a_stage_with_its_status(tmp_path):
     assert process.wait(timeout=20) == 128 + signal.SIGTERM
 
 
-def test_names_lists_what_the_configuration_has(capsys):
-    assert cli.main(["names", *CONFIG]) == 0
+def test_names_say_what_everything_is(capsys, tmp_path):
+    mine = "{base: small, training: {kernel_decay: 0}, datasets: {mnist: {seeds: [3]}}}"
+    own = f"variants: {{mine: {mine}, same: {{base: em}}}}"
+    (tmp_path / "mine.yaml").write_text(own)
+    assert cli.main(["names", *CONFIG, "--config", str(tmp_path / "mine.yaml")]) == 0
     printed = capsys.readouterr().out
-    for name in ("digits", "kmeans128", "treehem2"):
-        assert name in printed
+    lines = [re.split(" {2,}", line) for line in printed.splitlines()]
+    assert ["digits", "digits", "scikit-learn's scanned digits, 8 x 8 pixels"] in lines
+    assert ["kmeans16", "kmeans", "16", "k-means, then one EM step"] in lines
+    assert ["mine", "small with training.kernel_decay 0, settings of its own on mnist"] in lines
+    assert ["ablation-no-gate", "small whose TreeHEM merges Gaussians however different they are"] in lines
+    assert ["same", "the same as em"] in lines
+    assert ["digits_treehem2", "digits", "0.980"] in lines
+    assert "\x1b" not in printed  # nobody looks at it
+    loaded = config.load(ROOT / "config.yaml")
+    assert all(any(line[0] == name for line in lines) for name in loaded["variants"])
+
+
+def test_every_data_set_and_fit_of_ours_and_every_main_variant_is_described():
+    loaded = config.load(ROOT / "config.yaml")
+    assert all(own.get("description") for section in ("datasets", "fits") for own in loaded[section].values())
+    main = yaml.safe_load((ROOT / "config.yaml").read_text())["variants"]
+    assert all("description" in own for own in main.values())
 
 
 def test_help_is_quick_and_names_every_stage():

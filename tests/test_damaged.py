@@ -75,7 +75,9 @@ def test_configurations_of_strangers(tmp_path, text, message):
 
 
 def test_our_own_aliases_are_read():
-    assert config.load(ROOT / "config.yaml") == yaml.safe_load((ROOT / "config.yaml").read_text())
+    for path, section in (("config.yaml", "variants"), ("workflow/papers/gmcn.yaml", "tables")):
+        said, read = yaml.safe_load((ROOT / path).read_text())[section], config.load(ROOT / "config.yaml")[section]
+        assert said.items() <= read.items()
 
 
 @fuzz(60)

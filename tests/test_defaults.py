@@ -54,7 +54,9 @@ def trained(name: str) -> list[Tensor]:
 
 
 def loaded_batches() -> list[Tensor]:
-    loader = BatchLoader(MIXTURE, LABELS[:2], 2, seed=0, augmentation=AUGMENTATION)
+    loader = BatchLoader(
+        MIXTURE, LABELS[:2], 2, seed=0, prepare=lambda inputs, generator: augment(inputs, AUGMENTATION, generator)
+    )
     return [tensor for mixture, labels in loader for tensor in (*mixture, labels)]
 
 

@@ -103,3 +103,15 @@ def test_a_node_that_only_trains_trains(environment, tmp_path, schema):
     found, *missing = subprocess.check_output(asked, cwd=tmp_path, env=clean(), text=True).split()
     assert Path(found).is_relative_to(environment)
     assert missing == ["None", "None"]
+
+
+def test_a_configuration_that_includes_that_of_a_checkout_is_read(environment, tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        f"include: [{ROOT / 'config.yaml'}]\nvariants: {{fast: {{base: paper-g16}}}}\n"
+    )
+    done = subprocess.run(
+        [environment / "bin" / "gmcn", "names"], cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    names = [line.split()[0] for line in done.stdout.splitlines() if line]
+    assert {"fast", "paper-g16", "treehem2", "digits", "digits_treehem2"} <= set(names)

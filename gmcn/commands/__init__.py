@@ -1,7 +1,8 @@
 """What each command does, under its name."""
 
 from gmcn.commands.context import Context
-from gmcn.commands.others import export, info, names, predict, show, status, store
+from gmcn.commands.names import names
+from gmcn.commands.others import export, info, predict, show, status, store
 from gmcn.commands.report import draw_figure, draw_fits, least_squares, table
 from gmcn.commands.stages import download, evaluate, fit, footprint, probe, sample, summarise, train
 

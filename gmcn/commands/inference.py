@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from gmcn import tasks
 from gmcn.errors import InputError
 from gmcn.inference import listing
 from gmcn.inference.exporting import export
@@ -37,5 +38,6 @@ def predict_files(options: argparse.Namespace) -> None:
 def export_result(options: argparse.Namespace) -> None:
     """Export, and say what."""
     card = export(options.result, options.folder, seed=options.seed, sampling=options.sampling)
-    accuracy, size = card["metrics"]["accuracy"], card["bytes"]
-    print(f"{options.folder}: seed {card['seed']}, test accuracy {accuracy:.4f}, {size:,} bytes")
+    headline = tasks.measures(card["task"]).headline
+    measured = f"{headline.title} {card['metrics'][headline.name]:.4f}"
+    print(f"{options.folder}: seed {card['seed']}, {measured}, {card['bytes']:,} bytes")

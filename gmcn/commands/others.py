@@ -43,17 +43,6 @@ def info(context: Context) -> None:
     print(json.dumps(gmcn.info(), indent=2, default=str))
 
 
-def names(context: Context) -> None:
-    from gmcn.models.loading import pretrained_names
-
-    # An installed package has no configuration beside it, but its pretrained networks.
-    if context.options.config or Path("config.yaml").is_file():
-        config = context.config
-        for kind, section in (("data sets", "datasets"), ("fits", "fits"), ("variants", "variants")):
-            print(f"{kind}: {', '.join(config[section])}")
-    print(f"pretrained networks: {', '.join(pretrained_names()) or 'none'}")
-
-
 def status(context: Context) -> None:
     from gmcn.status import show, status
 

@@ -149,18 +149,19 @@ def summarise(context: Context) -> None:
         for option in ("evaluation", "rmse", "footprint")
     }
     output = context.path("output", f"{options.dataset}_{options.variant}.json")
-    inputs = [("points", points), ("mixtures", mixtures), *parts.items()]
+    inputs = [("points", points), ("input", mixtures), *parts.items()]
     with context.run("summarise", settings, inputs) as run:
         results.summarise(
             dataset=options.dataset,
             variant=options.variant,
             settings=settings,
             points=points,
-            mixtures=mixtures,
+            artifact=mixtures,
             training=training,
+            evaluation=parts.pop("evaluation"),
+            measures=parts,
             output=output,
             run=run,
-            **parts,
         )
         run.log_artifact(output)
     for path in training:  # kept until now: a training that is killed at its very end loses its files, not this

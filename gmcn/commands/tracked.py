@@ -86,7 +86,7 @@ def pack(mixture: Mixture) -> Tensor:  # [S, N] -> [S, N, 1 + D + D²]
 
 def _some(mixtures: str | os.PathLike, count: int) -> Mixture:  # [count, N]
     """The first test objects, from the start again where there are fewer."""
-    mixture = read_split(mixtures, TEST).mixture
+    mixture = read_split(mixtures, TEST).inputs
     return select(mixture, torch.arange(count) % len(mixture.weights))
 
 

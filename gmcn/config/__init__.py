@@ -1,14 +1,16 @@
 """The workflow's configuration: read, checked against its schema, and resolved per data set and variant."""
 
-from gmcn.config.reading import SCHEMA, check, load, read
+from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
+from gmcn.config.reading import SCHEMA, check, load, together
 from gmcn.config.resolving import FOLD, dataset, figure_of, fit, merge, resolve
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
-from gmcn.config.targets import ILLUSTRATIONS, check_target
+from gmcn.config.targets import check_target
 
 __all__ = [
     "FOLD",
     "ILLUSTRATIONS",
     "SCHEMA",
+    "Illustration",
     "check",
     "check_target",
     "dataset",
@@ -17,8 +19,8 @@ __all__ = [
     "load",
     "merge",
     "processes_of",
-    "read",
     "resolve",
     "secret_addresses",
     "stage_settings",
+    "together",
 ]

@@ -24,14 +24,46 @@ _LONGEST = 1_000_000  # characters of a configuration; ours has some 30,000
 
 
 def load(*paths: str | Path) -> dict[str, Any]:
-    """Read YAML files, later ones overriding keys of earlier ones, and check the outcome.
+    """Read YAML files as :func:`together` does, and check the outcome.
 
-    Raises :class:`InputError` for a missing or unreadable file and for whatever :func:`check` refuses.
+    Raises :class:`InputError` for whatever :func:`together` and :func:`check` refuse.
     """
+    return check(together(*paths), source=", ".join(map(str, paths)))
+
+
+def together(*paths: str | Path) -> dict[str, Any]:
+    """What YAML files say together, unchecked: the keys of later ones win.
+
+    Files that one of them names under ``include`` lie below all of ``paths`` and below the file that names them, of
+    several the last one on top. Their names are relative to the folder of that file.
+
+    Raises :class:`InputError` for a missing or unreadable file, and for files that include each other in a circle.
+    """
+    layers: dict[Path, dict[str, Any]] = {}  # the lowest first
+    own = [_add(Path(path), read(path), layers, ()) for path in paths]
     config: dict[str, Any] = {}
-    for path in paths:
-        config = merge(config, read(path))
-    return check(config, source=", ".join(map(str, paths)))
+    for layer in (*own, *layers.values(), *own):  # first for the order: what paths name themselves is listed first
+        config = merge(config, layer)
+    return config
+
+
+def _add(path: Path, said: dict[str, Any], layers: dict[Path, dict], above: tuple[Path, ...]) -> dict[str, Any]:
+    """Add the files that ``path`` includes to ``layers``; what it says besides ``include``."""
+    names = said.pop("include", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: 'include' is {names!r:.100}, but must be a list of file names, as in [more.yaml]")
+    above = (*above, path.resolve())
+    for name in names:
+        with foreign(f"{path} includes {name!r:.100}, which cannot be a file"):
+            file = (above[-1].parent / Path(name).expanduser()).resolve()
+        if file in above:
+            circle = " -> ".join(str(each) for each in (*above[above.index(file) :], file))
+            raise InputError(f"configurations include each other in a circle: {circle}")
+        if not file.is_file():
+            raise InputError(f"{path} includes {name}, but {file} does not exist")
+        if file not in layers:
+            layers[file] = _add(file, read(file), layers, above)
+    return said
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -45,7 +77,9 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         # PyYAML raises errors that are not its own for "2024-99-99", "!!bool x" and "[[[[...".
         with foreign(unreadable):
-            found = _parse(Path(path).read_text(encoding="utf-8"), str(path))
+            text = Path(path).read_text(encoding="utf-8")
+            # JSON is YAML but for its tabs, which stand between its words alone.
+            found = _parse(text.replace("\t", " ") if Path(path).suffix == ".json" else text, str(path))
     except FileNotFoundError:
         raise InputError(f"the configuration {path} does not exist; name one with --config") from None
     except yaml.YAMLError as error:
@@ -96,6 +130,8 @@ def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, A
     node that only trains may lack, only the names are checked, with a warning.
     """
     check_keys(config, source)
+    if isinstance(config, Mapping) and "include" in config:
+        raise InputError(f"{source}: 'include' is read from files: name the file with --configfile or --config instead")
     # Through JSON, because Snakemake hands over its own mapping types.
     with foreign(f"{source} holds something that is neither text nor number nor list nor mapping"):
         plain = json.loads(json.dumps(config, allow_nan=False))

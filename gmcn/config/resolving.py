@@ -15,16 +15,18 @@ DEFAULT_KIND = "gmcn"  # of a network that does not say its own
 FOLD = r"-fold([1-9][0-9]*)of([1-9][0-9]*)"
 # What a variant must say, itself or through its bases, before anything can be trained with it.
 REQUIRED = ("fit", "seeds", "network", "training", "probe")
+# What it says besides its settings.
+ABOUT = ("base", "datasets", "description")
 
 
 def dataset(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
-    """The settings of a data set."""
-    return entry(config["datasets"], "data set", name, where)
+    """The settings of a data set, which its description is not one of."""
+    return _without_description(entry(config["datasets"], "data set", name, where))
 
 
 def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
     """The settings of an input fit; its components are divided by ``shrink``."""
-    settings = entry(config["fits"], "fit", name, where)
+    settings = _without_description(entry(config["fits"], "fit", name, where))
     if "shrink" not in config:
         return settings
     components = _shrunk(config, settings["components"])
@@ -74,7 +76,7 @@ def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) ->
     settings: dict[str, Any] = {}
     for name in chain(config, variant):
         says = variant_entry(config, name)
-        own = {key: value for key, value in says.items() if key not in ("base", "datasets")}
+        own = {key: value for key, value in says.items() if key not in ABOUT}
         for layer in (own, says.get("datasets", {}).get(dataset_name, {})):
             kinds = [part.get("network", {}).get("kind", DEFAULT_KIND) for part in (settings, layer)]
             if "kind" in layer.get("network", {}) and kinds[0] != kinds[1]:
@@ -113,6 +115,10 @@ def entry(section: Mapping[str, Any], kind: str, name: str, where: str) -> dict[
         sentence = unknown(kind, name, section)
         raise InputError(f"{sentence}{where}")
     return section[name]
+
+
+def _without_description(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "description"}
 
 
 def _shrunk(config: Mapping[str, Any], number: int) -> int:

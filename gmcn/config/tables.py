@@ -20,7 +20,7 @@ FOOTPRINT = {
 RIVAL = "nearest neighbour"  # the last row of every comparison over folds
 # The columns that a kind of table can have.
 COLUMNS = {
-    "results": r"accuracy|validation\d+|rmse\d-(all|relu|reduction)|kernels|parameters|gib|minutes",
+    "results": r"accuracy|class_accuracy|loss|validation\d+|rmse\d-(all|relu|reduction)|kernels|parameters|gib|minutes",
     "footprint": r"kernel-gaussians|data-gaussians|gaussians|mib2d|mib3d",
     "least-squares": r"seconds|rmse|standardised-rmse",
     "folds": r"fold_(class_)?(accuracy|loss)(_difference)?|seconds|parameters|verdict",

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from gmcn.config.illustrations import ILLUSTRATIONS
 from gmcn.config.resolving import dataset, entry, figure_of, variant_entry
 from gmcn.errors import InputError
-
-# The paper's figures that are drawn by name, and a picture of how TreeHEM works.
-ILLUSTRATIONS = ("figure2", "figure3", "figure7", "figure8", "figure9", "treehem")
 
 
 def check_target(config: Mapping[str, Any], target: str) -> None:
@@ -48,7 +46,7 @@ def check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> 
 
 def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:
     if path.stem in ILLUSTRATIONS and path.suffix in (".png", ".svg"):
-        if "illustrations" not in config:
+        if ILLUSTRATIONS[path.stem].shows != "nothing" and "illustrations" not in config:
             raise InputError(f"the configuration says no network for {path.stem}: add illustrations.result")
         return
     dataset_name, separator, what = path.stem.partition("_")

@@ -1,4 +1,4 @@
-"""Augmentation of mixtures: exactly what fitting augmented points would give, without fitting anything again."""
+"""Augmentation of points, and of mixtures: exactly what fitting augmented points would give, without fitting again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gmcn.data.objects import Inputs
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture, affine
 from gmcn.precision import full_precision
@@ -86,18 +87,33 @@ class Augmentation:
 
 @full_precision
 def augment(
+    inputs: Inputs,  # mixtures [..., N] or points [..., M, D]
+    augmentation: Augmentation,
+    generator: torch.Generator,
+) -> Inputs:  # as given
+    """Each mixture or cloud varied by random numbers of its own from ``generator``, which is one of the CPU.
+
+    As many numbers are drawn whatever is switched on: one setting does not change what another one does, and the
+    same generator varies a batch in the same way on every device. A point that is dropped takes the place of the
+    first one that is not, as in PointNet++: a cloud keeps its size.
+
+    Raises:
+        InputError: the inputs lack an axis that is to be reflected.
+    """
+    if isinstance(inputs, Mixture):
+        return _augment(inputs, augmentation, generator)
+    cloud = Mixture(inputs.new_ones(inputs.shape[:-1]), inputs, inputs.new_zeros(*inputs.shape, inputs.shape[-1]))
+    weights, points, _ = _augment(cloud, augmentation, generator)
+    kept = weights != 0  # [..., M]
+    first = kept.int().argmax(-1)[..., None, None].expand(*points.shape[:-2], 1, points.shape[-1])
+    return torch.where(kept[..., None], points, points.gather(-2, first))
+
+
+def _augment(
     mixture: Mixture,  # [..., N]
     augmentation: Augmentation,
     generator: torch.Generator,
 ) -> Mixture:  # [..., N]
-    """Each mixture varied by random numbers of its own from ``generator``, which is one of the CPU.
-
-    As many numbers are drawn whatever is switched on: one setting does not change what another one does, and the
-    same generator varies a batch in the same way on every device.
-
-    Raises:
-        InputError: the mixture lacks an axis that is to be reflected.
-    """
     dim = mixture.dim
     augmentation.check_dim(dim)
     kind = {"dtype": torch.float64, "device": generator.device}

@@ -8,15 +8,17 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from gmcn.artifacts import load_tensors, provenance, read_json, save_tensors, sha256, write_json
+from gmcn import tasks
+from gmcn.artifacts import load_tensors, provenance, save_tensors, sha256, write_json
 from gmcn.data.meshes import SAMPLINGS
 from gmcn.data.preparation import describe_inputs
 from gmcn.errors import InputError, foreign, unknown
 from gmcn.models.loading import MODEL, load, model_path
+from gmcn.results.reading import read_result
 
 # A repository is cloned whole: networks of this kind have some 10,000 to 200,000 numbers.
 MAX_BYTES = 4_000_000
-_PARTS = ("dataset", "variant", "accuracy", "loss", "models", "settings", "files", "provenance", "training", "shapes")
+_PARTS = ("dataset", "variant", "metrics", "models", "settings", "files", "provenance", "training", "shapes")
 
 
 @foreign("a file of this result is damaged or of another version of gmcn; make it again")
@@ -37,7 +39,7 @@ def export(
     measured, and for a network of more than 4 MB: then nothing is written.
     """
     result, folder = Path(result), Path(folder)
-    summary = read_json(result) if result.suffix == ".json" else {}
+    summary = read_result(result) if result.suffix == ".json" else {}
     missing = [part for part in _PARTS if part not in summary]
     if missing:
         raise InputError(
@@ -47,8 +49,7 @@ def export(
     if sampling is not None and sampling not in SAMPLINGS:
         raise unknown("sampling", sampling, SAMPLINGS)
     if seed is None:
-        validated = summary.get("validation_accuracy")
-        seed = int(max(validated, key=validated.get)) if validated else None
+        seed = _best(summary)
     source = model_path(result, seed)
     tensors, metadata = load_tensors(source)
     chosen = str(metadata["seed"])
@@ -57,6 +58,7 @@ def export(
     if sampling is not None:
         inputs["data"].setdefault("sampling", sampling)
     kept = {key: metadata[key] for key in ("network", "class_names", "dataset", "fit", "seed", "settings")}
+    kept["task"] = summary["task"]
     origin = {key: metadata["provenance"][key] for key in ("commit", "versions", "cpu", "gpu", "time")}
     kept |= {"inputs": inputs, "provenance": origin}
     size = sum(tensor.nbytes for tensor in tensors.values()) + len(json.dumps(kept))
@@ -73,11 +75,20 @@ def _inputs(result: Path, summary: dict[str, Any], metadata: dict[str, Any]) -> 
     """How inputs are prepared: as the network says, or, of older networks, as the result's artifacts do."""
     inputs = metadata["inputs"]
     if "data" not in inputs:
-        paths = {part: result.parent / summary["files"][part]["path"] for part in ("mixtures", "points")}
-        for part, path in paths.items():
+        paths = [result.parent / summary["files"][part]["path"] for part in ("input", "points")]
+        for part, path in zip(("input", "points"), paths, strict=True):
             _check_same(path, summary["files"][part]["sha256"])
-        inputs = describe_inputs(**paths)
+        inputs = describe_inputs(*paths)
     return {key: inputs[key] for key in ("sha256", "data", "fit")}
+
+
+def _best(summary: dict[str, Any]) -> int | None:
+    """The seed that did best on the validation split, by the task's headline; None where nothing was validated."""
+    headline = tasks.measures(summary["task"]).headline
+    values = {int(seed): entry.get(headline.name) for seed, entry in summary.get("validation", {}).items()}
+    if not values or None in values.values():
+        return None
+    return (max if headline.larger_is_better else min)(values, key=values.get)
 
 
 def _check_same(path: Path, known: str) -> None:
@@ -96,6 +107,7 @@ def _card(
     seconds = summary.get("seconds", {}).get("training", {}).get("seeds", {}).get(seed)
     return {
         "name": folder.name,
+        "task": summary["task"],
         "commands": [
             f"snakemake --cores all results/{stem}.json",
             shlex.join(
@@ -106,10 +118,9 @@ def _card(
         "date": origin["time"],
         "seed": metadata["seed"],
         "metrics": {
-            "accuracy": summary["accuracy"]["seeds"][seed],
-            "accuracy_over_seeds": {key: summary["accuracy"][key] for key in ("mean", "std", "seeds")},
-            "loss_over_seeds": summary["loss"],
-            "validation_accuracy": summary.get("validation_accuracy", {}).get(seed),
+            **{name: (value.get("seeds") or {}).get(seed) for name, value in summary["metrics"].items()},
+            **{f"{name}_over_seeds": value for name, value in summary["metrics"].items()},
+            **{f"validation_{name}": value for name, value in summary.get("validation", {}).get(seed, {}).items()},
         },
         "data": {
             "dataset": summary["dataset"],

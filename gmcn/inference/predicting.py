@@ -7,19 +7,20 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gmcn import tasks
 from gmcn.artifacts import read_metadata
 from gmcn.data.containers import list_files
+from gmcn.data.objects import Inputs, each, stack
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, brief, extras, foreign
 from gmcn.inference.reading import ARTIFACT, Reader
-from gmcn.mixture import Mixture
 from gmcn.models import Network
 from gmcn.models.loading import load, model_path
 from gmcn.progress import Progress
@@ -98,7 +99,7 @@ def predict(
         task = bar.add_task("predict", total=total) if bar else None
         objects = _objects(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
-            found += _classify(network, batch, class_names, target, refuse)
+            found += _classify(network, batch, metadata, target, refuse)
             if bar:
                 bar.advance(task, len(batch))
     if reader.paper:
@@ -119,7 +120,7 @@ def _reader(path: Path, inputs: Any, **options: bool) -> Reader:
             )
         data, fit = inputs["data"], inputs["fit"]
         size = data.get("size", [1, 1])
-        counts = [*size, math.prod(size), data.get("points", 1), fit["components"]]
+        counts = [*size, math.prod(size), data.get("points", 1), 1 if fit is None else fit["components"]]
         if len(size) != 2 or any(type(count) is not int or not 0 < count <= MAX_COUNT for count in counts):
             raise ValueError(f"its sizes are {str(counts)[:100]}, not numbers up to {MAX_COUNT:,}")
         return Reader(inputs, **options)
@@ -127,21 +128,22 @@ def _reader(path: Path, inputs: Any, **options: bool) -> Reader:
 
 def _classify(
     network: Network,
-    batch: Sequence[tuple[Path, str | None, Mixture]],
-    class_names: Sequence[str],
+    batch: Sequence[tuple[Path, str | None, Inputs]],
+    metadata: Mapping[str, Any],
     device: torch.device,
     refuse: Refuse,
 ) -> Iterator[Prediction]:
-    mixtures = Mixture(*(torch.stack(tensors) for tensors in zip(*(mixture for *_, mixture in batch), strict=True)))
-    with foreign("the network cannot be applied to these mixtures"):
-        logits = network(mixtures.to(device)).cpu()
-    for (path, name, _), row in zip(batch, logits, strict=True):
-        if not row.isfinite().all():
+    inputs = stack([inputs for *_, inputs in batch])
+    with foreign("the network cannot be applied to these objects"):
+        answers = tasks.measures(metadata.get("task", tasks.DEFAULT_TASK)).answer(
+            network, each(inputs, lambda tensor: tensor.to(device)), metadata
+        )
+    for (path, name, _), answer in zip(batch, answers, strict=True):
+        if answer is None:
             what = path if name is None else f"'{brief(name)}' of {path}"
             refuse(InputError(f"the network's output for {what} is not finite; are its coordinates extreme?"))
             continue
-        probabilities = row.double().softmax(0).tolist()
-        yield Prediction(str(path), name, dict(zip(class_names, probabilities, strict=True)))
+        yield Prediction(str(path), name, answer)
 
 
 def _files(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
@@ -159,11 +161,11 @@ def _files(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
     return files
 
 
-def _objects(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[tuple[Path, str | None, Mixture]]:
+def _objects(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[tuple[Path, str | None, Inputs]]:
     for path in files:
         try:
-            for name, mixture in reader.read(path):
-                yield path, name, mixture
+            for name, inputs in reader.read(path):
+                yield path, name, inputs
         except InputError as error:
             refuse(error)
 

@@ -13,7 +13,7 @@ from gmcn.artifacts import open_tensors
 from gmcn.data.conversion import hint
 from gmcn.data.meshes import sample_mesh, seed_of
 from gmcn.data.npz import read_arrays
-from gmcn.data.objects import check_mixtures
+from gmcn.data.objects import Inputs, check_mixtures, each
 from gmcn.data.pictures import IMAGES, bright_border, parse_image, scale
 from gmcn.data.reading import SUFFIXES as GEOMETRY
 from gmcn.data.reading import parse_geometry
@@ -28,12 +28,12 @@ ARTIFACT = ".safetensors"
 # Rows of an artifact that are read and fitted at once.
 _ROWS = 32
 
-# An object's name, None for a file of one object, and its mixture [N].
-Named = tuple[str | None, Mixture]
+# An object's name, None for a file of one object, and the object: a mixture [N], an image [H, W] or points [M, 3].
+Named = tuple[str | None, Inputs]
 
 
 class Reader:
-    """Turns files into the mixtures that a network takes.
+    """Turns files into the objects that a network takes: mixtures, or what was sampled where nothing was fitted.
 
     ``inputs`` is what :func:`gmcn.data.preparation.describe_inputs` said of its training. Images of another size are
     refused unless ``rescale``; with ``invert`` their brightest pixel becomes black and a black one as bright.
@@ -50,7 +50,7 @@ class Reader:
         self._data, self._fit, self._rescale, self._invert = dict(inputs["data"]), inputs["fit"], rescale, invert
         self._data["drop_not_finite"] = drop_not_finite or self._data.get("drop_not_finite", False)
         self.paper: list[Path] = []
-        self._options = {key: value for key, value in self._fit.items() if key != "components" and value is not None}
+        self._options = {k: v for k, v in (self._fit or {}).items() if k != "components" and v is not None}
         if "size" in self._data:
             self.kind, self.suffixes = "images", (*IMAGES, ARTIFACT)
         elif "points" in self._data:
@@ -137,19 +137,21 @@ class Reader:
             self.paper.append(path)
         return image
 
-    def _fitted(self, row: np.ndarray, source: Path | str) -> Mixture:  # [N]
-        """The mixture of a cloud or image."""
+    def _fitted(self, row: np.ndarray, source: Path | str) -> Inputs:
+        """The mixture [N] of a cloud or image, or itself for a network that was trained without a fit."""
         _refuse_nan(row, str(source))
         if self.kind == "points":
-            distinct, wanted = len(np.unique(row, axis=0)), self._fit["components"]
+            distinct, wanted = len(np.unique(row, axis=0)), self._fit["components"] if self._fit else 1
             if distinct < wanted and not self._data.get("repeat_points", False):
                 raise InputError(f"{source} has {distinct} different points for {wanted} Gaussians")
             if self._data.get("normalize"):
                 row = normalize(row)
-        mixture = self._fit_rows(torch.from_numpy(stored(row)[None]), [str(source)])
-        return mixture.map(lambda tensor: tensor[0])
+        objects = self._fit_rows(torch.from_numpy(stored(row)[None]), [str(source)])
+        return each(objects, lambda tensor: tensor[0])
 
-    def _fit_rows(self, rows: torch.Tensor, names: list[str]) -> Mixture:  # [S, N]
+    def _fit_rows(self, rows: torch.Tensor, names: list[str]) -> Inputs:  # of S objects
+        if self._fit is None:
+            return rows
         function = fit_images if self.kind == "images" else fit_points
         with foreign(f"{names[0]} cannot be fitted as the network's data set was"):
             return function(rows, self._fit["components"], names=names, **self._options)
@@ -169,7 +171,7 @@ class Reader:
     def _artifact(self, path: Path) -> Iterator[Named]:
         """All objects of a mixtures artifact, as they are, or of a points artifact, fitted as the stage `fit` does."""
         with open_tensors(path) as (tensors, metadata), foreign(f"{path} is no artifact of objects"):
-            ready = "weights" in tensors
+            ready = self._fit is not None and "weights" in tensors
             key = "weights" if ready else self.kind
             if key not in tensors:
                 raise InputError(f"{path} holds no {self.kind} and no mixtures, but {', '.join(tensors)}")
@@ -181,15 +183,15 @@ class Reader:
             for start in range(0, count, _ROWS):
                 rows = slice(start, start + _ROWS)
                 if ready:
-                    mixture = check_mixture(Mixture(*(tensors[field][rows] for field in Mixture._fields)), str(path))
-                    check_mixtures(path, mixture, names[rows])
+                    objects = check_mixture(Mixture(*(tensors[field][rows] for field in Mixture._fields)), str(path))
+                    check_mixtures(path, objects, names[rows])
                 else:
                     try:
-                        mixture = self._fit_rows(tensors[key][rows], names[rows])
+                        objects = self._fit_rows(tensors[key][rows], names[rows])
                     except InputError as error:
                         raise InputError(f"{path}: {error}") from error
                 for index, name in enumerate(names[rows]):
-                    yield name, mixture.map(lambda tensor, index=index: tensor[index])
+                    yield name, each(objects, lambda tensor, index=index: tensor[index])
 
     def _check_origin(self, path: Path, settings: dict[str, Any], shape: list[int], ready: bool) -> None:
         """:class:`InputError` for an artifact that was made in another way than the network's."""

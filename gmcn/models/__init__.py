@@ -1,37 +1,54 @@
-"""Networks that classify Gaussian mixtures; one file, one network. :func:`build` makes them from settings."""
+"""Networks on mixtures, images, points and vectors; one file, one network. :func:`build` makes them from settings."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gmcn.errors import InputError, brief, unknown
 from gmcn.models.gmcn import GMCN
+from gmcn.models.mlp import MLP
 from gmcn.models.network import Network
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
 
-__all__ = ["DEFAULT_KIND", "GMCN", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
+__all__ = ["DEFAULT_KIND", "GMCN", "MLP", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
 
-NETWORKS = {"gmcn": GMCN, "pointnet": PointNet, "pointnet2": PointNet2}
+NETWORKS: dict[str, type[Network]] = {"gmcn": GMCN, "pointnet": PointNet, "pointnet2": PointNet2, "mlp": MLP}
 DEFAULT_KIND = "gmcn"
 
 
 def build(
-    settings: Mapping[str, Any], classes: int | None = None, dim: int | None = None, seed: int | None = None
+    settings: Mapping[str, Any],
+    classes: int | None = None,
+    dim: int | None = None,
+    seed: int | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+    objects: str | None = None,
 ) -> Network:
     """The network of ``settings["kind"]`` (default: gmcn) with the other settings as its arguments.
 
-    ``classes``, ``dim`` and ``seed`` are those of the settings where these have them, as what :func:`describe` gave
-    does. Raises :class:`gmcn.errors.InputError` for an unknown kind or key, a missing key, an impossible value.
+    ``classes``, ``dim`` and ``shape`` (of one object) are those of the data, and defaults: values in ``settings`` take
+    precedence, and a network takes those that it has a use for. ``objects`` says what it will be given.
+
+    Raises :class:`gmcn.errors.InputError` for an unknown kind or key, a missing key, an impossible value.
     """
-    given = {"classes": classes, "dim": dim, "seed": seed}
-    arguments = {**{key: value for key, value in given.items() if value is not None}, **settings}
+    arguments = dict(settings)
     kind = arguments.pop("kind", DEFAULT_KIND)
     if kind not in NETWORKS:
         raise unknown("kind of network", kind, NETWORKS)
+    if objects is not None and objects not in NETWORKS[kind].takes:
+        instead = "say a `fit`" if "mixtures" in NETWORKS[kind].takes else "say `fit: null`"
+        raise InputError(
+            f"the network '{kind}' takes {' or '.join(NETWORKS[kind].takes)}, and these are {objects}; {instead}"
+        )
     parameters = inspect.signature(NETWORKS[kind]).parameters
+    given = {"classes": classes, "dim": dim, "seed": seed, "shape": shape}
+    for key, value in given.items():
+        if value is not None and key in parameters:
+            arguments.setdefault(key, value)
     for key in arguments:
         if key not in parameters:
             raise InputError(f"the network cannot be built: {unknown(f'key of the network {kind}', key, parameters)}")

@@ -174,6 +174,11 @@ class GMCN(Network):
         for block in self.blocks:
             block.convolution.decay_(step, aggregate)
 
+    def parameter_counts(self) -> dict[str, int]:
+        """Of them ``kernel_parameters``, those of the convolutions' kernels."""
+        kernels = sum(parameter.numel() for parameter in self.blocks.parameters())
+        return {**super().parameter_counts(), "kernel_parameters": kernels}
+
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """The kernel decay, with the same learning rate, decoupled from the optimiser as in the authors' code."""
         if kernel_decay:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """A network that settings describe; :func:`gmcn.models.build` makes it.
 
-    ``takes`` says what its inputs are, ``config`` holds the arguments that make the same network again, in types that
-    JSON has.
+    ``takes`` are the kinds of objects that it may be given, ``config`` holds the arguments that make the same network
+    again, in types that JSON has.
     """
 
-    takes: ClassVar[str] = "mixtures"
+    takes: ClassVar[tuple[str, ...]] = ("mixtures",)
     config: dict[str, Any]
 
     def outputs_and_penalty(self, inputs: Any) -> tuple[Any, Tensor | float]:
@@ -23,3 +23,7 @@ class Network(nn.Module):
 
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """Called after each step of the optimiser with its learning rate and the settings' ``kernel_decay``."""
+
+    def parameter_counts(self) -> dict[str, int]:
+        """``parameters``, how many numbers are trained, and whatever part of them has a name of its own."""
+        return {"parameters": sum(parameter.numel() for parameter in self.parameters())}

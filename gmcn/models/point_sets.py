@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gmcn.data.objects import Inputs
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.nn import BatchNorm
@@ -39,12 +40,12 @@ def feature_count(features: str, dim: int) -> int:
 
 
 def point_set(
-    mixture: Mixture,  # [B, N] or [B, 1, N]
+    inputs: Inputs,  # mixtures [B, N] or [B, 1, N], or points [B, N, D]
     dim: int,
     features: str,
     network: str,
 ) -> PointSet:
-    """A mixture's positions as points, normalised: centred, and of variance one, an average over the dimensions.
+    """Points, or a mixture's positions, normalised: centred, and of variance one, an average over the dimensions.
 
     Every component that exists counts the same, whatever its weight, as a point of a cloud does. "gaussians" adds
     to each point its weight, in units of the mean magnitude of the shape's weights (of N weights that sum to one:
@@ -54,9 +55,16 @@ def point_set(
     Raises :class:`gmcn.errors.InputError` for an input of several channels or of another dimension; ``network`` is
     named in it.
     """
+    if isinstance(inputs, Tensor):
+        if features != "positions":
+            raise InputError(f"{network}: points have no {features}, only mixtures; say `features: positions`")
+        weights = inputs.new_ones(inputs.shape[:2])
+        mixture = Mixture(weights, inputs, inputs.new_zeros(0))
+    else:
+        mixture = inputs
     if mixture.weights.dim() == 3 and mixture.weights.shape[1] == 1:
         mixture = mixture.map(lambda tensor: tensor.squeeze(1))
-    if mixture.weights.dim() != 2 or mixture.dim != dim:
+    if mixture.weights.dim() != 2 or mixture.positions.dim() != 3 or mixture.dim != dim:
         raise InputError(
             f"{network}: the input's positions are {list(mixture.positions.shape)}; this network takes [B, N, {dim}]"
         )

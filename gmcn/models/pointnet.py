@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gmcn.data.objects import Inputs
 from gmcn.errors import InputError
-from gmcn.mixture import Mixture
 from gmcn.models.network import Network
 from gmcn.models.point_sets import check_classifier, feature_count, layers, maxima, pack, point_set, seeded, spread
 
@@ -38,6 +38,8 @@ class PointNet(Network):
     Raises:
         InputError: for a value that cannot be, or an input of the wrong dimension.
     """
+
+    takes = ("mixtures", "points")
 
     def __init__(
         self,
@@ -68,17 +70,17 @@ class PointNet(Network):
 
     def forward(
         self,
-        mixture: Mixture,  # [B, N] or [B, 1, N]
+        inputs: Inputs,  # mixtures [B, N] or [B, 1, N], or points [B, N, D]
     ) -> Tensor:  # [B, classes]
         """Logits; the softmax belongs to the loss."""
-        return self.outputs_and_penalty(mixture)[0]
+        return self.outputs_and_penalty(inputs)[0]
 
     def outputs_and_penalty(
         self,
-        mixture: Mixture,  # [B, N] or [B, 1, N]
+        inputs: Inputs,  # mixtures [B, N] or [B, 1, N], or points [B, N, D]
     ) -> tuple[Tensor, Tensor]:  # [B, classes], []
         """Logits, and what training adds to the loss: the mean of ||I - A Aᵀ||² times ``regularization``."""
-        positions, features, exists = point_set(mixture, self.dim, self.features, "PointNet")
+        positions, features, exists = point_set(inputs, self.dim, self.features, "PointNet")
         turn = self.input_transform(pack(torch.cat([positions, features], -1), exists), exists)
         x = self.point_layers(pack(torch.cat([positions @ turn, features], -1), exists))  # [E, 64]
         turn = self.feature_transform(x, exists)  # [B, 64, 64]

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gmcn.data.objects import Inputs
 from gmcn.errors import InputError
-from gmcn.mixture import Mixture
 from gmcn.models.network import Network
 from gmcn.models.point_sets import PointSet, check_classifier, feature_count, layers, maxima, pack, point_set, seeded
 
@@ -51,6 +51,8 @@ class PointNet2(Network):
     Raises:
         InputError: for a value that cannot be, or an input of the wrong dimension.
     """
+
+    takes = ("mixtures", "points")
 
     def __init__(
         self,
@@ -86,10 +88,10 @@ class PointNet2(Network):
 
     def forward(
         self,
-        mixture: Mixture,  # [B, N] or [B, 1, N]
+        inputs: Inputs,  # mixtures [B, N] or [B, 1, N], or points [B, N, D]
     ) -> Tensor:  # [B, classes]
         """Logits; the softmax belongs to the loss."""
-        points = point_set(mixture, self.dim, self.features, "PointNet2")
+        points = point_set(inputs, self.dim, self.features, "PointNet2")
         count = points.exists.sum(-1)
         for level in self.levels:
             points = level(points, count)

@@ -1,4 +1,4 @@
-"""Pictures of a result: learning curves and the confusion matrix."""
+"""Charts of a result: learning curves and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -33,40 +33,36 @@ def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Seq
 
 
 def draw_curves(histories: Mapping[str, Path], path: Path) -> None:
-    """Loss and accuracy over the epochs from the ``history.csv`` of every seed."""
+    """What is trained and validated over the epochs, a panel each, from the ``history.csv`` of every seed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for index, (seed, history) in enumerate(histories.items()):
-        rows = _read(history)
-        for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+    read = {seed: read_history(history) for seed, history in histories.items()}
+    columns = next(iter(read.values()))[0]
+    quantities = [name.removeprefix("train_") for name in columns if name.startswith("train_")]
+    figure = Figure(figsize=(5 * len(quantities), 4), layout="constrained")
+    panels = figure.subplots(1, len(quantities), squeeze=False)[0]
+    for axes, quantity in zip(panels, quantities, strict=True):
+        for index, (seed, rows) in enumerate(read.items()):
             for split, style in (("train", "--"), ("validation", "-")):
                 points = [(int(row["epoch"]), row[f"{split}_{quantity}"]) for row in rows]
-                points = [(epoch, float(value)) for epoch, value in points if value]
+                points = [(epoch, value) for epoch, value in points if value is not None]
                 if points:
                     axes.plot(*zip(*points, strict=True), style, color=f"C{index}", label=f"seed {seed}, {split}")
-    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
         axes.set_xlabel("epoch")
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    panels[0].set_ylim(bottom=0)
-    panels[1].legend(fontsize=8)
+    panels[-1].legend(fontsize=8)
     _save(figure, path)
 
 
-def read_column(history: Path, name: str) -> list[float | None]:
-    """A column of a ``history.csv``, an entry per epoch; None where it is empty."""
-    return [float(row[name]) if row[name] else None for row in _read(history)]
-
-
-def _read(history: Path) -> list[dict[str, str]]:
+def read_history(history: Path) -> list[dict[str, float | None]]:
+    """The rows of a ``history.csv``, one per epoch; None where a column is empty."""
     text = history.read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     if not rows or not text.endswith("\n") or any(None in row.values() for row in rows):
         raise damaged(history, "it ends too early")
-    return rows
+    return [{name: float(value) if value else None for name, value in row.items()} for row in rows]
 
 
 def _save(figure: object, path: Path) -> None:

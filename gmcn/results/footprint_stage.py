@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmcn.artifacts import provenance, read_metadata, sha256, write_json
+from gmcn.artifacts import read_metadata, write_json
 from gmcn.data.objects import TRAIN, read_split
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
+from gmcn.mixture import Mixture
 from gmcn.results.footprint_theory import theoretical_footprint
 from gmcn.results.measured_memory import measure_training_step
 from gmcn.results.networks import reason_without_mixtures
+from gmcn.results.origin import origin
+from gmcn.tasks import DEFAULT_TASK
+from gmcn.tracking import NO_RUN, Run
 from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -24,13 +28,13 @@ PAPER_BATCH = 32  # of tables 5 and 6
 
 @own_defaults()
 def footprint(
-    mixtures: str | os.PathLike,
+    artifact: str | os.PathLike,
     *,
     models: Sequence[str | os.PathLike],
     settings: Mapping[str, Any],
     output: str | os.PathLike,
     device: str = "auto",
-    run: Any = None,
+    run: Run = NO_RUN,
 ) -> dict[str, Any]:
     """Theory and measurement for the variant's network and batch; writes ``output`` and returns it.
 
@@ -43,7 +47,7 @@ def footprint(
         raise InputError("no trained network was given; train one with `gmcn train`")
     network = read_metadata(models[0])["network"]
     batch_size = TrainingSettings.read(settings.get("training", {})).batch_size
-    data = read_split(mixtures, TRAIN)
+    data = read_split(artifact, TRAIN)
     device = select_device(device)
 
     reason = reason_without_mixtures(network)
@@ -51,38 +55,33 @@ def footprint(
     def theory(size: int) -> dict[str, Any]:
         if reason:
             return {}
-        arguments = {"components": data.mixture.components, "batch_size": size}
+        arguments = {"components": data.inputs.components, "batch_size": size}
         return {
             name: theoretical_footprint(network, fused=fused, **arguments)
             for name, fused in (("unfused", False), ("fused", True))
         }
 
     expected = theory(batch_size)
-    measured = measure_training_step(Path(mixtures), network, batch_size=batch_size, device=device)
-    metadata = read_metadata(mixtures)
+    task = settings.get("task", DEFAULT_TASK)
+    measured = measure_training_step(Path(artifact), network, task=task, batch_size=batch_size, device=device)
     result = {
-        "dataset": metadata.get("dataset"),
-        "fit": metadata.get("fit"),
-        "dim": data.dim,
-        "components": data.mixture.components,
+        **origin(artifact, data, run),
+        **data.traits,
+        "components": data.inputs.components if isinstance(data.inputs, Mixture) else None,
         "theory": expected,
         "paper": theory(PAPER_BATCH),
         "measured": measured,
         "reason": reason,
         "ratio": {name: measured["bytes"] / table["bytes"] for name, table in expected.items()},
-        "inputs": {"mixtures": str(mixtures), "sha256": sha256(mixtures), "run_id": metadata.get("run_id")},
-        "run_id": getattr(run, "id", None),
-        "provenance": provenance(),
     }
     write_json(output, result)
     ratio = f", {result['ratio']['unfused']:.2f} of the minimum with stored convolutions" if expected else ""
     log.info("a training step of %d shapes takes %.1f MiB%s", batch_size, measured["bytes"] / 2**20, ratio)
-    if run is not None:
-        run.log_metrics(
-            {
-                "memory/measured_bytes": measured["bytes"],
-                **{f"memory/{name}_bytes": table["bytes"] for name, table in expected.items()},
-                **{f"memory/ratio_{name}": value for name, value in result["ratio"].items()},
-            }
-        )
+    run.log_metrics(
+        {
+            "memory/measured_bytes": measured["bytes"],
+            **{f"memory/{name}_bytes": table["bytes"] for name, table in expected.items()},
+            **{f"memory/ratio_{name}": value for name, value in result["ratio"].items()},
+        }
+    )
     return result

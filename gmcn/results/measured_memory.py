@@ -1,9 +1,9 @@
 """Peak memory of one training step, measured in a process of its own.
 
 On the GPU it is what torch's allocator counts. On the CPU torch's profiler reports every allocation and release of
-tensor memory, and the peak of their running sum is the same quantity; it does not hang on what the C library keeps
-or on the interpreter. What operations allocate past torch is not in it: the process's resident peak (Linux), less
-its level before, is given beside it, where the kernel lets us reset it.
+tensor memory, and the peak of their running sum is the same quantity; it does not depend on memory that the C library
+retains or on the interpreter. What operations allocate past torch is not in it: the process's resident peak (Linux),
+less its level before, is given beside it, where the kernel lets us reset it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ from typing import Any
 import torch
 
 from gmcn import tasks
-from gmcn.data.objects import TRAIN, read_split, select
+from gmcn.data.objects import TRAIN, Inputs, device_of, each, read_split, select
 from gmcn.errors import InputError
-from gmcn.mixture import Mixture
 from gmcn.models import build
 from gmcn.training.settings import TrainingSettings
 
 
 def measure_training_step(
-    mixtures: Path, network: Mapping[str, Any], *, batch_size: int, device: torch.device
+    artifact: Path,
+    network: Mapping[str, Any],
+    *,
+    task: str = tasks.DEFAULT_TASK,
+    batch_size: int,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Bytes at the peak of one step (forward, backward, Adam, any kernel decay) on the first training shapes.
 
@@ -36,8 +40,9 @@ def measure_training_step(
     into memory.
     """
     request = {
-        "mixtures": str(mixtures.resolve()),
+        "artifact": str(artifact.resolve()),
         "network": dict(network),
+        "task": task,
         "batch_size": batch_size,
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -54,9 +59,14 @@ def measure_training_step(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def training_step(network: Mapping[str, Any], mixture: Mixture, labels: torch.Tensor) -> Any:
+def training_step(
+    network: Mapping[str, Any],
+    inputs: Inputs,
+    labels: torch.Tensor | None,
+    task: str = tasks.DEFAULT_TASK,
+) -> Any:
     """A function that makes one step as training does; Adam has its moments already."""
-    model, objective = build(network).to(labels.device), tasks.objective(TrainingSettings())
+    model, objective = build(network).to(device_of(inputs)), tasks.objective(TrainingSettings(), task)
     optimizer = torch.optim.Adam(model.parameters())
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -64,7 +74,7 @@ def training_step(network: Mapping[str, Any], mixture: Mixture, labels: torch.Te
     optimizer.zero_grad()
 
     def step() -> None:
-        objective.loss(model, mixture, labels)[0].backward()
+        objective.loss(model, inputs, labels)[0].backward()
         optimizer.step()
         model.after_step_(1e-3, 0.1)
 
@@ -90,12 +100,13 @@ def _main() -> None:
     request = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])
     device = torch.device(request["device"])
-    data = read_split(request["mixtures"], TRAIN)
+    data = read_split(request["artifact"], TRAIN)
     indices = torch.arange(request["batch_size"]) % len(data)
 
     def whole(count: int) -> None:
-        mixture = select(data.mixture, indices[:count]).to(device)
-        training_step(request["network"], mixture, data.labels[indices[:count]].to(device))()
+        inputs = each(select(data.inputs, indices[:count]), lambda tensor: tensor.to(device))
+        labels = None if data.labels is None else data.labels[indices[:count]].to(device)
+        training_step(request["network"], inputs, labels, request["task"])()
 
     answer = {"batch_size": request["batch_size"], "device": request["device"], "resident": None}
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""What a table can say about a result: each metric by its name, read from the result's JSON."""
+"""What a table can say about a result: each column by its name, read from the result's JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gmcn import tasks
 from gmcn.errors import InputError
+from gmcn.tasks.metric import Metric
 
 # Mean and standard deviation over seeds; None where a result does not have them.
 Value = tuple[float | None, float | None]
@@ -17,8 +19,8 @@ NOTHING: Value = (None, None)
 
 
 @dataclass(frozen=True)
-class Metric:
-    """How a metric is called, written and found."""
+class Column:
+    """How a column is called, written and found."""
 
     title: str
     digits: int
@@ -26,17 +28,26 @@ class Metric:
     note: str | None = None
 
 
-def metric(name: str) -> Metric:
-    """The metric of a table's column: see ``metric`` in the configuration's schema for the names."""
-    if name in METRICS:
-        return METRICS[name]
+def column(name: str) -> Column:
+    """What the column of a table shows: see ``columns`` in the configuration's schema for the names."""
+    if name in COLUMNS:
+        return COLUMNS[name]
+    if measured := {metric.name: metric for task in tasks.TASKS for metric in tasks.measures(task).metrics}.get(name):
+        return of_metric(measured)
     if match := re.fullmatch(r"validation(\d+)", name):
         epoch = int(match[1])
-        return Metric(f"accuracy after {epoch} epochs (%)", 2, lambda result: _validation(result, epoch), VALIDATION)
+        return Column(f"accuracy after {epoch} epochs (%)", 2, lambda result: _validation(result, epoch), VALIDATION)
     if match := re.fullmatch(r"rmse(\d)-(all|relu|reduction)", name):
         layer, kind = int(match[1]), match[2]
-        return Metric(f"RMSE {kind}, layer {layer}", 4, lambda result: _rmse(result, layer, kind), RMSE)
-    raise InputError(f"there is no metric '{name}'")
+        return Column(f"RMSE {kind}, layer {layer}", 4, lambda result: _rmse(result, layer, kind), RMSE)
+    raise InputError(f"there is no column '{name}'")
+
+
+def of_metric(metric: Metric) -> Column:
+    """A task's metric as people read it."""
+    return Column(
+        metric.heading, metric.digits, lambda result: scaled(_pair(result, "metrics", metric.name), metric.scale)
+    )
 
 
 def over(values: Sequence[float | None]) -> Value:
@@ -79,11 +90,11 @@ def _validation(result: Mapping[str, Any], epoch: int) -> Value:
 
 
 def _rmse(result: Mapping[str, Any], layer: int, kind: str) -> Value:
-    return tuple(at(result, "rmse", part, layer - 1, kind, "standardised") for part in ("layers", "std"))
+    return tuple(at(result, "measures", "rmse", part, layer - 1, kind, "standardised") for part in ("layers", "std"))
 
 
 def _kernels(result: Mapping[str, Any]) -> Value:
-    layers, classes = at(result, "settings", "network", "layers"), at(result, "per_class", "mean")
+    layers, classes = at(result, "settings", "network", "layers"), at(result, "details", "per_class", "mean")
     if layers is None or classes is None:
         return NOTHING
     channels = [1, *(layer[0] for layer in layers), len(classes)]
@@ -93,7 +104,7 @@ def _kernels(result: Mapping[str, Any]) -> Value:
 def _gib(result: Mapping[str, Any]) -> Value:
     trainings = at(result, "training") or {}
     if any(at(training, "peak_memory", "kind") == "resident" for training in trainings.values()):
-        taken = at(result, "footprint", "measured", "bytes")
+        taken = at(result, "measures", "footprint", "measured", "bytes")
         return (None if taken is None else taken * 2**-30), None
     return scaled(over([at(training, "peak_memory", "bytes") for training in trainings.values()]), 2**-30)
 
@@ -104,19 +115,18 @@ VALIDATION = (
 )
 MEMORY = "Peak memory is that of tensors: of the whole training on a GPU, of one measured step of it on a CPU."
 RMSE = "RMSE is standardised as by the authors' code: by the truth's deviation over all shapes, channels and points."
-METRICS = {
-    "accuracy": Metric("test accuracy (%)", 2, lambda result: scaled(_pair(result, "accuracy"), 100)),
-    "kernels": Metric("kernels", 0, _kernels),
-    "parameters": Metric("parameters", 0, lambda result: (at(result, "parameters"), None)),
-    "gib": Metric("peak memory (GiB)", 2, _gib, MEMORY),
-    "minutes": Metric("training (min)", 1, lambda result: scaled(_pair(result, "seconds", "training"), 1 / 60)),
+COLUMNS = {
+    "kernels": Column("kernels", 0, _kernels),
+    "parameters": Column("parameters", 0, lambda result: (at(result, "parameters"), None)),
+    "gib": Column("peak memory (GiB)", 2, _gib, MEMORY),
+    "minutes": Column("training (min)", 1, lambda result: scaled(_pair(result, "seconds", "training"), 1 / 60)),
     # Not of a trained network: tables.py reads them elsewhere.
-    "kernel-gaussians": Metric("K", 0, lambda _: NOTHING),
-    "data-gaussians": Metric("D", 0, lambda _: NOTHING),
-    "gaussians": Metric("G", 0, lambda _: NOTHING),
-    "mib2d": Metric("2D (MiB)", 2, lambda _: NOTHING),
-    "mib3d": Metric("3D (MiB)", 2, lambda _: NOTHING),
-    "seconds": Metric("time (s)", 4, lambda _: NOTHING),
-    "rmse": Metric("RMSE", 4, lambda _: NOTHING),
-    "standardised-rmse": Metric("standardised RMSE", 4, lambda _: NOTHING),
+    "kernel-gaussians": Column("K", 0, lambda _: NOTHING),
+    "data-gaussians": Column("D", 0, lambda _: NOTHING),
+    "gaussians": Column("G", 0, lambda _: NOTHING),
+    "mib2d": Column("2D (MiB)", 2, lambda _: NOTHING),
+    "mib3d": Column("3D (MiB)", 2, lambda _: NOTHING),
+    "seconds": Column("time (s)", 4, lambda _: NOTHING),
+    "rmse": Column("RMSE", 4, lambda _: NOTHING),
+    "standardised-rmse": Column("standardised RMSE", 4, lambda _: NOTHING),
 }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gmcn.artifacts import read_metadata, sha256
-from gmcn.data.objects import MixtureSet
+from gmcn.data.objects import ObjectSet
 from gmcn.errors import InputError
 from gmcn.models import DEFAULT_KIND, NETWORKS, Network
 from gmcn.models.loading import load
@@ -27,19 +27,21 @@ class TrainedNetwork:
 
 
 def load_networks(
-    models: Sequence[str | os.PathLike], data: MixtureSet, device: torch.device | str
+    models: Sequence[str | os.PathLike], data: ObjectSet, device: torch.device | str
 ) -> list[TrainedNetwork]:
-    """The networks in files, in the order of their seeds; they must be of the classes and dimension of ``data``."""
+    """The networks in files, in the order of their seeds; they must be made for objects such as those of ``data``."""
     if not models:
         raise InputError("no trained network was given; train one with `gmcn train`")
     networks = []
     for path in models:
         metadata = read_metadata(path)
         model = load(path, device=device)
-        if metadata["class_names"] != data.class_names or model.dim != data.dim:
+        known = {key: model.config[key] for key in data.traits if key in model.config}
+        given = {key: data.traits[key] for key in known}
+        if metadata["class_names"] != data.class_names or known != given or data.kind not in model.takes:
             raise InputError(
-                f"{path} tells {len(metadata['class_names'])} classes in {model.dim}D apart, but the mixtures are of "
-                f"{len(data.class_names)} classes in {data.dim}D (or other ones); train it on them"
+                f"{path} is a network for {_said(model.takes, known)}, but these are {_said([data.kind], given)} (or "
+                "have other classes); train it on them"
             )
         source = {"path": str(path), "sha256": sha256(path), "run_id": metadata.get("run_id")}
         networks.append(TrainedNetwork(metadata["seed"], model, metadata, source))
@@ -47,6 +49,11 @@ def load_networks(
     if len(set(seeds)) < len(seeds):
         raise InputError(f"several networks of one seed were given (seeds {', '.join(map(str, seeds))})")
     return sorted(networks, key=lambda network: network.seed)
+
+
+def _said(kinds: Sequence[str], traits: Mapping[str, Any]) -> str:
+    named = ", ".join(f"{name} {value}" for name, value in traits.items())
+    return f"{' or '.join(kinds)} ({named})"
 
 
 def reason_without_mixtures(network: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gmcn import ops
-from gmcn.artifacts import provenance, read_metadata, sha256, write_json
+from gmcn.artifacts import write_json
 from gmcn.data.objects import TEST, read_split, select
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, unknown
@@ -18,8 +18,10 @@ from gmcn.mixture import Mixture
 from gmcn.models import GMCN, describe
 from gmcn.progress import Progress
 from gmcn.results.networks import load_networks, reason_without_mixtures
+from gmcn.results.origin import origin
 from gmcn.results.rmse import ErrorSum, random_positions
 from gmcn.results.seeds import over_seeds
+from gmcn.tracking import NO_RUN, Run
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +31,13 @@ DEFAULTS = {"positions": 100_000, "shapes": 64, "seed": 0}
 
 @own_defaults()
 def probe(
-    mixtures: str | os.PathLike,
+    artifact: str | os.PathLike,
     *,
     models: Sequence[str | os.PathLike],
     settings: Mapping[str, Any],
     output: str | os.PathLike,
     device: str = "auto",
-    run: Any = None,
+    run: Run = NO_RUN,
 ) -> dict[str, Any]:
     """Measure the fitting errors of every layer on shapes of the test split; writes ``output`` and returns it.
 
@@ -52,10 +54,10 @@ def probe(
     if min(settings["positions"], settings["shapes"]) < 1:
         raise InputError("probe.positions and probe.shapes have to be at least 1")
     device = select_device(device)
-    data = read_split(mixtures, TEST)
+    data = read_split(artifact, TEST)
     generator = torch.Generator().manual_seed(settings["seed"])
     chosen = torch.randperm(len(data), generator=generator)[: settings["shapes"]].sort().values
-    sample = select(data.mixture, chosen)
+    sample = select(data.inputs, chosen)
     networks = load_networks(models, data, device)
     reason = reason_without_mixtures(describe(networks[0].model))
     seeds = {str(network.seed): {"layers": [], "model": network.source} for network in networks}
@@ -70,29 +72,23 @@ def probe(
                     progress=lambda count: bar.advance(task, count),
                 )
     mean, deviation = over_seeds([seed["layers"] for seed in seeds.values()])
-    metadata = read_metadata(mixtures)
     result = {
-        "dataset": metadata.get("dataset"),
-        "fit": metadata.get("fit"),
+        **origin(artifact, data, run),
         "settings": settings,
         "shapes": len(chosen),
         "reason": reason,
         "seeds": seeds,
         "mean": {"layers": mean},
         "std": {"layers": deviation},
-        "inputs": {"mixtures": str(mixtures), "sha256": sha256(mixtures), "run_id": metadata.get("run_id")},
         "device": str(device),
-        "run_id": getattr(run, "id", None),
-        "provenance": provenance(),
     }
     write_json(output, result)
     for layer in mean:
         numbers = (layer[kind]["rmse"] for kind in KINDS)
         log.info("layer %s: RMSE %.4g (dense fit %.4g, reduction %.4g)", layer["layer"], *numbers)
-    if run is not None:
-        for index, layer in enumerate(mean):
-            numbers = {f"rmse/{kind}/{unit}": layer[kind][unit] for kind in KINDS for unit in layer[kind]}
-            run.log_metrics({name: value for name, value in numbers.items() if value is not None}, step=index)
+    for index, layer in enumerate(mean):
+        numbers = {f"rmse/{kind}/{unit}": layer[kind][unit] for kind in KINDS for unit in layer[kind]}
+        run.log_metrics(numbers, step=index)
     return result
 
 

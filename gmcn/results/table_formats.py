@@ -6,7 +6,7 @@ import csv
 import html
 import io
 
-from gmcn.results.metrics import Value, metric
+from gmcn.results.metrics import Value, column
 from gmcn.results.table import Cell, Row, Table
 
 CSV_COLUMNS = (
@@ -87,7 +87,7 @@ def csv_text(table: Table) -> str:
                     "table": table.name,
                     "row": row.label,
                     "metric": name,
-                    "unit": metric(name).title,
+                    "unit": column(name).title,
                     "paper": cell.paper,
                     "ours": cell.ours,
                     "std": cell.std,
@@ -105,7 +105,7 @@ def csv_text(table: Table) -> str:
 
 def _text(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headings and cells: label, columns, then what every row says about its result, as far as any has it."""
-    headings = ["", *(metric(name).title for name in table.columns)]
+    headings = ["", *(column(name).title for name in table.columns)]
     lines = [[row.label, *(_cell(name, row.cells[name]) for name in table.columns)] for row in table.rows]
     after = {
         "training (min)": [_value("minutes", row.minutes) for row in table.rows],
@@ -113,10 +113,10 @@ def _text(table: Table) -> tuple[list[str], list[list[str]]]:
         "device": [row.device or "" for row in table.rows],
         "result, or what makes it": [_source(row) for row in table.rows],
     }
-    for heading, column in after.items():
-        if heading not in headings and any(column):
+    for heading, values in after.items():
+        if heading not in headings and any(values):
             headings.append(heading)
-            lines = [[*line, cell] for line, cell in zip(lines, column, strict=True)]
+            lines = [[*line, cell] for line, cell in zip(lines, values, strict=True)]
     return headings, lines
 
 
@@ -134,7 +134,7 @@ def _cell(name: str, cell: Cell) -> str:
     paper = cell.paper if isinstance(cell.paper, str) else f"{cell.paper:,}"  # with the digits that are printed there
     if cell.difference is None:
         return f"{ours} ({paper})".strip()
-    difference = round(cell.difference, metric(name).digits)
+    difference = round(cell.difference, column(name).digits)
     sign = "−" if difference < 0 else "+"
     return f"{ours} ({paper}, {sign}{_number(name, abs(difference))})"
 
@@ -147,7 +147,7 @@ def _value(name: str, value: Value) -> str:
 
 
 def _number(name: str, value: float) -> str:
-    return f"{value:,.{metric(name).digits}f}"
+    return f"{value:,.{column(name).digits}f}"
 
 
 def _escaped(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from gmcn.artifacts import read_json, write_text
 from gmcn.errors import InputError, foreign
 from gmcn.results.footprint_theory import theoretical_footprint
-from gmcn.results.metrics import at, device_of, metric
+from gmcn.results.metrics import at, column, device_of
+from gmcn.results.reading import read_result
 from gmcn.results.table import Cell, Row, Table
 from gmcn.results.table_formats import csv_text, markdown, page, tex
 
@@ -33,7 +34,7 @@ def tabulate(
     """
     collect = {"results": _results, "footprint": _footprint, "least-squares": _least_squares}[table["kind"]]
     rows = collect(table, inputs, command)
-    notes = list(dict.fromkeys([*table["notes"], *filter(None, (metric(c).note for c in table["columns"]))]))
+    notes = list(dict.fromkeys([*table["notes"], *filter(None, (column(c).note for c in table["columns"]))]))
     collected = Table(table["name"], table["title"], list(table["columns"]), rows, notes)
     output = Path(output)
     for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex), ("html", page)):
@@ -46,7 +47,7 @@ def _results(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], comm
     rows = []
     for row in table["rows"]:
         result = results.get((row["dataset"], row["variant"]), {})
-        cells = {name: Cell(row["paper"].get(name), *metric(name).read(result)) for name in table["columns"]}
+        cells = {name: Cell(row["paper"].get(name), *column(name).read(result)) for name in table["columns"]}
         rows.append(Row(row["label"], cells, **_origin(row, result, command)))
     return rows
 
@@ -56,7 +57,7 @@ def _read(table: Mapping[str, Any], paths: Sequence[str | os.PathLike]) -> dict[
     shown = {(row["dataset"], row["variant"]) for row in table["rows"] if "variant" in row}
     results = {}
     for path in paths:
-        result = read_json(path)
+        result = read_result(path)
         key = (at(result, "dataset"), at(result, "variant"))
         if key not in shown:
             raise InputError(f"{path} is the result of {key[1]} on {key[0]}, which {table['name']} does not show")
@@ -71,9 +72,9 @@ def _origin(row: Mapping[str, Any], result: Mapping[str, Any], command: str) -> 
         return {"result": file, "command": f"{command}/{file}"}
     return {
         "result": file,
-        "seeds": len(at(result, "accuracy", "seeds") or ()) or None,
-        "minutes": metric("minutes").read(result),
-        "gib": metric("gib").read(result),
+        "seeds": len(at(result, "training") or ()) or None,
+        "minutes": column("minutes").read(result),
+        "gib": column("gib").read(result),
         "device": device_of(result),
     }
 
@@ -110,10 +111,16 @@ def _layer(flat: Mapping[str, Any], solid: Mapping[str, Any]) -> dict[str, float
 
 def _measured(result: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, float]:
     """The measured peak, under the column of the network's dimension; nothing of a network that is not the table's."""
-    of = at(result, "footprint", "theory", "fused", "layers", 0, "N_i"), at(result, "settings", "network", "layers")
+    of = (
+        at(result, "measures", "footprint", "theory", "fused", "layers", 0, "N_i"),
+        at(result, "settings", "network", "layers"),
+    )
     if of != (table["components"], table["network"]["layers"]):
         return {}
-    taken, first = at(result, "footprint", "measured", "bytes"), at(result, "footprint", "theory", "fused", "layers", 0)
+    taken, first = (
+        at(result, "measures", "footprint", "measured", "bytes"),
+        at(result, "measures", "footprint", "theory", "fused", "layers", 0),
+    )
     if taken is None or first is None:
         return {}
     return {"mib2d" if first["bytes"] == first["G"] * 6 * 4 else "mib3d": taken / MIB}
@@ -131,7 +138,7 @@ def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike]
     rows = []
     for row in table["rows"]:
         entry = entries.get((row["solver"], row["positions"]))
-        paper = {column: str(value) for column, value in row["paper"].items()} if other else row["paper"]
+        paper = {name: str(value) for name, value in row["paper"].items()} if other else row["paper"]
         cells = {c: Cell(paper.get(c), at(entry, c.replace("-", "_"))) for c in table["columns"]}
         missing = {"command": f"{command}/{LEAST_SQUARES}"} if entry is None else {"device": measured["device"]}
         label = f"{row['label']} ({mixtures} mixtures)" if other else row["label"]

@@ -3,66 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
-from torch import Tensor
+from gmcn.data.augmentation import Augmentation, augment
+from gmcn.data.objects import POINTS, Inputs, ObjectSet
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
+from gmcn.tasks.metric import Metric
 
-from gmcn.models import Network
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that is measured, and how it is written."""
-
-    name: str
-    title: str
-    unit: str = ""
-    digits: int = 4
-    larger_is_better: bool = False
+    from gmcn.models import Network
 
 
 class Settings(Protocol):
     """Of a training's settings, what objectives read."""
 
     label_smoothing: float
+    augmentation: Augmentation | None
 
 
-class Objective(Protocol):
-    """What training minimises."""
+class Objective:
+    """What training minimises. A task inherits this class, and an edit of its file trains the task's networks anew.
 
-    metrics: tuple[Metric, ...]  # of an epoch, the loss first: the history's columns, for training and validation
-    watched: Metric  # what the schedule "plateau" looks at
-    counted: tuple[str, ...]  # what is added up over an epoch besides the loss
+    ``metrics`` are numbers of every object, the loss first: their means are the columns of the history, for training
+    and validation. ``watched`` is the one that the schedule "plateau" looks at, by its mean over the validation split.
+    """
 
-    def loss(self, network: Network, inputs: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The batch's mean loss [] in training, with the network's penalty; and sums over the batch, [] each."""
-        ...
+    metrics: ClassVar[tuple[Metric, ...]]
+    watched: ClassVar[Metric]
+    needs_labels: ClassVar[bool] = True
 
-    def measure(self, network: Network, inputs: Any, labels: Tensor) -> dict[str, Tensor]:
-        """Sums over a batch that is not trained on, [] each: "loss", and those of ``counted``."""
-        ...
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
 
-    def means(self, sums: Mapping[str, float], count: float) -> dict[str, float]:
-        """The ``metrics`` by name, from the sums over ``count`` objects."""
-        ...
+    def check(self, data: ObjectSet) -> None:
+        """Raise :class:`gmcn.errors.InputError` where nothing can be trained on such objects."""
+        if self.needs_labels and data.labels is None:
+            raise InputError(f"the {data.kind} of {data.metadata.get('dataset')} have no labels, which this task needs")
+        if self.settings.augmentation is not None:
+            if not (isinstance(data.inputs, Mixture) or data.kind == POINTS):
+                raise InputError(
+                    f"training.augmentation varies mixtures and points, and these are {data.kind}; leave it out, or "
+                    "say a `fit`"
+                )
+            self.settings.augmentation.check_dim(data.traits["dim"])
+
+    def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
+        """The batch as it is trained on, by random numbers of ``generator`` alone, one of the CPU: augmented."""
+        augmentation = self.settings.augmentation
+        return inputs if augmentation is None else augment(inputs, augmentation, generator)
+
+    def loss(
+        self, network: Network, inputs: Inputs, labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # [], [B] each
+        """The batch's mean loss in training, with the network's penalty; and the other ``metrics`` of each object."""
+        raise NotImplementedError
+
+    def measure(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Tensor]:  # [B] each
+        """The ``metrics`` of each object of a batch that is not trained on, without smoothing and penalties."""
+        raise NotImplementedError
 
 
 class Measures(Protocol):
-    """What is measured of a trained network, and drawn."""
+    """What is measured of a trained network, drawn and answered. An edit measures again, and never trains."""
 
     metrics: tuple[Metric, ...]
     headline: Metric  # by which results are compared
     averaged: tuple[str, ...]  # what of the measured is averaged over seeds, the metrics among them
 
     def measure(
-        self, network: Network, data: Any, device: torch.device | str, progress: Callable[[int], object]
+        self, network: Network, data: ObjectSet, device: torch.device | str, progress: Callable[[int], object]
     ) -> dict[str, Any]:
         """The metrics by name, and details, in types that JSON has; ``progress`` is told how many objects are done."""
         ...
 
-    def pictures(self, seeds: Sequence[Mapping[str, Any]], data: Any, folder: Path) -> list[Path]:
+    def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
         """Draws what was measured of all seeds into a folder."""
+        ...
+
+    def answer(self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]) -> list[Any]:
+        """What ``gmcn predict`` says of each object, None where it is not finite; ``metadata`` is that of its file."""
         ...

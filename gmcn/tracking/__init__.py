@@ -6,6 +6,6 @@ kept until it can be.
 """
 
 from gmcn.tracking.opening import create_store
-from gmcn.tracking.run import Run, start
+from gmcn.tracking.run import NO_RUN, Run, start
 
-__all__ = ["Run", "create_store", "start"]
+__all__ = ["NO_RUN", "Run", "create_store", "start"]

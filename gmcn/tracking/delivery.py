@@ -194,6 +194,7 @@ class Delivery:
             for run_id in (*result["runs"], self.run_id):
                 if store.run_of(self._client, run_id) is not None:
                     self._client.set_tag(run_id, "mlflow.parentRunId", self._parent_id)
+        store.show_results(self._client, self._experiment, result["columns"], result["ascending"])
         self._send_params(result["params"], self._parent_id)
         self._send_points(self._parent_id, result["metrics"])
         for entry in result["inputs"]:

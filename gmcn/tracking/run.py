@@ -84,9 +84,11 @@ class Run:
         runs: Iterable[str | None] = (),
         artifacts: Iterable[str | os.PathLike] = (),
         inputs: Iterable[tuple[str, str | os.PathLike]] = (),
+        larger_is_better: bool = True,
     ) -> None:
         """Log a result's headline numbers, settings, pictures and data to the parent run, where results are compared.
 
+        They are compared by the first of the metrics; the last is one that every result has, and is 0 or more.
         ``runs`` are those that made it: they go below a new parent if the settings are others than they were.
         """
         if self._journal is None:
@@ -96,6 +98,8 @@ class Run:
                 "result": {
                     "inputs": [input_of(role, path) for role, path in inputs],
                     "metrics": points_of(metrics, None),
+                    "columns": list(metrics),
+                    "ascending": not larger_is_better,
                     "params": flatten(params or {}),
                     "runs": [run for run in runs if run],
                     "artifacts": [self._kept(path) for path in artifacts],
@@ -157,6 +161,9 @@ class Run:
             )
             return
         self._points, self._sent_at = 0, time.monotonic()
+
+
+NO_RUN = Run()  # that keeps nothing: the default of whatever can be tracked
 
 
 @contextlib.contextmanager

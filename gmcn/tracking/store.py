@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,29 +133,26 @@ def experiment_of(client: Any, dataset: str, results: Path) -> str:
     tags = {
         "mlflow.experimentKind": "custom_model_development",  # what the pages are about: not language models
         "mlflow.note.content": f"Results on {dataset}. Views > Results compares them; each has its stages below it.",
-        "mlflow.sharedViewState.gmcn-results": _view(),
     }
     return client.create_experiment(name, artifact_location=location, tags=tags)
 
 
-HEADLINES = ("accuracy", "accuracy_std", "parameters", "memory_mib", "training_seconds")  # of a result's own run
-
-
-def _view() -> str:
-    """A view of the experiment's page as MLflow 3.17 saves one: the results and nothing else, the best first."""
-    columns = [f"metrics.`{name}`" for name in HEADLINES]
+def show_results(client: Any, experiment: str, columns: Sequence[str], ascending: bool) -> None:
+    """Give the experiment's page a view of the results and nothing else, the best first, as MLflow 3.17 saves one."""
+    names = [f"metrics.`{name}`" for name in columns]
     state = {
-        "searchFilter": "metrics.accuracy >= 0",
-        "orderByKey": columns[0],
-        "orderByAsc": False,
+        "searchFilter": f"{names[-1]} >= 0",
+        "orderByKey": names[0],
+        "orderByAsc": ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": columns,
+        "selectedColumns": names,
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    return json.dumps({"name": "Results", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
+    view = json.dumps({"name": "Results", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
+    client.set_experiment_tag(experiment, "mlflow.sharedViewState.gmcn-results", view)
 
 
 def find_run(client: Any, experiment: str, condition: str) -> Any:

@@ -8,7 +8,6 @@ _HOMES = {
     "NonFiniteError": "errors",
     "OutOfMemoryError": "errors",
     "TrainingSettings": "settings",
-    "load": "loading",
     "resumable": "checkpoints",
     "train": "stage",
 }

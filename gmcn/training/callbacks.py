@@ -23,12 +23,13 @@ from gmcn import ranks
 from gmcn.artifacts import write_text
 from gmcn.console import LEFT
 from gmcn.progress import Progress
+from gmcn.tracking import NO_RUN, Run
 from gmcn.training.errors import Interrupted, NonFiniteError
 from gmcn.training.step import TrainingStep
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of checkpoints; goes up when an older one cannot be continued
+FORMAT = 3  # of checkpoints; goes up when an older one cannot be continued
 
 
 class History(L.Callback):
@@ -39,7 +40,7 @@ class History(L.Callback):
     writes.
     """
 
-    def __init__(self, path: Path, run: Any = None) -> None:
+    def __init__(self, path: Path, run: Run = NO_RUN) -> None:
         self.path, self.run = path, run
         self.rows: list[dict[str, Any]] = []
         self.seconds_before = 0.0
@@ -69,11 +70,8 @@ class History(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: TrainingStep, *_: Any) -> None:
         """Pass the loss and the learning rate of the step on to the tracking run."""
-        if self.run is not None:
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self.run.log_metrics(
-                {"train/loss": module.last_loss, "train/learning_rate": rate}, step=trainer.global_step
-            )
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.run.log_metrics({"train/loss": module.last_loss, "train/learning_rate": rate}, step=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Add the row of the epoch."""
@@ -90,9 +88,8 @@ class History(L.Callback):
             return
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, row, lineterminator="\n").writerow(row)
-        if self.run is not None:
-            metrics = {f"epoch/{name}": row[name] for name in list(row)[2:] if row[name] is not None}
-            self.run.log_metrics(metrics, step=trainer.global_step)
+        metrics = {f"epoch/{name}": row[name] for name in list(row)[2:] if row[name] is not None}
+        self.run.log_metrics(metrics, step=trainer.global_step)
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in measured.items() if value is not None)
         took = row["seconds"] - (self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0)
         said = row["epoch"], trainer.max_epochs, numbers, took, row["seconds"]

@@ -1,8 +1,8 @@
-"""Mixtures in memory, split into training and validation, in batches whose order a resumed run repeats."""
+"""Objects in memory, split into training and validation, in batches whose order a resumed run repeats."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import lightning as L
 import numpy as np
@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from gmcn import ranks
-from gmcn.data.augmentation import Augmentation, augment
-from gmcn.data.objects import Batches, MixtureSet, batches_in_order, select
+from gmcn.data.objects import Batches, Inputs, ObjectSet, batches_in_order, count, device_of, each, select
 from gmcn.errors import InputError
-from gmcn.mixture import Mixture
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:  # labels [S]
@@ -40,30 +38,30 @@ def generator_of(seed: int, epoch: int, position: int) -> torch.Generator:
 
 
 class BatchLoader:
-    """Shuffled batches of a mixture set by index tensors; what Lightning calls a stateful loader.
+    """Shuffled batches of objects by index tensors; what Lightning calls a stateful loader.
 
     The order of an epoch is a function of ``(seed, epoch)``, and ``state_dict`` is the place within it. All
     batches of an epoch are of one size, or smaller by one: none is too small for batch statistics, and no
-    shape is left out. An augmentation is a function of ``(seed, epoch, position)``. Every rank is given whole
-    batches, of ``smallest`` shapes at least, and takes its share of each.
+    object is left out. ``prepare`` makes of a batch what is trained on, by a generator that is a function of
+    ``(seed, epoch, position)``. Every rank is given whole batches, of ``smallest`` objects at least, and takes its
+    share of each.
     """
 
     def __init__(
         self,
-        mixture: Mixture,  # [S, N]
-        labels: Tensor,  # [S]
+        inputs: Inputs,  # of S objects
+        labels: Tensor | None,  # [S]
         batch_size: int,
         *,
         seed: int,
         early_batches: int | None = None,
-        augmentation: Augmentation | None = None,
+        prepare: Callable[[Inputs, torch.Generator], Inputs] = lambda inputs, _: inputs,
         smallest: int = 2,
     ) -> None:
-        self.mixture, self.labels, self.seed, self.augmentation = mixture, labels, seed, augmentation
-        if augmentation is not None:
-            augmentation.check_dim(mixture.dim)
-        # One shape alone has no batch statistics.
-        self.batches = max(1, min(-(-len(labels) // batch_size), len(labels) // smallest))
+        self.inputs, self.labels, self.seed, self.prepare = inputs, labels, seed, prepare
+        self.count = count(inputs)
+        # One object alone has no batch statistics.
+        self.batches = max(1, min(-(-self.count // batch_size), self.count // smallest))
         self.length = min(self.batches, early_batches or self.batches)
         self.epoch = 0
         self.position = 0
@@ -89,56 +87,56 @@ class BatchLoader:
     def __len__(self) -> int:
         return self.length
 
-    def __iter__(self) -> Iterator[tuple[Mixture, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Inputs, Tensor | None]]:
         # A generator: Lightning makes the iterator before it calls set_epoch, so nothing may be read until then.
         # A million epochs lie between the generators of two seeds.
         generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.epoch)
-        order = torch.randperm(len(self.labels), generator=generator, device="cpu").to(self.labels.device)
+        order = torch.randperm(self.count, generator=generator, device="cpu").to(device_of(self.inputs))
         batches = order.tensor_split(self.batches)
         while self.position < self.length:
             chosen, place = batches[self.position], (self.seed, self.epoch, self.position)
             self.position += 1
-            mixture = select(self.mixture, chosen)
-            if self.augmentation is not None:
-                mixture = augment(mixture, self.augmentation, generator_of(*place))
-            yield mixture, self.labels[chosen]
+            inputs = self.prepare(select(self.inputs, chosen), generator_of(*place))
+            yield inputs, None if self.labels is None else self.labels[chosen]
 
 
-class MixtureData(L.LightningDataModule):
-    """Training and validation batches of a mixtures artifact, kept on the training device; the former augmented."""
+class TrainingData(L.LightningDataModule):
+    """Training and validation batches of an object set, kept on the training device."""
 
     def __init__(
         self,
-        train: MixtureSet,
+        train: ObjectSet,
         *,
         batch_size: int,
         seed: int,
         validation_fraction: float = 0.0,
         early_batches: int | None = None,
-        augmentation: Augmentation | None = None,
+        prepare: Callable[[Inputs, torch.Generator], Inputs] = lambda inputs, _: inputs,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        self.train_indices, self.validation_indices = stratified_split(train.labels, validation_fraction, seed)
+        classes = torch.zeros(len(train), dtype=torch.int64) if train.labels is None else train.labels
+        self.train_indices, self.validation_indices = stratified_split(classes, validation_fraction, seed)
         smallest = max(2, ranks.size())
         if len(self.train_indices) < smallest:
-            count = len(self.train_indices)
-            raise InputError(f"{count} of the shapes are left to train on; the data set needs {smallest} or more")
-        mixture, labels = train.mixture.to(device), train.labels.to(device)
+            left = len(self.train_indices)
+            raise InputError(f"{left} of the shapes are left to train on; the data set needs {smallest} or more")
+
+        def part(indices: Tensor) -> tuple[Inputs, Tensor | None]:
+            labels = None if train.labels is None else train.labels[indices].to(device)
+            return each(select(train.inputs, indices), lambda tensor: tensor.to(device)), labels
+
         self.train_loader = BatchLoader(
-            select(mixture, self.train_indices),
-            labels[self.train_indices],
+            *part(self.train_indices),
             batch_size,
             seed=seed,
             early_batches=early_batches,
-            augmentation=augmentation,
+            prepare=prepare,
             smallest=smallest,
         )
-        self.validation_batches = (
-            batches_in_order(select(mixture, self.validation_indices), labels[self.validation_indices], batch_size)
-            if len(self.validation_indices)
-            else Batches()
-        )
+        self.validation_batches = Batches()
+        if len(self.validation_indices):
+            self.validation_batches = batches_in_order(*part(self.validation_indices), batch_size)
 
     def train_dataloader(self) -> BatchLoader:
         """Batches to train on."""

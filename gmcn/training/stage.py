@@ -1,4 +1,4 @@
-"""The stage `train`: a mixtures artifact in, a trained network out; interrupted anywhere, it resumes exactly."""
+"""The stage `train`: an artifact of objects in, a trained network out; interrupted anywhere, it resumes exactly."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
-from torch import nn
 
-from gmcn import ranks
+from gmcn import ranks, tasks
 from gmcn.artifacts import provenance, save_tensors, write_json
-from gmcn.data.objects import TRAIN, MixtureSet, read_split
+from gmcn.data.objects import TRAIN, ObjectSet, read_split
 from gmcn.data.preparation import describe_inputs
 from gmcn.device import own_defaults
 from gmcn.launching import cpus_per_task
-from gmcn.models import GMCN, Network, build, describe
+from gmcn.models import Network, build, describe
 from gmcn.nn import synchronise
+from gmcn.tasks import DEFAULT_TASK
+from gmcn.tracking import NO_RUN, Run
 from gmcn.training.callbacks import History, LastCheckpoint, Steps
 from gmcn.training.checkpoints import (
     LAST,
@@ -37,7 +38,7 @@ from gmcn.training.checkpoints import (
     remove_checkpoints,
     training_key,
 )
-from gmcn.training.datamodule import MixtureData
+from gmcn.training.datamodule import TrainingData
 from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.joining import cluster_environment, join
 from gmcn.training.settings import TrainingSettings
@@ -45,9 +46,12 @@ from gmcn.training.step import TrainingStep
 
 log = logging.getLogger(__name__)
 
+# What a network's file says of its training.
+KEPT = ("task", "dataset", "fit", "seed", "settings", "inputs", "run_id", "provenance")
+
 
 def train(
-    mixtures: str | os.PathLike,
+    artifact: str | os.PathLike,
     *,
     settings: Mapping[str, Any],
     seed: int,
@@ -55,18 +59,19 @@ def train(
     points: str | os.PathLike | None = None,
     device: str = "auto",
     threads: int | None = None,
-    run: Any = None,
+    run: Run = NO_RUN,
 ) -> dict[str, Any]:
-    """Train one network on the training split of ``mixtures``; the test split is never looked at.
+    """Train one network on the training split of an artifact of objects; the test split is never looked at.
 
     Writes ``model.safetensors`` (the last epoch), ``history.csv`` and ``training.json`` to the folder
     ``output``, and returns the content of the last. ``settings`` holds ``network`` (see
-    :func:`gmcn.models.build`) and ``training`` (:class:`TrainingSettings`). A ``last.ckpt`` in ``output`` is
-    continued when it belongs to the same settings, seed and mixtures; on one machine, with the same number of
+    :func:`gmcn.models.build`), ``training`` (:class:`TrainingSettings`) and ``task`` (:mod:`gmcn.tasks`, default
+    classification). A ``last.ckpt`` in ``output`` is
+    continued when it belongs to the same settings, seed and objects; on one machine, with the same number of
     threads, the outcome is then bit for bit that of an uninterrupted training on the CPU. ``points``, what the
     mixtures were fitted to, changes nothing but a description (:func:`describe_inputs`) by which the network can
-    classify files later. The checkpoint of the last epoch stays beside them: a start from it trains nothing and writes
-    the same again. :func:`gmcn.training.checkpoints.remove_checkpoints` deletes it.
+    answer about files later. The checkpoint of the last epoch stays beside them: a start from it trains nothing and
+    writes the same again. :func:`gmcn.training.checkpoints.remove_checkpoints` deletes it.
 
     With ``training.devices`` and ``training.nodes`` it takes as many processes, which call this function alike; they
     divide each batch, batch statistics are those of the whole, rank 0 writes, and ``threads`` are those of a node.
@@ -79,26 +84,28 @@ def train(
     """
     output = Path(output)
     origin = provenance()  # of the code that runs: a checkout may change while it does
-    inputs = describe_inputs(mixtures, points)
-    training = TrainingSettings.read(settings.get("training", {}))
-    key = training_key(mixtures, settings, seed)
+    inputs = describe_inputs(artifact, points)
+    training, task = TrainingSettings.read(settings.get("training", {})), settings.get("task", DEFAULT_TASK)
+    objective = tasks.objective(training, task)
+    key = training_key(artifact, settings, seed)
     device = join(device, training.devices, training.nodes)
     threads = cpus_per_task(threads, training.devices) if threads else None
     with _reproducible(seed, threads, device), own_defaults():
-        data = read_split(mixtures, TRAIN)
+        data = read_split(artifact, TRAIN)
+        objective.check(data)
         model = build_network(settings.get("network", {}), data, seed)
         if ranks.size() > 1:
             synchronise(model)
-        batches = MixtureData(
+        batches = TrainingData(
             data,
             batch_size=training.batch_size,
             seed=seed,
             validation_fraction=training.validation_fraction,
             early_batches=training.early_batches,
-            augmentation=training.augmentation,
+            prepare=objective.prepare,
             device=device,
         )
-        module = TrainingStep(model, training, len(batches.train_loader))
+        module = TrainingStep(model, training, len(batches.train_loader), objective)
         history = History(output / "history.csv", run)
         checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes, code_key())
         resume = _resume(output, key)
@@ -106,6 +113,7 @@ def train(
         peak = checkpoint.peak_memory()
     result = {
         "seed": seed,
+        "task": task,
         "dataset": data.metadata.get("dataset"),
         "fit": data.metadata.get("fit"),
         "metrics": {name: value for name, value in history.rows[-1].items() if name != "seconds"},
@@ -113,8 +121,8 @@ def train(
         "steps": history.rows[-1]["step"],
         "epochs": len(history.rows),
         "shapes": {"train": len(batches.train_indices), "validation": len(batches.validation_indices)},
-        "parameters": count_parameters(model),
-        "kernel_parameters": count_parameters(model.blocks) if isinstance(model, GMCN) else 0,
+        **model.parameter_counts(),
+        "validation": _validated(module, data, batches),
         "peak_memory": {
             "bytes": peak,
             "kind": "allocated" if device.type == "cuda" else "resident",
@@ -125,7 +133,7 @@ def train(
         "inputs": inputs,
         "device": str(device),
         "threads": torch.get_num_threads() if threads is None else threads,
-        "run_id": getattr(run, "id", None),
+        "run_id": run.id,
         "provenance": origin,
     }
     if ranks.rank() == 0:
@@ -144,19 +152,20 @@ def _resume(folder: Path, key: str) -> Path | None:
     return ranks.gather(found)[0]
 
 
-def build_network(network: Mapping[str, Any], data: MixtureSet, seed: int) -> Network:
-    """The network of a variant for the classes and dimension of ``data``."""
-    return build(network, len(data.class_names), data.dim, seed)
+def build_network(network: Mapping[str, Any], data: ObjectSet, seed: int) -> Network:
+    """The network of a variant for objects such as those of ``data``."""
+    return build(network, **data.traits, seed=seed, objects=data.kind)
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Number of trained numbers in a module."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def _validated(module: TrainingStep, data: ObjectSet, batches: TrainingData) -> dict[str, Any]:
+    """What the objects of the validation split were worth to the trained network, metric by metric, by name."""
+    values = {name: tensor.tolist() for name, tensor in module.validation.items()}
+    return {"names": [data.names[index] for index in batches.validation_indices.tolist()], **values} if values else {}
 
 
 def _fit(
     module: TrainingStep,
-    batches: MixtureData,
+    batches: TrainingData,
     callbacks: list[L.Callback],
     *,
     device: torch.device,
@@ -208,18 +217,17 @@ def _fit(
         ) from None
 
 
-def _write(output: Path, model: Network, data: MixtureSet, result: dict[str, Any], run: Any) -> None:
+def _write(output: Path, model: Network, data: ObjectSet, result: dict[str, Any], run: Run) -> None:
     metadata = {
         "network": describe(model),
         "class_names": data.class_names,
-        **{name: result[name] for name in ("dataset", "fit", "seed", "settings", "inputs", "run_id", "provenance")},
+        **{name: result[name] for name in KEPT},
     }
     save_tensors(output / "model.safetensors", model.state_dict(), metadata)
     write_json(output / "training.json", result)
-    if run is not None:
-        run.log_metrics({"train/seconds": result["seconds"], "train/peak_memory": result["peak_memory"]["bytes"]})
-        for name in ("history.csv", "training.json", "model.safetensors"):
-            run.log_artifact(output / name)
+    run.log_metrics({"train/seconds": result["seconds"], "train/peak_memory": result["peak_memory"]["bytes"]})
+    for name in ("history.csv", "training.json", "model.safetensors"):
+        run.log_artifact(output / name)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gmcn import ranks, tasks
-from gmcn.data.objects import Inputs, each
+from gmcn.data.objects import Inputs, count, each
 from gmcn.errors import is_out_of_memory
 from gmcn.models import Network
 from gmcn.tasks.task import Objective
@@ -27,11 +27,11 @@ from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
-Batch = tuple[Inputs, Tensor]  # of B objects, labels [B]
+Batch = tuple[Inputs, Tensor | None]  # of B objects, labels [B]
 
 
 class TrainingStep(L.LightningModule):
-    """Trains a network on batches of inputs and labels, for an objective.
+    """Trains a network on batches of inputs, with labels where they have any, for an objective.
 
     Adam on all parameters, then what the network itself does after a step (:meth:`gmcn.models.Network.after_step_`).
     Sums of the running epoch are part of the checkpoint, so that a resumed epoch reports what an uninterrupted one
@@ -45,21 +45,23 @@ class TrainingStep(L.LightningModule):
     automatic_optimization = False
 
     def __init__(
-        self, model: Network, settings: TrainingSettings, steps_per_epoch: int, task: str = tasks.DEFAULT_TASK
+        self, model: Network, settings: TrainingSettings, steps_per_epoch: int, objective: Objective | None = None
     ) -> None:
         super().__init__()
         self.model, self.settings, self.steps_per_epoch = model, settings, steps_per_epoch
-        self.objective = tasks.objective(settings, task)
+        self.objective = objective or tasks.objective(settings)
         self.micro_batches = settings.micro_batches
+        self.names = tuple(metric.name for metric in self.objective.metrics)
         self.sums = self._nothing()
-        self.validation_sums = self._nothing()
+        self.validation: dict[str, Tensor] = {}  # by metric, of every validated object [S] in the order of the data
+        self._validated: list[tuple[Tensor, Tensor | None]] = []  # per batch, of this rank: values [M, B], labels [B]
         self.last_loss = float("nan")
         self.batch: Batch | None = None
         self.plateau = _Plateau(settings, self.objective) if settings.schedule == "plateau" else None
 
     def _nothing(self) -> dict[str, float]:
         """What an epoch adds up."""
-        return dict.fromkeys(("loss", *self.objective.counted, "shapes"), 0.0)
+        return dict.fromkeys((*self.names, "shapes"), 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with torch's betas. Its rate is set before each step, as a function of the step alone."""
@@ -77,37 +79,39 @@ class TrainingStep(L.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate
         outcome = self._within_memory(self.compute_gradient, batch)
-        self._check_and_clip(outcome, len(batch[1]))
+        self._check_and_clip(outcome, count(batch[0]))
         optimizer.step()
         self.model.after_step_(rate, self.settings.kernel_decay)
 
-    def compute_gradient(self, batch: Batch) -> Tensor:  # [1 + counted]
-        """Leave the gradient of the batch's mean loss in the parameters; that loss, and what is counted."""
-        count, outcome = len(batch[1]), self._zeros(1 + len(self.objective.counted))
+    def compute_gradient(self, batch: Batch) -> Tensor:  # [M]
+        """Leave the gradient of the batch's mean loss in the parameters; that loss, and the sums of other metrics."""
+        whole, outcome = count(batch[0]), self._zeros(len(self.names))
         self.model.zero_grad()
-        for inputs, labels in self._parts(batch):
-            loss, counted = self.loss_of(inputs, labels)
+        for inputs, labels, _ in self._parts(batch):
+            loss, values = self.loss_of(inputs, labels)
+            share = count(inputs) / whole
             # torch averages the gradients of ranks: together the parts weigh one.
-            self.manual_backward(loss * (len(labels) * ranks.size() / count))
-            own = [counted[name].double() for name in self.objective.counted]
-            outcome += torch.stack([loss.detach().double() * (len(labels) / count), *own])
+            self.manual_backward(loss * (count(inputs) * ranks.size() / whole))
+            others = [values[name].sum().double() for name in self.names[1:]]
+            outcome += torch.stack([loss.detach().double() * share, *others])
         return ranks.total(outcome)
 
-    def _zeros(self, count: int) -> Tensor:
-        return torch.zeros(count, dtype=torch.float64, device=self.device)
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
 
-    def _parts(self, batch: Batch) -> Iterator[Batch]:
-        """This rank's share of each part that the batch is divided into, where there is any."""
+    def _parts(self, batch: Batch) -> Iterator[tuple[Inputs, Tensor | None, Tensor]]:
+        """This rank's share of each part that the batch is divided into, where there is any, and its places [B]."""
         inputs, labels = batch
-        parts = min(self.micro_batches, self._most_parts(len(labels)))
+        parts = min(self.micro_batches, self._most_parts(count(inputs)))
+        places = torch.arange(count(inputs), device=self.device)
         for part in range(parts):
 
             def own(tensor: Tensor, part: int = part) -> Tensor:
                 return ranks.share(tensor.tensor_split(parts)[part])
 
-            self.batch = each(inputs, own), own(labels)
-            if len(self.batch[1]):
-                yield self.batch
+            self.batch = each(inputs, own), None if labels is None else own(labels)
+            if count(self.batch[0]):
+                yield *self.batch, own(places)
 
     def _within_memory(self, function: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """``function`` of the batch, in smaller parts where the device's memory needs it."""
@@ -121,10 +125,10 @@ class TrainingStep(L.LightningModule):
             # Not within the handler: the error's traceback holds on to the tensors that fill the memory.
             for buffer, before in zip(self.model.buffers(), statistics, strict=True):
                 buffer.copy_(before)
-            self._halve(len(batch[1]))
+            self._halve(count(batch[0]))
 
-    def loss_of(self, inputs: Inputs, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective's mean loss [] of B objects, and what it counts."""
+    def loss_of(self, inputs: Inputs, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective's mean loss [] of B objects, and its other metrics of each [B]."""
         return self._explained(self.objective.loss, inputs, labels)
 
     def _most_parts(self, count: int) -> int:
@@ -155,50 +159,60 @@ class TrainingStep(L.LightningModule):
             parts,
         )
 
-    def _check_and_clip(self, outcome: Tensor, count: int) -> None:  # [1 + counted]
+    def _check_and_clip(self, outcome: Tensor, count: int) -> None:  # [M]
         """Refuse a loss or gradient that is not finite, clip the gradient's norm, and add up the epoch."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
         # One transfer: reading a value makes the GPU wait.
-        norm_value, self.last_loss, *counted = torch.cat([norm.to(outcome)[None], outcome]).tolist()
+        norm_value, self.last_loss, *others = torch.cat([norm.to(outcome)[None], outcome]).tolist()
         if not (math.isfinite(self.last_loss) and math.isfinite(norm_value)):
             raise NonFiniteError(self._explain())
         if self.settings.gradient_clip:
             nn.utils.clip_grads_with_norm_(parameters, self.settings.gradient_clip, norm)
-        _add(self.sums, self.last_loss * count, *counted, count)
+        _add(self.sums, self.last_loss * count, *others, count)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy of this rank's share of a batch of the validation split."""
-        sums = self._within_memory(self._measure, batch).tolist()
-        self.last_loss = sums[0]
+        """The metrics of this rank's share of a batch of the validation split."""
+        values = self._within_memory(self._measure, batch)
+        self.last_loss = values[0].sum().item()
         if not math.isfinite(self.last_loss):
             raise NonFiniteError(self._explain())
-        _add(self.validation_sums, *sums)
+        self._validated.append((values, batch[1]))
 
-    def _measure(self, batch: Batch) -> Tensor:  # [1 + counted + 1]
-        names = ("loss", *self.objective.counted)
-        outcome = self._zeros(len(names) + 1)
-        for inputs, labels in self._parts(batch):
-            sums = self._explained(self.objective.measure, inputs, labels)
-            own = [sums[name].double() for name in names]
-            outcome += torch.stack([*own, torch.full_like(own[0], len(labels))])
+    def _measure(self, batch: Batch) -> Tensor:  # [M, B], zeros for what other ranks measure
+        outcome = self._zeros(len(self.names), count(batch[0]))
+        for inputs, labels, places in self._parts(batch):
+            values = self._explained(self.objective.measure, inputs, labels)
+            outcome[:, places] = torch.stack([values[name].double() for name in self.names])
         return outcome
 
     def on_validation_epoch_start(self) -> None:
         """Forget the validation before."""
-        self.validation_sums = self._nothing()
+        self._validated = []
 
     def on_validation_epoch_end(self) -> None:
-        """Add up what the ranks have found."""
-        values = torch.tensor(list(self.validation_sums.values()), dtype=torch.float64, device=self.device)
-        self.validation_sums = dict(zip(self.validation_sums, ranks.total(values).tolist(), strict=True))
+        """Put together what the ranks have found."""
+        values = ranks.total(torch.cat([values for values, _ in self._validated], 1)).cpu()
+        self.validation = dict(zip(self.names, values, strict=True))
+        if self._validated[0][1] is not None:
+            self.validation["labels"] = torch.cat([labels for _, labels in self._validated]).cpu()
 
     def epoch_metrics(self) -> dict[str, float | None]:
-        """The objective's metrics of the epoch that ends; None for validation where there is no validation split."""
-        metrics: dict[str, float | None] = {}
-        for split, sums in (("train", self.sums), ("validation", self.validation_sums)):
-            means = self.objective.means(sums, sums["shapes"]) if sums["shapes"] else {}
-            metrics |= {f"{split}_{metric.name}": means.get(metric.name) for metric in self.objective.metrics}
+        """The objective's metrics of the epoch that ends, by the columns of the history.
+
+        For validation also their means over the classes, each of which then counts the same, where there are any;
+        None for all of them where there is no validation split.
+        """
+        shapes, labels = self.sums["shapes"], self.validation.get("labels")
+        metrics: dict[str, float | None] = {
+            f"train_{name}": self.sums[name] / shapes if shapes else None for name in self.names
+        }
+        for name in self.names:
+            values = self.validation.get(name)
+            metrics[f"validation_{name}"] = None if values is None else values.mean().item()
+        for name in self.names:
+            known = labels is not None
+            metrics[f"validation_class_{name}"] = class_mean(self.validation[name], labels) if known else None
         return metrics
 
     def on_train_epoch_end(self) -> None:
@@ -208,19 +222,20 @@ class TrainingStep(L.LightningModule):
         self.sums = self._nothing()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the sums of the running epoch, the number of parts and the state of the plateau schedule."""
-        checkpoint["sums"] = dict(self.sums)
+        """Add what the running epoch has summed and validated, the number of parts and the plateau schedule's state."""
+        checkpoint["sums"], checkpoint["validation"] = dict(self.sums), self.validation
         checkpoint["micro_batches"] = self.micro_batches
         if self.plateau:
             checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back what ``on_save_checkpoint`` added."""
-        self.sums, self.micro_batches = dict(checkpoint["sums"]), checkpoint["micro_batches"]
+        self.sums, self.validation = dict(checkpoint["sums"]), checkpoint["validation"]
+        self.micro_batches = checkpoint["micro_batches"]
         if self.plateau:
             self.plateau.load_state_dict(checkpoint["plateau"])
 
-    def _explained(self, function: Callable[..., Any], inputs: Inputs, labels: Tensor) -> Any:
+    def _explained(self, function: Callable[..., Any], inputs: Inputs, labels: Tensor | None) -> Any:
         """What a function of the objective gives; where a kernel refuses a number, the layer that it came from."""
         try:
             return function(self.model, inputs, labels)
@@ -246,6 +261,12 @@ class TrainingStep(L.LightningModule):
             f"training stopped at {where}: {reason}; the last good checkpoint is kept, "
             "try a lower training.learning_rate or set training.gradient_clip"
         )
+
+
+def class_mean(values: Tensor, labels: Tensor) -> float:  # [S], [S]
+    """The mean over the classes of their means, in which a class of few objects counts as much as one of many."""
+    sums, counts = torch.bincount(labels, values), torch.bincount(labels)
+    return (sums[counts > 0] / counts[counts > 0]).mean().item()
 
 
 def _add(sums: dict[str, float], *values: float) -> None:

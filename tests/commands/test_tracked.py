@@ -60,7 +60,7 @@ def test_a_model_is_loaded_elsewhere_without_a_pickle(logged, variant, tmp_path)
     assert {model.source_run_id for model in models} == {run_id}  # those who trained them are not in this store
     assert {model.name for model in models} == {"seed0", "seed1"}
     model = models[0]
-    inputs = pack(read_split(variant.mixtures, TEST).mixture)
+    inputs = pack(read_split(variant.mixtures, TEST).inputs)
     save_file({"inputs": inputs}, tmp_path / "inputs.safetensors")
     subprocess.run(
         [sys.executable, "-c", LOADER, model.model_uri, tmp_path / "inputs.safetensors", tmp_path / "out.safetensors"],
@@ -71,7 +71,7 @@ def test_a_model_is_loaded_elsewhere_without_a_pickle(logged, variant, tmp_path)
     )
     network = gmcn.load(variant.runs, seed=int(model.name.removeprefix("seed")))
     with torch.no_grad():
-        expected = network(read_split(variant.mixtures, TEST).mixture)
+        expected = network(read_split(variant.mixtures, TEST).inputs)
     for count, found in load_file(tmp_path / "out.safetensors").items():
         torch.testing.assert_close(found, expected[: int(count)], rtol=1e-5, atol=1e-6)
 

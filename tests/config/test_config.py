@@ -12,6 +12,7 @@ import yaml
 
 from gmcn import config
 from gmcn.errors import InputError, unknown
+from gmcn.stages import STAGES
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -153,6 +154,33 @@ def test_the_number_of_processes_makes_nothing_run_again():
     for stage in ("train", "footprint"):
         before, after = (config.stage_settings(some, stage, "digits", "child") for some in (SMALL, more))
         assert before == after
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage].makes == "dataset"])
+def test_a_description_makes_nothing_run_again(stage):
+    before, after = REAL, copy.deepcopy(REAL)
+    for section in ("datasets", "fits", "variants"):
+        for name in after[section]:
+            after[section][name]["description"] = f"another word on {name}"
+    config.check(after)
+    for dataset in REAL["datasets"]:
+        names = {"download": [None], "sample": [None], "fit": REAL["fits"], "draw-fits": [None]}
+        for name in names.get(stage, REAL["variants"]):
+            given = [config.stage_settings(some, stage, dataset, name) for some in (before, after)]
+            assert given[0] == given[1]
+            assert "description" not in json.dumps(given)
+
+
+def test_a_description_is_of_one_variant_and_not_of_its_heirs():
+    raw = changed("variants.base.description", "eight Gaussians")
+    config.check(raw)
+    assert config.resolve(raw, "digits", "child") == config.resolve(SMALL, "digits", "child")
+    assert "'variants.base.description' is 7, but must be text" in sentence(changed("variants.base.description", 7))
+
+
+def test_every_kind_of_network_has_a_variant():
+    networks = (config.resolve(REAL, "digits", variant)["network"] for variant in REAL["variants"])
+    assert {network.get("kind", "gmcn") for network in networks} == set(SCHEMA["$defs"]["network_kind"]["enum"])
 
 
 @pytest.mark.parametrize(
@@ -308,7 +336,7 @@ def test_names_that_are_there_twice_are_refused(tmp_path):
 def test_a_key_over_that_of_an_anchor_is_not_there_twice(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {<<: *a}\n")
-    assert config.read(path) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}
+    assert config.together(path) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}
 
 
 def test_without_jsonschema_names_are_checked_and_it_is_said(monkeypatch, caplog):
@@ -419,11 +447,11 @@ def test_schema_and_code_know_the_same_keys():
     assert SCHEMA["$defs"]["network_kind"]["enum"] == list(NETWORKS)
     assert config.resolving.DEFAULT_KIND == DEFAULT_KIND
     for kind, network in NETWORKS.items():  # the data and the training say the others
-        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed"}
+        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed", "shape"}
         assert set(known[kind]) == {"kind", *parameters}
     fitting = set(inspect.signature(fit_points).parameters)
     fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}
-    assert set(known["fit"]) == fitting.union({"components"}, *METHODS.values())
+    assert set(known["fit"]) == fitting.union({"components", "description"}, *METHODS.values())
     assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
     assert set(known["augmentation"]) == {field.name for field in dataclasses.fields(Augmentation)}
     assert known["augmentation"]["rotation"]["enum"] == list(ROTATIONS)

@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from gmcn import config
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "examples/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What stands in examples for a name of the reader's own.
 PLACEHOLDERS = {"<data set>": "digits", "<variant>": "small", "<fit>": "kmeans16"}
 PROGRAMS = ("gmcn", "make", "pip", "pytest", "python", "snakemake")
@@ -119,6 +119,7 @@ def examples() -> dict:
     for block in blocks:
         if set(block) <= sections:
             merged = config.merge(merged, block)
+    merged.pop("include", None)  # files of the reader's
     return merged
 
 

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.docs.reading import PLACEHOLDERS, Command, all_code, commands, settings
 
 COMMANDS = commands()
-FOLDERS = ("benchmarks", "csrc", "docs", "envs", "gmcn", "pretrained", "profiles", "tests", "workflow")
+FOLDERS = ("benchmarks", "csrc", "docs", "envs", "examples", "gmcn", "pretrained", "profiles", "tests", "workflow")
 MAKEFILE = (ROOT / "Makefile").read_text()
 PYTHON = "".join(path.read_text() for path in ROOT.glob("gmcn/**/*.py"))
 

@@ -39,10 +39,11 @@ def make_result(results: Path, dataset: str, points: Path, fit: dict, *, describ
         variant="tiny",
         settings=settings,
         points=points,
-        mixtures=mixtures,
+        artifact=mixtures,
         training=[folder / "training.json" for folder in folders],
         output=(output := results / f"{dataset}_tiny.json"),
-        **parts,
+        evaluation=parts["evaluation"],
+        measures={part: parts[part] for part in ("rmse", "footprint")},
     )
     return SimpleNamespace(
         result=output, model=models["models"][0], mixtures=mixtures, points=points, runs=runs, test=evaluated(parts)

@@ -35,7 +35,9 @@ def test_an_exported_network_is_found_by_its_name(solids, home, tmp_path, monkey
     mesh = next(solids.folder.rglob("*.off"))
     assert gmcn.predict("shapes_tiny", mesh) == gmcn.predict(solids.result, mesh)
     assert cli.main(["names"]) == 0  # no config.yaml here, as beside an installed package
-    assert capsys.readouterr().out == "pretrained networks: shapes_tiny\n"
+    title, row = capsys.readouterr().out.splitlines()
+    assert title.split() == ["pretrained", "network", "data", "set", "test", "accuracy"]
+    assert row.split()[:2] == ["shapes_tiny", "shapes"]
 
 
 def test_an_unknown_name_lists_the_known_ones(solids, home, tmp_path, monkeypatch, capsys):
@@ -57,7 +59,7 @@ def test_the_card_says_where_the_network_comes_from(solids, tmp_path):
         "snakemake --cores all results/shapes_tiny.json",
         "gmcn export results/shapes_tiny.json pretrained/shapes_tiny --seed 3",
     ]
-    assert card["metrics"]["accuracy"] == summary["accuracy"]["seeds"]["3"]
+    assert card["metrics"]["accuracy"] == summary["metrics"]["accuracy"]["seeds"]["3"]
     assert card["bytes"] == model.stat().st_size
     assert card["sha256"] == sha256(model)
     assert {"cpu", "cores", "gpu", "device"} == card["hardware"].keys()
@@ -68,7 +70,9 @@ def test_the_card_says_where_the_network_comes_from(solids, tmp_path):
 def test_the_seed_is_the_best_validated_or_the_one_asked_for(solids, tmp_path):
     summary = read_json(solids.result)
     for best in (3, 4):
-        changed = summary | {"validation_accuracy": {"3": 0.5, "4": 0.5} | {str(best): 0.6}}
+        changed = summary | {
+            "validation": {seed: {"accuracy": 0.6 if seed == str(best) else 0.5} for seed in ("3", "4")}
+        }
         try:
             write_json(solids.result, changed)
             assert export(solids.result, tmp_path / "a")["seed"] == best
@@ -111,7 +115,7 @@ def test_unfinished_results_are_refused(solids, tmp_path, what):
     sentence = "model.safetensors does not exist"
     if what == "no summary":
         write_json(path, {key: summary[key] for key in ("dataset", "models")})
-        sentence = "shapes_tiny.json is no finished result: it lacks variant, accuracy, "
+        sentence = "shapes_tiny.json is no finished result: it lacks variant, metrics, "
     elif what == "run folder":
         path, sentence = solids.runs, "is no finished result"
     else:

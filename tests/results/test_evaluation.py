@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import gmcn
-from gmcn.data.objects import TEST, MixtureSet, read_split
+from gmcn.data.objects import TEST, ObjectSet, read_split
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.results.evaluation import evaluate
@@ -27,7 +27,7 @@ def test_numbers_agree_with_scikit_learn_and_the_network(variant):
     assert result["names"] == data.names
     for seed, entry in result["seeds"].items():
         with torch.no_grad():
-            logits = gmcn.load(variant.runs, seed=int(seed))(data.mixture)
+            logits = gmcn.load(variant.runs, seed=int(seed))(data.inputs)
         assert entry["predictions"] == logits.argmax(1).tolist()
         assert entry["accuracy"] == accuracy_score(data.labels, entry["predictions"])
         assert entry["confusion"] == confusion_matrix(data.labels, entry["predictions"]).tolist()
@@ -40,9 +40,8 @@ def test_mean_and_deviation_over_the_seeds(variant):
     accuracies = [entry["accuracy"] for entry in result["seeds"].values()]
     assert result["mean"]["accuracy"] == pytest.approx(statistics.fmean(accuracies))
     assert result["std"]["accuracy"] == pytest.approx(statistics.stdev(accuracies))
-    assert {"test/accuracy": result["mean"]["accuracy"], "test/loss": result["mean"]["loss"]} in [
-        metrics for _, metrics in variant.recorders["evaluate"].metrics
-    ]
+    logged = {f"test/{name}": result["mean"][name] for name in ("accuracy", "class_accuracy", "loss")}
+    assert logged in [metrics for _, metrics in variant.recorders["evaluate"].metrics]
 
 
 def test_picture_of_the_confusion_matrix(variant):
@@ -68,9 +67,10 @@ def test_one_seed_has_no_deviation(variant, tmp_path):
 
 def test_a_class_without_test_shapes_has_no_accuracy():
     labels = torch.tensor([0, 0, 2])
-    data = MixtureSet(Mixture(*torch.zeros(3, 3)), labels, [], {"class_names": ["a", "b", "c"]})
+    data = ObjectSet("mixtures", Mixture(*torch.zeros(3, 3)), labels, ["x", "y", "z"], {"class_names": ["a", "b", "c"]})
     result = measure(torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9]]), data)
     assert result["per_class"] == {"a": 0.5, "b": None, "c": 1.0}
+    assert (result["accuracy"], result["class_accuracy"]) == (2 / 3, 0.75)
     assert result["confusion"] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
 
 
@@ -83,7 +83,9 @@ def test_over_seeds():
 
 def test_networks_of_other_data_are_refused(variant, tmp_path):
     other = make_mixtures(tmp_path / "other.safetensors", classes=2)
-    with pytest.raises(InputError, match="tells 3 classes in 2D apart, but the mixtures are of 2 classes"):
+    with pytest.raises(
+        InputError, match=r"is a network for mixtures \(classes 3, dim 2\), but these are mixtures \(classes 2, dim 2\)"
+    ):
         evaluate(other, models=variant.models, output=tmp_path / "evaluation.json", device="cpu")
     with pytest.raises(InputError, match="several networks of one seed"):
         evaluate(variant.mixtures, models=variant.models[:1] * 2, output=tmp_path / "e.json", device="cpu")

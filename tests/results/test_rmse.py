@@ -61,7 +61,7 @@ def test_positions_fill_the_box_of_one_deviation():
 def test_every_layer_agrees_with_a_direct_computation(variant):
     """The same quantity by other random positions, to the precision that so many of them have."""
     model = gmcn.load(variant.runs, seed=0)
-    mixture = read_split(variant.mixtures, TEST).mixture
+    mixture = read_split(variant.mixtures, TEST).inputs
     data = model.normalize_input(mixture)
     for block, layer in zip(model.blocks, probe_network(model, mixture, 40_000, seed=1), strict=True):
         with torch.no_grad():
@@ -79,7 +79,7 @@ def test_every_layer_agrees_with_a_direct_computation(variant):
 
 def test_a_fitted_convolution_is_measured_against_the_exact_one(variant):
     model = gmcn.load(variant.runs, seed=0)
-    mixture = read_split(variant.mixtures, TEST).mixture
+    mixture = read_split(variant.mixtures, TEST).inputs
     data = model.normalize_input(mixture)
     block = model.blocks[0]
     block.convolve_fit = 2

@@ -20,8 +20,9 @@ class ResultRecorder(Recorder):
 
     id = "summarise-run"
 
-    def log_result(self, metrics, params, runs, artifacts, inputs):
+    def log_result(self, metrics, params, runs, artifacts, inputs, larger_is_better):
         self.result = {"metrics": metrics, "params": params, "runs": runs, "artifacts": artifacts, "inputs": inputs}
+        self.result["larger_is_better"] = larger_is_better
 
 
 def arguments(variant, **changes) -> dict:
@@ -30,11 +31,10 @@ def arguments(variant, **changes) -> dict:
         "variant": "small",
         "settings": variant.settings,
         "points": variant.points,
-        "mixtures": variant.mixtures,
+        "artifact": variant.mixtures,
         "training": variant.training[::-1],  # in any order
         "evaluation": variant.runs / "evaluation.json",
-        "rmse": variant.runs / "rmse.json",
-        "footprint": variant.runs / "footprint.json",
+        "measures": {"rmse": variant.runs / "rmse.json", "footprint": variant.runs / "footprint.json"},
         "output": variant.results / "toy_small.json",
         **changes,
     }
@@ -51,13 +51,14 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
     result, run = summary
     evaluation = read_json(variant.runs / "evaluation.json")
     rmse, footprint = read_json(variant.runs / "rmse.json"), read_json(variant.runs / "footprint.json")
-    assert result["accuracy"] == {
+    assert (result["format"], result["task"], result["headline"]) == (2, "classification", "accuracy")
+    assert result["metrics"]["accuracy"] == {
         "mean": evaluation["mean"]["accuracy"],
         "std": evaluation["std"]["accuracy"],
         "seeds": {seed: entry["accuracy"] for seed, entry in evaluation["seeds"].items()},
     }
-    assert result["rmse"]["layers"] == rmse["mean"]["layers"]
-    assert result["footprint"]["ratio"] == footprint["ratio"]
+    assert result["measures"]["rmse"]["layers"] == rmse["mean"]["layers"]
+    assert result["measures"]["footprint"]["ratio"] == footprint["ratio"]
     trainings = [read_json(path) for path in variant.training]
     seconds = result["seconds"]["training"]
     assert seconds["mean"] == pytest.approx(sum(entry["seconds"] for entry in trainings) / 2)
@@ -67,10 +68,12 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
     assert epochs == {entry["epochs"] for entry in trainings}
     assert result["settings"] == variant.settings
     assert run.result["metrics"] == {
-        "accuracy": result["accuracy"]["mean"],
-        "accuracy_std": result["accuracy"]["std"],
+        "accuracy": result["metrics"]["accuracy"]["mean"],
+        "accuracy_std": result["metrics"]["accuracy"]["std"],
+        "class_accuracy": result["metrics"]["class_accuracy"]["mean"],
+        "loss": result["metrics"]["loss"]["mean"],
         "parameters": result["parameters"],
-        "memory_mib": result["footprint"]["measured"]["bytes"] / 2**20,
+        "memory_mib": result["measures"]["footprint"]["measured"]["bytes"] / 2**20,
         "training_seconds": seconds["mean"],
     }
     assert run.result["params"] == {"data": {}, "input_fit": {"components": 8}, **variant.settings}
@@ -82,7 +85,7 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
         "footprint-run",
         "summarise-run",
     ]
-    assert run.result["inputs"] == [("points", variant.points), ("mixtures", variant.mixtures)]
+    assert run.result["inputs"] == [("points", variant.points), ("input", variant.mixtures)]
 
 
 def test_runs_hashes_and_provenance_are_complete(variant, summary):
@@ -109,28 +112,28 @@ def test_the_network_is_found_from_the_result(variant, summary):
     data = read_split(variant.mixtures, TEST)
     predictions = read_json(variant.runs / "evaluation.json")["seeds"]["1"]["predictions"]
     with torch.no_grad():
-        assert gmcn.load(variant.results / "toy_small.json", seed=1)(data.mixture).argmax(1).tolist() == predictions
+        assert gmcn.load(variant.results / "toy_small.json", seed=1)(data.inputs).argmax(1).tolist() == predictions
 
 
 def test_learning_curves(variant, summary):
     assert (variant.runs / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert summary[1].result["artifacts"] == [variant.runs / "curves.png", variant.runs / "confusion.png"]
+    assert summary[1].result["artifacts"] == [variant.runs / "confusion.png", variant.runs / "curves.png"]
 
 
 def test_artifacts_of_different_origin_are_refused(variant, tmp_path):
     other = make_mixtures(tmp_path / "other.safetensors", classes=3, seed=9)
-    with pytest.raises(InputError, match="was made from other mixtures"):
-        summarise(**arguments(variant, mixtures=other, output=tmp_path / "toy_small.json"))
+    with pytest.raises(InputError, match="was made from other objects"):
+        summarise(**arguments(variant, artifact=other, output=tmp_path / "toy_small.json"))
     with pytest.raises(InputError, match=r"evaluation\.json is of other networks \(seeds 0, 1\).*\(seeds 0\)"):
         summarise(**arguments(variant, training=variant.training[:1], output=tmp_path / "toy_small.json"))
     changed = read_json(variant.runs / "rmse.json")
     changed["seeds"]["0"]["model"]["sha256"] = "0"
     write_json(tmp_path / "rmse.json", changed)
     with pytest.raises(InputError, match=r"rmse\.json is of other networks"):
-        summarise(**arguments(variant, rmse=tmp_path / "rmse.json", output=tmp_path / "toy_small.json"))
+        summarise(**arguments(variant, measures={"rmse": tmp_path / "rmse.json"}, output=tmp_path / "toy_small.json"))
     assert not (tmp_path / "toy_small.json").exists()
 
 
 def test_a_missing_artifact_is_named(variant, tmp_path):
     with pytest.raises(InputError, match=r"nowhere/footprint\.json does not exist"):
-        summarise(**arguments(variant, footprint=tmp_path / "nowhere" / "footprint.json"))
+        summarise(**arguments(variant, measures={"footprint": tmp_path / "nowhere" / "footprint.json"}))

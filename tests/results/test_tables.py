@@ -10,7 +10,8 @@ import pytest
 from gmcn import config
 from gmcn.artifacts import write_json
 from gmcn.errors import InputError
-from gmcn.results.metrics import metric
+from gmcn.results.metrics import column
+from gmcn.results.reading import read_result
 from gmcn.results.tables import tabulate
 from tests.conftest import ROOT
 
@@ -146,7 +147,7 @@ def test_older_results_leave_cells_empty(made):
 
 
 def test_an_epoch_that_was_not_reached_is_empty():
-    assert metric("validation3").read(result(PAPER, [0.9])) == (None, None)
+    assert column("validation3").read(result(PAPER, [0.9])) == (None, None)
 
 
 def test_a_result_that_the_table_does_not_show_is_refused(made):
@@ -191,12 +192,14 @@ def test_least_squares(made):
     assert last.startswith("| heuristic (16 mixtures) | 0.5000 (0.0038) | 0.1000")
 
 
-def test_memory_of_a_training_on_the_cpu_is_that_of_a_step(made):
+def test_memory_of_a_training_on_the_cpu_is_that_of_a_step(tmp_path):
     """The resident memory of a process is mostly Python's and torch's."""
-    trained = result(PAPER, [0.9])
-    assert metric("gib").read(trained) == (2.0, None)
+    path = tmp_path / "result.json"
+    write_json(path, result(PAPER, [0.9]))
+    trained = read_result(path)
+    assert column("gib").read(trained) == (2.0, None)
     trained["training"]["0"]["peak_memory"]["kind"] = "resident"
-    assert metric("gib").read(trained) == (3 / 1024, None)
+    assert column("gib").read(trained) == (3 / 1024, None)
 
 
 @pytest.mark.parametrize("name", REAL["tables"])

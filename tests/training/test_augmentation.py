@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gmcn import tasks
 from gmcn.artifacts import key_of, sha256
 from gmcn.data import Augmentation
 from gmcn.data.objects import TRAIN, read_split, select
@@ -12,9 +13,13 @@ from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.training import TrainingSettings
 from gmcn.training.checkpoints import training_key
-from gmcn.training.datamodule import BatchLoader, MixtureData, generator_of
+from gmcn.training.datamodule import BatchLoader, TrainingData, generator_of
 
 OPTIONS = {"batch_size": 8, "seed": 0, "validation_fraction": 0.2}
+
+
+def preparing(augmentation: Augmentation | None):
+    return tasks.objective(TrainingSettings(augmentation=augmentation)).prepare
 
 
 def equal(first: Mixture, second: Mixture) -> bool:
@@ -24,7 +29,7 @@ def equal(first: Mixture, second: Mixture) -> bool:
 def shifted(seed: int = 0) -> BatchLoader:
     """Twenty times the same component at the origin, of standard deviation 1: a position is the shift drawn for it."""
     one = Mixture(torch.ones(20, 1), torch.zeros(20, 1, 2), torch.eye(2).expand(20, 1, 2, 2))
-    return BatchLoader(one, torch.zeros(20), 4, seed=seed, augmentation=Augmentation(translation=0.5))
+    return BatchLoader(one, torch.zeros(20), 4, seed=seed, prepare=preparing(Augmentation(translation=0.5)))
 
 
 def epoch(loader: BatchLoader, number: int) -> list[list[list[float]]]:
@@ -61,19 +66,19 @@ def test_generators_differ_where_any_number_does():
 
 
 def test_off_gives_the_data_bit_for_bit(mixtures, monkeypatch):
-    monkeypatch.setattr("gmcn.training.datamodule.augment", None)
+    monkeypatch.setattr("gmcn.tasks.task.augment", None)
     data = read_split(mixtures, TRAIN)
-    module = MixtureData(data, **OPTIONS)
+    module = TrainingData(data, prepare=preparing(None), **OPTIONS)
     module.train_loader.set_epoch(2)
     order = module.train_indices[torch.randperm(32, generator=torch.Generator().manual_seed(2))]
     for (mixture, labels), chosen in zip(module.train_loader, order.tensor_split(4), strict=True):
-        assert equal(mixture, select(data.mixture, chosen))
+        assert equal(mixture, select(data.inputs, chosen))
         assert torch.equal(labels, data.labels[chosen])
 
 
 def test_only_training_batches_are_augmented_and_their_order_stays(mixtures):
     data = read_split(mixtures, TRAIN)
-    on, off = MixtureData(data, augmentation=Augmentation("any"), **OPTIONS), MixtureData(data, **OPTIONS)
+    on, off = TrainingData(data, prepare=preparing(Augmentation("any")), **OPTIONS), TrainingData(data, **OPTIONS)
     for (mixture, labels), (other, others) in zip(on.val_dataloader(), off.val_dataloader(), strict=True):
         assert torch.equal(labels, others)
         assert equal(mixture, other)
@@ -85,16 +90,16 @@ def test_only_training_batches_are_augmented_and_their_order_stays(mixtures):
 
 def test_the_data_themselves_stay_as_they_are(mixtures):
     data = read_split(mixtures, TRAIN)
-    module = MixtureData(data, augmentation=Augmentation("any", scaling=(0.5, 2), dropping=0.5), **OPTIONS)
-    before = module.train_loader.mixture.map(torch.clone)
+    module = TrainingData(data, prepare=preparing(Augmentation("any", scaling=(0.5, 2), dropping=0.5)), **OPTIONS)
+    before = module.train_loader.inputs.map(torch.clone)
     for _ in module.train_dataloader():
         pass
-    assert equal(module.train_loader.mixture, before)
+    assert equal(module.train_loader.inputs, before)
 
 
 def test_an_axis_that_the_data_lack_is_refused_before_anything_is_trained(mixtures):
     with pytest.raises(InputError, match="the data have 2 dimensions"):
-        MixtureData(read_split(mixtures, TRAIN), augmentation=Augmentation(reflection=(2,)), **OPTIONS)
+        tasks.objective(TrainingSettings(augmentation=Augmentation(reflection=(2,)))).check(read_split(mixtures, TRAIN))
 
 
 def test_checkpoints_belong_to_their_augmentation(mixtures, settings):

@@ -99,5 +99,5 @@ def test_mixtures_of_strangers(tmp_path_factory, data, value):
         return
     found, _ = outcome(read_split, path, 0)
     if found is not None:
-        assert len(found) == len(found.names) == len(found.mixture.weights)
+        assert len(found) == len(found.names) == len(found.inputs.weights)
         assert int(found.labels.max()) < len(found.class_names)

@@ -83,7 +83,7 @@ def test_read_split_keeps_shapes_and_their_names_together(mixtures):
     train, test = read_split(mixtures, TRAIN), read_split(mixtures, TEST)
     assert (len(train), len(test)) == (40, 12)
     assert test.names == metadata["names"][40:]
-    assert torch.equal(test.mixture.positions, tensors["positions"][40:])
+    assert torch.equal(test.inputs.positions, tensors["positions"][40:])
 
 
 def test_batches_in_order():

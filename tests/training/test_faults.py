@@ -34,7 +34,7 @@ FILES = ["history.csv", "last.ckpt", "model.safetensors", "training.json"]
 def command(arguments: dict, output: Path, results: Path) -> list[str]:
     """What trains by hand, without a log."""
     options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
-    files = ["--mixtures", str(arguments["mixtures"]), "--output", str(output), "--results", str(results)]
+    files = ["--mixtures", str(arguments["artifact"]), "--output", str(output), "--results", str(results)]
     return ["train", *options, "--threads", "1", *files, "--settings", json.dumps(arguments["settings"])]
 
 
@@ -46,7 +46,7 @@ def names_in(folder: Path) -> list[str]:
 def arguments(mixtures, settings) -> dict:
     """Of a training that saves after every step."""
     settings["training"] |= {"checkpoint_minutes": 1e-9, "epochs": 2}
-    return {"mixtures": mixtures, "settings": settings, "seed": 0, "device": "cpu", "threads": 1}
+    return {"artifact": mixtures, "settings": settings, "seed": 0, "device": "cpu", "threads": 1}
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_folder_that_becomes_read_only_leaves_the_last_checkpoint(arguments, t
         from gmcn.cli import _sentence
         at = {{6: lambda: os.chmod({str(out)!r}, 0o555)}}
         try:
-            trained({str(arguments["mixtures"])!r}, {arguments["settings"]!r}, {str(out)!r}, at)
+            trained({str(arguments["artifact"])!r}, {arguments["settings"]!r}, {str(out)!r}, at)
         except OSError as error:
             print(_sentence(error))
             sys.exit(3)
@@ -141,7 +141,7 @@ def test_kill_9_while_a_checkpoint_is_written(arguments, tmp_path, straight, mom
             else:
                 os.replace = dying
 
-        trained({str(arguments["mixtures"])!r}, {arguments["settings"]!r}, {str(out)!r}, {{6: arm}})
+        trained({str(arguments["artifact"])!r}, {arguments["settings"]!r}, {str(out)!r}, {{6: arm}})
     """
     [(status, output)] = run(script)
     assert status == -signal.SIGKILL, output
@@ -166,7 +166,7 @@ def damage(content: bytes, draw: random.Random) -> bytes:
 
 
 def test_a_damaged_checkpoint_is_never_an_error(arguments, halted):
-    key = training_key(arguments["mixtures"], arguments["settings"], 0)
+    key = training_key(arguments["artifact"], arguments["settings"], 0)
     whole, draw = (halted / "last.ckpt").read_bytes(), random.Random(0)
     expected, refused = torch.load(halted / "last.ckpt", weights_only=True), 0
     for _ in range(300):
@@ -224,7 +224,7 @@ class Stranger:
 def test_a_stranger_s_checkpoint_is_not_unpickled(arguments, tmp_path, straight, caplog):
     out, trap = tmp_path / "out", tmp_path / "trap"
     out.mkdir()
-    state = {"key": training_key(arguments["mixtures"], arguments["settings"], 0), "more": Stranger(str(trap))}
+    state = {"key": training_key(arguments["artifact"], arguments["settings"], 0), "more": Stranger(str(trap))}
     torch.save({"callbacks": {LastCheckpoint.__qualname__: state}}, out / "last.ckpt")
     assert train(output=out, **arguments)["resumed"] == 0
     assert "last.ckpt is damaged, or of another version, and not used" in caplog.text
@@ -288,7 +288,7 @@ def test_what_other_code_has_finished_is_trained_again(arguments, tmp_path, stra
     monkeypatch.setattr(stage, "code_key", lambda: "older code")
     train(output=tmp_path / "out", **arguments)
     monkeypatch.undo()
-    assert find_checkpoint(straight, training_key(arguments["mixtures"], arguments["settings"], 0))
+    assert find_checkpoint(straight, training_key(arguments["artifact"], arguments["settings"], 0))
     run = Recorder()
     assert train(output=tmp_path / "out", run=run, **arguments)["resumed"] == 0
     assert "which other code has finished: training starts afresh" in caplog.text

@@ -32,10 +32,10 @@ def test_result_folder_and_file_give_the_same_network(run_folder, mixtures):
         run_folder / "seed2",
         run_folder / "seed2" / "model.safetensors",
     ]
-    outputs = [gmcn.load(path)(data.mixture) for path in paths]
+    outputs = [gmcn.load(path)(data.inputs) for path in paths]
     assert all(torch.equal(output, outputs[0]) for output in outputs)
     assert not gmcn.load(run_folder).training
-    other = gmcn.load(run_folder, seed=10)(data.mixture)
+    other = gmcn.load(run_folder, seed=10)(data.inputs)
     assert not torch.equal(other, outputs[0])
 
 

@@ -105,7 +105,7 @@ def test_ranks_do_not_take_smaller_parts_on_their_own(mixtures, monkeypatch):
     monkeypatch.setattr(ranks, "size", lambda: 2)
     monkeypatch.setattr(ranks, "rank", lambda: 1)
     with pytest.raises(OutOfMemoryError, match=r"rank 1: .*; set training\.micro_batches to 2 or"):
-        module._within_memory(fail, (data.mixture, data.labels))
+        module._within_memory(fail, (data.inputs, data.labels))
 
 
 def test_memory_that_ends_in_the_validation(mixtures, settings, tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_the_gradient_of_the_parts_is_that_of_the_batch(mixtures, parts):
         settings = TrainingSettings(batch_size=8, micro_batches=count, label_smoothing=0.1)
         module = TrainingStep(build_network(NETWORK, data, seed=0).eval(), settings, 4).double()
         module.manual_backward = torch.Tensor.backward
-        batch = data.mixture.map(lambda tensor: tensor[:9].double()), data.labels[:9]
+        batch = data.inputs.map(lambda tensor: tensor[:9].double()), data.labels[:9]
         loss, _ = module.compute_gradient(batch)
         gradients.append([loss, *(parameter.grad for parameter in module.model.parameters())])
     for whole, of_parts in zip(*gradients, strict=True):

@@ -47,7 +47,7 @@ def test_gradient_clipping(mixtures):
     data = read_split(mixtures, TRAIN)
     model = build_network(NETWORK, data, seed=0)
     module = TrainingStep(model, TrainingSettings(gradient_clip=1e-3), 4)
-    loss, _ = module.loss_of(data.mixture, data.labels)
+    loss, _ = module.loss_of(data.inputs, data.labels)
     loss.backward()
     before = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
     module._check_and_clip(torch.stack([loss.detach(), torch.tensor(0.0)]), len(data))
@@ -60,11 +60,11 @@ def test_label_smoothing_changes_the_loss(mixtures):
     data = read_split(mixtures, TRAIN)
     losses = [
         TrainingStep(build_network(NETWORK, data, seed=0), TrainingSettings(label_smoothing=amount), 4)
-        .loss_of(data.mixture, data.labels)[0]
+        .loss_of(data.inputs, data.labels)[0]
         .item()
         for amount in (0.0, 0.2)
     ]
-    logits = build_network(NETWORK, data, seed=0)(data.mixture)
+    logits = build_network(NETWORK, data, seed=0)(data.inputs)
     expected = torch.nn.functional.cross_entropy(logits, data.labels, label_smoothing=0.2).item()
     assert losses[1] == pytest.approx(expected)
     assert losses[0] != losses[1]

@@ -36,7 +36,7 @@ def test_a_crash_changes_nothing(mixtures, settings, tmp_path, kind):
     result = train(mixtures, output=tmp_path / "halted", **arguments)
     assert result["resumed"] == 1
     assert same(tmp_path / "straight", tmp_path / "halted")
-    assert result["kernel_parameters"] == 0
+    assert "kernel_parameters" not in result
     model = gmcn.load(tmp_path / "halted")
     assert isinstance(model, NETWORKS[kind])
     assert result["parameters"] == sum(p.numel() for p in model.parameters())
@@ -46,7 +46,7 @@ def test_a_crash_changes_nothing(mixtures, settings, tmp_path, kind):
 
 def test_the_penalty_is_part_of_the_loss(mixtures):
     data = read_split(mixtures, TRAIN)
-    batch = (data.mixture, data.labels)
+    batch = (data.inputs, data.labels)
     losses = {}
     for factor in (0.0, 2.0):
         model = build_network({"kind": "pointnet", "dropout": 0.0, "regularization": factor}, data, seed=0)
@@ -54,13 +54,15 @@ def test_the_penalty_is_part_of_the_loss(mixtures):
             model.feature_transform.matrix.bias += 0.01
         module = TrainingStep(model, TrainingSettings(), 4)
         losses[factor] = module.loss_of(*batch)[0].item()
-        penalty = model.outputs_and_penalty(data.mixture)[1].item()
+        penalty = model.outputs_and_penalty(data.inputs)[1].item()
         module.validation_step(batch, 0)
     assert penalty > 0.1
     assert losses[2.0] == pytest.approx(losses[0.0] + penalty)
     # Not of the validation loss, which networks are compared by.
-    expected = torch.nn.functional.cross_entropy(model(data.mixture), data.labels, reduction="sum").item()
-    assert module.validation_sums["loss"] == pytest.approx(expected)
+    expected = torch.nn.functional.cross_entropy(model(data.inputs), data.labels, reduction="sum").item()
+    module.on_validation_epoch_end()
+    assert module.validation["loss"].sum().item() == pytest.approx(expected)
+    assert torch.equal(module.validation["labels"], data.labels)
 
 
 def test_the_default_kind_is_the_same_training_whether_it_is_said_or_not(mixtures, settings):

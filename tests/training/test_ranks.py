@@ -41,7 +41,7 @@ def build(*arguments):
 
 def read(*arguments):
     data = read_split(*arguments)
-    return dataclasses.replace(data, mixture=data.mixture.to(dtype))
+    return dataclasses.replace(data, inputs=data.inputs.to(dtype))
 
 import dataclasses
 original, read_split = stage.build_network, stage.read_split

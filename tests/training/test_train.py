@@ -42,12 +42,13 @@ def test_learns_and_describes_what_it_did(mixtures, trained):
     result, folder, run = trained
     test = read_split(mixtures, TEST)
     with torch.no_grad():
-        accuracy = (gmcn.load(folder)(test.mixture).argmax(1) == test.labels).float().mean()
+        accuracy = (gmcn.load(folder)(test.inputs).argmax(1) == test.labels).float().mean()
     assert accuracy >= 0.9  # chance is 0.5
 
     assert result == json.loads((folder / "training.json").read_text())
     assert result["inputs"] == {
-        "mixtures": str(mixtures),
+        "kind": "mixtures",
+        "path": str(mixtures),
         "sha256": sha256(mixtures),
         "run_id": "fit-run",
         "points_run_id": "points-run",

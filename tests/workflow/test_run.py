@@ -26,7 +26,7 @@ def test_from_a_name_to_a_result_once(checkout):
     assert answer.status == 0, answer.text
     result = json.loads((checkout.folder / TARGET).read_text())
     assert (result["dataset"], result["variant"]) == ("solids10", "smoke")
-    assert 0 <= result["accuracy"]["mean"] <= 1
+    assert 0 <= result["metrics"]["accuracy"]["mean"] <= 1
     mlflow = pytest.importorskip("mlflow")
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{checkout.folder / 'results/mlflow.db'}")
     for run_id in (result["runs"]["train"]["0"], result["runs"]["fit"], result["runs"]["summarise"]):

@@ -99,6 +99,34 @@ def test_an_unknown_key_is_refused(pristine):
     assert "unknown key 'variants.smoke.training.epoch'; did you mean 'epochs'?" in answer.text
 
 
+def test_what_files_include_is_the_same_for_snakemake_and_for_gmcn(pristine):
+    """An overlay that includes something keeps what config.yaml includes, and wins over both."""
+    (pristine.folder / "more").mkdir(exist_ok=True)
+    (pristine.folder / "more/low.yaml").write_text(
+        "variants: {low: {base: paper-g16, training: {epochs: 7}}, paper-g16: {fit: kmeans16, seeds: [5]}}"
+    )
+    own = "include: [more/low.yaml]\nvariants: {own: {base: low, training: {epochs: 8}}}"
+    target = "results/digits_own.json"
+    answer = pristine.snakemake("-n", "-p", config=own, targets=(target,))
+    assert answer.status == 0, answer.text
+    loaded = config.load(pristine.folder / "config.yaml", pristine.folder / "test.yaml")
+    settings = config.stage_settings(loaded, "train", "digits", "own")
+    assert settings["training"]["epochs"] == 8
+    assert json.dumps(settings, sort_keys=True) in answer.text
+    assert "runs/digits_own/seed5/" in answer.text
+    assert "mixtures/digits_kmeans16" in answer.text
+    said = pristine.snakemake("-n", "--config", "include=[more/low.yaml]", targets=(target,))
+    assert said.status != 0
+    assert "'include' is read from files: name the file with --configfile or --config instead" in said.text
+
+
+def test_json_may_overlay_too(pristine):
+    (pristine.folder / "test.json").write_text('{\n\t"variants": {"fast": {"base": "small",\t"seeds": [1]}}\n}')
+    answer = pristine.snakemake("-n", "--configfile", "test.json", targets=("results/digits_fast.json",))
+    assert answer.status == 0, answer.text
+    assert answer.jobs["train"] == 1
+
+
 def test_a_variant_is_two_lines(pristine):
     new = "variants:\n  fast: {base: treehem2, training: {learning_rate: 3.0e-3}}"
     assert pristine.plan("results/digits_fast.json", config=new)["train"] == 3

@@ -28,12 +28,16 @@ from gmcn.stages import STAGES
 from gmcn.status import farewell
 
 try:
-    if workflow.is_main_process:  # which says what Snakemake's own reader passes over
-        for file in workflow.configfiles:
-            if Path(file).suffix != ".json":
-                settings_of.read(file)
-    # Of --config, Snakemake hands over as text whatever stands inside braces.
-    config.update(settings_of.check(config))
+    # Read once more for the files that they include, and for what Snakemake's own reader passes over. It has read those
+    # of the command line first, and hands over as text whatever stands inside braces of --config.
+    overlays = workflow.overwrite_configfiles
+    own = workflow.configfiles[len(overlays) :]
+    if workflow.config_settings.replace_workflow_config:
+        own = []
+    below = settings_of.together(*own, *overlays)
+    if "include" not in workflow.config_settings.config:
+        config.pop("include", None)
+    config.update(settings_of.check(settings_of.merge(below, config)))
     # Snakemake would only say that no rule makes such a file. Its own list of targets is not there yet.
     for argument in sys.argv[1:]:
         path = os.path.relpath(argument) if os.path.isabs(argument) else argument
@@ -262,7 +266,7 @@ def made_tables(wildcards):
 
 def network_of(wildcards):
     """The trained network that a figure shows, and its mixtures; some show none."""
-    if wildcards.figure in ("figure3", "figure7", "figure8"):
+    if settings_of.ILLUSTRATIONS[wildcards.figure].shows == "nothing":
         return {}
     dataset, variant = config["illustrations"]["result"].split("_")
     own = settings_of.resolve(config, dataset, variant)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gmcn.config.illustrations import ILLUSTRATIONS
 from gmcn.data.objects import TEST, read_split, select
 from gmcn.errors import InputError, unknown
 from gmcn.models.loading import load
-from gmcn.papers.gmcn import fitting_figures
-from gmcn.pictures import network_figures, still
-
-OF_FITS = {
-    "figure3": fitting_figures.failures,
-    "figure7": fitting_figures.inputs_and_heuristic,
-    "figure8": fitting_figures.least_squares,
-}
-OF_NETWORKS = ("figure2", "figure9", "treehem")
+from gmcn.pictures import still
 
 
 def draw(
@@ -31,16 +25,15 @@ def draw(
 ) -> list[Path]:
     """Write ``output``.png and .svg and return them.
 
-    Figures 2 and 9 and ``treehem`` show ``model``, a trained network in 2D, on the test objects ``settings["objects"]``
-    (default: the first) of ``mixtures``; figures 3, 7 and 8 need neither. Raises :class:`InputError` for other names,
-    a network in 3D and objects that are not there.
+    ``name`` is one of :data:`gmcn.config.illustrations.ILLUSTRATIONS`. Where it shows a network, that is ``model``, a
+    trained network in 2D, and its objects are the test objects ``settings["objects"]`` (default: the first) of
+    ``mixtures``. Raises :class:`InputError` for other names, a network in 3D and objects that are not there.
     """
-    if name in OF_FITS:
-        figure = OF_FITS[name]()
-    elif name in OF_NETWORKS:
-        figure = _of_network(name, dict(settings or {}), model, mixtures)
-    else:
-        raise unknown("figure", name, (*OF_FITS, *OF_NETWORKS))
+    if name not in ILLUSTRATIONS:
+        raise unknown("figure", name, ILLUSTRATIONS)
+    shows = ILLUSTRATIONS[name].shows
+    taken = [] if shows == "nothing" else _taken(name, shows, settings or {}, model, mixtures)
+    figure = pkgutil.resolve_name(ILLUSTRATIONS[name].function)(*taken)
     output = Path(output)
     written = [output.with_name(f"{output.name}.{form}") for form in ("png", "svg")]
     for path in written:
@@ -48,17 +41,17 @@ def draw(
     return written
 
 
-def _of_network(name: str, settings: dict[str, Any], model: Any, mixtures: Any) -> Any:
+def _taken(name: str, shows: str, settings: Mapping[str, Any], model: Any, mixtures: Any) -> list[Any]:
+    """The network, and the mixtures [S, N] where the figure shows some."""
     if model is None or mixtures is None:
         raise InputError(f"{name} shows a trained network: name it and its mixtures, or add illustrations.result")
     network = load(model)
     if network.dim != 2:
         raise InputError(f"{name} shows a network in 2D, but {model} is in {network.dim}D")
-    if name == "figure9":
-        return network_figures.kernels(network)
+    if shows == "network":
+        return [network]
     data = read_split(mixtures, TEST)
     objects = settings.get("objects", [0])
     if max(objects) >= len(data):
         raise InputError(f"{mixtures} has {len(data)} test objects, the figure wants number {max(objects)} from 0")
-    shown = select(data.mixture, objects)
-    return network_figures.activations(network, shown) if name == "figure2" else network_figures.treehem(network, shown)
+    return [network, select(data.inputs, objects)]

@@ -1,66 +1,89 @@
-"""Accuracy, loss and the confusion of classes on a test split."""
+"""Accuracy, loss and the confusion of classes on a test split.
+
+The metrics are read without torch, by tables and the configuration: what measures imports it where it is used.
+"""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-
-from gmcn.data.objects import MixtureSet, batches_in_order
 from gmcn.errors import InputError
-from gmcn.models import Network
-from gmcn.pictures.charts import draw_confusion
-from gmcn.tasks.classification.objective import ACCURACY, LOSS
+from gmcn.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gmcn.data.objects import Inputs, ObjectSet
+    from gmcn.models import Network
 
 BATCH = 32  # bounds memory; every shape is evaluated by itself, so that it changes no result
+ACCURACY = Metric("accuracy", "test accuracy", "%", 2, larger_is_better=True, scale=100)
+CLASS_ACCURACY = Metric("class_accuracy", "mean class accuracy", "%", 2, larger_is_better=True, scale=100)
+LOSS = Metric("loss", "test cross-entropy", "nats")
 
 
 class Measures:
-    """How many shapes of a test split a network classifies right."""
+    """How many objects of a test split a network classifies right."""
 
-    metrics = (ACCURACY, LOSS)
+    metrics = (ACCURACY, CLASS_ACCURACY, LOSS)
     headline = ACCURACY
-    averaged = ("accuracy", "loss", "per_class")
+    averaged = ("accuracy", "class_accuracy", "loss", "per_class")
 
     def measure(
         self,
         network: Network,
-        data: MixtureSet,
+        data: ObjectSet,
         device: torch.device | str = "cpu",
         progress: Callable[[int], object] = lambda _: None,
     ) -> dict[str, Any]:
-        """Accuracy, loss, accuracy per class, confusion matrix (rows: true classes) and predictions."""
+        """The metrics, accuracy per class, confusion matrix (rows: true classes) and predictions."""
         return measure(predict(network, data, device, progress), data)
 
-    def pictures(self, seeds: Sequence[Mapping[str, Any]], data: MixtureSet, folder: Path) -> list[Path]:
+    def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
         """The confusion matrix of all seeds."""
+        from gmcn.pictures.charts import draw_confusion
+
         path = folder / "confusion.png"
         draw_confusion([seed["confusion"] for seed in seeds], data.class_names, path)
         return [path]
 
+    def answer(
+        self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
+    ) -> list[dict[str, float] | None]:  # of B objects
+        """The probability of every class by its name, in the order of the network's; None where one is not finite."""
+        probabilities = network(inputs).double().softmax(1).tolist()
+        named = [dict(zip(metadata["class_names"], row, strict=True)) for row in probabilities]
+        return [row if abs(sum(row.values()) - 1) < 0.5 else None for row in named]  # a sum with NaN is none
 
-@torch.no_grad()
+
 def predict(
     model: Network,
-    data: MixtureSet,
+    data: ObjectSet,
     device: torch.device | str = "cpu",
     progress: Callable[[int], object] = lambda _: None,
 ) -> Tensor:  # [S, classes]
-    """Logits of all shapes of a set; ``progress`` is told how many more there are, now and then."""
+    """Logits of all objects of a set; ``progress`` is told how many more there are, now and then."""
+    import torch
+
+    from gmcn.data.objects import batches_in_order, each
+
     logits = []
-    for mixture, labels in batches_in_order(data.mixture, data.labels, BATCH):
-        logits.append(model(mixture.to(device)).cpu())
-        progress(len(labels))
+    with torch.no_grad():
+        for inputs, labels in batches_in_order(data.inputs, data.labels, BATCH):
+            logits.append(model(each(inputs, lambda tensor: tensor.to(device))).cpu())
+            progress(len(labels))
     return torch.cat(logits)
 
 
-def measure(logits: Tensor, data: MixtureSet) -> dict[str, Any]:  # logits [S, classes]
-    """Accuracy, loss, confusion and predictions. A class without test shapes has the accuracy None."""
+def measure(logits: Tensor, data: ObjectSet) -> dict[str, Any]:  # logits [S, classes]
+    """The metrics, confusion and predictions. A class without test objects has the accuracy None."""
+    from torch.nn import functional
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     bad = (~logits.isfinite().all(1)).nonzero().squeeze(1)
     if len(bad):
         raise InputError(
@@ -70,13 +93,12 @@ def measure(logits: Tensor, data: MixtureSet) -> dict[str, Any]:  # logits [S, c
     predictions = logits.argmax(1)
     confusion = multiclass_confusion_matrix(predictions, data.labels, num_classes=len(data.class_names))
     right, total = confusion.diagonal().tolist(), confusion.sum(1).tolist()
+    per_class = [hits / count if count else None for hits, count in zip(right, total, strict=True)]
     return {
         "accuracy": sum(right) / len(data),
+        "class_accuracy": statistics.fmean(share for share in per_class if share is not None),
         "loss": functional.cross_entropy(logits.double(), data.labels).item(),
-        "per_class": {
-            name: hits / count if count else None
-            for name, hits, count in zip(data.class_names, right, total, strict=True)
-        },
+        "per_class": dict(zip(data.class_names, per_class, strict=True)),
         "confusion": confusion.tolist(),
         "predictions": predictions.tolist(),
     }

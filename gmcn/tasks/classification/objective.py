@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 from torch.nn import functional
 
+from gmcn.data.objects import Inputs
 from gmcn.models import Network
-from gmcn.tasks.task import Metric, Settings
+from gmcn.tasks.metric import Metric
+from gmcn.tasks.task import Objective as Base
 
 LOSS = Metric("loss", "cross-entropy", "nats")
-ACCURACY = Metric("accuracy", "accuracy", larger_is_better=True)
+ACCURACY = Metric("accuracy", "accuracy", "%", 2, larger_is_better=True, scale=100)
 
 
-class Objective:
+class Objective(Base):
     """The mean cross-entropy of logits [B, classes], smoothed by ``label_smoothing`` in training."""
 
     metrics = (LOSS, ACCURACY)
     watched = LOSS
-    counted = ("correct",)
 
-    def __init__(self, settings: Settings) -> None:
-        self.smoothing = settings.label_smoothing
-
-    def loss(self, network: Network, inputs: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy with the network's penalty, and how many are right."""
+    def loss(
+        self, network: Network, inputs: Inputs, labels: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # [], [B] each
+        """Mean cross-entropy with the network's penalty, and which objects are right."""
         logits, penalty = network.outputs_and_penalty(inputs)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.smoothing) + penalty
-        return loss, {"correct": (logits.argmax(1) == labels).sum()}
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing) + penalty
+        return loss, {ACCURACY.name: logits.argmax(1) == labels}
 
-    def measure(self, network: Network, inputs: Any, labels: Tensor) -> dict[str, Tensor]:
-        """The sum of the plain cross-entropy, and how many are right."""
+    def measure(self, network: Network, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:  # [B] each
+        """The plain cross-entropy of each object, and whether it is right."""
         logits = network(inputs)
-        loss = functional.cross_entropy(logits, labels, reduction="sum")
-        return {"loss": loss, "correct": (logits.argmax(1) == labels).sum()}
-
-    def means(self, sums: Mapping[str, float], count: float) -> dict[str, float]:
-        """Loss and accuracy."""
-        return {"loss": sums["loss"] / count, "accuracy": sums["correct"] / count}
+        loss = functional.cross_entropy(logits, labels, reduction="none")
+        return {LOSS.name: loss, ACCURACY.name: logits.argmax(1) == labels}
