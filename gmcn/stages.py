@@ -148,6 +148,9 @@ STAGES = {
             sources=(
                 "gmcn/config/resolving.py",
                 "gmcn/config/tables.py",
+                "gmcn/data/folds.py",
+                "gmcn/data/objects.py",
+                "gmcn/results/folds.py",
                 "gmcn/results/table*.py",
                 "gmcn/results/metrics.py",
                 "gmcn/results/reading.py",

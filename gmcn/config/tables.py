@@ -23,7 +23,7 @@ COLUMNS = {
     "results": r"accuracy|class_accuracy|loss|validation\d+|rmse\d-(all|relu|reduction)|kernels|parameters|gib|minutes",
     "footprint": r"kernel-gaussians|data-gaussians|gaussians|mib2d|mib3d",
     "least-squares": r"seconds|rmse|standardised-rmse",
-    "folds": r"fold_(class_)?(accuracy|loss)(_difference)?|seconds|parameters|verdict",
+    "folds": r"fold_(class_)?(accuracy|loss)(_difference)?|training_seconds|parameters|verdict",
 }
 
 
@@ -72,6 +72,8 @@ def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any
     dataset(config, table["dataset"])
     rows = [{"label": row["variant"], "paper": {}, **row, "dataset": table["dataset"]} for row in table["rows"]]
     resolved = [resolve(config, row["dataset"], row["variant"])["training"] for row in rows]
+    if not re.fullmatch(r"fold_(class_)?(accuracy|loss)", table["columns"][0]):
+        raise InputError("the first column of a table of folds decides: it has to be fold_class_accuracy or such")
     duplicates = {training.get("fold_duplicates", "together") for training in resolved}
     if len(duplicates) > 1:
         raise InputError("its variants have other folds: they differ in training.fold_duplicates")
