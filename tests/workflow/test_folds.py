@@ -36,7 +36,7 @@ def test_variants_are_compared(checkout: Checkout):
     assert answer.status == 0, answer.text
     answer = checkout.snakemake("--cores", "2", targets=(TABLE,), config=CONFIG)
     assert answer.status == 0, answer.text
-    rows = [line for line in (checkout.folder / TABLE).read_text().splitlines() if line.startswith("| ")][1:]
+    rows = [line for line in (checkout.folder / TABLE).read_text().splitlines() if line.startswith("| ")][2:]
     assert [row.split(" | ")[0] for row in rows] == ["| smoke", "| smoother", "| nearest neighbour"]
     assert sum("chosen" in row for row in rows) == 1
     assert not list(checkout.folder.rglob("evaluation.json"))
