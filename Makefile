@@ -22,7 +22,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint ui bench gpu-check docs rulegraph clean
+.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
+    lint-codespell ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
 run: $(INSTALLED)
@@ -85,12 +86,25 @@ sanitize: $(INSTALLED)
 	tests/sanitizers/run.sh address $(ARGS)
 	tests/sanitizers/run.sh thread $(ARGS)
 
-lint: $(INSTALLED)
+# Each is a hook of .pre-commit-config.yaml too, which `pip install pre-commit && pre-commit install` runs at each commit.
+lint: lint-ruff lint-mypy lint-clang-format lint-snakemake lint-codespell
+
+lint-ruff: $(INSTALLED)
 	ruff check .
 	ruff format --check .
+
+lint-mypy: $(INSTALLED)
+	mypy
+
+lint-clang-format: $(INSTALLED)
+	find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs -r clang-format --dry-run --Werror
+
+lint-snakemake: $(INSTALLED)
 	snakefmt --check Snakefile workflow
 	snakemake --lint
-	find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs -r clang-format --dry-run --Werror
+
+lint-codespell: $(INSTALLED)
+	codespell
 
 # The job runner that MLflow starts by default takes 2 GB and is of no use here. Results may have been moved.
 ui: $(INSTALLED)
@@ -121,6 +135,6 @@ rulegraph: $(INSTALLED)
 
 # What was built, never what was computed.
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage
 	find gmcn tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	find gmcn -name '*.so' -delete

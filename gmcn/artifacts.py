@@ -28,6 +28,9 @@ from safetensors.torch import save
 
 from gmcn.errors import InputError, brief
 
+# Whose versions an artifact names.
+_PACKAGES = ("gmcn", "torch", "lightning", "numpy", "scikit-learn", "point-cloud-utils", "snakemake", "mlflow")
+
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
@@ -138,11 +141,8 @@ class TensorWriter:
         for name in names:
             (dtype, shape), rows = self._kinds[name], self._rows[name]
             begin, end = end, end + rows * math.prod(shape) * dtype.itemsize
-            header[name] = {
-                "dtype": self._DTYPES[dtype.name],
-                "shape": [rows, *shape],
-                "data_offsets": [begin, end],
-            }
+            kind = self._DTYPES[dtype.name]
+            header[name] = {"dtype": kind, "shape": [rows, *shape], "data_offsets": [begin, end]}
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         with atomic(self._path) as temporary, open(temporary, "wb") as target:
@@ -154,24 +154,21 @@ class TensorWriter:
 
 def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     """The metadata that :func:`save_tensors` stored, without reading the tensors."""
-    return _read(path, tensors=False)[1]
+    with _opened(path) as (_, header):
+        return header
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read what :func:`save_tensors` wrote: the tensors by name and the metadata."""
-    return _read(path, tensors=True)
+    with _opened(path) as (file, header):
+        return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118  (not iterable)
 
 
 @contextlib.contextmanager
 def open_tensors(path: str | os.PathLike) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """What :func:`save_tensors` wrote, unread: slices by name (``slices[key][10:20]`` is a tensor) and the metadata."""
     with _opened(path) as (file, header):
-        yield {key: file.get_slice(key) for key in file.keys()}, header  # noqa: SIM118  (not iterable)
-
-
-def _read(path: str | os.PathLike, tensors: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    with _opened(path) as (file, header):
-        return {key: file.get_tensor(key) for key in file.keys()} if tensors else {}, header  # noqa: SIM118
+        yield {key: file.get_slice(key) for key in file.keys()}, header  # noqa: SIM118
 
 
 @contextlib.contextmanager
@@ -223,18 +220,8 @@ def provenance() -> dict[str, Any]:
 
 @functools.cache
 def _static_provenance() -> dict[str, Any]:
-    packages = (
-        "gmcn",
-        "torch",
-        "lightning",
-        "numpy",
-        "scikit-learn",
-        "point-cloud-utils",
-        "snakemake",
-        "mlflow",
-    )
     versions = {}
-    for package in packages:
+    for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return {

@@ -19,7 +19,7 @@ from pathlib import Path
 from gmcn.console import ERROR, logging_to
 from gmcn.errors import InputError, brief, is_out_of_memory, not_installed
 from gmcn.running import claimed
-from gmcn.stages import OTHERS, STAGES
+from gmcn.stages import OTHERS, STAGES, Option
 from gmcn.threads import wait_briefly
 
 # A disk, a quota, or a limit on the size of files.
@@ -48,96 +48,21 @@ def parser() -> argparse.ArgumentParser:
     """The command line's parser."""
     top = argparse.ArgumentParser(prog="gmcn", description="Deep learning on Gaussian mixtures, stage by stage.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in {**{stage.name: stage.summary for stage in STAGES.values()}, **OTHERS}.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        _common(command)
-        if name in STAGES:
-            if STAGES[name].makes == "named":
-                command.add_argument("--name", required=True, help="name of the table or figure")
-            elif STAGES[name].makes == "dataset":
-                command.add_argument("--dataset", required=True, help="name of a data set in the configuration")
-            command.add_argument("--settings", metavar="JSON", help="settings instead of the configuration's")
-            command.add_argument("--output", metavar="PATH", help="where to write")
-            command.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
-        _own_options(name, command)
+    for command in (*STAGES.values(), *OTHERS.values()):
+        summary = command.summary
+        own = commands.add_parser(command.name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        either: dict[str, argparse._ActionsContainer] = {}
+        for option in command.all_options:
+            if option.either and option.either not in either:
+                either[option.either] = own.add_mutually_exclusive_group()
+            _add(either.get(option.either, own), option)
     return top
 
 
-def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--config",
-        action="append",
-        metavar="FILE",
-        help="configuration (default: config.yaml); later files override",
-    )
-    command.add_argument("--results", metavar="FOLDER", help="folder of all results (default: the configuration's)")
-    command.add_argument("--tracking", choices=("on", "off"), help="log to MLflow (default: the configuration's)")
-    command.add_argument("--log", metavar="FILE", help="also write what is printed to this file")
-
-
-def _own_options(name: str, command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    if name == "download":
-        add("--file", help="only this one of the data set's files")
-    if name == "sample":
-        add("--downloads", metavar="FOLDER", help="the data set's downloaded files")
-    if name == "fit":
-        add("--fit", required=True, help="name of a fit in the configuration")
-    if name in ("fit", "train", "summarise", "draw-fits"):
-        add("--points", metavar="FILE", help="points artifact of the stage `sample`")
-    if name in ("train", "evaluate", "probe", "footprint", "summarise"):
-        add("--variant", required=True, help="name of a variant in the configuration")
-        add("--mixtures", metavar="FILE", help="mixtures artifact of the stage `fit`")
-    if name in ("train", "evaluate", "probe", "footprint", "least-squares", "predict"):
-        add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    if name == "train":
-        add("--devices", type=_positive, help="processes on each node, one per device (default: the configuration's)")
-        add("--nodes", type=_positive, help="nodes that train together, under srun (default: the configuration's)")
-        add("--seed", type=int, help="one seed (default: all of the variant, one after the other)")
-    if name in ("evaluate", "probe", "footprint"):
-        add("--models", nargs="+", metavar="FILE", help="trained networks, one per seed")
-    if name == "summarise":
-        add("--training", nargs="+", metavar="FILE", help="training.json of every seed")
-        for part in ("evaluation", "rmse", "footprint"):
-            add(f"--{part}", metavar="FILE", help=f"the variant's {part}.json")
-    if name == "draw-fits":
-        add("--mixtures", nargs="+", metavar="FILE", help="mixtures artifacts, one per fit of the figure")
-    if name == "show":
-        add("file", metavar="FILE", help="mesh, cloud, splats, image, or artifact of points or mixtures")
-        which = command.add_mutually_exclusive_group()
-        which.add_argument("--index", type=int, help="which of the file's objects, counted from 0 (default: the first)")
-        which.add_argument("--name", help="which of the file's objects, by its name")
-        add("--points", metavar="FILE", help="what the mixtures were fitted to (default: looked for beside them)")
-        add("--up", choices=("x", "y", "z"), default="z", help="axis that points upwards in 3D (default: z)")
-        add("--output", metavar="PATH", help="write .html, .png or .svg (default: a temporary page, opened)")
-    if name in ("predict", "show"):
-        add("--drop-not-finite", action="store_true", help="leave out points and splats that are not finite")
-    if name == "status":
-        add("targets", nargs="*", metavar="TARGET", help="as for snakemake (default: the configuration's targets)")
-        add("--json", action="store_true", help="print everything that is known, for other programs")
-    if name in ("predict", "export"):
-        add(
-            "--seed",
-            type=int,
-            help="the network of this seed (default: predict: the first; export: the best on the validation split)",
-        )
-    if name == "predict":
-        add("model", metavar="MODEL", help="result, run folder, model.safetensors, or name of a pretrained network")
-        add("files", nargs="+", metavar="FILE", help="mesh, cloud, splats, image, artifact, or folder of them")
-        add("--resize", action="store_true", help="scale images to the size that the network was trained on")
-        add("--invert", action="store_true", help="make dark on bright, as ink on paper, bright on dark")
-        add("--top", type=_positive, default=2, metavar="K", help="show the K most probable classes (default: 2)")
-        add("--output", metavar="FILE", help="write all probabilities, as .json or .csv")
-    if name == "export":
-        add("result", metavar="RESULT", help="a finished result, results/<data set>_<variant>.json")
-        add("folder", metavar="FOLDER", help="where to write: pretrained/<name>")
-        add("--sampling", metavar="HOW", help="how its clouds were drawn from meshes: uniform or poisson")
-    if name == "draw-figure":
-        add("--model", metavar="FILE", help="the trained network that it shows")
-        add("--mixtures", metavar="FILE", help="what that network was trained on")
-    if name == "table":
-        add("--inputs", nargs="*", metavar="FILE", help="what there is to show (default: looked for in the results)")
-        add("--maker", default="snakemake --cores all", help="how a missing result is made, for its row")
+def _add(parser: argparse._ActionsContainer, option: Option) -> None:
+    names = ("help", "metavar", "nargs", "action", "choices", "default", "required")
+    words = {name: value for name in names if (value := getattr(option, name)) is not None}
+    parser.add_argument(option.name, *option.also, **words, **({"type": _TYPES[option.type]} if option.type else {}))
 
 
 def _logged(options: argparse.Namespace) -> int:
@@ -180,7 +105,7 @@ def _call(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     if options.command == "train" and options.seed is None and options.output:
         raise InputError("--output names the folder of one seed: give --seed as well")
-    getattr(commands, options.command.replace("-", "_"))(commands.Context(options))
+    getattr(commands, {**STAGES, **OTHERS}[options.command].identifier)(commands.Context(options))
     print(end="", flush=True)
     return 0
 
@@ -218,3 +143,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
+
+
+_TYPES = {"integer": int, "count": _positive}

@@ -33,9 +33,6 @@ class Tee:
         self._line = self._line[self._line.rfind("\r") + 1 :]
         return self._stream.write(text)
 
-    def flush(self) -> None:
-        self._stream.flush()
-
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

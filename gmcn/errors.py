@@ -33,18 +33,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 # Packages that a plain `pip install gmcn` leaves out, by the names that they are imported by: the extra `workflow`.
-EXTRA = {
-    "PIL": "pillow",
-    "matplotlib": "matplotlib",
-    "mlflow": "mlflow",
-    "pandas": "pandas",
-    "plotly": "plotly",
-    "point_cloud_utils": "point-cloud-utils",
-    "pygments": "pygments",
-    "requests": "requests",
-    "sklearn": "scikit-learn",
-    "snakemake": "snakemake",
-}
+EXTRA = {name: name for name in ("matplotlib", "mlflow", "pandas", "plotly", "pygments", "requests", "snakemake")}
+EXTRA |= {"PIL": "pillow", "point_cloud_utils": "point-cloud-utils", "sklearn": "scikit-learn"}
 
 
 class InputError(ValueError):

@@ -87,9 +87,9 @@ def enter_workflow(folder: Path) -> bool:
 
 
 def forget_future(folder: Path) -> None:
-    """Date what a clock that was wrong has dated ahead back to now, in its order; not what is MLflow's alone.
+    """Reset modification times that lie in the future to now, keeping their order; those of MLflow's files stay.
 
-    Snakemake refuses what is made of a file that is older than it.
+    A wrong clock leaves such times, and Snakemake refuses an output that is older than its input.
     """
     now = time.time_ns()
     parts = [part for part in folder.iterdir() if part.name not in _MLFLOWS] if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""What of a target exists, runs and is missing, and what a workflow says last when it fails. Needs no torch."""
+"""Reports the state of a target's jobs and writes the final message of a failed workflow. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from gmcn import config as configuration
@@ -19,7 +19,9 @@ from gmcn.console import ERROR, LEFT
 from gmcn.errors import InputError
 from gmcn.running import running
 from gmcn.stages import STAGES
+from gmcn.stages.paths import PATHS, fields_of, name_of
 
+_RULES = {stage.identifier: stage.name for stage in STAGES.values()}
 # In the words of Snakemake's summary.
 _REASONS = {
     "updated input files": "its inputs or its code are newer",
@@ -47,8 +49,9 @@ def status(
     asked = time.time() - _SETTLING
     jobs: dict[tuple[str, str], dict[str, Any]] = {}
     for output, rule, reason, plan in _summary(targets, arguments):
-        stage, name = rule.replace("_", "-"), _name(Path(output), results)
-        log = str(results / "logs" / stage / f"{name}.log")
+        stage = _RULES.get(rule, rule)
+        name = _name(stage, Path(output).relative_to(results))
+        log = str(results / PATHS["log"].format(stage=stage, job=name))
         job = jobs.setdefault((stage, name), {"stage": stage, "name": name, "outputs": [], "log": log, "plan": []})
         job["outputs"].append(output)
         job["plan"].append((reason, plan == "update pending"))
@@ -126,14 +129,10 @@ def _summary(targets: Sequence[str], arguments: Sequence[str]) -> Iterator[tuple
         yield output, rule, reason, plan
 
 
-def _name(output: Path, results: Path) -> str:
-    """What a job is called in the name of its log."""
-    folder, *rest = output.relative_to(results).parts
-    if folder == "datasets":
-        return "/".join(rest)
-    if folder == "runs":
-        return "_".join([rest[0], *(part for part in rest[1:] if part.startswith("seed"))])
-    return Path(rest[-1] if rest else folder).stem
+def _name(stage: str, output: PurePath) -> str:
+    """What the job that makes ``output``, relative to the results, is called in the name of its log."""
+    fields = fields_of(output)
+    return output.stem if stage not in STAGES or fields is None else STAGES[stage].job.format(**fields)
 
 
 def _state(job: Mapping[str, Any], config: Mapping[str, Any], asked: float) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def _state(job: Mapping[str, Any], config: Mapping[str, Any], asked: float) -> d
     if not all(output.exists() for output in outputs):
         if any(line.startswith(ERROR) for line in _lines(log)):
             return {"state": "failed", "error": last_words(log)}
-        if job["stage"] == "train" and (outputs[0].parent / "last.ckpt").exists():
+        if job["stage"] == "train" and (outputs[0].parent / name_of("checkpoint")).exists():
             return {"state": "stopped", **_progress(job, config)}
         return {"state": "missing"}
     made = max(output.stat().st_mtime for output in outputs)
@@ -159,7 +158,7 @@ def _progress(job: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
         return {}
     folder = Path(job["outputs"][0]).parent
     said = re.findall(r"epoch (\d+) of (\d+)", "\n".join(_lines(Path(job["log"]))))
-    rows = len(_lines(folder / "history.csv")) - 1
+    rows = len(_lines(folder / name_of("history"))) - 1
     epochs = configuration.resolve(config, *folder.parent.name.split("_", 1))["training"].get("epochs")
     return {"epoch": max([rows, *(int(epoch) for epoch, _ in said)]), "epochs": int(said[-1][1]) if said else epochs}
 

@@ -79,6 +79,31 @@ def test_train_is_given_its_slice_and_default_paths(handed_over, monkeypatch):
     assert (calls["seed"], calls["device"]) == (3, "cpu")
 
 
+def test_stages_after_a_training_without_a_fit_are_given_the_points(handed_over, tmp_path):
+    raw = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"
+    (tmp_path / "raw.yaml").write_text(raw)
+    arguments = (
+        "--dataset",
+        "digits",
+        "--variant",
+        "raw",
+        "--config",
+        str(ROOT / "config.yaml"),
+        "--config",
+        "raw.yaml",
+    )
+    calls = handed_over("footprint", "gmcn.results.footprint", *arguments)
+    assert str(calls["positional"][0]) == "results/points/digits.safetensors"
+    assert str(calls["output"]) == "results/runs/digits_raw/footprint.json"
+    gathered = str(handed_over("summarise", "gmcn.results.summarise", *arguments))
+    assert "footprint.json" in gathered
+    assert "rmse.json" not in gathered  # nobody has measured it
+    whole = str(handed_over("summarise", "gmcn.results.summarise", *arguments[:2], "--variant", "smoke"))
+    assert "rmse.json" in whole
+    given = str(handed_over("summarise", "gmcn.results.summarise", *arguments, "--rmse", "mine.json"))
+    assert "mine.json" in given
+
+
 def test_sample_is_given_its_threads(handed_over):
     arguments = ("sample", "gmcn.data.sample", "--dataset", "digits")
     assert handed_over(*arguments, "--threads", "3")["threads"] == 3

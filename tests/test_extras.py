@@ -12,10 +12,10 @@ import pytest
 from packaging.requirements import Requirement
 
 import gmcn
-from gmcn.data.off import write_off
 from gmcn.data.samples import attempt
 from gmcn.errors import EXTRA
 from tests.conftest import ROOT
+from tests.data.files import write_off
 from tests.pictures.test_show import TETRAHEDRON
 
 # `gmcn ARGUMENTS` where the modules that the first argument names are not installed.

@@ -103,6 +103,7 @@ def test_a_node_that_only_trains_trains(environment, tmp_path, schema):
     found, *missing = subprocess.check_output(asked, cwd=tmp_path, env=clean(), text=True).split()
     assert Path(found).is_relative_to(environment)
     assert missing == ["None", "None"]
+    assert (Path(found).parent / "py.typed").is_file()  # type checkers of those who use it read its annotations
 
 
 def test_a_configuration_that_includes_that_of_a_checkout_is_read(environment, tmp_path):

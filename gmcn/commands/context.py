@@ -11,6 +11,7 @@ from typing import Any
 from gmcn import config as configuration
 from gmcn import tracking
 from gmcn.errors import InputError
+from gmcn.stages.paths import PATHS, input_path
 
 
 class Context:
@@ -47,27 +48,36 @@ class Context:
             raise InputError("--settings must be a JSON object, as in '{\"epochs\": 1}'")
         return settings
 
-    def path(self, option: str, default: str) -> Path:
-        """A path that an option names, or its default below the results."""
+    def path(self, option: str, artifact: str | None = None, **fields: Any) -> Path:
+        """The path that an option names, or by default where ``artifact`` (default: of the option's name) lies.
+
+        ``fields`` are those of the artifact's pattern that no option says.
+        """
         given = getattr(self.options, option)
-        return Path(given) if given else self.results / default
+        return Path(given) if given else self.place(artifact or option, **fields)
 
-    def run_folder(self) -> str:
-        return f"runs/{self.options.dataset}_{self.options.variant}"
+    def place(self, artifact: str, **fields: Any) -> Path:
+        """Where an artifact lies below the results."""
+        return self.results / PATHS[artifact].format(**{**vars(self.options), **fields})
 
-    def mixtures(self) -> Path:
-        if self.options.mixtures:
-            return Path(self.options.mixtures)
+    def input(self) -> Path:
+        """What the variant's networks are trained on."""
+        if self.options.input:
+            return Path(self.options.input)
         fit = configuration.resolve(self.config, self.options.dataset, self.options.variant)["fit"]
-        return self.results / f"mixtures/{self.options.dataset}_{fit}.safetensors"
+        return self.results / input_path(self.options.dataset, fit)
 
-    def per_seed(self, option: str, file: str) -> list[Path]:
-        """The files of all seeds of the variant, unless the option names some."""
+    def role(self, data: Path) -> str:
+        """What :meth:`input` is called among the inputs of a tracking run."""
+        return "points" if data.name == self.place("points").name else "mixtures"
+
+    def per_seed(self, option: str, artifact: str) -> list[Path]:
+        """The artifacts of all seeds of the variant, unless the option names some."""
         given = getattr(self.options, option)
         if given:
             return [Path(path) for path in given]
         seeds = configuration.resolve(self.config, self.options.dataset, self.options.variant)["seeds"]
-        return [self.results / self.run_folder() / f"seed{seed}" / file for seed in seeds]
+        return [self.place(artifact, seed=seed) for seed in seeds]
 
     def run(self, stage: str, settings: dict[str, Any], inputs: list[tuple[str, Path]], **more: Any) -> Any:
         """The tracking run of this command."""

@@ -9,6 +9,7 @@ from gmcn import config as configuration
 from gmcn.addresses import ADDRESSES
 from gmcn.commands.context import Context
 from gmcn.running import claimed
+from gmcn.stages import MEASURES, STAGES
 
 
 def download(context: Context) -> None:
@@ -20,7 +21,7 @@ def download(context: Context) -> None:
     for entry in settings.get("files", ()):
         if address := known.get(f"{dataset}/{entry['name']}"):
             entry["url"] = address
-    output = context.path("output", f"datasets/{dataset}")
+    output = context.path("output", "downloads")
     with context.run("download", settings, [], name=f"download {file}" if file else "download") as run:
         data.download(dataset, settings=settings, output=output, run=run)
 
@@ -30,14 +31,14 @@ def sample(context: Context) -> None:
 
     dataset = context.options.dataset
     settings = context.settings("sample")
-    downloads = context.path("downloads", f"datasets/{dataset}")
+    downloads = context.path("downloads")
     inputs = [(f"download.{index}", downloads / file["name"]) for index, file in enumerate(settings.get("files", ()))]
     with context.run("sample", settings, inputs) as run:
         data.sample(
             dataset,
             settings=settings,
             downloads=downloads,
-            output=context.path("output", f"points/{dataset}.safetensors"),
+            output=context.path("output", "points"),
             threads=context.options.threads or os.cpu_count() or 1,
             run=run,
         )
@@ -48,8 +49,8 @@ def fit(context: Context) -> None:
 
     dataset, name = context.options.dataset, context.options.fit
     settings = context.settings("fit", name)
-    points = context.path("points", f"points/{dataset}.safetensors")
-    output = context.path("output", f"mixtures/{dataset}_{name}.safetensors")
+    points = context.path("points")
+    output = context.path("output", "mixtures")
     with context.run("fit", settings, [("points", points)], name=f"fit {name}") as run:
         fitting.fit(points, settings=settings, output=output, dataset=dataset, name=name, run=run)
         if run.files is not None:
@@ -79,19 +80,19 @@ def _train(context: Context, seed: int) -> None:
         of_variant = configuration.processes_of(context.config, options.dataset, options.variant)
         processes = {key: value or of_variant[key] for key, value in processes.items()}
     processes = {key: value for key, value in processes.items() if value}
-    mixtures = context.mixtures()
-    output = context.path("output", f"{context.run_folder()}/seed{seed}")
-    job_key = key_of("train", options.dataset, options.variant, training_key(mixtures, settings, seed))
-    points = context.path("points", f"points/{options.dataset}.safetensors")
-    resume = context.tracked and training.resumable(mixtures, settings=settings, seed=seed, output=output)
+    data = context.input()
+    output = context.path("output", "seed", seed=seed)
+    job_key = key_of("train", options.dataset, options.variant, training_key(data, settings, seed))
+    points = context.path("points")
+    resume = context.tracked and training.resumable(data, settings=settings, seed=seed, output=output)
     params = {**settings, "seed": seed}
-    inputs = [("mixtures", mixtures)]
+    inputs = [(context.role(data), data)]
     with (
         claimed(output if options.rank == 0 else None),  # with or without --log: two would share its checkpoint
         context.run("train", params, inputs, name=f"train seed {seed}", job_key=job_key, resume=resume) as run,
     ):
         training.train(
-            mixtures,
+            data,
             settings={**settings, "training": settings.get("training", {}) | processes},
             seed=seed,
             output=output,
@@ -103,36 +104,38 @@ def _train(context: Context, seed: int) -> None:
 
 
 def evaluate(context: Context) -> None:
-    _analyse(context, "evaluate", "evaluation.json")
+    _analyse(context, "evaluate")
 
 
 def probe(context: Context) -> None:
-    _analyse(context, "probe", "rmse.json")
+    _analyse(context, "probe")
 
 
 def footprint(context: Context) -> None:
-    _analyse(context, "footprint", "footprint.json")
+    _analyse(context, "footprint")
 
 
-def _analyse(context: Context, stage: str, file: str) -> None:
+def _analyse(context: Context, stage: str) -> None:
     from gmcn import results
 
     options = context.options
     settings = context.settings(stage, options.variant)
-    mixtures = context.mixtures()
-    models = context.per_seed("models", "model.safetensors")
-    output = context.path("output", f"{context.run_folder()}/{file}")
-    inputs = [("mixtures", mixtures), *((f"model.{index}", model) for index, model in enumerate(models))]
-    arguments = {} if stage == "evaluate" else {"settings": settings}
+    data = context.input()
+    models = context.per_seed("models", "model")
+    output = context.path("output", STAGES[stage].makes)
+    inputs = [(context.role(data), data), *((f"model.{index}", model) for index, model in enumerate(models))]
+    arguments = {"settings": settings}
+    if stage == "evaluate":
+        arguments = {"task": settings["task"]} if "task" in settings else {}
     with context.run(stage, settings, inputs) as run:
         function = getattr(results, stage)
-        function(mixtures, models=models, output=output, device=options.device, run=run, **arguments)
+        function(data, models=models, output=output, device=options.device, run=run, **arguments)
         run.log_artifact(output)
         # Not when training ends: a stage that is interrupted is repeated, and this one takes seconds.
         if stage == "evaluate" and run.files is not None:
             from gmcn.commands.tracked import log_networks
 
-            log_networks(run, models, mixtures)
+            log_networks(run, models, data)
 
 
 def summarise(context: Context) -> None:
@@ -141,25 +144,28 @@ def summarise(context: Context) -> None:
 
     options = context.options
     settings = context.settings("summarise", options.variant)
-    points = context.path("points", f"points/{options.dataset}.safetensors")
-    mixtures = context.mixtures()
-    training = context.per_seed("training", "training.json")
-    parts = {
-        option: context.path(option, f"{context.run_folder()}/{option}.json")
-        for option in ("evaluation", "rmse", "footprint")
+    points = context.path("points")
+    data = context.input()
+    training = context.per_seed("training", "training")
+    measured = configuration.measured(settings)
+    measures = {
+        name: context.path(name)
+        for name in (stage.makes for stage in MEASURES)
+        if name in measured or getattr(options, name)
     }
-    output = context.path("output", f"{options.dataset}_{options.variant}.json")
-    inputs = [("points", points), ("input", mixtures), *parts.items()]
-    with context.run("summarise", settings, inputs) as run:
+    evaluation = context.path("evaluation")
+    output = context.path("output", "result")
+    inputs = {"points": points, context.role(data): data, "evaluation": evaluation, **measures}
+    with context.run("summarise", settings, list(inputs.items())) as run:
         results.summarise(
             dataset=options.dataset,
             variant=options.variant,
             settings=settings,
             points=points,
-            artifact=mixtures,
+            artifact=data,
             training=training,
-            evaluation=parts.pop("evaluation"),
-            measures=parts,
+            evaluation=evaluation,
+            measures=measures,
             output=output,
             run=run,
         )

@@ -2,7 +2,7 @@
 
 from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
-from gmcn.config.resolving import FOLD, dataset, figure_of, fit, merge, resolve
+from gmcn.config.resolving import FOLD, dataset, figure_of, fit, measured, merge, resolve, task_of
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
@@ -17,10 +17,12 @@ __all__ = [
     "figure_of",
     "fit",
     "load",
+    "measured",
     "merge",
     "processes_of",
     "resolve",
     "secret_addresses",
     "stage_settings",
+    "task_of",
     "together",
 ]

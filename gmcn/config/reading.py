@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gmcn.config.errors import explain
 from gmcn.config.meaning import check_keys, take_texts
 from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged, variant_entry
 from gmcn.config.tables import check_tables
 from gmcn.config.targets import check_pair
-from gmcn.errors import InputError, brief, foreign
+from gmcn.errors import InputError, brief, foreign, unknown
+from gmcn.faults import Fault, sentence
+from gmcn.tasks import DEFAULT_TASK, TASKS
 
 SCHEMA = Path(__file__).with_name("config.schema.json")
 
@@ -144,7 +145,7 @@ def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, A
     while take_texts(errors := list(validator.iter_errors(plain)), lambda error: [(plain, error.absolute_path)]):
         pass
     if errors:
-        raise explain(min(errors, key=lambda e: list(map(str, e.path))), source)
+        raise _explained(min(errors, key=lambda e: list(map(str, e.path))), source)
     _check_names(plain, source)
     _check_networks(plain, validator, source)
     return plain
@@ -169,6 +170,8 @@ def _check_names(plain: Mapping[str, Any], source: str) -> None:
         for dataset_name in variant.get("datasets", {}):
             dataset(plain, dataset_name, where=f" in {source} at variants.{name}.datasets")
         chain(plain, name)
+        if (task := variant.get("task", DEFAULT_TASK)) not in TASKS:
+            raise InputError(f"{unknown('task', task, TASKS)} in {source} at variants.{name}")
     for target in plain.get("targets", []):
         check_pair(plain, target, target, "variant")
     if (illustrated := plain.get("illustrations", {}).get("result")) is not None:
@@ -189,7 +192,7 @@ def _check_networks(config: Mapping[str, Any], validator: Any, source: str) -> N
         while take_texts(errors := _network_errors(config, validator, dataset_name), lambda e: _layers(config, e)):
             pass
         if errors:  # that of a base before those of its heirs
-            raise explain(min(errors, key=lambda e: len(chain(config, e.path[1]))), source)
+            raise _explained(min(errors, key=lambda e: len(chain(config, e.path[1]))), source)
 
 
 def _network_errors(config: Mapping[str, Any], validator: Any, dataset_name: str | None) -> list[Any]:
@@ -204,3 +207,9 @@ def _layers(config: Mapping[str, Any], error: Any) -> Iterator[tuple[Any, list[A
     for own in (variant_entry(config, base) for base in chain(config, name)):
         for layer in (own, *own.get("datasets", {}).values()):
             yield layer, path
+
+
+def _explained(error: Any, source: str) -> InputError:
+    """The sentence for a ``jsonschema.ValidationError``."""
+    keyword = "propertyNames" if "propertyNames" in error.absolute_schema_path else error.validator
+    return InputError(f"{source}: {sentence(Fault(error.absolute_path, keyword, error.schema, error.instance))}")

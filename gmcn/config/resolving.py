@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from gmcn.errors import InputError, unknown
+from gmcn.stages import measures_of
+from gmcn.tasks import DEFAULT_TASK
 
 DEFAULT_KIND = "gmcn"  # of a network that does not say its own
 # `<variant>-fold2of5` is that variant, judged on one of the folds of its training split.
 FOLD = r"-fold([1-9][0-9]*)of([1-9][0-9]*)"
-# What a variant must say, itself or through its bases, before anything can be trained with it.
-REQUIRED = ("fit", "seeds", "network", "training", "probe")
+# What a variant must say, itself or through its bases, before anything can be trained with it; `fit: null` is enough.
+REQUIRED = ("fit", "seeds", "network", "training")
 # What it says besides its settings.
 ABOUT = ("base", "datasets", "description")
 
@@ -44,12 +46,23 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     """
     dataset(config, dataset_name)
     resolved = merge(merged(config, dataset_name, variant), config.get("every_variant", {}))
-    if "layers" in resolved.get("network", {}):
+    if kind_of(resolved) == DEFAULT_KIND and "layers" in resolved.get("network", {}):
         resolved["network"]["layers"] = [[_shrunk(config, n) for n in layer] for layer in resolved["network"]["layers"]]
-    missing = [key for key in REQUIRED if key not in resolved]
+    required = (*REQUIRED, "probe") if "rmse" in measured(resolved) else REQUIRED
+    missing = [key for key in required if key not in resolved]
     if missing:
         raise InputError(f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it")
     return resolved
+
+
+def kind_of(settings: Mapping[str, Any]) -> str:
+    """The kind of the network in settings such as a variant's."""
+    return settings.get("network", {}).get("kind", DEFAULT_KIND)
+
+
+def measured(settings: Mapping[str, Any]) -> list[str]:
+    """What is measured of a variant's networks besides their evaluation: names of artifacts."""
+    return measures_of(kind_of(settings))
 
 
 def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
@@ -78,11 +91,15 @@ def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) ->
         says = variant_entry(config, name)
         own = {key: value for key, value in says.items() if key not in ABOUT}
         for layer in (own, says.get("datasets", {}).get(dataset_name, {})):
-            kinds = [part.get("network", {}).get("kind", DEFAULT_KIND) for part in (settings, layer)]
-            if "kind" in layer.get("network", {}) and kinds[0] != kinds[1]:
+            if "kind" in layer.get("network", {}) and kind_of(settings) != kind_of(layer):
                 settings.pop("network", None)  # no key of one kind means anything to another
             settings = merge(settings, layer)
     return settings
+
+
+def task_of(config: Mapping[str, Any], variant: str) -> str:
+    """What a variant is trained for; it is the same on every data set."""
+    return merged(config, None, variant).get("task", DEFAULT_TASK)
 
 
 def chain(config: Mapping[str, Any], variant: str) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 from gmcn.addresses import plain
 from gmcn.config.resolving import dataset, entry, figure_of, fit, resolve
 from gmcn.config.tables import table_of
+from gmcn.stages import STAGES
+from gmcn.tasks import DEFAULT_TASK
 
 # How a training runs, and not what it computes: a change makes nothing run again.
 PROCESSES = ("devices", "nodes")
@@ -40,16 +42,16 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
     if stage == "table":
         return table_of(config, str(name))
     resolved = resolve(config, dataset_name, str(name))
-    keys = {
-        "train": ("network", "training"),
-        "evaluate": (),
-        "probe": ("probe",),
-        "footprint": ("network", "training"),
-        "summarise": tuple(resolved),
-    }[stage]
-    if stage in ("train", "footprint"):
-        resolved["training"] = {key: value for key, value in resolved["training"].items() if key not in PROCESSES}
-    return resolved["probe"] if stage == "probe" else {key: resolved[key] for key in keys}
+    if resolved.get("task") == DEFAULT_TASK:  # said or not, it is the same
+        del resolved["task"]
+    if stage == "probe":
+        return resolved.get("probe", {})
+    if stage == "summarise":
+        return resolved
+    given = {key: resolved[key] for key in STAGES[stage].settings if key in resolved}
+    if "training" in given:
+        given["training"] = {key: value for key, value in given["training"].items() if key not in PROCESSES}
+    return given
 
 
 def secret_addresses(config: Mapping[str, Any]) -> dict[str, str]:

@@ -7,23 +7,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gmcn.config.resolving import dataset, fit, resolve
+from gmcn import tasks
+from gmcn.config.resolving import DEFAULT_KIND, dataset, fit, kind_of, resolve
 from gmcn.errors import InputError, unknown
+from gmcn.stages.paths import PATHS
+from gmcn.tasks import DEFAULT_TASK
+from gmcn.tasks.metric import Metric
 
-LEAST_SQUARES = "measurements/least-squares.json"
-# Of the network that tables 5 and 6 are about; both are computed from formulas alone.
-FOOTPRINT = {
-    "network": {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "kernel_components": 5},
-    "components": 128,
-    "batch_size": 32,
-}
 RIVAL = "nearest neighbour"  # the last row of every comparison over folds
-# The columns that a kind of table can have.
+LEAST_SQUARES = PATHS["least-squares"]
+# The columns of a table of results besides the metrics of tasks, and what their names look like.
 COLUMNS = {
-    "results": r"accuracy|class_accuracy|loss|validation\d+|rmse\d-(all|relu|reduction)|kernels|parameters|gib|minutes",
-    "footprint": r"kernel-gaussians|data-gaussians|gaussians|mib2d|mib3d",
-    "least-squares": r"seconds|rmse|standardised-rmse",
-    "folds": r"fold_(class_)?(accuracy|loss)(_difference)?|training_seconds|parameters|verdict",
+    "validation<epoch>": r"validation[1-9]\d*",
+    **{f"rmse<layer>-{kind}": rf"rmse[1-9]-{kind}" for kind in ("all", "relu", "reduction")},
+    **{name: name for name in ("kernels", "parameters", "gib", "minutes")},
 }
 
 
@@ -34,9 +31,12 @@ def check_tables(config: Mapping[str, Any], source: str) -> None:
             table = table_of(config, name)
         except InputError as error:
             raise InputError(f"{error} in {source} at tables.{name}") from None
+        if table["kind"] != "results":
+            continue
+        known = COLUMNS | {name: name for name in measured(table)}
         for column in [*table["columns"], *(metric for row in table["rows"] for metric in row["paper"])]:
-            if not re.fullmatch(COLUMNS[table["kind"]], column):
-                raise InputError(f"a table of {table['kind']} has no column '{column}' in {source} at tables.{name}")
+            if not any(re.fullmatch(pattern, column) for pattern in known.values()):
+                raise InputError(f"{unknown('column of results', column, known)} in {source} at tables.{name}")
 
 
 def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     kind = table.get("kind", "results")
     if kind == "folds":
         return _folds(config, {"name": name, **table})
-    rows = []
+    rows, named = [], set()
     for given in table["rows"]:
         row = {"paper": {}, **given}
         if kind == "results" and "dataset" not in row:
@@ -60,10 +60,12 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             row["dataset"] = table["dataset"]
         if "variant" in row:
             settings = resolve(config, row["dataset"], row["variant"])
+            named.add(settings.get("task", DEFAULT_TASK))
             row.setdefault("label", _layout(config, row["variant"], settings))
         rows.append(row)
     common = {"name": name, "title": table["title"], "kind": kind, "columns": list(table["columns"]), "rows": rows}
-    more = {**FOOTPRINT, "fused": table["fused"]} if kind == "footprint" else {}
+    common["tasks"] = sorted(named)
+    more = {"fused": table["fused"]} if kind == "footprint" else {}
     return {**common, **more, "notes": list(table.get("notes", []))}
 
 
@@ -88,12 +90,18 @@ def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any
 
 def fold_file(table: Mapping[str, Any], row: Mapping[str, Any], fold: int | str, seed: int | str) -> str:
     """What a training on one fold says of itself, below the results."""
-    return f"runs/{row['dataset']}_{row['variant']}-fold{fold}of{table['folds']}/seed{seed}/training.json"
+    variant = f"{row['variant']}-fold{fold}of{table['folds']}"
+    return PATHS["training"].format(dataset=row["dataset"], variant=variant, seed=seed)
 
 
 def points_file(table: Mapping[str, Any]) -> str:
     """The objects that the rival compares, below the results."""
-    return f"points/{table['dataset']}.safetensors"
+    return PATHS["points"].format(**table)
+
+
+def measured(table: Mapping[str, Any]) -> dict[str, Metric]:
+    """By name, the metrics of the tasks whose results a table of results shows."""
+    return {metric.name: metric for task in table["tasks"] for metric in tasks.measures(task).metrics}
 
 
 def files_of(table: Mapping[str, Any]) -> list[str]:
@@ -104,13 +112,13 @@ def files_of(table: Mapping[str, Any]) -> list[str]:
         places = itertools.product(range(1, table["folds"] + 1), table["seeds"])
         own = [fold_file(table, row, *place) for place in places for row in table["rows"] if "variant" in row]
         return [*own, points_file(table)]
-    files = [f"{row['dataset']}_{row['variant']}.json" for row in table["rows"] if "variant" in row]
+    files = [PATHS["result"].format(**row) for row in table["rows"] if "variant" in row]
     return list(dict.fromkeys(files))
 
 
 def _layout(config: Mapping[str, Any], variant: str, settings: Mapping[str, Any]) -> str:
     """The network in the paper's notation: channels / Gaussians between the layers."""
-    if "layers" not in settings["network"]:
+    if kind_of(settings) != DEFAULT_KIND or settings["fit"] is None:
         return variant
     inner = [f"{channels}/{components}" for channels, components in settings["network"]["layers"]]
     components = fit(config, settings["fit"])["components"]

@@ -9,6 +9,7 @@ from typing import Any
 from gmcn.config.illustrations import ILLUSTRATIONS
 from gmcn.config.resolving import dataset, entry, figure_of, variant_entry
 from gmcn.errors import InputError
+from gmcn.stages.paths import folder_of
 
 
 def check_target(config: Mapping[str, Any], target: str) -> None:
@@ -17,19 +18,22 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
     if not path.is_relative_to(results) or path == results:
         return
     folder, *rest = path.relative_to(results).parts
-    if not rest and path.suffix == ".json":
-        check_pair(config, path.stem, target, "variant")
-    elif folder == "runs" and rest:
-        check_pair(config, rest[0], target, "variant")
-    elif folder == "mixtures" and rest:
-        check_pair(config, PurePosixPath(rest[0]).stem, target, "fit")
-    elif folder == "points" and rest:
-        dataset(config, PurePosixPath(rest[0]).stem)
-    elif folder == "datasets" and rest:
-        dataset(config, rest[0])
-    elif folder == "tables" and rest and rest[0] != "all":
-        entry(config.get("tables", {}), "table", PurePosixPath(rest[0]).stem, "")
-    elif folder == "figures" and rest and rest[0] != "all":
+    if not rest:
+        if path.suffix == ".json":
+            check_pair(config, path.stem, target, "variant")
+        return
+    name, stem = rest[0], PurePosixPath(rest[0]).stem
+    if folder == folder_of("run"):
+        check_pair(config, name, target, "variant")
+    elif folder == folder_of("mixtures"):
+        check_pair(config, stem, target, "fit")
+    elif folder == folder_of("points"):
+        dataset(config, stem)
+    elif folder == folder_of("downloads"):
+        dataset(config, name)
+    elif folder == folder_of("table") and name != "all":
+        entry(config.get("tables", {}), "table", stem, "")
+    elif folder == folder_of("figure") and name != "all":
         _check_figure(config, path)
 
 

@@ -4,80 +4,78 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from gmcn.data.objects import Inputs
-from gmcn.errors import InputError, unknown
+from gmcn.declared import DISTINCT, above, at_least, at_most, below, read
+from gmcn.errors import InputError
 from gmcn.mixture import Mixture, affine
 from gmcn.precision import full_precision
 
-ROTATIONS = ("none", "axis", "any")
+_WHERE = "training.augmentation"
+Factor = Annotated[float, above(0), "A factor."]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How shapes are varied in training; the section ``training.augmentation`` of a variant.
+    """How training shapes are varied, anew in every epoch.
 
     Around its centre of mass, a shape is reflected and scaled along the data's axes, then rotated, then shifted.
-
-    Args:
-        rotation: "axis" turns about z in 3D and in the plane in 2D, "any" uniformly over all rotations.
-        rotation_degrees: largest angle of "axis", either way.
-        scaling: smallest and largest factor, drawn for each axis by itself, uniformly in the logarithm.
-        translation: largest shift along each axis, either way, in standard deviations of the shape: the root of
-            its variance per dimension, so that one value serves pixels and the unit sphere.
-        reflection: axes (0 is x) along each of which a shape is reflected with probability 1/2.
-        dropping: probability of each component to get weight 0.
     """
 
-    rotation: str = "none"
-    rotation_degrees: float = 180.0
-    scaling: tuple[float, float] = (1.0, 1.0)
-    translation: float = 0.0
-    reflection: tuple[int, ...] = ()
-    dropping: float = 0.0
+    rotation: Annotated[
+        Literal["none", "axis", "any"],
+        "Turning: none, axis (about z in 3D, in the plane in 2D), or any (uniformly over all rotations).",
+    ] = "none"
+    rotation_degrees: Annotated[
+        float, at_least(0), at_most(180), "Largest angle of the rotation `axis`, either way."
+    ] = 180.0
+    scaling: Annotated[
+        tuple[Factor, Factor], "Smallest and largest factor along each axis, drawn uniformly in the logarithm."
+    ] = (1.0, 1.0)
+    # The root of the variance per dimension, so that one value serves pixels and the unit sphere.
+    translation: Annotated[
+        float, at_least(0), "Largest shift along each axis, either way, in standard deviations of the shape."
+    ] = 0.0
+    reflection: Annotated[
+        tuple[Annotated[int, at_least(0), at_most(2), "An axis."], ...],
+        DISTINCT,
+        "Axes (0 is x) along each of which a shape is reflected with probability 1/2.",
+    ] = ()
+    dropping: Annotated[
+        float,
+        at_least(0),
+        below(1),
+        "Probability of each Gaussian to get weight 0; the others then weigh more, at least one stays.",
+    ] = 0.0
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Augmentation:
         """Settings from a mapping; raises :class:`InputError` for unknown names and impossible values."""
-        if not isinstance(values, Mapping):
-            raise _bad("", values, "a mapping of settings")
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise unknown("augmentation setting", name, known)
-        hashable = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        augmentation = cls(**hashable)
-        augmentation.check()
+        if isinstance(values, Mapping):
+            values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        augmentation = read(cls, values, _WHERE)
+        if augmentation.rotation == "any" and augmentation.rotation_degrees != 180:
+            raise InputError(
+                f"{_WHERE}: 'rotation_degrees' is {augmentation.rotation_degrees}, but belongs to the rotation 'axis'"
+            )
+        if augmentation.scaling[0] > augmentation.scaling[1]:
+            raise InputError(
+                f"{_WHERE}: 'scaling' is {list(augmentation.scaling)}, but must have the smaller one first"
+            )
         return augmentation
-
-    def check(self) -> None:
-        """Raise :class:`InputError` for the first value that cannot be."""
-        if self.rotation not in ROTATIONS:
-            raise unknown("rotation", self.rotation, ROTATIONS)
-        if not (_is_number(self.rotation_degrees) and 0 <= self.rotation_degrees <= 180):
-            raise _bad("rotation_degrees", self.rotation_degrees, "a number between 0 and 180")
-        if self.rotation == "any" and self.rotation_degrees != 180:
-            raise _bad("rotation_degrees", self.rotation_degrees, "180 where rotation is 'any'; it belongs to 'axis'")
-        pair = isinstance(self.scaling, tuple) and len(self.scaling) == 2 and all(map(_is_number, self.scaling))
-        if not (pair and 0 < self.scaling[0] <= self.scaling[1]):
-            raise _bad("scaling", self.scaling, "two positive numbers, the smaller one first")
-        if not (_is_number(self.translation) and self.translation >= 0):
-            raise _bad("translation", self.translation, "a number of standard deviations, 0 or more")
-        axes = self.reflection if isinstance(self.reflection, tuple) else (None,)
-        if any(type(axis) is not int or axis not in range(3) for axis in axes) or len(set(axes)) < len(axes):
-            raise _bad("reflection", self.reflection, "a list of different axes out of 0, 1 and 2")
-        if not (_is_number(self.dropping) and 0 <= self.dropping < 1):
-            raise _bad("dropping", self.dropping, "a probability, 0 or more and less than 1")
 
     def check_dim(self, dim: int) -> None:
         """Raise :class:`InputError` where data of ``dim`` dimensions lack an axis that is to be reflected."""
         if any(axis >= dim for axis in self.reflection):
-            raise _bad("reflection", self.reflection, f"a list of axes below {dim}: the data have {dim} dimensions")
+            raise InputError(
+                f"{_WHERE}: 'reflection' is {list(self.reflection)}, but must have axes below {dim} only: the data "
+                f"have {dim} dimensions"
+            )
 
     @property
     def moves(self) -> bool:
@@ -216,12 +214,3 @@ def centre_and_deviation(
     centre = (shares * mixture.positions).sum(-2, keepdim=True)
     variances = (mixture.positions - centre).square() + mixture.covariances.diagonal(dim1=-2, dim2=-1)
     return centre[..., 0, :], (shares * variances).sum(-2).mean(-1).sqrt()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _bad(name: str, value: Any, wanted: str) -> InputError:
-    shown = list(value) if isinstance(value, tuple) else value
-    return InputError(f"training.augmentation{name and '.'}{name} is {shown!r}; it has to be {wanted}")

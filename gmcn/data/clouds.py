@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from gmcn.data.containers import Member, contents, find_members, labelled, list_files
+from gmcn.data.kinds import COUNT, Clouds, told
 from gmcn.data.meshes import seed_of
 from gmcn.data.npz import check_upright, parse_npy, parse_npz, read_npz
 from gmcn.data.obj import parse_obj
 from gmcn.data.ply import read_vertices
-from gmcn.data.samples import DROPPED, PARTS, Row, Samples, finite_rows, resize
+from gmcn.data.samples import PARTS, Row, Samples, cloud_row, finite_rows
 from gmcn.data.xyz import parse_xyz
 from gmcn.errors import InputError
 
@@ -23,10 +24,7 @@ FORMATS = (".npy", ".npz", ".obj", ".ply", ".txt", ".xyz")
 def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     """The clouds of an .npz (:func:`gmcn.data.npz.read_npz`), or of a zip or folder of one file per cloud.
 
-    ``settings``: ``split_lists``, the prefix of the lists in Qi et al.'s archive (none: the files are laid out as
-    <class>/<train|test>/<name>.<ext>); ``points`` per cloud (1024; of Qi et al.'s the first ones, which they spread
-    evenly; of others a random choice), ``repeat_points`` where a cloud has fewer, ``drop_not_finite`` (leave out
-    points that are no numbers), ``seed`` (1).
+    ``settings`` are those of :class:`gmcn.data.kinds.Clouds`.
 
     Raises:
         InputError: more than one file, a damaged archive, lists that do not fit it. A cloud that cannot be read or
@@ -34,20 +32,19 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     """
     if len(files) != 1:
         raise InputError(f"a data set of clouds is one file, not {[path.name for path in files]}")
-    path = files[0]
+    path, own = files[0], told(Clouds, settings)
     if path.suffix == ".npz":
         return read_npz(path, settings)
-    lists = settings.get("split_lists")
     left_out, class_names = [], None
-    if lists:
-        members, class_names = _listed(path, lists)
+    if own.split_lists:
+        members, class_names = _listed(path, own.split_lists)
     else:
         members, left_out = find_members(path, FORMATS)
     return Samples(
         **labelled(members, class_names),
         left_out=left_out,
         items=functools.partial(contents, path, members),
-        load=functools.partial(_load, settings),
+        load=functools.partial(_load, own),
         costly=True,
     )
 
@@ -78,17 +75,11 @@ def _points(content: bytes, source: str) -> np.ndarray:  # [M, 3] float64, whate
     return points[:, :3].astype(np.float64)
 
 
-def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
+def _load(own: Clouds, item: tuple[str, str, bytes]) -> Row:
     key, source, content = item
     # Qi et al. wrote their points in an order of which every beginning is evenly spread.
-    rng = None if settings.get("split_lists") else np.random.default_rng(seed_of(settings.get("seed", 1), key))
-    everything = _points(content, source)
-    points = finite_rows(everything, source, "point", drop=settings.get("drop_not_finite", False))
-    repeat = settings.get("repeat_points", False)
-    return {
-        "points": resize(points, settings.get("points", 1024), rng, repeat=repeat, source=source),
-        DROPPED: np.array(len(everything) - len(points)),
-    }
+    rng = None if own.split_lists else np.random.default_rng(seed_of(own.seed, key))
+    return cloud_row(_points(content, source), own, own.points or COUNT, rng, source)
 
 
 def _listed(path: Path, prefix: str) -> tuple[list[Member], list[str]]:

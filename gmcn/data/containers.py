@@ -48,6 +48,14 @@ class Member:
         return f"{self.class_name}/{self.part}/{self.name}"
 
 
+def placed(file: str) -> Member | None:
+    """The object that lies at .../<class>/<train|test>/<name>.<ext>; None for a file anywhere else."""
+    path = PurePosixPath(file)
+    if len(path.parts) > 2 and path.parts[-2] in PARTS:
+        return Member(path.parts[-3], path.parts[-2], path.stem, file)
+    return None
+
+
 def list_files(container: Path) -> list[str]:
     """Names of all files in a zip or below a folder, sorted; hidden ones and macOS's shadow copies are left out."""
     if container.is_dir():
@@ -69,11 +77,10 @@ def find_members(container: Path, suffixes: Sequence[str]) -> tuple[list[Member]
     """
     found, others, outside = [], [], []
     for file in list_files(container):
-        path = PurePosixPath(file)
-        placed, known = len(path.parts) > 2 and path.parts[-2] in PARTS, path.suffix.lower() in suffixes
-        if placed and known:
-            found.append(Member(path.parts[-3], path.parts[-2], path.stem, file))
-        elif placed:
+        member, known = placed(file), PurePosixPath(file).suffix.lower() in suffixes
+        if member and known:
+            found.append(member)
+        elif member:
             others.append(file)
         elif known:
             outside.append(file)
@@ -124,19 +131,13 @@ def labelled(members: Sequence[Member], class_names: Sequence[str] | None = None
 
 def contents(container: Path, members: Sequence[Member]) -> Iterator[tuple[str, str, bytes] | InputError]:
     """(key, place for errors, content) of every object, or why it cannot be read."""
-    if container.is_dir():
+    with contextlib.nullcontext() if container.is_dir() else open_zip(container) as archive:
         for member in members:
             path = container / member.file
+            source = f"{container}:{member.file}" if archive else str(path)
             try:
-                yield member.key, str(path), path.read_bytes()
-            except OSError as error:
-                yield InputError(f"{path} cannot be read ({error.strerror})")
-        return
-    with open_zip(container) as archive:
-        for member in members:
-            source = f"{container}:{member.file}"
-            try:
-                yield member.key, source, read_member(archive, member.file, source)
+                content = read_member(archive, member.file, source) if archive else content_of(path)
+                yield member.key, source, content
             except InputError as error:
                 yield error
 
@@ -152,6 +153,14 @@ def heads(container: Path, members: Sequence[Member], length: int) -> Iterator[t
                 yield head, archive.getinfo(member.file).file_size if archive else path.stat().st_size
             except (KeyError, *DAMAGE):
                 yield b"", 0
+
+
+def content_of(path: Path) -> bytes:
+    """All of a file; :class:`InputError` where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def read_member(archive: zipfile.ZipFile, name: str, source: str, *, any_size: bool = False) -> bytes:

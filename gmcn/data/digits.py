@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from gmcn.data.kinds import Digits, told
 from gmcn.data.samples import Samples, as_image
 
 
 def read_digits(settings: dict[str, Any], files: list[Path]) -> Samples:
-    """All digits in scikit-learn's order, split by class with ``test_fraction`` (0.25) and ``seed`` (0).
+    """All digits in scikit-learn's order, split by class; ``settings`` are those of :class:`gmcn.data.kinds.Digits`.
 
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository (its test part), as
     packaged with scikit-learn, which has no split of its own.
@@ -21,8 +22,9 @@ def read_digits(settings: dict[str, Any], files: list[Path]) -> Samples:
 
     bunch = load_digits()
     labels = bunch.target.astype(np.int64)
-    fraction, seed = settings.get("test_fraction", 0.25), settings.get("seed", 0)
-    _, test = train_test_split(np.arange(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
+    own = told(Digits, settings)
+    indices = np.arange(len(labels))
+    _, test = train_test_split(indices, test_size=own.test_fraction, random_state=own.seed, stratify=labels)
     split = np.zeros(len(labels), dtype=np.uint8)
     split[test] = 1
     return Samples(

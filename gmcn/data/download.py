@@ -17,13 +17,14 @@ from gmcn.addresses import plain
 from gmcn.artifacts import atomic, provenance, sha256, write_json
 from gmcn.data.transfer import retrieve
 from gmcn.errors import InputError, extras
+from gmcn.tracking import NO_RUN, Run
 
 MIRROR = "GMCN_MIRROR"
 _LOG = logging.getLogger(__name__)
 
 
 @extras()
-def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLike, run=None) -> None:
+def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLike, run: Run = NO_RUN) -> None:
     """Bring the data set's published files into the folder ``output``; built-in data sets have none.
 
     Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<folder>/<name>`` (a folder or a URL, whose query goes
@@ -50,15 +51,13 @@ def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLik
             total += path.stat().st_size
             _LOG.info("%s: %s bytes %s", path, f"{path.stat().st_size:,}", f"from {origin}" if origin else "were there")
             if origin is not None:
-                record = {"origin": origin, "sha256": sha256(path), "provenance": provenance()}
-                record["run_id"] = run.id if run is not None else None
+                record = {"origin": origin, "sha256": sha256(path), "provenance": provenance(), "run_id": run.id}
                 write_json(path.with_name(f"{path.name}.json"), record)
     finally:
         # Only an empty folder goes: another job may have put its file there.
         with contextlib.suppress(OSError):
             output.rmdir()
-    if run is not None:
-        run.log_metrics({"download/bytes": total, "download/seconds": time.perf_counter() - started})
+    run.log_metrics({"download/bytes": total, "download/seconds": time.perf_counter() - started})
 
 
 def verify(path: Path, entry: dict[str, Any], origin: str) -> None:
@@ -71,11 +70,8 @@ def verify(path: Path, entry: dict[str, Any], origin: str) -> None:
         expected = [expected] if isinstance(expected, str) else expected
         found = sha256(path)
     if not expected:
-        _LOG.warning(
-            "%s has no published checksum; this copy has sha256 %s: put it into the configuration",
-            origin,
-            found,
-        )
+        text = "%s has no published checksum; this copy has sha256 %s: put it into the configuration"
+        _LOG.warning(text, origin, found)
     elif found not in expected:
         raise InputError(
             f"{origin} is truncated or altered: its {kind} is {found}, expected {' or '.join(expected)}; "

@@ -11,6 +11,7 @@ import numpy as np
 
 from gmcn.data import obj, ply
 from gmcn.data.containers import contents, find_members, labelled
+from gmcn.data.kinds import Meshes, told
 from gmcn.data.off import parse_off
 from gmcn.data.samples import Row, Samples, check_finite
 from gmcn.data.stl import parse_stl
@@ -61,8 +62,8 @@ def sample_mesh(
 def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
     """Points on all meshes of a zip or folder in ModelNet's layout, <class>/<train|test>/<name>.<ext>.
 
-    ``settings``: ``points`` per mesh (1024), ``sampling`` (uniform), ``seed`` (1). The points of a mesh depend on the
-    seed and on its class, part of the split and name: on nothing else, in particular not on the other meshes.
+    ``settings`` are those of :class:`gmcn.data.kinds.Meshes`. The points of a mesh depend on the seed and on its class,
+    part of the split and name: on nothing else, in particular not on the other meshes.
     """
     if len(files) != 1:
         raise InputError(f"a data set of meshes is one .zip file, not {[path.name for path in files]}")
@@ -71,7 +72,7 @@ def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
         **labelled(members),
         left_out=left_out,
         items=functools.partial(contents, files[0], members),
-        load=functools.partial(_load, settings),
+        load=functools.partial(_load, told(Meshes, settings)),
         costly=True,
     )
 
@@ -101,16 +102,10 @@ def seed_of(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode(errors="surrogateescape")).digest()[:8], "little")
 
 
-def _load(settings: dict[str, Any], item: tuple[str, str, bytes]) -> Row:
+def _load(own: Meshes, item: tuple[str, str, bytes]) -> Row:
     key, source, content = item
-    points = sample_mesh(
-        *parse_mesh(content, source),
-        settings.get("points", 1024),
-        settings.get("sampling", "uniform"),
-        seed=seed_of(settings.get("seed", 1), key),
-        source=source,
-    )
-    return {"points": points}
+    mesh, seed = parse_mesh(content, source), seed_of(own.seed, key)
+    return {"points": sample_mesh(*mesh, own.points, own.sampling, seed=seed, source=source)}
 
 
 def _uniform(vertices: np.ndarray, triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gmcn.data.containers import DAMAGE, MAX_MEMBER, open_zip, read_member
-from gmcn.data.samples import DROPPED, Row, Samples, finite_rows, resize
+from gmcn.data.containers import DAMAGE, MAX_MEMBER, content_of, open_zip, read_member
+from gmcn.data.kinds import Clouds, told
+from gmcn.data.samples import Row, Samples, cloud_row
 from gmcn.errors import InputError, brief
 
 # points_u16 are coordinates in [-1, 1], stored as 16-bit integers: points_u16 / 65535 * 2 - 1.
@@ -55,7 +56,8 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
     if arrays["label"].dtype.kind not in "iu" or arrays["is_train"].dtype.kind not in "biu":
         types = f"{arrays['label'].dtype} and {arrays['is_train'].dtype}"
         raise InputError(f"'label' and 'is_train' of {path} are {types}; they must be whole numbers and booleans")
-    count = settings.get("points", shape[1])
+    own = told(Clouds, settings)
+    count = own.points or shape[1]
     if count > shape[1]:
         raise InputError(f"the clouds of {path} have {shape[1]} points, fewer than {count}; ask for fewer `points`")
     return Samples(
@@ -64,7 +66,7 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
         names=_text(arrays["name"]),
         class_names=_text(arrays["class_names"]),
         items=functools.partial(_rows, path, f"{stored}.npy"),
-        load=functools.partial(_load, count, settings),
+        load=functools.partial(_load, count, own),
     )
 
 
@@ -76,7 +78,7 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """
     names, key = None, None
     if path.suffix.lower() == ".npy":
-        points = parse_npy(path.read_bytes(), str(path))
+        points = parse_npy(content_of(path), str(path))
     else:
         with open_zip(path) as archive:
             key = _key_of_points(archive, str(path))
@@ -194,17 +196,11 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, fortran, dtype
 
 
-def _load(count: int, settings: dict[str, Any], stored: np.ndarray) -> Row:
-    drop = settings.get("drop_not_finite", False)
-    if not drop:
+def _load(count: int, own: Clouds, stored: np.ndarray) -> Row:
+    if not own.drop_not_finite:
         stored = stored[:count]
     points = _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)
-    kept = finite_rows(points, "the cloud", "point", drop=drop)
-    repeat = settings.get("repeat_points", False)
-    return {
-        "points": resize(kept, count, None, repeat=repeat),
-        DROPPED: np.array(len(points) - len(kept)),
-    }
+    return cloud_row(points, own, count, None)
 
 
 def _text(values: np.ndarray) -> list[str]:

@@ -11,25 +11,13 @@ import re
 import warnings
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from gmcn.artifacts import write_text
 from gmcn.data.polygons import triangulate
 from gmcn.data.text import Lines, plain
-from gmcn.errors import InputError
 
 _PLAIN = re.compile(rb"OFF\s*([1-9]\d{,15})[ \t]+([1-9]\d{,15})[ \t]+\d+[ \t]*\r?\n")
-
-
-def read_off(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [V, 3] float64 and triangles [T, 3] int64 of a file; see :func:`parse_off`."""
-    path = Path(path)
-    try:
-        return parse_off(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
 
 
 def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +59,9 @@ def parse_off(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
             raise lines.error(f"a face uses a vertex that is not there (there are {count}, counted from 0)")
         counts.append(size)
         corners.extend(indices)
-    _check_end(lines, rows, faces)
+    words = next(rows, None)
+    if words is not None:
+        raise lines.error(f"the file goes on after the last of the {faces} faces that it promises: ", words)
     return vertices, triangulate(vertices, *(np.array(part, dtype=np.int64) for part in (counts, corners)), source)
 
 
@@ -99,25 +89,11 @@ def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     return (vertices, triangles) if inside and (rows[:, 0] == 3).all() else None
 
 
-def write_off(path: str | Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
-    """Write vertices [V, 3] and triangles [T, 3] as .off, with all digits of the coordinates."""
-    lines = ["OFF", f"{len(vertices)} {len(triangles)} 0"]
-    lines += [" ".join(map(repr, row)) for row in np.asarray(vertices, dtype=np.float64).tolist()]
-    lines += [f"3 {a} {b} {c}" for a, b, c in np.asarray(triangles).tolist()]
-    write_text(path, "\n".join(lines) + "\n")
-
-
 def _next(lines: Lines, rows: Iterator[list[bytes]], wanted: str) -> list[bytes]:
     words = next(rows, None)
     if words is None:
         raise lines.error(f"the file ends before {wanted}; is it truncated?")
     return words
-
-
-def _check_end(lines: Lines, rows: Iterator[list[bytes]], faces: int) -> None:
-    words = next(rows, None)
-    if words is not None:
-        raise lines.error(f"the file goes on after the last of the {faces} faces that it promises: ", words)
 
 
 def _header(lines: Lines, rows: Iterator[list[bytes]]) -> tuple[int, int]:

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gmcn.data.ply_header import LONGEST_HEADER, Element, read_header, short
+from gmcn.data.ply_header import Element, read_header, short
 from gmcn.data.ply_lists import read_words, walk
 from gmcn.data.polygons import triangulate
 from gmcn.data.text import plain, without_mark
 from gmcn.errors import InputError, brief
-
-__all__ = ["LONGEST_HEADER", "count_vertices", "has_faces", "parse_ply", "read_vertices"]
 
 
 def read_vertices(content: bytes, source: str, needed: Sequence[str]) -> np.ndarray:  # [V], one field per property
@@ -56,7 +54,7 @@ def parse_ply(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
 def count_vertices(head: bytes, size: int) -> int:
     """How many vertices a file has by its ``head``, but not more than its ``size`` has room for.
 
-    0 without a readable header; ``LONGEST_HEADER`` bytes are enough of a head.
+    0 without a readable header; ``ply_header.LONGEST_HEADER`` bytes are enough of a head.
     """
     try:
         file = _Ply(head, "")

@@ -44,14 +44,8 @@ def revolve(radii: Sequence[float], heights: Sequence[float]) -> Mesh:
     angle = 2 * np.pi * np.arange(_SEGMENTS) / _SEGMENTS
     radii, heights = np.asarray(radii, dtype=float), np.asarray(heights, dtype=float)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    rings = np.concatenate(
-        [
-            radii[:, None, None] * circle,
-            np.broadcast_to(heights[:, None, None], (len(radii), _SEGMENTS, 1)),
-        ],
-        axis=-1,
-    )
-    return _grid(rings, wrap=False)
+    upright = np.broadcast_to(heights[:, None, None], (len(radii), _SEGMENTS, 1))
+    return _grid(np.concatenate([radii[:, None, None] * circle, upright], axis=-1), wrap=False)
 
 
 def torus(radius: float, thickness: float) -> Mesh:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -15,17 +15,6 @@ from gmcn.errors import InputError
 
 # Of .npy and .npz one cloud in 3D: several, or points in 2D, are read by gmcn.data.npz.read_arrays.
 SUFFIXES = tuple(dict.fromkeys((*MESHES, *CLOUDS)))
-
-
-def read_geometry(path: str | Path, *, drop_not_finite: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-    """The mesh or cloud of a file; see :func:`parse_geometry`."""
-    path = Path(path)
-    try:
-        return parse_geometry(path.read_bytes(), str(path), drop_not_finite=drop_not_finite)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def parse_geometry(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gmcn.data.kinds import Clouds
 from gmcn.errors import InputError, brief
 
 TRAIN, TEST = 0, 1
@@ -43,15 +44,6 @@ class Samples:
         """The shapes in order, each as its tensors or as what is wrong with it."""
         return (attempt(self.load, item) for item in self.items())
 
-    def read(self, name: str = "points") -> np.ndarray:  # [S, ...]
-        """One tensor of all shapes, in memory, as stored. Raises the first bad object's :class:`InputError`."""
-        rows = []
-        for row in self:
-            if isinstance(row, InputError):
-                raise row
-            rows.append(stored(row[name]))
-        return np.stack(rows)
-
     def check(self, source: str) -> None:
         """:class:`InputError` for a label without a class."""
         outside = (self.labels < 0) | (self.labels >= len(self.class_names))
@@ -75,11 +67,6 @@ def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:
         raise
     except Exception as error:  # a reader should have said what is wrong, but one object must not end them all
         return InputError(f"it cannot be read ({type(error).__name__}: {brief(error)})")
-
-
-def as_points(item: np.ndarray) -> Row:
-    """``load`` for items that are points already."""
-    return {"points": item}
 
 
 def as_image(item: np.ndarray) -> Row:
@@ -156,6 +143,19 @@ def resize(
     if rng is None or size == count:
         return points[:count]
     return points[np.sort(rng.choice(size, count, replace=False))]
+
+
+def cloud_row(
+    everything: np.ndarray,  # [M, 3]
+    own: Clouds,
+    count: int,
+    rng: np.random.Generator | None,
+    source: str = "the cloud",
+) -> Row:
+    """``count`` of a cloud's points, see :func:`finite_rows` and :func:`resize`, by a data set's settings."""
+    points = finite_rows(everything, source, "point", drop=own.drop_not_finite)
+    chosen = resize(points, count, rng, repeat=own.repeat_points, source=source)
+    return {"points": chosen, DROPPED: np.array(len(everything) - len(points))}
 
 
 def normalize(points: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
 from gmcn.errors import InputError, brief, extras, unknown
 from gmcn.progress import Progress
+from gmcn.tracking import NO_RUN, Run
 
 # kind -> function of the settings and of the files' paths, in the order of settings["files"], or the user's folder.
 READERS: dict[str, Callable[[dict[str, Any], list[Path]], Samples]] = {
@@ -44,7 +45,7 @@ def sample(
     downloads: str | os.PathLike | None,
     output: str | os.PathLike,
     threads: int = 1,
-    run=None,
+    run: Run = NO_RUN,
 ) -> None:
     """Read, sample and normalise the data set and write the points artifact ``output``, one shape after the other.
 
@@ -78,8 +79,7 @@ def sample(
                 )
         counts = {part: int((split == index).sum()) for index, part in enumerate(PARTS)} | {"refused": len(refused)}
         seconds = time.perf_counter() - started
-        if run is not None:
-            run.log_metrics({f"sample/{key}": value for key, value in {**counts, "seconds": seconds}.items()})
+        run.log_metrics({f"sample/{key}": value for key, value in {**counts, "seconds": seconds}.items()})
         writer.finish(
             {
                 "dataset": dataset,
@@ -91,15 +91,11 @@ def sample(
                 "settings": settings,
                 "sources": {path.name: digest(path) for path in files},
                 "provenance": provenance(),
-                "run_id": run.id if run is not None else None,
+                "run_id": run.id,
             }
         )
-    _LOG.info(
-        "%s: %d objects for training, %d for the test, %d left out, in %.1f s",
-        dataset,
-        *counts.values(),
-        seconds,
-    )
+    text = "%s: %d objects for training, %d for the test, %d left out, in %.1f s"
+    _LOG.info(text, dataset, *counts.values(), seconds)
 
 
 def _write(

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from gmcn.data import primitives
+from gmcn.data.kinds import Solids, told
 from gmcn.data.meshes import sample_mesh
-from gmcn.data.off import write_off
+from gmcn.data.primitives import Mesh
 from gmcn.data.samples import PARTS, TEST, TRAIN, Row, Samples
-
-Mesh = tuple[np.ndarray, np.ndarray]
 
 # Standard deviation of each vertex' displacement, relative to the shape's size: no two meshes are quite regular.
 _JITTER = 0.005
@@ -75,18 +74,8 @@ def _table(rng: np.random.Generator) -> Mesh:
 
 
 # In this order the classes are labelled. bowl and tube are open; the table's boxes touch each other.
-CLASSES: dict[str, Callable[[np.random.Generator], Mesh]] = {
-    "bowl": _bowl,
-    "box": _box,
-    "cone": _cone,
-    "cylinder": _cylinder,
-    "ellipsoid": _ellipsoid,
-    "pyramid": _pyramid,
-    "staircase": _staircase,
-    "table": _table,
-    "torus": _torus,
-    "tube": _tube,
-}
+_MAKERS = (_bowl, _box, _cone, _cylinder, _ellipsoid, _pyramid, _staircase, _table, _torus, _tube)
+CLASSES: dict[str, Callable[[np.random.Generator], Mesh]] = {make.__name__.strip("_"): make for make in _MAKERS}
 
 
 def make_mesh(class_name: str, rng: np.random.Generator) -> Mesh:
@@ -103,33 +92,24 @@ def make_mesh(class_name: str, rng: np.random.Generator) -> Mesh:
 def make_solids(settings: dict[str, Any], files: list[Path]) -> Samples:
     """Make and sample the meshes, class by class, training before test.
 
-    ``settings``: ``train_per_class`` (80), ``test_per_class`` (20), ``points`` per mesh (1024), ``sampling``
-    (uniform or poisson), ``seed`` (1). Each mesh has a seed of its own from (seed, class, split, index): asking for
-    more of them does not change the others.
+    ``settings`` are those of :class:`gmcn.data.kinds.Solids`. Each mesh has a seed of its own from (seed, class, split,
+    index): asking for more of them does not change the others.
     """
-    places = list(_places(settings))
+    places = list(_places(own := told(Solids, settings)))
     return Samples(
         labels=np.array([label for label, *_ in places], dtype=np.int64),
         split=np.array([part for _, part, _ in places], dtype=np.uint8),
         names=[_name(*place) for place in places],
         class_names=list(CLASSES),
         items=lambda: places,
-        load=functools.partial(_load, settings),
+        load=functools.partial(_load, own),
         costly=True,
     )
 
 
-def write_meshes(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the meshes of :func:`make_solids` as ``<folder>/<class>/<train|test>/<name>.off`` (as ModelNet)."""
-    for place in _places(settings):
-        label, part, _ = place
-        mesh, _ = _mesh(settings, place)
-        write_off(folder / list(CLASSES)[label] / PARTS[part] / f"{_name(*place)}.off", *mesh)
-
-
-def _places(settings: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
+def _places(own: Solids) -> Iterator[tuple[int, int, int]]:
     """(label, part of the split, index) of every mesh."""
-    counts = {TRAIN: settings.get("train_per_class", 80), TEST: settings.get("test_per_class", 20)}
+    counts = {TRAIN: own.train_per_class, TEST: own.test_per_class}
     for label in range(len(CLASSES)):
         for part, count in counts.items():
             yield from ((label, part, index) for index in range(count))
@@ -139,16 +119,11 @@ def _name(label: int, part: int, index: int) -> str:
     return f"{list(CLASSES)[label]}_{PARTS[part]}_{index:04d}"
 
 
-def _mesh(settings: dict[str, Any], place: tuple[int, int, int]) -> tuple[Mesh, np.random.Generator]:
-    rng = np.random.default_rng([settings.get("seed", 1), *place])
-    return make_mesh(list(CLASSES)[place[0]], rng), rng
-
-
-def _load(settings: dict[str, Any], place: tuple[int, int, int]) -> Row:
-    mesh, rng = _mesh(settings, place)
+def _load(own: Solids, place: tuple[int, int, int]) -> Row:
+    rng = np.random.default_rng([own.seed, *place])
+    mesh = make_mesh(list(CLASSES)[place[0]], rng)
     seed = int(rng.integers(2**31))
-    count, sampling = settings.get("points", 1024), settings.get("sampling", "uniform")
-    return {"points": sample_mesh(*mesh, count, sampling, seed=seed, source=_name(*place))}
+    return {"points": sample_mesh(*mesh, own.points, own.sampling, seed=seed, source=_name(*place))}
 
 
 def _scaled(mesh: Mesh, factors: np.ndarray) -> Mesh:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from gmcn.data.containers import Member, contents, distinct, heads, labelled, list_files
+from gmcn.data.containers import Member, contents, distinct, heads, labelled, list_files, placed
 from gmcn.data.conversion import PACKED, UNPACK, hint
-from gmcn.data.ply import LONGEST_HEADER, count_vertices, read_vertices
+from gmcn.data.ply import count_vertices, read_vertices
+from gmcn.data.ply_header import LONGEST_HEADER
 from gmcn.data.samples import DROP, DROPPED, OPTION, PARTS, TRAIN, Row, Samples, frame
 from gmcn.errors import InputError
 
@@ -43,7 +44,9 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
     whole = len(files) == 1 and (files[0].is_dir() or files[0].suffix.lower() == ".zip")
     container = files[0] if whole else files[0].parent
     names = list_files(container) if whole else [path.name for path in files]
-    members = distinct(container, [_member(name) for name in names if name.lower().endswith(".ply")])
+    found = [name for name in names if name.lower().endswith(".ply")]
+    elsewhere = functools.partial(Member, "splats", PARTS[TRAIN])
+    members = distinct(container, [placed(name) or elsewhere(PurePosixPath(name).stem, name) for name in found])
     packed = [name for name in names if name.lower().endswith(PACKED)]
     if not members:
         raise InputError(f"{files[0]} is, or holds, no .ply file{hint(packed[0]) if packed else ''}")
@@ -161,13 +164,6 @@ def prepare_splats(content: bytes, source: str, settings: Mapping[str, Any], lea
 def _load(settings: dict[str, Any], most: int, item: tuple[str, str, bytes]) -> Row:
     _, source, content = item
     return prepare_splats(content, source, settings, most)
-
-
-def _member(file: str) -> Member:
-    path = PurePosixPath(file)
-    if len(path.parts) > 2 and path.parts[-2] in PARTS:
-        return Member(path.parts[-3], path.parts[-2], path.stem, file)
-    return Member("splats", PARTS[TRAIN], path.stem, file)
 
 
 def _rotation(quaternions: np.ndarray) -> np.ndarray:  # [N, 4] of length one -> [N, 3, 3]

@@ -55,7 +55,7 @@ def retrieve(url: str, target: Path, check: Callable[[Path], None], *, resume: b
                 if attempt == RETRIES:
                     raise
                 problem = str(error)
-            except (requests.RequestException, HTTPError, _BrokenError) as error:
+            except (requests.RequestException, HTTPError, ConnectionError) as error:
                 problem = plain(f"{type(error).__name__.strip('_')}: {_innermost(error)}")
             else:
                 with open(transfer.part, "rb") as file:
@@ -96,9 +96,9 @@ class _Transfer:
                 return  # nothing is missing
             if answer.status_code == 416 or (answer.status_code == 206 and not place.startswith(f"bytes {there}-")):
                 self.part.unlink()
-                raise _BrokenError(f"the server has no bytes from {there:,} on")
+                raise ConnectionError(f"the server has no bytes from {there:,} on")
             if answer.status_code in _PATIENCE or answer.status_code >= 500:
-                raise _BrokenError(f"{answer.status_code} {answer.reason}")
+                raise ConnectionError(f"{answer.status_code} {answer.reason}")
             if answer.status_code not in (200, 206):
                 raise _RefusedError(f"{answer.status_code} {answer.reason}")
             # A weak tag does not promise the same bytes.
@@ -115,12 +115,8 @@ class _Transfer:
                 file.write(piece)
                 bar.advance(task, len(piece))
             if total is not None and file.tell() != total:
-                raise _BrokenError(f"the transfer ended after {file.tell():,} of {total:,} bytes")
+                raise ConnectionError(f"the transfer ended after {file.tell():,} of {total:,} bytes")
 
 
 class _RefusedError(Exception):
     """The server has no such file, or does not give it away: asking again would get the same answer."""
-
-
-class _BrokenError(Exception):
-    """A try that did not reach its end; the next one may."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,29 +10,15 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from gmcn.declared import check
 from gmcn.errors import InputError, unknown
 from gmcn.fitting import kmeans
 from gmcn.fitting.em import em, moments
 from gmcn.fitting.hierarchical import fit_hierarchy
+from gmcn.fitting.settings import FLOOR, METHODS, FitSettings
 from gmcn.mixture import Mixture
 
-# What a method presets; any of it can be overridden by name. "fps" is what the authors' code runs under the name
-# of k-means: farthest points, every point to its nearest one, and the moments of those cells.
-_CONVERGED = {"em_steps": 1000, "tolerance": 1e-4}
-METHODS = {
-    "kmeans": {"init": "kmeans++", "iterations": 100, "em_steps": 1, "tolerance": 0.0},
-    "kmeans_em": {"init": "kmeans++", "iterations": 100, **_CONVERGED},
-    "random_em": {"init": "random", "iterations": 0, **_CONVERGED},
-    "eckart": {"branching": 5, "partition_threshold": 0.1, **_CONVERGED},
-    "fps": {"init": "farthest", "iterations": 0, "em_steps": 0, "tolerance": 0.0},
-    "points": {"init": "random"},
-}
-INITS = ("kmeans++", "farthest", "random")
-
 T = TypeVar("T")
-
-# Of the covariance floor: rounding in float64 stays below.
-_LEAST_FLOOR = 1e-12
 
 # Numbers in the largest tensor of a chunk (points x components x shapes): 8 MB in float64.
 _CHUNK = 1 << 20
@@ -46,7 +31,7 @@ def fit_points(
     *,
     weights: Tensor | None = None,  # [S, M]
     nodes: tuple[Tensor, Tensor] | None = None,  # [Q, D], [Q]
-    covariance_floor: float = 1e-4,
+    covariance_floor: float = FLOOR,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     names: Sequence[str] | None = None,
@@ -75,18 +60,17 @@ def fit_points(
         seed: of the random numbers, which are the same for every shape: a shape's fit does not depend on the others.
         progress: called with the number of shapes done, chunk by chunk.
         names: of the shapes, for errors; without them a shape is called by its number.
-        **options: in the place of what the method presets, see :data:`METHODS`. ``init``: ``kmeans++``, ``farthest``
-            or ``random``; ``iterations``: Lloyd's, at most; ``em_steps``: at most; ``tolerance``: EM ends after a step
-            that found the mean log-likelihood per point less than this above the step before (0: after all steps).
-            For ``eckart``: ``branching``; ``partition_threshold``: least responsibility by which a point belongs to
-            a child.
+        **options: in the place of what the method presets; see :class:`gmcn.fitting.FitSettings`.
 
     Raises:
         InputError: bad sizes or options, values that are not finite, a shape whose points have no mass, or tensors
             that require gradients.
     """
+    options = {key: value for key, value in options.items() if value is not None}
+    said = {"components": n, "method": method, "covariance_floor": covariance_floor, "seed": seed, **options}
+    check(FitSettings, said, "fit_points")
     preset = _options(method, n, options)
-    mass = _check(points, n, weights, covariance_floor, names)
+    mass = _check(points, weights, names)
     few = (mass > 0).sum(-1) < n
     if method == "points" and few.any():
         raise InputError(
@@ -103,7 +87,7 @@ def fit_points(
 
     def fit_chunk(start: int) -> Mixture:
         rows = slice(start, start + size)
-        part = _fit_chunk(points[rows], mass[rows], uniform, nodes, covariance_floor, **preset)
+        part = _fit_chunk(points[rows], mass[rows], n, method, uniform, nodes, covariance_floor, preset)
         return part.to(points.dtype)
 
     parts = []
@@ -152,10 +136,12 @@ def spread(
 def _fit_chunk(
     points: Tensor,  # [S, M, D]
     mass: Tensor,  # [S, M]
+    n: int,
+    method: str,
     uniform: Tensor,  # [N, 1 or D], or of points to choose from [M, 1]
     nodes: tuple[Tensor, Tensor],  # [Q, D], [Q]
     floor: float,
-    **options,
+    options: dict,
 ) -> Mixture:
     points, mass = points.double(), mass.double()
     uniform = uniform.expand(len(points), -1, -1)
@@ -164,10 +150,10 @@ def _fit_chunk(
     unit = (points - centre) / side
     share = mass / mass.sum(-1, keepdim=True)
     everywhere, fractions = spread(unit, share, (nodes[0] / side[..., None], nodes[1]))
-    if "branching" in options:
+    if method == "eckart":
         mixture = fit_hierarchy(everywhere, fractions, floor, **options)
-    elif "chosen" in options:
-        mixture = _choose(unit, share, uniform[..., 0], floor, options["init"], options["chosen"])
+    elif method == "points":
+        mixture = _choose(unit, share, uniform[..., 0], floor, options["init"], n)
     elif options["init"] == "random":
         start = _random_start(everywhere, fractions, uniform, floor)
         mixture = em(everywhere, fractions, start, floor, options["em_steps"], options["tolerance"])[0]
@@ -239,25 +225,18 @@ def _options(method: str, n: int, given: dict) -> dict:
     for key in given:
         if key not in preset:
             raise unknown(f"option of the fit '{method}'", key, preset)
-    options = preset | {key: value for key, value in given.items() if value is not None}
-    if "init" in options and options["init"] not in INITS:
-        raise unknown("start of a fit", options["init"], INITS)
-    for key in ("iterations", "em_steps", "tolerance"):
-        if options.get(key, 0) < 0:
-            raise InputError(f"{key} is {options[key]}; it must be 0 or more")
+    options = preset | given
     if method == "points":
         if options["init"] == "kmeans++":
             raise InputError("init is 'kmeans++', which belongs to k-means; points are chosen 'random' or 'farthest'")
-        return options | {"chosen": n}
+        return options
     if options.get("init") == "random" and options["em_steps"] == 0:
         raise InputError("em_steps is 0; a random start is no fit before the first step")
-    if "branching" not in options:
+    if method != "eckart":
         return options
     branching, threshold = options["branching"], options["partition_threshold"]
-    if branching < 2:
-        raise InputError(f"branching is {branching}; it must be 2 or more")
-    if not 0 <= threshold < 1 / branching:
-        raise InputError(f"partition_threshold is {threshold}; a point needs a node: below 1 / branching, from 0 on")
+    if threshold >= 1 / branching:
+        raise InputError(f"partition_threshold is {threshold}; a point needs a node: below 1 / branching")
     levels = next(level for level in range(1, 64) if branching**level >= n)
     if branching**levels != n:
         raise InputError(f"the number of Gaussians is {n}; '{method}' needs a power of its branching {branching}")
@@ -270,7 +249,7 @@ def which(kind: str, bad: Tensor, names: Sequence[str] | None) -> str:  # bad [S
     return f"{kind} {index}" if names is None else f"'{names[index]}'"
 
 
-def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: Sequence[str] | None) -> Tensor:
+def _check(points: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Tensor:
     """The points' masses [S, M], or an :class:`InputError`."""
     if points.dim() != 3 or points.shape[-1] not in (2, 3):
         raise InputError(f"points have shape {list(points.shape)}; they must be [shapes, points, 2 or 3]")
@@ -278,10 +257,6 @@ def _check(points: Tensor, n: int, weights: Tensor | None, floor: float, names: 
         raise InputError(f"the clouds are empty: points have shape {list(points.shape)}; a cloud needs a point or more")
     if points.dtype not in (torch.float32, torch.float64):
         raise InputError(f"points are {points.dtype}; they must be float32 or float64")
-    if n < 1:
-        raise InputError(f"the number of Gaussians is {n}; it must be 1 or more")
-    if not _LEAST_FLOOR <= floor < math.inf:
-        raise InputError(f"covariance_floor is {floor}; from {_LEAST_FLOOR} on, flat shapes have a density")
     for name, tensor in (("points", points), ("weights", weights)):
         if tensor is not None and _is_tracked(tensor):
             raise InputError(f"{name} are tracked by autograd, but a fit has no derivative; give {name}.detach()")

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
-from gmcn.errors import InputError, brief
+from gmcn.declared import check
+from gmcn.errors import InputError, brief, unknown
 from gmcn.fitting import quality
 from gmcn.fitting.images import fit_images, pixels, square
-from gmcn.fitting.points import METHODS, fit_points, spread, unit_frame
+from gmcn.fitting.points import fit_points, spread, unit_frame
+from gmcn.fitting.settings import FLOOR, REDUCTION, FitSettings
 from gmcn.mixture import Mixture
 from gmcn.ops import reduce_treehem
 from gmcn.progress import Progress
+from gmcn.tracking import NO_RUN, Run
 
 log = logging.getLogger(__name__)
 
-# Mixtures that are there already are reduced: TreeHEM is their only fit.
-REDUCTION = "treehem"
-_OPTIONS = ("method", "covariance_floor", "seed")
 # Points of a shard: what is read and held at a time.
 _SHARD = 1 << 22
 
@@ -37,7 +37,7 @@ def fit(
     output: str | os.PathLike,
     dataset: str,
     name: str,
-    run=None,
+    run: Run = NO_RUN,
 ) -> None:
     """Fit every shape or image of the artifact ``points`` and write the mixtures artifact ``output``.
 
@@ -48,15 +48,8 @@ def fit(
     components without mass (``empty_share``), whose thinnest direction is mostly the floor (``floored_share``) and
     all of whose directions are (``degenerate_share``), and the seconds it took.
     """
-    options = {key: value for key, value in settings.items() if key != "components" and value is not None}
-    method = options.get("method", "kmeans")
-    known = ("components", *_OPTIONS, *(METHODS.get(method, {})))
-    unknown = sorted(options.keys() - {*known})
-    if unknown or "components" not in settings:
-        raise InputError(
-            f"fit '{name}' needs 'components' and knows, by its method, only {', '.join(known)}; "
-            f"it has {', '.join(sorted(settings))}"
-        )
+    check(FitSettings, settings, f"fit '{name}'")
+    options = {key: value for key, value in settings.items() if key != "components"}
     with open_tensors(points) as (tensors, source), Progress() as bar:
         shapes = tensors["labels"].get_shape()[0]
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
@@ -70,8 +63,7 @@ def fit(
     likelihood, *shares = (torch.cat(column) for column in zip(*(judged for _, judged, _ in parts), strict=True))
     found = quality.summarise(likelihood, *shares, split)
     found["seconds"] = round(sum(seconds for *_, seconds in parts), 3)
-    if run is not None:
-        run.log_metrics({f"fit/{key}": value for key, value in found.items()})
+    run.log_metrics({f"fit/{key}": value for key, value in found.items()})
     save_tensors(
         output,
         {**mixture._asdict(), "labels": labels, "split": split, "log_likelihood": likelihood.float()},
@@ -84,16 +76,14 @@ def fit(
             "settings": settings,
             "quality": found,
             "provenance": provenance(),
-            "run_id": run.id if run is not None else None,
+            "run_id": run.id,
             "points_run_id": source.get("run_id"),
         },
     )
     write_json(Path(output).with_suffix(".json"), {"dataset": dataset, "fit": name, "settings": settings, **found})
     likelihoods = [f"{value:.3f} ({key.rpartition('_')[2]})" for key, value in found.items() if "likelihood" in key]
-    log.info(
-        "%s %s: %d mixtures of %d Gaussians in %.1f s, log-likelihood per point %s",
-        *(dataset, name, shapes, mixture.components, found["seconds"], ", ".join(likelihoods)),
-    )
+    text = "%s %s: %d mixtures of %d Gaussians in %.1f s, log-likelihood per point %s"
+    log.info(text, dataset, name, shapes, mixture.components, found["seconds"], ", ".join(likelihoods))
 
 
 def _work(
@@ -101,14 +91,16 @@ def _work(
 ) -> Iterator[tuple[Mixture, tuple[Tensor, ...], float]]:
     """Of every shard: its mixtures, likelihood and shares per shape, and the seconds of the fit alone."""
     ready = "weights" in tensors
-    method = options.get("method", "kmeans")
-    if ready != (method == REDUCTION):
+    if ready != (options.get("method") == REDUCTION):
         which = "ready mixtures: reduce them by" if ready else "points or images: there is nothing to reduce by"
         raise InputError(f"the data set has {which} `method: {REDUCTION}`")
+    for option in options if ready else ():
+        if option not in (known := ("method", "covariance_floor", "seed")):
+            raise unknown(f"option of the fit '{REDUCTION}'", option, known)
     key = "weights" if ready else "images" if "images" in tensors else "points"
     shapes, *sizes = tensors[key].get_shape()
     size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))
-    names, floor = source["names"], options.get("covariance_floor", 1e-4)
+    names, floor = source["names"], options.get("covariance_floor", FLOOR)
     options = options | {"progress": done}
     for start in range(0, shapes, size):
         rows = slice(start, start + size)

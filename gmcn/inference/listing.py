@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gmcn.artifacts import provenance, write_json, write_text
 from gmcn.errors import InputError
@@ -16,16 +17,22 @@ FORMATS = (".json", ".csv")
 
 
 def table(predictions: Sequence[Prediction], top: int = 2) -> str:
-    """Aligned columns: the file (and object), its class, the probability, and the runners-up up to the ``top``-th."""
-    rows = [["file", "class", "probability", *(["runner-up"] if top > 1 else [])]]
+    """Aligned columns: the file (and object), and what the network says, of classes those up to the ``top``-th."""
+    rows = []
     for prediction in predictions:
-        (best, probability), *others = prediction.top(top)
         place = prediction.file if prediction.name is None else f"{prediction.file}: {prediction.name}"
-        rows.append([place, best, f"{probability:.3f}", ", ".join(f"{name} {share:.3f}" for name, share in others)])
-    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(max(map(len, rows)))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
-    )
+        said = {key: _text(value) for key, value in prediction.answer.items() if not isinstance(value, Mapping)}
+        if "probabilities" in prediction.answer and top > 1:
+            said["runner-up"] = ", ".join(f"{name} {share:.3f}" for name, share in prediction.top(top)[1:])
+        rows.append({"file": place, **said})
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = (zip(line, widths, strict=True) for line in lines)
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in aligned)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def check_output(path: str | os.PathLike) -> None:
@@ -37,27 +44,24 @@ def check_output(path: str | os.PathLike) -> None:
 def write(
     path: str | os.PathLike, predictions: Sequence[Prediction], *, model: str, refused: Sequence[str] = ()
 ) -> None:
-    """All probabilities, as .json (with the network, what was ``refused``, and provenance) or .csv."""
+    """All that the network says, as .json (with the network, what was ``refused``, and provenance) or .csv."""
     check_output(path)
     if Path(path).suffix.lower() == ".json":
-        rows = [
-            {
-                "file": prediction.file,
-                "name": prediction.name,
-                "class": prediction.class_name,
-                "probability": prediction.probability,
-                "probabilities": prediction.probabilities,
-            }
-            for prediction in predictions
-        ]
+        rows = [{"file": found.file, "name": found.name, **found.answer} for found in predictions]
         whole = {"model": model, "predictions": rows, "refused": list(refused), "provenance": provenance()}
         write_json(path, whole)
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    classes = list(predictions[0].probabilities) if predictions else []
-    writer.writerow(["file", "name", "class", "probability", *classes])
-    for prediction in predictions:
-        name, best = prediction.name or "", prediction.class_name
-        writer.writerow([prediction.file, name, best, prediction.probability, *prediction.probabilities.values()])
+    rows = [{"file": found.file, "name": found.name or "", **_flat(found.answer)} for found in predictions]
+    writer.writerow(rows[0] if rows else ["file", "name"])
+    writer.writerows(row.values() for row in rows)
     write_text(path, text.getvalue())
+
+
+def _flat(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts and numbers, those of a mapping under their own names."""
+    flat: dict[str, Any] = {}
+    for key, value in answer.items():
+        flat |= value if isinstance(value, Mapping) else {key: value}
+    return flat

@@ -24,6 +24,7 @@ from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.models import Network
 from gmcn.models.loading import load, model_path
 from gmcn.progress import Progress
+from gmcn.tasks.task import Measures
 
 _LOG = logging.getLogger(__name__)
 MAX_COUNT = 1 << 22  # of points, components or pixels that a network may ask for
@@ -38,17 +39,22 @@ class Prediction:
 
     file: str
     name: str | None  # of the object, in a file of several
-    probabilities: dict[str, float]  # of every class, in the order of the network's; they sum to one
+    answer: dict[str, Any]  # by name: texts, numbers, or a mapping of names to numbers; the network's task says which
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Of every class, in the order of the network's; they sum to one."""
+        return self.answer["probabilities"]
 
     @property
     def class_name(self) -> str:
         """The most probable class."""
-        return self.top(1)[0][0]
+        return self.answer["class"]
 
     @property
     def probability(self) -> float:
         """Of the most probable class, as the network sees it: trained networks are mostly too sure."""
-        return self.top(1)[0][1]
+        return self.answer["probability"]
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """The most probable classes and their probabilities, the first first."""
@@ -84,10 +90,10 @@ def predict(
     target = select_device(device)
     path = model_path(Path(model), seed)
     network, metadata = load(path, seed=seed, device=target), read_metadata(path)
-    class_names, chosen = metadata.get("class_names"), {"invert": invert, "drop_not_finite": drop_not_finite}
+    chosen = {"invert": invert, "drop_not_finite": drop_not_finite}
     reader = _reader(path, metadata.get("inputs"), rescale=resize, **chosen)
-    if not isinstance(class_names, list) or list(map(type, class_names)) != [str] * network.classes:
-        raise InputError(f"{path} does not name its {network.classes} classes; train it again")
+    measures = tasks.measures(metadata.get("task", tasks.DEFAULT_TASK))
+    measures.check(network, metadata, path)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     refuse = refuse or _raise
@@ -99,7 +105,7 @@ def predict(
         task = bar.add_task("predict", total=total) if bar else None
         objects = _objects(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
-            found += _classify(network, batch, metadata, target, refuse)
+            found += _answer(network, batch, measures, metadata, target, refuse)
             if bar:
                 bar.advance(task, len(batch))
     if reader.paper:
@@ -126,18 +132,17 @@ def _reader(path: Path, inputs: Any, **options: bool) -> Reader:
         return Reader(inputs, **options)
 
 
-def _classify(
+def _answer(
     network: Network,
     batch: Sequence[tuple[Path, str | None, Inputs]],
+    measures: Measures,
     metadata: Mapping[str, Any],
     device: torch.device,
     refuse: Refuse,
 ) -> Iterator[Prediction]:
     inputs = stack([inputs for *_, inputs in batch])
     with foreign("the network cannot be applied to these objects"):
-        answers = tasks.measures(metadata.get("task", tasks.DEFAULT_TASK)).answer(
-            network, each(inputs, lambda tensor: tensor.to(device)), metadata
-        )
+        answers = measures.answer(network, each(inputs, lambda tensor: tensor.to(device)), metadata)
     for (path, name, _), answer in zip(batch, answers, strict=True):
         if answer is None:
             what = path if name is None else f"'{brief(name)}' of {path}"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import open_tensors
+from gmcn.data.containers import content_of, placed
 from gmcn.data.conversion import hint
 from gmcn.data.meshes import sample_mesh, seed_of
 from gmcn.data.npz import read_arrays
@@ -17,7 +18,7 @@ from gmcn.data.objects import Inputs, check_mixtures, each
 from gmcn.data.pictures import IMAGES, bright_border, parse_image, scale
 from gmcn.data.reading import SUFFIXES as GEOMETRY
 from gmcn.data.reading import parse_geometry
-from gmcn.data.samples import PARTS, fault_of, finite_rows, normalize, resize, stored
+from gmcn.data.samples import finite_rows, normalize, resize, stored
 from gmcn.data.splats import prepare_splats, refuse_packed
 from gmcn.errors import InputError, foreign
 from gmcn.fitting import fit_images, fit_points, reduce_mixtures
@@ -87,10 +88,7 @@ class Reader:
         elif suffix == ".npz":
             yield from self._archive(path)
         else:
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise InputError(f"{path} cannot be read ({error.strerror})") from error
+            content = content_of(path)
             if suffix == ".ply":
                 refuse_packed(content, str(path))
             if self.kind == "mixtures":
@@ -123,6 +121,9 @@ class Reader:
 
     def _image(self, path: Path, content: bytes) -> np.ndarray:  # [H, W]
         image = parse_image(content, str(path))
+        bad = ~np.isfinite(image).all(1)
+        if bad.any():
+            raise InputError(f"{path} has a number that is not finite, in row {int(bad.argmax())}; repair it")
         if self._invert:
             image = image.max() - image
         height, width = self._data["size"]
@@ -139,7 +140,6 @@ class Reader:
 
     def _fitted(self, row: np.ndarray, source: Path | str) -> Inputs:
         """The mixture [N] of a cloud or image, or itself for a network that was trained without a fit."""
-        _refuse_nan(row, str(source))
         if self.kind == "points":
             distinct, wanted = len(np.unique(row, axis=0)), self._fit["components"] if self._fit else 1
             if distinct < wanted and not self._data.get("repeat_points", False):
@@ -207,11 +207,5 @@ class Reader:
 
 def _key(path: Path) -> str:
     """What the random numbers of a file's object depend on; see :attr:`gmcn.data.containers.Member.key`."""
-    parts = path.resolve().with_suffix("").parts
-    return "/".join(parts[-3:]) if len(parts) > 3 and parts[-2] in PARTS else path.stem
-
-
-def _refuse_nan(row: np.ndarray, source: str) -> None:
-    fault = fault_of({"values": row})
-    if fault:
-        raise InputError(f"{source} has a number that is not finite, in row {fault.rpartition(' ')[2]}; repair it")
+    member = placed(path.resolve().as_posix())
+    return member.key if member else path.stem

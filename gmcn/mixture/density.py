@@ -150,8 +150,8 @@ class GaussianMixture:
         The draws have a gradient with respect to means and covariances (noise is coloured), none to the weights.
         Memory n D K, with a root [D, K] of the drawn component for each draw, but n D for :class:`Diagonal`.
         """
-        own = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-        total = self.weights.detach().to(own["device"], torch.float64).cumsum(-1)
+        own: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+        total = self.weights.detach().to(generator.device, torch.float64).cumsum(-1)
         end = total[..., -1:]
         heights = torch.rand(*self.batch_shape, n, **own) * end
         # Never the end itself, which rounding may reach: a component of weight zero is not drawn.

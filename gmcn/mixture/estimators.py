@@ -43,15 +43,15 @@ def estimator_of(
     kind = kind or fitting[0]
     if kind not in fitting:
         raise ValueError(f"covariance_type '{kind}' does not fit {type(covariance).__name__}: {', '.join(fitting)} do")
-    if kind in ("full", "tied"):
+    if isinstance(covariance, Diagonal) and kind in ("diag", "spherical"):
+        std = covariance.std if kind == "diag" else covariance.std[:, 0]
+        values = [std.square(), 1 / std, std.square().reciprocal()]
+    else:
         factor = covariance.full().factor[: 1 if kind == "tied" else None]
         one = torch.eye(factor.shape[-1], dtype=factor.dtype)
         roots = torch.linalg.solve_triangular(factor, one, upper=False).mT  # of precisions
         values = [Full(factor).dense(), roots, roots @ roots.mT]
         values = [value[0] for value in values] if kind == "tied" else values
-    else:
-        std = covariance.std if kind == "diag" else covariance.std[:, 0]
-        values = [std.square(), 1 / std, std.square().reciprocal()]
     estimator = GaussianMixture(len(weights), covariance_type=kind)
     names = ("weights_", "means_", "covariances_", "precisions_cholesky_", "precisions_")
     for name, value in zip(names, (weights, means, *values), strict=True):

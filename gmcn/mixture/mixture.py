@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -39,7 +39,7 @@ class Mixture(NamedTuple):
         """The mixture of ``function(tensor)``, for example ``mixture.map(lambda t: t[:4])``."""
         return Mixture(*(function(tensor) for tensor in self))
 
-    def to(self, *args, **kwargs) -> Mixture:
+    def to(self, *args: Any, **kwargs: Any) -> Mixture:
         """Each tensor's ``.to(...)``: device and dtype."""
         return self.map(lambda tensor: tensor.to(*args, **kwargs))
 

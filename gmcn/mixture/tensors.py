@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-Value = TypeVar("Value")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = TypeVar("Value", bound="DataclassInstance")
 
 
 def mapped(value: Value, function: Callable[[Tensor], Tensor]) -> Value:
-    """A tensor's ``function(tensor)``, or a dataclass with every tensor in it replaced so; nothing is checked again."""
-    if isinstance(value, Tensor):
-        return function(value)
+    """A dataclass with ``function(tensor)`` for every tensor in it, also in those inside; nothing is checked again."""
     made = object.__new__(type(value))
     for field in fields(value):
-        object.__setattr__(made, field.name, mapped(getattr(value, field.name), function))
+        part = getattr(value, field.name)
+        object.__setattr__(made, field.name, function(part) if isinstance(part, Tensor) else mapped(part, function))
     return made
 
 

@@ -32,7 +32,7 @@ class MixtureTree:
     """
 
     levels: tuple[GaussianMixture, ...]
-    parents: tuple[Tensor, ...] | None = None  # of [N_l]
+    parents: tuple[Tensor, ...] = ()  # of [N_l]
 
     def __post_init__(self) -> None:
         levels = tuple(self.levels)
@@ -44,7 +44,7 @@ class MixtureTree:
                     f"level {number} has leading dimensions {list(level.batch_shape)} in {level.dim}D, but level 0 has "
                     f"{list(levels[0].batch_shape)} in {levels[0].dim}D"
                 )
-        parents = _regular(levels) if self.parents is None else tuple(self.parents)
+        parents = tuple(self.parents) or _regular(levels)
         if len(parents) != len(levels) - 1:
             raise ValueError(f"{len(levels)} levels need parents for {len(levels) - 1}, got {len(parents)}")
         for number, parent in enumerate(parents, 1):
@@ -57,9 +57,9 @@ class MixtureTree:
         object.__setattr__(self, "parents", parents)
 
     @classmethod
-    def from_siblings(cls, levels: Sequence[GaussianMixture], parents: Sequence[Tensor] | None = None) -> MixtureTree:
+    def from_siblings(cls, levels: Sequence[GaussianMixture], parents: Sequence[Tensor] = ()) -> MixtureTree:
         """The tree whose logits count among siblings only: a component's weight is the product along its ancestors."""
-        tree = cls(tuple(levels), None if parents is None else tuple(parents))
+        tree = cls(tuple(levels), tuple(parents))
         weighed = [tree.levels[0]]
         for level, parent in zip(tree.levels[1:], tree.parents, strict=True):
             within, _ = conditional(level.logits, parent)

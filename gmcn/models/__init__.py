@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gmcn.declared import check, options
 from gmcn.errors import InputError, brief, unknown
 from gmcn.models.gmcn import GMCN
 from gmcn.models.mlp import MLP
@@ -39,24 +39,18 @@ def build(
     kind = arguments.pop("kind", DEFAULT_KIND)
     if kind not in NETWORKS:
         raise unknown("kind of network", kind, NETWORKS)
-    if objects is not None and objects not in NETWORKS[kind].takes:
-        instead = "say a `fit`" if "mixtures" in NETWORKS[kind].takes else "say `fit: null`"
-        raise InputError(
-            f"the network '{kind}' takes {' or '.join(NETWORKS[kind].takes)}, and these are {objects}; {instead}"
-        )
-    parameters = inspect.signature(NETWORKS[kind]).parameters
+    network = NETWORKS[kind]
+    if objects is not None and objects not in network.takes:
+        instead = "say a `fit`" if "mixtures" in network.takes else "say `fit: null`"
+        raise InputError(f"the network '{kind}' takes {' or '.join(network.takes)}, and these are {objects}; {instead}")
     given = {"classes": classes, "dim": dim, "seed": seed, "shape": shape}
     for key, value in given.items():
-        if value is not None and key in parameters:
+        if value is not None and key in options(network):
             arguments.setdefault(key, value)
-    for key in arguments:
-        if key not in parameters:
-            raise InputError(f"the network cannot be built: {unknown(f'key of the network {kind}', key, parameters)}")
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in arguments:
-            raise InputError(f"the network cannot be built: the network '{kind}' needs the key '{key}'")
+    arguments = {key: value for key, value in arguments.items() if network.retired.get(key, ...) != value}
+    check(network, arguments, "the network cannot be built")
     try:
-        return NETWORKS[kind](**arguments)
+        return network(**arguments)
     except TypeError as error:
         raise InputError(f"the network cannot be built: {brief(error)}") from error
 

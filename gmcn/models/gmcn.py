@@ -11,90 +11,103 @@ that logits are invariant to translation. The spatial norm adds invariance to sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gmcn import ops
-from gmcn.errors import InputError, unknown
+from gmcn.declared import DERIVED, above, at_least, matching
+from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.models.network import Network
-from gmcn.nn import GCL, BatchNorm, mean_activation, rescale
+from gmcn.models.network import Classes, Dim, InitialSeed, Network
+from gmcn.nn import GCL, BatchNorm, GaussianConvolution, mean_activation, rescale
 from gmcn.nn.norm import mean_variance
+
+Positive = Annotated[int, at_least(1), "Channels, then Gaussians."]
+Constant = Annotated[float, at_least(0), "One of the two constants."]
 
 
 class GMCN(Network):
-    """Classifies Gaussian mixtures.
+    """The paper's network (figure 4 and section 5), which classifies Gaussian mixtures.
 
-    Args:
-        layers: (channels, components) of each block's output. The paper's five-layer network on 128 Gaussians has
-            ((8, 64), (16, 32), (32, 16), (64, 8)): each block halves the components. The last layer, to the
-            classes, is not listed: it has one channel per class and is never reduced.
-        classes: number of classes.
-        dim: 2 or 3.
-        in_channels: channels of the input.
-        kernel_components, kernel_radius: K and the initial distance of kernel components from the origin.
-        epsilon_scope: see :class:`~gmcn.nn.GaussianConvolution`.
-        reduction: "treehem<T>", "em" or "none".
-        reduction_count, kl_threshold, virtual_samples: of TreeHEM; count, divergence and samples of
-            :class:`~gmcn.nn.Reduction`.
-        em_refine: steps of expectation-maximisation after a reduction, which section 6 conjectures to help; see
-            :func:`gmcn.ops.refine_em`.
-        relu_offset, relu_smoothing: constants of the dense fit. While they are zero the network is positively
-            homogeneous, and the scale of its weights is without consequence up to the final normalisation.
-        convolve_fit: fit the convolutions to this multiple of a block's components before they are rectified
-            (section 6; 2 is the ratio of appendix A, table 5). None convolves exactly, as the paper's results do.
-        divide_by_channels: mean instead of sum over input channels, see :class:`~gmcn.nn.GCL`.
-        norm, norm_weighted, norm_gradient: mode, ``weighted`` and ``gradient`` of :class:`~gmcn.nn.MixtureNorm`.
-        readout: "integral".
-        seed: of the initial parameters; None draws them from torch's global generator.
+    The paper's five layers on 128 Gaussians are ``layers=((8, 64), (16, 32), (32, 16), (64, 8))``: each block halves
+    the components. The last layer, to the classes, has one channel per class and is never reduced. While the constants
+    of the dense fit are zero the network is positively homogeneous, and the scale of its weights is without consequence
+    up to the final normalisation.
 
     Raises:
         InputError: for an option that does not exist, or an input of the wrong dimension or number of channels.
     """
 
+    retired: ClassVar = {"readout": "integral"}  # the only read-out that there was
+
     def __init__(
         self,
-        layers: Sequence[Sequence[int]],
-        classes: int,
-        dim: int = 3,
+        layers: Annotated[
+            Sequence[tuple[Positive, Positive]],
+            "Inner layers as [channels, Gaussians after the reduction]; the last layer to classes is implied.",
+        ],
+        classes: Classes,
+        dim: Dim = 3,
         *,
-        in_channels: int = 1,
-        kernel_components: int = 5,
-        kernel_radius: float = 2.5,
-        epsilon_scope: Literal["component", "layer"] = "component",
-        reduction: str = "treehem2",
-        reduction_count: Literal["exact", "authors"] = "exact",
-        kl_threshold: float | None = 0.5,
-        virtual_samples: float = 4.0,
-        em_refine: int = 0,
-        relu_offset: float = 0.0,
-        relu_smoothing: Sequence[float] = (0.0, 0.0),
-        convolve_fit: int | None = None,
-        divide_by_channels: bool = True,
-        norm: Literal["batch", "instance", "running"] = "batch",
-        norm_weighted: bool = True,
-        norm_gradient: bool = True,
-        readout: Literal["integral"] = "integral",
-        seed: int | None = None,
+        in_channels: Annotated[int, at_least(1), DERIVED, "Channels of the input."] = 1,
+        kernel_components: Annotated[int, at_least(1), "Gaussians per kernel (K)."] = 5,
+        kernel_radius: Annotated[
+            float, above(0), "Distance of the kernels' Gaussians from their centre, at first."
+        ] = 2.5,
+        epsilon_scope: Annotated[
+            Literal["component", "layer"],
+            "Whether equation (9)'s epsilon is scaled per Gaussian or per layer, as in the authors' code.",
+        ] = "component",
+        reduction: Annotated[
+            str,
+            matching("^(treehem[1-9][0-9]*|em|none)$"),
+            "How a layer gets back to few Gaussians: treehem<T>, em (the modified EM of section 4.1), none.",
+        ] = "treehem2",
+        reduction_count: Annotated[
+            Literal["exact", "authors"],
+            "Whether TreeHEM<T> fits all n Gaussians of a layer (exact), or n - T and pads with zeros, as the authors' "
+            "code does.",
+        ] = "exact",
+        kl_threshold: Annotated[
+            float | None,
+            at_least(0),
+            "Kullback-Leibler divergence from which on TreeHEM does not merge two Gaussians; null: no such gate.",
+        ] = 0.5,
+        virtual_samples: Annotated[
+            float, at_least(0), "Samples that a tree node of TreeHEM stands for: more make harder assignments."
+        ] = 4.0,
+        em_refine: Annotated[
+            int,
+            at_least(0),
+            "Steps of expectation maximisation on the dense fit after a reduction (section 6's conjecture).",
+        ] = 0,
+        relu_offset: Annotated[float, at_least(0), "Added to the clipped weights in equation (6)."] = 0.0,
+        relu_smoothing: Annotated[tuple[Constant, Constant], "Added to numerator and denominator of equation (7)."] = (
+            0.0,
+            0.0,
+        ),
+        convolve_fit: Annotated[
+            int | None,
+            at_least(1),
+            "Fused convolution-fitting of section 6 to this multiple of a layer's Gaussians (2 in appendix A, "
+            "table 5); null: exact convolution, as in the paper's results.",
+        ] = None,
+        divide_by_channels: Annotated[bool, "Divide a convolution's weights by its input channels."] = True,
+        norm: Annotated[
+            Literal["batch", "instance", "running"],
+            "Statistics of the normalisation: of the batch, of each shape, or running ones also in training.",
+        ] = "batch",
+        norm_weighted: Annotated[bool, "Weigh a Gaussian's covariance by its weight in those statistics."] = True,
+        norm_gradient: Annotated[bool, "Whether gradients flow through the scale of the normalisation."] = True,
+        seed: InitialSeed = None,
     ) -> None:
-        # Everything that builds the same network again, in types that JSON has.
-        self.config: dict[str, Any] = {
-            key: value for key, value in locals().items() if key not in ("self", "__class__")
-        }
         super().__init__()
-        if any(len(layer) != 2 or min(layer) < 1 for layer in layers):
-            raise InputError(f"GMCN: layers are {list(layers)}; each must be (channels, components), both positive")
-        if classes < 1:
-            raise InputError(f"GMCN: classes is {classes}; it must be positive")
-        if readout != "integral":
-            raise unknown("read-out", readout, ("integral",))
-        self.config |= {"layers": [list(layer) for layer in layers], "relu_smoothing": list(relu_smoothing)}
         self.dim, self.in_channels, self.classes = dim, in_channels, classes
 
-        every_block = {
+        every_block: dict[str, Any] = {
             "reduction": reduction,
             "reduction_options": {
                 "count": reduction_count,
@@ -165,14 +178,17 @@ class GMCN(Network):
             mixture = block(mixture)
         return self.output_norm(ops.integrate(mixture))
 
-    def kernel_decay_loss(self, aggregate: Literal["mean", "channel", "sum"] = "mean") -> Tensor:  # []
+    def kernel_decay_loss(self) -> Tensor:  # []
         """Equation (8), summed over the layers."""
-        return torch.stack([block.convolution.decay_loss(aggregate) for block in self.blocks]).sum()
+        return torch.stack([convolution.decay_loss() for convolution in self._convolutions()]).sum()
 
-    def decay_kernels_(self, step: float, aggregate: Literal["mean", "channel", "sum"] = "mean") -> None:
+    def decay_kernels_(self, step: float) -> None:
         """One step of gradient descent on :meth:`kernel_decay_loss`, in place and without autograd."""
-        for block in self.blocks:
-            block.convolution.decay_(step, aggregate)
+        for convolution in self._convolutions():
+            convolution.decay_(step)
+
+    def _convolutions(self) -> Iterator[GaussianConvolution]:
+        return (module for module in self.blocks.modules() if isinstance(module, GaussianConvolution))
 
     def parameter_counts(self) -> dict[str, int]:
         """Of them ``kernel_parameters``, those of the convolutions' kernels."""

@@ -11,8 +11,9 @@ from gmcn.artifacts import load_tensors, read_json
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, foreign, unknown
 from gmcn.models import Network, build
+from gmcn.stages.paths import name_of
 
-MODEL = "model.safetensors"
+MODEL = name_of("model")
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 

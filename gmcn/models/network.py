@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor, nn
+
+from gmcn.declared import DERIVED, at_least, check
+
+# What the data say of every network that classifies, and the training.
+Classes = Annotated[int, at_least(1), DERIVED, "Number of classes."]
+Dim = Annotated[Literal[2, 3], DERIVED, "Dimension of the data (D)."]
+InitialSeed = Annotated[int | None, DERIVED, "Of the initial parameters; None draws them from torch's generator."]
 
 
 class Network(nn.Module):
     """A network that settings describe; :func:`gmcn.models.build` makes it.
 
+    The parameters of a network's constructor declare its options (:mod:`gmcn.declared`): arguments are checked against
+    them, raising :class:`gmcn.errors.InputError`, and the configuration's schema is made of them.
+
     ``takes`` are the kinds of objects that it may be given, ``config`` holds the arguments that make the same network
-    again, in types that JSON has.
+    again, in types that JSON has. ``retired`` are options that are no more, with the one value that older files may
+    still give them.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("mixtures",)
+    retired: ClassVar[Mapping[str, Any]] = {}
     config: dict[str, Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        initialise = cls.__init__
+
+        @functools.wraps(initialise)
+        def checked(self: Network, *arguments: Any, **named: Any) -> None:
+            if "config" not in self.__dict__:  # set already where a subclass calls this
+                bound = inspect.signature(cls).bind(*arguments, **named)
+                bound.apply_defaults()
+                check(cls, bound.arguments, cls.__name__)
+                self.config = {name: _plain(value) for name, value in bound.arguments.items()}
+            initialise(self, *arguments, **named)
+
+        cls.__init__ = checked  # type: ignore[method-assign]
 
     def outputs_and_penalty(self, inputs: Any) -> tuple[Any, Tensor | float]:
         """What the network says of its inputs, and what it adds to the loss in training, []."""
@@ -27,3 +57,7 @@ class Network(nn.Module):
     def parameter_counts(self) -> dict[str, int]:
         """``parameters``, how many numbers are trained, and whatever part of them has a name of its own."""
         return {"parameters": sum(parameter.numel() for parameter in self.parameters())}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

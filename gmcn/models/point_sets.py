@@ -9,17 +9,22 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gmcn.data.objects import Inputs
-from gmcn.errors import InputError, unknown
+from gmcn.declared import at_least, below
+from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.nn import BatchNorm
 
-FEATURES = ("positions", "gaussians")
+Features = Annotated[
+    Literal["positions", "gaussians"],
+    "What point networks see of a Gaussian: its position, or also weight and covariance.",
+]
+Probability = Annotated[float, at_least(0), below(1)]
 
 
 class PointSet(NamedTuple):
@@ -32,10 +37,6 @@ class PointSet(NamedTuple):
 
 def feature_count(features: str, dim: int) -> int:
     """Number of features C per point, beside its position: those of "gaussians" are weight and covariance."""
-    if dim not in (2, 3):
-        raise InputError(f"dim is {dim}; it must be 2 or 3")
-    if features not in FEATURES:
-        raise unknown("features of points", features, FEATURES)
     return 0 if features == "positions" else 1 + dim * (dim + 1) // 2
 
 
@@ -125,14 +126,6 @@ def layers(*widths: int, dropout: Sequence[float] = ()) -> nn.Sequential:
         if index < len(dropout) and dropout[index]:
             modules.append(nn.Dropout(dropout[index]))
     return nn.Sequential(*modules)
-
-
-def check_classifier(network: str, classes: int, dropout: float) -> None:
-    """Raise :class:`gmcn.errors.InputError` for what no classifier can have."""
-    if classes < 1:
-        raise InputError(f"{network}: classes is {classes}; it must be positive")
-    if not 0 <= dropout < 1:
-        raise InputError(f"{network}: dropout is {dropout}; it must be from 0 on and below 1")
 
 
 @contextlib.contextmanager

@@ -9,31 +9,22 @@ features (the two halves of table 1 of the GMCN paper).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from gmcn.data.objects import Inputs
-from gmcn.errors import InputError
-from gmcn.models.network import Network
-from gmcn.models.point_sets import check_classifier, feature_count, layers, maxima, pack, point_set, seeded, spread
+from gmcn.declared import at_least
+from gmcn.models.network import Classes, Dim, InitialSeed, Network
+from gmcn.models.point_sets import Features, Probability, feature_count, layers, maxima, pack, point_set, seeded, spread
 
 
 class PointNet(Network):
-    """Classifies point sets of any size.
+    """PointNet (Qi et al., CVPR 2017), with input and feature transforms.
 
-    The input is normalised and components of weight zero are left out, see
+    It classifies point sets of any size. The input is normalised and components of weight zero are left out, see
     :func:`~gmcn.models.point_sets.point_set`.
-
-    Args:
-        classes: number of classes.
-        dim: 2 or 3.
-        features: "positions" only, or "gaussians", which adds weight and covariance to each point.
-        dropout: probability to drop a value of the last hidden layer (0.3 in the paper).
-        regularization: factor of the feature transform's distance from an orthogonal matrix in the loss, equation (2)
-            (0.001 in the paper's appendix C).
-        seed: of the initial parameters; None draws them from torch's global generator.
 
     Raises:
         InputError: for a value that cannot be, or an input of the wrong dimension.
@@ -43,22 +34,21 @@ class PointNet(Network):
 
     def __init__(
         self,
-        classes: int,
-        dim: int = 3,
+        classes: Classes,
+        dim: Dim = 3,
         *,
-        features: Literal["positions", "gaussians"] = "positions",
-        dropout: float = 0.3,
-        regularization: float = 1e-3,
-        seed: int | None = None,
+        features: Features = "positions",
+        dropout: Annotated[
+            Probability, "Probability to drop a value of the last hidden layer before the class scores."
+        ] = 0.3,
+        regularization: Annotated[
+            float,
+            at_least(0),
+            "Factor in the loss of the feature transform's distance from an orthogonal matrix, equation (2).",
+        ] = 1e-3,
+        seed: InitialSeed = None,
     ) -> None:
-        # Everything that builds the same network again, in types that JSON has.
-        self.config: dict[str, Any] = {
-            key: value for key, value in locals().items() if key not in ("self", "__class__")
-        }
         super().__init__()
-        check_classifier("PointNet", classes, dropout)
-        if regularization < 0:
-            raise InputError(f"PointNet: regularization is {regularization}; it must be 0 or more")
         self.dim, self.classes, self.features, self.regularization = dim, classes, features, regularization
         channels = dim + feature_count(features, dim)
         with seeded(seed, self):

@@ -17,36 +17,39 @@ which become the whole shape (on a surface that number goes with the radius squa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from gmcn.data.objects import Inputs
-from gmcn.errors import InputError
-from gmcn.models.network import Network
-from gmcn.models.point_sets import PointSet, check_classifier, feature_count, layers, maxima, pack, point_set, seeded
+from gmcn.declared import above, at_least
+from gmcn.models.network import Classes, Dim, InitialSeed, Network
+from gmcn.models.point_sets import (
+    Features,
+    PointSet,
+    Probability,
+    feature_count,
+    layers,
+    maxima,
+    pack,
+    point_set,
+    seeded,
+)
 
 POINTS = 1024  # that the published sizes are for
 WIDTHS = ((64, 64, 128), (128, 128, 256), (256, 512, 1024))
+Count = Annotated[int, at_least(1), "Of one level."]
+Radius = Annotated[float, above(0), "Of one level."]
 
 
 class PointNet2(Network):
-    """Classifies point sets of any size.
+    """PointNet++ (Qi et al., NeurIPS 2017), single-scale grouping; two numbers are those of its two levels.
 
-    The input is normalised and components of weight zero are left out, see
+    It classifies point sets of any size. The input is normalised and components of weight zero are left out, see
     :func:`~gmcn.models.point_sets.point_set`.
 
-    Args:
-        classes: number of classes.
-        dim: 2 or 3.
-        features: "positions" only, or "gaussians", which adds weight and covariance to each point.
-        centroids: at most so many per level.
-        radii: of the balls per level for 1,024 points, in standard deviations of the shape. The default is the paper's
-            0.2 and 0.4 in the unit sphere, whose radius is about three standard deviations.
-        neighbours: at most so many points of a ball per level, the nearest.
-        dropout: probability to drop a value of each hidden layer of the head (0.5 in the paper).
-        seed: of the initial parameters; None draws them from torch's global generator.
+    The radii are the paper's 0.2 and 0.4 in the unit sphere, whose radius is about three standard deviations.
 
     Raises:
         InputError: for a value that cannot be, or an input of the wrong dimension.
@@ -56,26 +59,22 @@ class PointNet2(Network):
 
     def __init__(
         self,
-        classes: int,
-        dim: int = 3,
+        classes: Classes,
+        dim: Dim = 3,
         *,
-        features: Literal["positions", "gaussians"] = "positions",
-        centroids: Sequence[int] = (512, 128),
-        radii: Sequence[float] = (0.6, 1.2),
-        neighbours: Sequence[int] = (32, 64),
-        dropout: float = 0.5,
-        seed: int | None = None,
+        features: Features = "positions",
+        centroids: Annotated[tuple[Count, Count], "At most so many centroids."] = (512, 128),
+        radii: Annotated[
+            tuple[Radius, Radius],
+            "Radii of the balls for 1,024 points, in standard deviations of the shape; for fewer points they grow.",
+        ] = (0.6, 1.2),
+        neighbours: Annotated[tuple[Count, Count], "At most so many points of a ball, the nearest."] = (32, 64),
+        dropout: Annotated[
+            Probability, "Probability to drop a value of each hidden layer before the class scores."
+        ] = 0.5,
+        seed: InitialSeed = None,
     ) -> None:
-        # Everything that builds the same network again, in types that JSON has.
-        self.config: dict[str, Any] = {
-            key: value for key, value in locals().items() if key not in ("self", "__class__")
-        }
         super().__init__()
-        check_classifier("PointNet2", classes, dropout)
-        for name, values in (("centroids", centroids), ("radii", radii), ("neighbours", neighbours)):
-            if len(values) != 2 or min(values) <= 0:
-                raise InputError(f"PointNet2: {name} are {list(values)}; there must be two, both positive")
-            self.config[name] = list(values)
         self.dim, self.classes, self.features = dim, classes, features
         channels = [feature_count(features, dim), *(widths[-1] for widths in WIDTHS)]
         with seeded(seed, self):

@@ -16,7 +16,6 @@ from gmcn.precision import full_precision
 # The mean of the kernel weights is an offset and no part of the parameter: weight decay pulls a weight towards it.
 WEIGHT_MEAN = 0.1
 FACTOR_NOISE = 0.05  # of the initial covariance factors
-DECAY_AGGREGATES = ("mean", "channel", "sum")
 
 
 class GaussianConvolution(nn.Module):
@@ -62,7 +61,7 @@ class GaussianConvolution(nn.Module):
         self.radius, self.epsilon, self.epsilon_scope = radius, epsilon, epsilon_scope
         shape = (out_channels, in_channels, kernel_components)
         # Where the generator is, and in float32: what a seed gives depends on none of torch's defaults.
-        kind = {"dtype": torch.float32, "device": None if generator is None else generator.device}
+        kind: dict[str, Any] = {"dtype": torch.float32, "device": None if generator is None else generator.device}
         noise = 2 * torch.rand(*shape, dim, dim, generator=generator, **kind) - 1
         self.raw_weights = _parameter(torch.randn(shape, generator=generator, **kind))  # [G, F, K]
         self.raw_positions = _parameter(_initial_positions(shape, dim, generator, kind))  # [G, F, K, D]
@@ -86,33 +85,23 @@ class GaussianConvolution(nn.Module):
     ) -> Mixture:  # [B, G, N*F*K]
         return ops.convolve(mixture, self.kernels())
 
-    def decay_loss(self, aggregate: Literal["mean", "channel", "sum"] = "mean") -> Tensor:  # []
-        """Equation (8), with ``raw_weights`` as the weights and C'ᵀC' as the covariances.
-
-        ``mean`` averages over all kernel components, ``channel`` sums such averages over the output channels and
-        ``sum`` sums over all components.
-        """
-        identity = torch.eye(self.dim, dtype=self.raw_weights.dtype, device=self.raw_weights.device)
-        gram = self._gram()
-        return self._decay_factor(aggregate) * (self.raw_weights.square().mean() + (gram - identity).square().mean())
+    def decay_loss(self) -> Tensor:  # []
+        """Equation (8), averaged, with ``raw_weights`` as the weights and C'ᵀC' as the covariances."""
+        return self.raw_weights.square().mean() + self._excess().square().mean()
 
     @torch.no_grad()
-    def decay_(self, step: float, aggregate: Literal["mean", "channel", "sum"] = "mean") -> None:
+    def decay_(self, step: float) -> None:
         """One step of gradient descent on :meth:`decay_loss`: weight decay decoupled from the optimiser."""
-        identity = torch.eye(self.dim, dtype=self.raw_weights.dtype, device=self.raw_weights.device)
-        gram = self._gram()
-        step = step * self._decay_factor(aggregate)
-        self.raw_weights -= 2 * step / self.raw_weights.numel() * self.raw_weights
-        gradient = _product(self.covariance_factors, gram - identity)
-        self.covariance_factors -= 4 * step / self.covariance_factors.numel() * gradient
+        gradient = _product(self.covariance_factors, self._excess())
+        self.raw_weights.sub_(2 * step / self.raw_weights.numel() * self.raw_weights)
+        self.covariance_factors.sub_(4 * step / self.covariance_factors.numel() * gradient)
 
     def _gram(self) -> Tensor:  # [G, F, K, D, D]
         return _product(self.covariance_factors.mT, self.covariance_factors)
 
-    def _decay_factor(self, aggregate: str) -> int:
-        if aggregate not in DECAY_AGGREGATES:
-            raise unknown("aggregate of the kernel decay", aggregate, DECAY_AGGREGATES)
-        return {"mean": 1, "channel": self.out_channels, "sum": self.raw_weights.numel()}[aggregate]
+    def _excess(self) -> Tensor:  # [G, F, K, D, D]
+        """C'ᵀC' - I."""
+        return self._gram() - torch.eye(self.dim, dtype=self.raw_weights.dtype, device=self.raw_weights.device)
 
     def extra_repr(self) -> str:
         components = self.raw_weights.shape[-1]

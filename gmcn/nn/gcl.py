@@ -50,7 +50,7 @@ class GCL(nn.Module):
         norm: Literal["batch", "instance", "running"] | None = "batch",
         norm_weighted: bool = True,
         norm_gradient: bool = True,
-        **kernel,
+        **kernel: Any,
     ) -> None:
         super().__init__()
         if convolve_fit is not None and convolve_fit < 1:
@@ -76,9 +76,10 @@ class GCL(nn.Module):
         self,
         mixture: Mixture,  # [B, F, N]
     ) -> Mixture:  # [B, G, components]
+        node_size = self.reduction.node_size
         # Steps of EM look at the dense fit again.
-        if self.convolve_fit is None and self.reduction.node_size is not None and not self.reduction.em_refine:
-            reduced = self._reduce_unstored(mixture, self._kernels(mixture))
+        if self.convolve_fit is None and node_size is not None and not self.reduction.em_refine:
+            reduced = self._reduce_unstored(mixture, self._kernels(mixture), node_size)
         else:
             # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
             reduced = self.reduction(self.relu_fit(self._convolve(mixture)))
@@ -88,6 +89,7 @@ class GCL(nn.Module):
         self,
         mixture: Mixture,  # [B, F, N]
         kernels: Mixture,  # [G, F, K]
+        node_size: int,
     ) -> Mixture:  # [B, G, components]
         """The same as through :meth:`stages`, but the convolved mixture is never stored.
 
@@ -96,10 +98,8 @@ class GCL(nn.Module):
         relu, reduction = self.relu_fit, self.reduction
         weights = ops.convolve_relu_fit(mixture, kernels, offset=relu.offset, smoothing=relu.smoothing)
         wanted = reduction.fitted(weights.shape[-1])
-        reduced = ops.convolve_reduce_treehem(
-            weights, mixture, kernels, wanted, reduction.node_size, **reduction.merging
-        )
-        missing = min(reduction.components, weights.shape[-1]) - reduced.components
+        reduced = ops.convolve_reduce_treehem(weights, mixture, kernels, wanted, node_size, **reduction.merging)
+        missing = reduction.kept(weights.shape[-1]) - reduced.components
         if missing == 0:
             return reduced
         # Covariances of a convolution are sums: so are their averages.

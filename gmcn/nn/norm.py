@@ -37,6 +37,8 @@ class MixtureNorm(nn.Module):
     """
 
     across_ranks = False
+    variance: Tensor  # [F] running average of trace / D
+    batches: Tensor  # [] how many it is of
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class MixtureNorm(nn.Module):
         self.channels, self.mode, self.momentum, self.weighted = channels, mode, momentum, weighted
         self.gradient = gradient
         if mode != "instance":
-            self.register_buffer("variance", torch.ones(channels))  # [F] running average of trace / D
+            self.register_buffer("variance", torch.ones(channels))
             self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def forward(
@@ -82,10 +84,10 @@ class MixtureNorm(nn.Module):
         variance: Tensor,  # [F]
     ) -> None:
         self.batches += 1
-        momentum = self.momentum
+        momentum: float | Tensor = self.momentum
         if self.mode == "batch":
             # A plain mean of the first batches: the initial value of the buffer never counts.
-            momentum = torch.clamp(1 / self.batches.to(variance.dtype), min=momentum)
+            momentum = torch.clamp(1 / self.batches.to(variance.dtype), min=self.momentum)
         self.variance += momentum * (variance - self.variance)
 
     def extra_repr(self) -> str:
@@ -131,6 +133,11 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     across_ranks = False
+    # As torch's own has them unless it is told not to track or average: never None here.
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(
         self,

@@ -63,10 +63,14 @@ class Reduction(nn.Module):
         self.merging: dict[str, Any] = {"kl_threshold": threshold, "virtual_samples": float(virtual_samples)}
 
     def fitted(self, given: int) -> int:
-        """Components to which TreeHEM reduces so many; where that is less than ``components``, padding follows."""
-        if self.count == "exact" or given <= self.components:
-            return self.components
+        """Components to which so many are reduced; where that is less than :meth:`kept`, padding follows."""
+        if self.components is None or self.count == "exact" or self.node_size is None or given <= self.components:
+            return self.components or given
         return max(min(self.components, self.node_size), self.components - self.node_size)
+
+    def kept(self, given: int) -> int:
+        """Components of the result for so many, padding among them."""
+        return min(self.components or given, given)
 
     def forward(
         self,
@@ -74,14 +78,14 @@ class Reduction(nn.Module):
     ) -> Mixture:  # [..., min(components, N)]
         if self.method == "none":
             return mixture
+        wanted = self.fitted(mixture.components)
         if self.node_size is None:
-            reduced = ops.reduce_em(mixture, self.components)
+            reduced = ops.reduce_em(mixture, wanted)
         else:
-            wanted = self.fitted(mixture.components)
             reduced = ops.reduce_treehem(mixture, wanted, self.node_size, **self.merging)
         if self.em_refine and reduced.components < mixture.components:
             reduced = ops.refine_em(reduced, mixture, self.em_refine)
-        missing = min(self.components, mixture.components) - reduced.components
+        missing = self.kept(mixture.components) - reduced.components
         if missing == 0:
             return reduced
         return pad(reduced, missing, mixture.covariances.diagonal(dim1=-2, dim2=-1).mean((-2, -1)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from gmcn.mixture import Mixture
 from gmcn.ops import autograd, library
@@ -21,7 +24,7 @@ def convolve(
     check_convolution(data, kernels)
     b, g = data.weights.shape[0], kernels.weights.shape[0]
 
-    def pairwise(of_data, of_kernels, operation):
+    def pairwise(of_data: Tensor, of_kernels: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         trailing = of_data.shape[3:]
         a = of_data[:, None, None]  # [B, 1, 1, F, N, ...]
         k = of_kernels.transpose(1, 2).unsqueeze(3)  # [G, K, F, 1, ...]
@@ -71,23 +74,17 @@ def check_convolution(data: Mixture, kernels: Mixture) -> None:
 
 
 @library.fake("convolve_fit")
-def _(weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances, n):
+def _(
+    weights: Tensor,
+    positions: Tensor,
+    covariances: Tensor,
+    kernel_weights: Tensor,
+    kernel_positions: Tensor,
+    kernel_covariances: Tensor,
+    n: int,
+) -> tuple[Tensor, ...]:
     lead = (weights.shape[0], kernel_weights.shape[0], n)
     return tuple(tensor.new_empty(*lead, *tensor.shape[3:]) for tensor in (weights, positions, covariances))
 
 
-@library.fake("convolve_fit_backward")
-def _(gw, gp, gc, *inputs):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:6])
-
-
-def _setup_context(ctx, inputs, output):
-    *tensors, ctx.n = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx, *gradients):
-    return *autograd.call("convolve_fit_backward", *gradients, *ctx.saved_tensors, ctx.n), None
-
-
-autograd.differentiable("convolve_fit", _setup_context, _backward, kernels=(3, 4, 5))
+autograd.differentiable("convolve_fit", tensors=6, kernels=(3, 4, 5))

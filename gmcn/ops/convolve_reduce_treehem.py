@@ -42,23 +42,17 @@ def convolve_reduce_treehem(
 
 
 @library.fake("convolve_reduce_treehem")
-def _(weights, positions, covariances, kernel_positions, kernel_covariances, n, t, kl_threshold, virtual_samples):
+def _(
+    weights: Tensor,
+    positions: Tensor,
+    covariances: Tensor,
+    kernel_positions: Tensor,
+    kernel_covariances: Tensor,
+    n: int,
+    *options: float,
+) -> tuple[Tensor, ...]:
     lead = (*weights.shape[:2], n)
     return weights.new_empty(lead), *(tensor.new_empty(*lead, *tensor.shape[3:]) for tensor in (positions, covariances))
 
 
-@library.fake("convolve_reduce_treehem_backward")
-def _(gw, gp, gc, *inputs):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:5])
-
-
-def _setup_context(ctx, inputs, output):
-    tensors, ctx.options = inputs[:5], inputs[5:]
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx, *gradients):
-    return *autograd.call("convolve_reduce_treehem_backward", *gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
-
-
-autograd.differentiable("convolve_reduce_treehem", _setup_context, _backward, kernels=(3, 4))
+autograd.differentiable("convolve_reduce_treehem", tensors=5, kernels=(3, 4))

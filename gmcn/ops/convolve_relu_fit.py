@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from gmcn.mixture import Mixture
@@ -33,25 +35,11 @@ def convolve_relu_fit(
 
 
 @library.fake("convolve_relu_fit")
-def _(weights, positions, covariances, kernel_weights, kernel_positions, kernel_covariances, offset, s0, s1, cutoff):
+def _(
+    weights: Tensor, positions: Tensor, covariances: Tensor, kernel_weights: Tensor, *others: Any
+) -> tuple[Tensor, ...]:
     shape = (weights.shape[0], kernel_weights.shape[0], weights[0].numel() * kernel_weights.shape[2])
     return tuple(weights.new_empty(shape) for _ in range(3))
 
 
-@library.fake("convolve_relu_fit_backward")
-def _(gradient, *inputs):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs[:6])
-
-
-def _setup_context(ctx, inputs, output):
-    tensors, ctx.options = inputs[:6], inputs[6:]
-    _, f, g = output
-    ctx.mark_non_differentiable(f, g)
-    ctx.save_for_backward(*tensors, f, g)
-
-
-def _backward(ctx, gradient, _f, _g):
-    return *autograd.call("convolve_relu_fit_backward", gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
-
-
-autograd.differentiable("convolve_relu_fit", _setup_context, _backward, kernels=(3, 4, 5))
+autograd.differentiable("convolve_relu_fit", tensors=6, kept=2, kernels=(3, 4, 5))

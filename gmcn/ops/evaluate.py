@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -58,25 +60,26 @@ def _broadcast(
 
 
 @library.fake("evaluate")
-def _(weights, positions, covariances, points, cutoff):
+def _(weights: Tensor, positions: Tensor, covariances: Tensor, points: Tensor, cutoff: float) -> Tensor:
     return weights.new_empty(points.shape[:-1])
 
 
 @library.fake("evaluate_backward")
-def _(gradient, weights, positions, covariances, points, cutoff, points_gradient):
+def _(gradient: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+    *mixture, points, _, points_gradient = inputs
     of_points = points.new_empty(points.shape if points_gradient else (0, *points.shape[1:]))
-    return *(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances)), of_points
+    return *(tensor.new_empty(tensor.shape) for tensor in mixture), of_points
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     *tensors, ctx.cutoff = inputs
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx, gradient):
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     *needed, _ = ctx.needs_input_grad
     gradients = autograd.call("evaluate_backward", gradient, *ctx.saved_tensors, ctx.cutoff, needed[3])
     return *(g if wanted else None for g, wanted in zip(gradients, needed, strict=True)), None
 
 
-autograd.differentiable("evaluate", _setup_context, _backward)
+autograd.register("evaluate", _setup_context, _backward)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,6 +27,6 @@ if torch.version.cuda is not None:
     _load("_kernels_cuda")
 
 
-def fake(name: str):
+def fake(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: the shapes that ``gmcn::<name>`` returns, for torch.compile and export."""
     return torch.library.register_fake(f"gmcn::{name}")

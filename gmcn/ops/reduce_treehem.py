@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from gmcn.mixture import Mixture
 from gmcn.ops import autograd, library
 from gmcn.ops.checks import check_at_least_zero, check_count, check_mixture, flatten
@@ -49,24 +51,10 @@ def check_options(n: int, t: int, kl_threshold: float, virtual_samples: float) -
 
 
 @library.fake("reduce_treehem")
-def _(weights, positions, covariances, n, t, kl_threshold, virtual_samples):
+def _(weights: Tensor, positions: Tensor, covariances: Tensor, n: int, *options: float) -> tuple[Tensor, ...]:
     return tuple(
         tensor.new_empty(tensor.shape[0], n, *tensor.shape[2:]) for tensor in (weights, positions, covariances)
     )
 
 
-@library.fake("reduce_treehem_backward")
-def _(gw, gp, gc, weights, positions, covariances, n, t, kl_threshold, virtual_samples):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances))
-
-
-def _setup_context(ctx, inputs, output):
-    weights, positions, covariances, *ctx.options = inputs
-    ctx.save_for_backward(weights, positions, covariances)
-
-
-def _backward(ctx, *gradients):
-    return *autograd.call("reduce_treehem_backward", *gradients, *ctx.saved_tensors, *ctx.options), *[None] * 4
-
-
-autograd.differentiable("reduce_treehem", _setup_context, _backward)
+autograd.differentiable("reduce_treehem", tensors=3)

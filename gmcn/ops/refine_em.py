@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -72,7 +74,7 @@ def _chunks(
     return [Mixture(*part) for part in zip(*(tensor.split(size) for tensor in mixture), strict=True)]
 
 
-def _step_again(*arguments):
+def _step_again(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """A step that the backward pass does again instead of storing it; torch.func and forward mode cannot."""
     if autograd.transformed():
         return _step(*arguments)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import Tensor
+
 from gmcn.mixture import Mixture
 from gmcn.ops import autograd, library
 from gmcn.ops.checks import check_at_least_zero, check_cutoff, check_mixture, flatten
@@ -39,24 +43,8 @@ def check_options(offset: float, smoothing: tuple[float, float], cutoff: float) 
 
 
 @library.fake("relu_fit")
-def _(weights, positions, covariances, offset, s0, s1, cutoff):
+def _(weights: Tensor, *others: Any) -> tuple[Tensor, ...]:
     return tuple(weights.new_empty(weights.shape) for _ in range(3))
 
 
-@library.fake("relu_fit_backward")
-def _(gradient, weights, positions, covariances, f, g, offset, s0, s1, cutoff):
-    return tuple(tensor.new_empty(tensor.shape) for tensor in (weights, positions, covariances))
-
-
-def _setup_context(ctx, inputs, output):
-    weights, positions, covariances, *ctx.options = inputs
-    _, f, g = output
-    ctx.mark_non_differentiable(f, g)
-    ctx.save_for_backward(weights, positions, covariances, f, g)
-
-
-def _backward(ctx, gradient, _f, _g):
-    return *autograd.call("relu_fit_backward", gradient, *ctx.saved_tensors, *ctx.options), *[None] * 4
-
-
-autograd.differentiable("relu_fit", _setup_context, _backward)
+autograd.differentiable("relu_fit", tensors=3, kept=2)

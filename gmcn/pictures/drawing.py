@@ -15,6 +15,7 @@ RAMP = np.array(((0.29, 0.32, 0.58), (0.22, 0.48, 0.64), (0.24, 0.63, 0.60), (0.
 POSITIVE, NEGATIVE = np.array((0.80, 0.36, 0.31)), np.array((0.26, 0.47, 0.73))
 PLAIN = np.array((0.60, 0.67, 0.75))
 AXES = ("x", "y", "z")
+Box = tuple[float, float, float, float]  # left, right, top, bottom
 
 
 def visible(mixture: Mixture) -> Mixture:
@@ -99,20 +100,28 @@ def _images_of(unit: np.ndarray, mixture: Mixture, deviations: float) -> np.ndar
     return centres[:, None] + deviations * np.einsum("nij,vj->nvi", factors, unit)
 
 
-def field(mixture: Mixture, box: tuple[float, float, float, float], shape: tuple[int, int]) -> np.ndarray:
-    """Values of a mixture [N], D = 2, at the centres of a grid's cells: [rows, columns].
+def field(mixture: Mixture, box: Box, cells: int) -> np.ndarray:
+    """Values of a mixture [N], D = 2, at the centres of a grid's cells, so many along the longer side: [rows, columns].
 
-    ``box`` is (left, right, top, bottom): the first row lies at the top, where y is smallest for an image.
+    The first row lies at the top, where y is smallest for an image.
     """
-    (rows, columns), (left, right, top, bottom) = shape, box
+    left, right, top, bottom = box
+    fine = cells / max(right - left, bottom - top)
+    rows, columns = (max(1, round(side * fine)) for side in (bottom - top, right - left))
     x = left + (np.arange(columns) + 0.5) * (right - left) / columns
     y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
     points = torch.from_numpy(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)).to(mixture.positions)
     return ops.evaluate(mixture.detach(), points).reshape(rows, columns).cpu().numpy()
 
 
-def bounds(mixture: Mixture, deviations: float = DEVIATIONS) -> np.ndarray:  # [N] -> [2, D]
-    """Smallest and largest coordinates of the ellipsoids or ellipses of a mixture."""
-    half = deviations * mixture.covariances.detach().diagonal(dim1=-2, dim2=-1).sqrt()
-    centres = mixture.positions.detach()
-    return torch.stack([(centres - half).amin(0), (centres + half).amax(0)]).cpu().double().numpy()
+def extent(
+    points: np.ndarray | None,  # [M, D]
+    *mixtures: Mixture,  # [N] each
+    deviations: float = DEVIATIONS,
+) -> tuple[np.ndarray, np.ndarray]:  # [D], [D]
+    """Smallest and largest coordinates of the points and of the ellipsoids or ellipses of the mixtures."""
+    covered = [] if points is None else [points]
+    for mixture in map(visible, mixtures):
+        half = deviations * mixture.covariances.diagonal(dim1=-2, dim2=-1).sqrt()
+        covered += [(mixture.positions - half).numpy(), (mixture.positions + half).numpy()]
+    return np.concatenate(covered).min(0), np.concatenate(covered).max(0)

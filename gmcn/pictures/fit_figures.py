@@ -15,8 +15,10 @@ from gmcn.artifacts import load_tensors
 from gmcn.data.samples import TEST
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.pictures.drawing import bounds, visible
-from gmcn.pictures.shapes import Shape, checked, mixture_of, pick
+from gmcn.pictures import still
+from gmcn.pictures.drawing import extent
+from gmcn.pictures.rendering import view_of
+from gmcn.pictures.shapes import Shape, checked, mixture_of, pick, sampled
 
 FOOTER = "Mean log-likelihood per point over the training objects; seconds to fit the whole data set."
 
@@ -61,36 +63,25 @@ def draw_fits(
     if len(settings["fits"]) != len(mixtures):
         raise InputError(f"the figure has {len(settings['fits'])} fits, but {len(mixtures)} artifacts were given")
     fits = [_fit(name, Path(path), rows, names) for name, path in zip(settings["fits"], mixtures, strict=True)]
-    still, page = (_images_still, _images_page) if shapes[0].image is not None else (_clouds_still, _clouds_page)
+    draw, page = (_images_still, _images_page) if shapes[0].image is not None else (_clouds_still, _clouds_page)
     output, up = Path(output), settings.get("up", "z")
-    written = [output.with_name(f"{output.name}.{form}") for form in ("png", "svg", "html")]
-    figure = still(shapes, fits, up)
-    from gmcn.pictures.still import save
-
-    for path in written[:2]:
-        save(figure, path)
-    page(shapes, fits, up, written[2])
-    return written
+    turnable = output.with_name(f"{output.name}.html")
+    written = still.save_both(draw(shapes, fits, up), output)
+    page(shapes, fits, up, turnable)
+    return [*written, turnable]
 
 
 def _objects(points: Path, chosen: Sequence[str | int] | None) -> tuple[list[Shape], list[int], list[str]]:
     """The objects to draw, their rows, and the names of all objects."""
     tensors, metadata = load_tensors(points)
-    key = next((key for key in ("points", "images") if key in tensors), None)
-    if key is None:
-        raise InputError(f"{points} holds neither points nor images, but {', '.join(sorted(tensors))}")
     names = metadata["names"]
     if chosen is None:
         tests = (tensors["split"] == TEST).nonzero().squeeze(1).tolist()
         first = {int(tensors["labels"][row]): row for row in reversed(tests)}
-        rows = [first[label] for label in sorted(first)] if key == "images" else tests[:1]
+        rows = [first[label] for label in sorted(first)] if "images" in tensors else tests[:1]
     else:
-        rows = [
-            pick(points, len(names), names, *((None, which) if isinstance(which, str) else (which, None)))
-            for which in chosen
-        ]
-    field = "points" if key == "points" else "image"
-    return [checked(Shape(names[row], **{field: tensors[key][row].numpy()}), points) for row in rows], rows, names
+        rows = [pick(points, len(names), names, which) for which in chosen]
+    return [checked(sampled(points, tensors, names, row), points) for row in rows], rows, names
 
 
 def _fit(name: str, path: Path, rows: list[int], names: list[str]) -> Fit:
@@ -105,21 +96,13 @@ def _fit(name: str, path: Path, rows: list[int], names: list[str]) -> Fit:
 
 def _box(row: int, shape: Shape, fits: Sequence[Fit]) -> tuple[np.ndarray, np.ndarray]:
     """What a cloud and all its mixtures cover, so that they are shown in one size."""
-    corners = [np.stack([shape.points.min(0), shape.points.max(0)])]
-    corners += [bounds(visible(fit.mixtures[row])) for fit in fits]
-    return np.min(corners, axis=(0, 1)), np.max(corners, axis=(0, 1))
+    return extent(shape.points, *(fit.mixtures[row] for fit in fits))
 
 
 def _clouds_still(shapes: Sequence[Shape], fits: Sequence[Fit], up: str) -> Any:
     """An object per row: its points, then every fit."""
-    from matplotlib.figure import Figure
-
-    from gmcn.pictures import still
-    from gmcn.pictures.rendering import view_of
-
     columns = 1 + len(fits)
-    figure = Figure(figsize=(2.7 * columns, 2.75 * len(shapes) + 0.9), layout="constrained")
-    grid = figure.subplots(len(shapes), columns, squeeze=False)
+    figure, grid = still.panels(len(shapes), columns, 2.7 * columns, 2.75 * len(shapes) + 0.9)
     for row, (shape, line) in enumerate(zip(shapes, grid, strict=True)):
         view = view_of(*_box(row, shape, fits), up=up, pixels=640)
         for axes, shown in zip(line, [shape, *(fit.mixtures[row] for fit in fits)], strict=True):
@@ -134,13 +117,8 @@ def _clouds_still(shapes: Sequence[Shape], fits: Sequence[Fit], up: str) -> Any:
 
 def _images_still(shapes: Sequence[Shape], fits: Sequence[Fit], up: str) -> Any:
     """An object per column: its pixels, then values and ellipses of every fit."""
-    from matplotlib.figure import Figure
-
-    from gmcn.pictures import still
-
     lines = 1 + 2 * len(fits)
-    figure = Figure(figsize=(1.25 * len(shapes) + 1.5, 1.25 * lines + 0.4), layout="constrained")
-    grid = figure.subplots(lines, len(shapes), squeeze=False)
+    figure, grid = still.panels(lines, len(shapes), 1.25 * len(shapes) + 1.5, 1.25 * lines + 0.4)
     for column, shape in enumerate(shapes):
         box, top = still.box_of(shape), _density(shape.image)
         still.pixels(grid[0, column], shape.image)
@@ -177,13 +155,8 @@ def _clouds_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
     for row, shape in enumerate(shapes):
         box = _box(row, shape, fits)
         for column, fit in enumerate(fits):
-            traces = [
-                interactive.solid_mixture(fit.mixtures[row], up=up),
-                interactive.cloud(shape.points, up=up, shown=False),
-            ]
-            for trace in traces:
-                trace.update(legendgroup=trace.name, showlegend=row == column == 0)
-                figure.add_trace(trace, row + 1, column + 1)
+            figure.add_trace(interactive.solid_mixture(fit.mixtures[row], up=up), row + 1, column + 1)
+            figure.add_trace(interactive.cloud(shape.points, up=up, shown=False), row + 1, column + 1)
             figure.update_scenes(interactive.scene(*box, up), row=row + 1, col=column + 1)
     _finish(figure, 150 + height)
     interactive.write_page(figure, path, f"Fits of {shapes[0].name}", interactive.LINKED)
@@ -194,7 +167,6 @@ def _images_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
     from plotly.subplots import make_subplots
 
     from gmcn.pictures import interactive
-    from gmcn.pictures.still import box_of
 
     rows = 1 + len(fits)
     gaps = {"horizontal_spacing": 0.004, "vertical_spacing": 0.05 / rows}
@@ -205,16 +177,12 @@ def _images_page(shapes: Sequence[Shape], fits: Sequence[Fit], up: str, path: Pa
         place = {"x": 0, "xanchor": "right", "xref": "paper", "y": (rows - row - 0.5) / rows, "yref": "paper"}
         figure.add_annotation(text=text, align="right", showarrow=False, font={"size": 12}, **place)
     for column, shape in enumerate(shapes):
-        box, top = box_of(shape), _density(shape.image)
+        box, top = still.box_of(shape), _density(shape.image)
         figure.add_trace(interactive.heat(shape.image, box, name="pixels"), 1, column + 1)
         for row, fit in enumerate(fits):
             mixture = fit.mixtures[column]
             figure.add_trace(interactive.flat_values(mixture, box, top=top), row + 2, column + 1)
             figure.add_trace(interactive.flat_ellipses(mixture), row + 2, column + 1)
-    seen = set()
-    for trace in figure.data:
-        trace.update(legendgroup=trace.name, showlegend=trace.name not in seen)
-        seen.add(trace.name)
     figure.update_xaxes(visible=False, matches="x", constrain="domain")
     figure.update_yaxes(visible=False, matches="y", constrain="domain", autorange="reversed")
     figure.update_layout(xaxis_matches=None, yaxis={"matches": None, "scaleanchor": "x"})
@@ -229,6 +197,11 @@ def _title(lines: Sequence[str]) -> str:
 
 
 def _finish(figure: Any, height: int, left: int = 10) -> None:
+    """Below and above all scenes or panels: what the numbers are, and the traces, one for all of its name."""
+    seen = set()
+    for trace in figure.data:
+        trace.update(legendgroup=trace.name, showlegend=trace.name not in seen)
+        seen.add(trace.name)
     note = {"text": FOOTER, "x": 0.5, "y": 0, "yshift": -30, "xref": "paper", "yref": "paper", "showarrow": False}
     figure.add_annotation(**note, font={"size": 12, "color": "gray"})
     legend = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "itemsizing": "constant"}

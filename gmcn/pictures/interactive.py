@@ -7,18 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plotly import graph_objects
 
 from gmcn.artifacts import write_text
 from gmcn.mixture import Mixture
-from gmcn.pictures.drawing import (
-    AXES,
-    PLAIN,
-    component_colours,
-    ellipses,
-    ellipsoids,
-    field,
-    height_colours,
-)
+from gmcn.pictures.drawing import AXES, PLAIN, Box, component_colours, ellipses, ellipsoids, field, height_colours
 from gmcn.pictures.thinning import coarse, fewer_gaussians, some_points, thumbnail
 
 _LIGHTING = {"ambient": 0.4, "diffuse": 0.75, "specular": 0.1, "roughness": 0.6, "fresnel": 0.05}
@@ -44,10 +37,8 @@ page.on('plotly_relayout', change => {
 """
 
 
-def solid_mixture(mixture: Mixture, *, name: str = "Gaussians", up: str = "z", subdivisions: int = 1) -> Any:
+def solid_mixture(mixture: Mixture, *, up: str = "z", subdivisions: int = 1) -> Any:
     """The ellipsoids of a mixture [N] of dimension 3 as one surface; a pointer on one of them shows its weight."""
-    from plotly import graph_objects
-
     weights = mixture.weights.tolist()
     mixture = fewer_gaussians(mixture)
     count, many = mixture.components, mixture.components > _MANY
@@ -63,15 +54,13 @@ def solid_mixture(mixture: Mixture, *, name: str = "Gaussians", up: str = "z", s
         hoverinfo="skip" if many else "text",
         lighting=_LIGHTING,
         lightposition=_LIGHT_POSITION,
-        name=name,
+        name="Gaussians",
         showlegend=True,
     )
 
 
-def solid_mesh(vertices: np.ndarray, triangles: np.ndarray, *, name: str = "mesh", up: str = "z") -> Any:
+def solid_mesh(vertices: np.ndarray, triangles: np.ndarray, *, up: str = "z") -> Any:
     """A mesh of vertices [V, 3] and triangles [T, 3], each lit on its own."""
-    from plotly import graph_objects
-
     vertices, triangles = coarse(vertices, triangles)
     # plotly leaves triangles black whose corners turn the other way, and in found meshes many do.
     a, b, c = np.moveaxis(vertices[triangles], 1, 0)
@@ -90,15 +79,13 @@ def solid_mesh(vertices: np.ndarray, triangles: np.ndarray, *, name: str = "mesh
         showscale=False,
         lighting={"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0},
         hoverinfo="skip",
-        name=name,
+        name="mesh",
         showlegend=True,
     )
 
 
-def cloud(points: np.ndarray, *, name: str = "points", up: str = "z", shown: bool = True) -> Any:  # [M, D]
+def cloud(points: np.ndarray, *, up: str = "z", shown: bool = True) -> Any:  # [M, D]
     """The points; with ``shown=False`` they appear when their name is clicked."""
-    from plotly import graph_objects
-
     points = some_points(points)
     kind = graph_objects.Scatter3d if points.shape[1] == 3 else graph_objects.Scatter
     marker = {"size": 2.5 if points.shape[1] == 3 else 4, "color": "#30508c"}
@@ -108,36 +95,31 @@ def cloud(points: np.ndarray, *, name: str = "points", up: str = "z", shown: boo
         **_coordinates(points),
         mode="markers",
         marker=marker,
-        name=name,
+        name="points",
         visible=True if shown else "legendonly",
         showlegend=True,
         hoverinfo="skip",
     )
 
 
-def flat_ellipses(mixture: Mixture, *, name: str = "Gaussians") -> Any:
+def flat_ellipses(mixture: Mixture) -> Any:
     """The ellipses of a mixture [N] of dimension 2 as one line."""
-    from plotly import graph_objects
-
     outlines = ellipses(fewer_gaussians(mixture))
     # Not-a-number lifts the pen.
     line = np.concatenate([outlines, np.full_like(outlines[:, :1], np.nan)], 1).reshape(-1, 2)
     style = {"width": 1, "color": "#c2563b"}
-    return graph_objects.Scatter(**_coordinates(line), mode="lines", line=style, hoverinfo="skip", name=name)
+    return graph_objects.Scatter(**_coordinates(line), mode="lines", line=style, hoverinfo="skip", name="Gaussians")
 
 
-def flat_values(mixture: Mixture, box: tuple[float, float, float, float], **options: Any) -> Any:
-    """The values of a mixture [N] of dimension 2 in (left, right, top, bottom) as an image."""
-    left, right, upper, lower = box
-    fine = 96 / max(right - left, lower - upper)
-    shape = (max(1, round((lower - upper) * fine)), max(1, round((right - left) * fine)))
+def flat_values(mixture: Mixture, box: Box, **options: Any) -> Any:
+    """The values of a mixture [N] of dimension 2 as an image."""
     signed = bool((mixture.weights < 0).any())
-    return heat(field(mixture, box, shape), box, signed=signed, smooth=True, **options)
+    return heat(field(mixture, box, 96), box, signed=signed, smooth=True, **options)
 
 
 def heat(
     image: np.ndarray,  # [rows, columns]
-    box: tuple[float, float, float, float],
+    box: Box,
     *,
     name: str = "values",
     signed: bool = False,
@@ -146,9 +128,7 @@ def heat(
     smooth: bool = False,
     colours: str = "Greys",
 ) -> Any:
-    """An image over (left, right, top, bottom), from 0 (or its least) to ``top``, which is black in Greys."""
-    from plotly import graph_objects
-
+    """An image over the box, from 0 (or its least) to ``top``, which is black in Greys."""
     image = thumbnail(image)
     left, right, upper, lower = box
     step_x, step_y = (right - left) / image.shape[1], (lower - upper) / image.shape[0]
@@ -176,11 +156,7 @@ def scene(low: np.ndarray, high: np.ndarray, up: str = "z") -> dict[str, Any]:  
     axis = {"visible": False, "showspikes": False}
     ranges = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
     axes = {f"{name}axis": {**axis, "range": span} for name, span in zip("xyz", ranges, strict=True)}
-    camera = {
-        "up": _upright((0, 0, 1), up),
-        "eye": _upright(_EYE, up),
-        "projection": {"type": "orthographic"},
-    }
+    camera = {"up": _upright((0, 0, 1), up), "eye": _upright(_EYE, up), "projection": {"type": "orthographic"}}
     return {**axes, "aspectmode": "data", "camera": camera, "dragmode": "orbit"}
 
 

@@ -8,27 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from gmcn import ops
 from gmcn.mixture import Mixture
 from gmcn.models import GMCN
 from gmcn.nn import GaussianConvolution
 from gmcn.ops.reference.reduce_treehem import build_tree
 from gmcn.ops.reference.tree import Tree
 from gmcn.pictures import still
-from gmcn.pictures.drawing import field
+from gmcn.pictures.drawing import Box, field
 
-Box = tuple[float, float, float, float]  # left, right, top, bottom
 STAGES = ("input", "convolution", "ReLU of it (target)", "initialization", "dense fit", "reduction")
 
 
 @torch.no_grad()
 def activations(network: GMCN, inputs: Mixture) -> Any:  # inputs [S, N], D = 2
     """Figure 2: the liveliest channel of every layer on its way, a row per object and layer."""
-    from matplotlib.figure import Figure
-
     blocks = len(network.blocks)
     objects = len(inputs.weights)
-    figure = Figure(figsize=(2.0 * len(STAGES), 2.05 * objects * blocks + 0.4), layout="constrained")
-    grid = figure.subplots(objects * blocks, len(STAGES), squeeze=False)
+    figure, grid = still.panels(objects * blocks, len(STAGES), 2.0 * len(STAGES), 2.05 * objects * blocks + 0.4)
     mixture = network.normalize_input(inputs)
     for layer, block in enumerate(network.blocks):
         stages = block.stages(mixture)
@@ -50,26 +47,23 @@ def _only(mixture: Mixture, index: int, channel: int) -> Mixture:
 def _stages(row: Sequence[Any], given: Mixture, convolved: Mixture, fitted: Mixture, reduced: Mixture) -> None:
     """``given`` [F, N], of which the heaviest channel is shown; the others [N']."""
     box = box_around(convolved)
-    values = field(convolved, box, (160, 160))
+    values = field(convolved, box, 160)
     limit = float(np.abs(values).max())
     start = convolved._replace(weights=convolved.weights.clamp(min=0))  # equation (6)
     still.values(row[0], given.map(lambda t: t[int(given.weights.sum(-1).argmax())]), box)
     still.values(row[1], convolved, box, limit)
-    show(row[2], values.clip(min=0), box, limit)
+    still.signed(row[2], values.clip(min=0), box, limit)
     for axes, mixture in zip(row[3:], (start, fitted, reduced), strict=True):
-        show(axes, field(mixture, box, (160, 160)), box, limit)
+        still.signed(axes, field(mixture, box, 160), box, limit)
     row[4].set_xlabel(f"{fitted.components} Gaussians", fontsize=8)
     row[5].set_xlabel(f"{reduced.components} Gaussians", fontsize=8)
 
 
 def kernels(network: GMCN, shown: int = 8) -> Any:
     """Figure 9: some kernels of every layer but the last, when training began and now."""
-    from matplotlib.figure import Figure
-
     start = GMCN(**network.config)  # from the same seed
     layers = max(1, len(network.blocks) - 1)
-    figure = Figure(figsize=(1.45 * shown, 1.6 * 2 * layers), layout="constrained")
-    grid = figure.subplots(2 * layers, shown, squeeze=False)
+    figure, grid = still.panels(2 * layers, shown, 1.45 * shown, 1.6 * 2 * layers)
     for axes in grid.flat:
         still.bare(axes)
     for layer in range(layers):
@@ -86,26 +80,22 @@ def _kernels(line: Sequence[Any], convolution: GaussianConvolution) -> None:
     """A kernel per panel, spread over output and input channels."""
     kernel = convolution.kernels().map(lambda tensor: tensor.flatten(0, 1))  # [G F, K]
     reach = 2 * convolution.radius
+    box = (-reach, reach, -reach, reach)
     chosen = np.linspace(0, len(kernel.weights) - 1, min(len(line), len(kernel.weights))).round().astype(int)
     for axes, index in zip(line, chosen, strict=False):
         one = kernel.map(lambda tensor, i=int(index): tensor[i])
-        show(axes, field(one, (-reach, reach, -reach, reach), (120, 120)), (-reach, reach, -reach, reach))
+        still.signed(axes, field(one, box, 120), box)
 
 
 @torch.no_grad()
 def treehem(network: GMCN, inputs: Mixture) -> Any:  # inputs [S, N], D = 2
     """How TreeHEM works: a dense fit, the Morton order of its centres, groups of two levels of the tree, selections."""
-    from matplotlib.figure import Figure
-
-    from gmcn import ops
-
     _, fitted, reduced = network.blocks[0].stages(network.normalize_input(inputs))
     channel = int((fitted.weights[0] > 0).sum(-1).argmax())
     target = reduced.components
     mixture = _only(fitted, 0, channel)
     box = box_around(mixture)
-    figure = Figure(figsize=(15, 2.9), layout="constrained")
-    panels = figure.subplots(1, 6)
+    figure, (panels,) = still.panels(1, 6, 15, 2.9)
     still.outlines(panels[0], mixture, box)
     panels[0].set_title(f"{int((mixture.weights > 0).sum())} Gaussians", fontsize=10)
     order, groups = _tree(mixture, levels=(3, 5))
@@ -155,11 +145,3 @@ def box_around(mixture: Mixture) -> Box:  # [N], D = 2
     centre, half = (low + high) / 2, (high - low).max() / 2 + margin
     (left, top), (right, bottom) = (centre - half).tolist(), (centre + half).tolist()
     return left, right, top, bottom
-
-
-def show(axes: Any, values: np.ndarray, box: Box, limit: float | None = None) -> None:
-    """Values on a grid in red and blue, white where they are zero."""
-    left, right, top, bottom = box
-    limit = limit or float(np.abs(values).max()) or 1.0
-    axes.imshow(values, extent=(left, right, bottom, top), cmap="RdBu_r", vmin=-limit, vmax=limit)
-    still.bare(axes)

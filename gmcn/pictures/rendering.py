@@ -5,20 +5,16 @@ Ellipsoids are met exactly, not through triangles, so that they are smooth and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 
 from gmcn.mixture import Mixture
 from gmcn.pictures.drawing import AXES, DEVIATIONS, component_colours, height_colours, visible
-from gmcn.progress import Progress
 
 # Rays per pixel and axis: edges are averaged over them.
 _RAYS = 2
-# Ellipsoids that take seconds.
-_MANY = 5000
 # In the viewer's axes (right, up, towards): from over the left shoulder, and a weak one from the right.
 _LIGHTS = ((np.array((-0.45, 0.65, 0.62)), 0.62), (np.array((0.80, -0.10, 0.59)), 0.16))
 _AMBIENT = 0.34
@@ -78,8 +74,7 @@ class Picture:
         centres = (mixture.positions.numpy() - self.view.centre) @ axes.T
         covariances = axes @ mixture.covariances.numpy() @ axes.T * deviations**2
         halves, precisions = np.sqrt(covariances.diagonal(axis1=1, axis2=2)), np.linalg.inv(covariances)
-        drawn = zip(centres, halves, precisions, colours, strict=True)
-        for centre, half, p, colour in _tracked(drawn, len(centres)):
+        for centre, half, p, colour in zip(centres, halves, precisions, colours, strict=True):
             columns = slice(*np.searchsorted(rays, (centre[0] - half[0], centre[0] + half[0])))
             rows = slice(*np.searchsorted(rays, (centre[1] - half[1], centre[1] + half[1])))
             x, y = np.meshgrid(rays[columns] - centre[0], rays[rows] - centre[1])
@@ -92,8 +87,6 @@ class Picture:
 
     def add_points(self, points: np.ndarray, radius: float):  # [M, 3]
         """Draw points as small spheres, in the shape's unit."""
-        import torch
-
         positions = torch.from_numpy(np.asarray(points, dtype=np.float64))
         covariances = (radius**2 * torch.eye(3, dtype=torch.float64)).expand(len(points), 3, 3)
         spheres = Mixture(positions.new_ones(len(points)), positions, covariances)
@@ -125,7 +118,8 @@ class Picture:
         length = np.linalg.norm(self.normals, axis=-1, keepdims=True)
         normals = self.normals / np.where(length > 0, length, 1)
         light = _AMBIENT + sum(strength * np.maximum(normals @ axis, 0) for axis, strength in _LIGHTS)
-        shine = 0.18 * np.maximum(normals @ _halfway(_LIGHTS[0][0]), 0) ** 24
+        halfway = _LIGHTS[0][0] + np.array((0.0, 0.0, 1.0))  # between the light and the viewer
+        shine = 0.18 * np.maximum(normals @ (halfway / np.linalg.norm(halfway)), 0) ** 24
         far = np.clip((self.view.radius - np.where(met, self.depth, 0)) / (2 * self.view.radius), 0, 1)[..., None]
         lit = np.clip(self.colours * light[..., None] * 1.08 + shine[..., None], 0, 1)
         lit = lit * (1 - 0.28 * far) + 0.28 * far
@@ -140,17 +134,3 @@ class Picture:
         self.depth[rows, columns][nearer] = depth[nearer]
         self.normals[rows, columns][nearer] = normals[nearer]
         self.colours[rows, columns][nearer] = colour
-
-
-def _tracked(drawn: Iterable[Any], count: int) -> Iterator[Any]:
-    """What is drawn, one by one, with a bar where there is something to wait for."""
-    if count < _MANY:
-        yield from drawn
-        return
-    with Progress() as bar:
-        yield from bar.track(drawn, count, description="draw")
-
-
-def _halfway(light: np.ndarray) -> np.ndarray:
-    towards = light + np.array((0.0, 0.0, 1.0))
-    return towards / np.linalg.norm(towards)

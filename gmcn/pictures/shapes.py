@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import load_tensors
-from gmcn.data.clouds import parse_cloud
+from gmcn.data.containers import content_of
 from gmcn.data.conversion import hint
 from gmcn.data.npz import parse_npy, read_arrays
 from gmcn.data.pictures import IMAGES, parse_image
@@ -20,10 +19,13 @@ from gmcn.data.reading import SUFFIXES as GEOMETRY
 from gmcn.data.reading import parse_geometry
 from gmcn.data.samples import finite_rows
 from gmcn.data.splats import holds_splats, parse_splats
-from gmcn.errors import InputError
+from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
-from gmcn.pictures.drawing import visible
+from gmcn.pictures.drawing import extent, visible
+from gmcn.stages.paths import PATHS
 
+ARTIFACT = ".safetensors"
+SUFFIXES = tuple(dict.fromkeys((ARTIFACT, *GEOMETRY, *IMAGES)))
 # An array of points with colours and normals has so many times as many rows as columns, and more.
 _NARROW = 8
 
@@ -38,6 +40,10 @@ class Shape:
     image: np.ndarray | None = None  # [H, W]
     mixture: Mixture | None = None  # [N]
     fit: str | None = None  # the mixture's, by its name in the configuration
+
+    def extent(self, **options: float) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest coordinates [D] of points and mixture; see :func:`gmcn.pictures.drawing.extent`."""
+        return extent(self.points, *([] if self.mixture is None else [self.mixture]), **options)
 
 
 def read_shape(
@@ -61,31 +67,32 @@ def read_shape(
             not finite, covariances that are not positive definite.
     """
     path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"cannot show {path}: its name must end in one of {', '.join(READERS)}{hint(path.name)}")
+    suffix, which = path.suffix.lower(), index if name is None else name
+    if suffix not in SUFFIXES:
+        raise InputError(f"cannot show {path}: its name must end in one of {', '.join(SUFFIXES)}{hint(path.name)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
-    if reader is _artifact:
-        return checked(_artifact(path, index, name, points), path)
+    if suffix == ARTIFACT:
+        return checked(_artifact(path, which, points), path)
     if points is not None:
         raise InputError(f"--points is for mixtures artifacts, and {path} is none")
-    return checked(reader(path, index, name, drop_not_finite), path)
+    if suffix == ".npz" or (suffix == ".npy" and _are_points(parse_npy(content_of(path), str(path)).shape)):
+        return checked(_arrays(path, which, drop_not_finite), path)
+    pick(path, 1, None, which)
+    return checked(_only(path, drop_not_finite), path)
 
 
-def pick(source: Any, count: int, names: Sequence[str] | None, index: int | None, name: str | None) -> int:
-    """The row of the object ``index`` or ``name`` (the first if neither) among ``count``; ``source`` holds them."""
-    if name is not None:
+def pick(source: Any, count: int, names: Sequence[str] | None, which: str | int | None) -> int:
+    """The row of the object of that name or index (None: the first) among ``count``; ``source`` holds them."""
+    if isinstance(which, str):
         if names is None:
             raise InputError(f"the objects of {source} have no names; say which one by --index")
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean '{close[0]}'?" if close else ""
-            raise InputError(f"no '{name}' in {source}{meant} ({count} objects, '{names[0]}' to '{names[-1]}')")
-        return list(names).index(name)
-    if not 0 <= (index or 0) < count:
-        raise InputError(f"no object {index} in {source}: it has {count}, counted from 0")
-    return index or 0
+        if which not in names:
+            raise unknown(f"object of {source}", which, names)
+        return list(names).index(which)
+    if not 0 <= (which or 0) < count:
+        raise InputError(f"no object {which} in {source}: it has {count}, counted from 0")
+    return which or 0
 
 
 def mixture_of(tensors: dict[str, torch.Tensor], row: int) -> Mixture:
@@ -93,93 +100,71 @@ def mixture_of(tensors: dict[str, torch.Tensor], row: int) -> Mixture:
     return Mixture(*(tensors[field][row].double() for field in Mixture._fields))
 
 
-def _artifact(path: Path, index: int | None, name: str | None, points: Path | None = None) -> Shape:
+def _artifact(path: Path, which: str | int | None, points: Path | None) -> Shape:
     tensors, metadata = load_tensors(path)
     names = metadata.get("names")
     if not {"weights", "positions", "covariances"} <= tensors.keys():
         if points is not None:
             raise InputError(f"--points is for mixtures artifacts, and {path} is none")
-        return _sampled(path, tensors, names, index, name)
-    row = pick(path, len(tensors["weights"]), names, index, name)
-    title, mixture = names[row] if names else f"{path.stem} {row}", visible(mixture_of(tensors, row))
-    shape = Shape(title, mixture=mixture, fit=metadata.get("fit"))
-    beside = path.parent.parent / "points" / f"{metadata.get('dataset')}.safetensors"
+        return sampled(path, tensors, names, which)
+    row = pick(path, len(tensors["weights"]), names, which)
+    shape = Shape(_title(path, names, row), mixture=visible(mixture_of(tensors, row)), fit=metadata.get("fit"))
+    beside = path.parent.parent / PATHS["points"].format(dataset=metadata.get("dataset"))
     if points is None and not beside.is_file():
         return shape
     source = Path(points or beside)
     tensors, metadata = load_tensors(source)
-    sampled = names is not None and metadata.get("names") == names
-    if points is None and not (sampled and {"points", "images"} & tensors.keys()):  # of splats there are none
+    alike = names is not None and metadata.get("names") == names
+    if points is None and not (alike and {"points", "images"} & tensors.keys()):  # of splats there are none
         return shape
-    if not sampled:
+    if not alike:
         raise InputError(f"{points} is not what {path} was fitted to: the names of its objects are others")
-    found = _sampled(source, tensors, names, row, None)
+    found = sampled(source, tensors, names, row)
     return replace(shape, points=found.points, image=found.image)
 
 
-def _sampled(path: Path, tensors: dict[str, torch.Tensor], names: list[str] | None, index, name) -> Shape:
+def sampled(path: Path, tensors: dict[str, torch.Tensor], names: list[str] | None, which: str | int | None) -> Shape:
+    """One object of a points artifact: a cloud, or an image."""
     key = next((key for key in ("points", "images") if key in tensors), None)
     if key is None:
         raise InputError(f"{path} holds neither mixtures nor points or images, but {', '.join(sorted(tensors))}")
-    row = pick(path, len(tensors[key]), names, index, name)
-    values = tensors[key][row].numpy()
-    title = names[row] if names else f"{path.stem} {row}"
-    return Shape(title, points=values) if key == "points" else Shape(title, image=values)
+    row = pick(path, len(tensors[key]), names, which)
+    field = "image" if key == "images" else "points"
+    return Shape(_title(path, names, row), **{field: tensors[key][row].numpy()})
 
 
-def _arrays(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
+def _title(path: Path, names: Sequence[str] | None, row: int) -> str:
+    return names[row] if names else f"{path.stem} {row}"
+
+
+def _are_points(shape: tuple[int, ...]) -> bool:
+    """Whether an array is points [M, 2 or 3] or clouds [S, M, 2 or 3]: none with more columns, and no image."""
+    return len(shape) == 3 or shape[-1:] in ((2,), (3,))
+
+
+def _arrays(path: Path, which: str | int | None, drop: bool) -> Shape:
     """.npz, and .npy of points: see :func:`gmcn.data.npz.read_arrays`."""
     points, names = read_arrays(path)
     if points.ndim == 2:
-        pick(path, 1, None, index, name)
+        pick(path, 1, None, which)
         return Shape(path.stem, points=finite_rows(points, str(path), "point", drop=drop))
-    row = pick(path, len(points), names, index, name)
-    title = names[row] if names else f"{path.stem} {row}"
+    row = pick(path, len(points), names, which)
+    title = _title(path, names, row)
     return Shape(title, points=finite_rows(points[row], f"'{title}' of {path}", "point", drop=drop))
 
 
-def _npy(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
-    """Points [M, 2 or 3], clouds [S, M, 2 or 3], points with more columns, or an image [H, W]."""
-    shape = parse_npy(content := _content(path), str(path)).shape
-    if len(shape) == 3 or shape[-1:] in ((2,), (3,)):
-        return _arrays(path, index, name, drop)
-    pick(path, 1, None, index, name)
-    # Hardly an image is so narrow; what it lacks as a cloud is then said.
-    if len(shape) == 2 and max(shape) > _NARROW * min(shape):
-        return Shape(path.stem, points=parse_cloud(content, str(path), drop_not_finite=drop))
-    return Shape(path.stem, image=parse_image(content, str(path)))
-
-
-def _picture(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
-    pick(path, 1, None, index, name)
-    return Shape(path.stem, image=parse_image(_content(path), str(path)))
-
-
-def _geometry(path: Path, index: int | None, name: str | None, drop: bool) -> Shape:
-    """A mesh, a cloud, or Gaussian splats; see :mod:`gmcn.data.reading` and :mod:`gmcn.data.splats`."""
-    pick(path, 1, None, index, name)
-    content, source = _content(path), str(path)
-    if path.suffix.lower() == ".ply" and holds_splats(content):
+def _only(path: Path, drop: bool) -> Shape:
+    """A file's mesh, cloud or image; or Gaussian splats, see :mod:`gmcn.data.splats`."""
+    content, source, suffix = content_of(path), str(path), path.suffix.lower()
+    if suffix == ".ply" and holds_splats(content):
         splats = parse_splats(content, source, drop_not_finite=drop)
         return Shape(path.stem, mixture=Mixture(*(torch.from_numpy(splats[field]) for field in Mixture._fields)))
+    sides = parse_npy(content, source).shape if suffix == ".npy" else ()
+    # Hardly an image is so narrow; what it lacks as a cloud is then said.
+    if suffix in IMAGES and not (len(sides) == 2 and max(sides) > _NARROW * min(sides)):
+        return Shape(path.stem, image=parse_image(content, source))
     points, triangles = parse_geometry(content, source, drop_not_finite=drop)
     return Shape(path.stem, points, triangles if triangles is not None and len(triangles) else None)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
-
-
-READERS = {
-    ".safetensors": _artifact,
-    **dict.fromkeys(GEOMETRY, _geometry),
-    **dict.fromkeys(IMAGES, _picture),
-    ".npz": _arrays,
-    ".npy": _npy,
-}
 
 
 def checked(shape: Shape, path: Path) -> Shape:

@@ -12,10 +12,9 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gmcn.errors import InputError, extras
-from gmcn.pictures.drawing import bounds, visible
+from gmcn.pictures import still
+from gmcn.pictures.rendering import view_of
 from gmcn.pictures.shapes import Shape, read_shape
 from gmcn.pictures.thinning import remark
 
@@ -85,13 +84,6 @@ def is_flat(shape: Shape) -> bool:
     return shape.image is not None or shape.points.shape[1] == 2
 
 
-def box_of(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest coordinates [3] of an object in 3D."""
-    covered = [] if shape.points is None else [np.stack([shape.points.min(0), shape.points.max(0)])]
-    covered += [] if shape.mixture is None else [bounds(visible(shape.mixture))]
-    return np.min(covered, axis=(0, 1)), np.max(covered, axis=(0, 1))
-
-
 def draw_page(shape: Shape, path: Path, up: str = "z") -> None:
     """Write a page to turn the object on; what belongs together is switched on and off by its name."""
     from plotly import graph_objects
@@ -109,7 +101,7 @@ def draw_page(shape: Shape, path: Path, up: str = "z") -> None:
         figure.update_xaxes(visible=False, constrain="domain")
         figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
     else:
-        figure.update_layout(scene=interactive.scene(*box_of(shape), up))
+        figure.update_layout(scene=interactive.scene(*shape.extent(), up))
     interactive.write_page(figure, path, title)
 
 
@@ -128,7 +120,7 @@ def _solid(shape: Shape, up: str) -> list[Any]:
 
 
 def _flat(shape: Shape) -> list[Any]:
-    from gmcn.pictures import interactive, still
+    from gmcn.pictures import interactive
 
     box, traces = still.box_of(shape), []
     if shape.mixture is not None:
@@ -146,11 +138,6 @@ def _flat(shape: Shape) -> list[Any]:
 
 def draw_still(shape: Shape, path: Path, up: str = "z") -> None:
     """Write a still picture: the mixture, and beside it what it was fitted to where that is known."""
-    from matplotlib.figure import Figure
-
-    from gmcn.pictures import still
-    from gmcn.pictures.rendering import view_of
-
     sampled = Shape(shape.name, shape.points, shape.triangles, shape.image)
     if is_flat(shape):
         box = still.box_of(shape)
@@ -159,11 +146,12 @@ def draw_still(shape: Shape, path: Path, up: str = "z") -> None:
             panels += [("values", still.values, (shape.mixture, box))]
             panels += [(title_of(shape), still.outlines, (shape.mixture, box))]
     else:
-        view = view_of(*box_of(shape), up=up, pixels=720)
+        view = view_of(*shape.extent(), up=up, pixels=720)
         panels = [(title_of(sampled), still.solid, (view, sampled))] if _is_sampled(shape) else []
-        panels += [(title_of(shape), still.solid, (view, shape.mixture))] if shape.mixture is not None else []
-    figure = Figure(figsize=(4.6 * len(panels), 4.9), layout="constrained")
-    for axes, (title, draw, arguments) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        if shape.mixture is not None:
+            panels += [(title_of(shape), still.solid, (view, shape.mixture))]
+    figure, grid = still.panels(1, len(panels), 4.6 * len(panels), 4.9)
+    for axes, (title, draw, arguments) in zip(grid[0], panels, strict=True):
         draw(axes, *arguments)
         axes.set_title(title, fontsize=10, parse_math=False)
     still.save(figure, path)

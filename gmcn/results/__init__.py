@@ -8,7 +8,6 @@ _HOMES = {
     "evaluate": "evaluation",
     "footprint": "footprint_stage",
     "probe": "probing",
-    "standardised_mse": "rmse",
     "summarise": "summary",
     "tabulate": "tables",
 }

@@ -74,6 +74,9 @@ def evaluate(
     if importlib.util.find_spec("matplotlib") is None:
         log.info("no picture of what was measured: matplotlib is not installed")
         return result
-    for picture in measures.pictures(list(seeds.values()), data, Path(output).parent):
+    # Classification's confusion lies beside the numbers, whatever other tasks draw in a folder of their own.
+    folder = Path(output).parent if task == DEFAULT_TASK else Path(output).with_name("pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in measures.pictures(list(seeds.values()), data, folder):
         run.log_artifact(picture)
     return result

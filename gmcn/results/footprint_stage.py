@@ -13,7 +13,7 @@ from gmcn.data.objects import TRAIN, read_split
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.results.footprint_theory import theoretical_footprint
+from gmcn.results.footprint_theory import PAPER, theoretical_footprint
 from gmcn.results.measured_memory import measure_training_step
 from gmcn.results.networks import reason_without_mixtures
 from gmcn.results.origin import origin
@@ -22,8 +22,6 @@ from gmcn.tracking import NO_RUN, Run
 from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
-
-PAPER_BATCH = 32  # of tables 5 and 6
 
 
 @own_defaults()
@@ -69,7 +67,7 @@ def footprint(
         **data.traits,
         "components": data.inputs.components if isinstance(data.inputs, Mixture) else None,
         "theory": expected,
-        "paper": theory(PAPER_BATCH),
+        "paper": theory(PAPER["batch_size"]),
         "measured": measured,
         "reason": reason,
         "ratio": {name: measured["bytes"] / table["bytes"] for name, table in expected.items()},

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gmcn.declared import defaults
+from gmcn.models import GMCN
+
 FLOATS = {2: 6, 3: 10}  # a weight, a position and a symmetric covariance
 BYTES_PER_FLOAT = 4
+# What tables 5 and 6 are about.
+PAPER = {
+    "network": {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "kernel_components": 5},
+    "components": 128,
+    "batch_size": 32,
+}
 
 
 def theoretical_footprint(
@@ -19,11 +28,10 @@ def theoretical_footprint(
     fused (table 5), a convolution with built-in fitting stores N_o = 2 N_p. The last layer, which is not reduced,
     counts with half of its input Gaussians as N_p, as in the paper's tables.
     """
-    kernel = network.get("kernel_components", 5)
-    dim = network.get("dim", 3)
-    reduced = network.get("reduction", "treehem2") != "none"
+    network = {**defaults(GMCN), **network}
+    kernel, dim, reduced = network["kernel_components"], network["dim"], network["reduction"] != "none"
     layers = []
-    channels, given = network.get("in_channels", 1), components
+    channels, given = network["in_channels"], components
     for out_channels, wanted in [*network["layers"], (network["classes"], None)]:
         convolved = channels * given * kernel
         pooled = max(1, given // 2) if wanted is None else min(wanted, convolved) if reduced else convolved

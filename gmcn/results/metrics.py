@@ -11,6 +11,7 @@ from typing import Any
 
 from gmcn import tasks
 from gmcn.errors import InputError
+from gmcn.results.reading import at
 from gmcn.tasks.metric import Metric
 
 # Mean and standard deviation over seeds; None where a result does not have them.
@@ -28,11 +29,11 @@ class Column:
     note: str | None = None
 
 
-def column(name: str) -> Column:
-    """What the column of a table shows: see ``columns`` in the configuration's schema for the names."""
+def column(name: str, of: Sequence[str] = tasks.TASKS) -> Column:
+    """What the column of a table shows that has results ``of`` these tasks."""
     if name in COLUMNS:
         return COLUMNS[name]
-    if measured := {metric.name: metric for task in tasks.TASKS for metric in tasks.measures(task).metrics}.get(name):
+    if measured := {metric.name: metric for task in of for metric in tasks.measures(task).metrics}.get(name):
         return of_metric(measured)
     if match := re.fullmatch(r"validation(\d+)", name):
         epoch = int(match[1])
@@ -60,16 +61,6 @@ def over(values: Sequence[float | None]) -> Value:
     if not values or any(value is None for value in values):
         return NOTHING
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def at(value: Any, *path: str | int) -> Any:
-    """What lies at a path of keys and places in JSON, or None where it ends before."""
-    for key in path:
-        try:
-            value = value[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
 
 
 def scaled(value: Value, factor: float) -> Value:

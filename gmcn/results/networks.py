@@ -36,12 +36,12 @@ def load_networks(
     for path in models:
         metadata = read_metadata(path)
         model = load(path, device=device)
-        known = {key: model.config[key] for key in data.traits if key in model.config}
+        known = {key: model.config[key] for key in ("dim", "shape") if key in model.config}
         given = {key: data.traits[key] for key in known}
         if metadata["class_names"] != data.class_names or known != given or data.kind not in model.takes:
             raise InputError(
-                f"{path} is a network for {_said(model.takes, known)}, but these are {_said([data.kind], given)} (or "
-                "have other classes); train it on them"
+                f"{path} is a network for {_said(model.takes, known, metadata['class_names'])}, but these are "
+                f"{_said([data.kind], given, data.class_names)}, or other classes; train it on them"
             )
         source = {"path": str(path), "sha256": sha256(path), "run_id": metadata.get("run_id")}
         networks.append(TrainedNetwork(metadata["seed"], model, metadata, source))
@@ -51,9 +51,9 @@ def load_networks(
     return sorted(networks, key=lambda network: network.seed)
 
 
-def _said(kinds: Sequence[str], traits: Mapping[str, Any]) -> str:
-    named = ", ".join(f"{name} {value}" for name, value in traits.items())
-    return f"{' or '.join(kinds)} ({named})"
+def _said(kinds: Sequence[str], traits: Mapping[str, Any], classes: Sequence[str]) -> str:
+    named = [f"{len(classes)} classes", *(f"{name} {value}" for name, value in traits.items())]
+    return f"{' or '.join(kinds)} ({', '.join(named)})"
 
 
 def reason_without_mixtures(network: Mapping[str, Any]) -> str | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import torch
 
 from gmcn import ops
 from gmcn.artifacts import write_json
 from gmcn.data.objects import TEST, read_split, select
+from gmcn.declared import Seed, at_least, read
 from gmcn.device import own_defaults, select_device
-from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 from gmcn.models import GMCN, describe
 from gmcn.progress import Progress
@@ -26,7 +27,15 @@ from gmcn.tracking import NO_RUN, Run
 log = logging.getLogger(__name__)
 
 BATCH = 8  # shapes at a time; bounds memory
-DEFAULTS = {"positions": 100_000, "shapes": 64, "seed": 0}
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Measurement of the fitting errors, layer by layer (tables 3, 10 and 11 of the paper)."""
+
+    positions: Annotated[int, at_least(1), "Random positions at which mixtures are compared, per layer."] = 100_000
+    shapes: Annotated[int, at_least(1), "Test shapes that are measured."] = 64
+    seed: Seed = 0
 
 
 @own_defaults()
@@ -41,22 +50,17 @@ def probe(
 ) -> dict[str, Any]:
     """Measure the fitting errors of every layer on shapes of the test split; writes ``output`` and returns it.
 
-    ``settings``: ``positions`` (at least so many per layer), ``shapes`` and ``seed`` of both. Per seed and layer:
-    the errors ``all`` (fitted and reduced against max(f, 0) of the convolved mixture f), ``relu`` (dense fit against
-    max(f, 0)) and ``reduction`` (reduced against the dense fit), each as plain ``rmse`` and ``standardised``. Where a
-    layer fits the convolution first (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both
-    fits. Networks without mixtures inside have no such layers; ``reason`` says so then, and is None otherwise.
+    ``settings`` are those of :class:`ProbeSettings`. Per seed and layer: the errors ``all`` (fitted and reduced against
+    max(f, 0) of the convolved mixture f), ``relu`` (dense fit against max(f, 0)) and ``reduction`` (reduced against the
+    dense fit), each as plain ``rmse`` and ``standardised``. Where a layer fits the convolution first
+    (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both fits. Networks without mixtures
+    inside have no such layers; ``reason`` says so then, and is None otherwise.
     """
-    for name in settings:
-        if name not in DEFAULTS:
-            raise unknown("probe setting", name, DEFAULTS)
-    settings = {**DEFAULTS, **settings}
-    if min(settings["positions"], settings["shapes"]) < 1:
-        raise InputError("probe.positions and probe.shapes have to be at least 1")
+    own = read(ProbeSettings, settings, "probe")
     device = select_device(device)
     data = read_split(artifact, TEST)
-    generator = torch.Generator().manual_seed(settings["seed"])
-    chosen = torch.randperm(len(data), generator=generator)[: settings["shapes"]].sort().values
+    generator = torch.Generator().manual_seed(own.seed)
+    chosen = torch.randperm(len(data), generator=generator)[: own.shapes].sort().values
     sample = select(data.inputs, chosen)
     networks = load_networks(models, data, device)
     reason = reason_without_mixtures(describe(networks[0].model))
@@ -68,13 +72,13 @@ def probe(
             task = bar.add_task("probe", total=len(networks) * len(chosen))
             for network in networks:
                 seeds[str(network.seed)]["layers"] = probe_network(
-                    *(network.model, sample.to(device), settings["positions"], settings["seed"]),
+                    *(network.model, sample.to(device), own.positions, own.seed),
                     progress=lambda count: bar.advance(task, count),
                 )
     mean, deviation = over_seeds([seed["layers"] for seed in seeds.values()])
     result = {
         **origin(artifact, data, run),
-        "settings": settings,
+        "settings": asdict(own),
         "shapes": len(chosen),
         "reason": reason,
         "seeds": seeds,

@@ -27,9 +27,23 @@ def read_result(path: str | os.PathLike) -> dict[str, Any]:
     return _upgraded(result)
 
 
+def at(value: Any, *path: str | int) -> Any:
+    """What lies at a path of keys and places in JSON, or None where it ends before."""
+    for key in path:
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
 def _upgraded(old: Mapping[str, Any]) -> dict[str, Any]:
     """A result without ``format``: all of them classify, with metrics at the top and mixtures as inputs."""
     new = {key: value for key, value in old.items() if key not in _MOVED}
+    measures = {name: old[name] for name in ("rmse", "footprint") if name in old}
+    if first := at(old, "footprint", "theory", "fused", "layers", 0):  # which did not say its dimension
+        dim = 2 if first["bytes"] == first["G"] * 6 * 4 else 3
+        measures["footprint"] = {**measures["footprint"], "dim": dim}
     metrics = {name: old[name] for name in ("accuracy", "loss") if name in old}
     files = dict(old.get("files", {}))
     if "mixtures" in files:
@@ -42,7 +56,7 @@ def _upgraded(old: Mapping[str, Any]) -> dict[str, Any]:
         "headline": "accuracy",
         "larger_is_better": True,
         "details": {"per_class": old["per_class"]} if "per_class" in old else {},
-        "measures": {name: old[name] for name in ("rmse", "footprint") if name in old},
+        "measures": measures,
         "validation": {seed: {"accuracy": value} for seed, value in (old.get("validation_accuracy") or {}).items()},
         "files": files,
     }

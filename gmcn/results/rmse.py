@@ -10,19 +10,11 @@ from torch import Tensor
 from gmcn.results.seeds import finite_or_none
 
 
-def standardised_mse(truth: Tensor, estimate: Tensor) -> Tensor:  # [...], [...] -> []
-    """Mean squared error after both have been scaled to the truth's standard deviation (unbiased, all entries).
-
-    The authors' metric, whose root is in tables 3, 10 and 11: both tensors, of all samples, channels and
-    positions, lose the truth's mean and are divided by its deviation; in the difference the mean cancels.
-    """
-    return ((truth - estimate) / truth.std()).square().mean()
-
-
 class ErrorSum:
     """Errors of a fit over any number of batches, in float64 and without keeping values.
 
-    Gives what :func:`standardised_mse` gives for all batches in one tensor.
+    The standardised error is the authors', in tables 3, 10 and 11: truth and estimate, of all samples, channels and
+    positions, lose the truth's mean and are divided by its (unbiased) deviation; in the difference the mean cancels.
     """
 
     def __init__(self) -> None:

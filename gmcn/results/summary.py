@@ -80,8 +80,11 @@ def summarise(
     spread = "" if value["std"] is None else f" ± {value['std']:.4f}"
     log.info("%s_%s: test %s %.4f%s, %d seeds", dataset, variant, name, value["mean"], spread, len(trainings))
     params = {"data": sampled.get("settings", {}), "input_fit": fitted.get("settings", {}), **settings}
-    pictures = sorted(path for path in curves.parent.glob("*.png"))
-    _track(run, result, params, pictures, [("points", points), ("input", artifact)])
+    pictures = sorted([*curves.parent.glob("*.png"), *curves.parent.glob("pictures/*.png")])
+    inputs = [("points", points)]
+    if result["input"]["kind"] == "mixtures":
+        inputs.append(("mixtures", artifact))
+    _track(run, result, params, pictures, inputs)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gmcn.results.metrics import Value
+from gmcn.results.metrics import Column, Value
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Table:
 
     name: str
     title: str
-    columns: list[str]
+    columns: dict[str, Column]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     how_to_read: str = "Ours (paper, difference); ± is the standard deviation over seeds."

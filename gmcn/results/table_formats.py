@@ -6,7 +6,7 @@ import csv
 import html
 import io
 
-from gmcn.results.metrics import Value, column
+from gmcn.results.metrics import COLUMNS, Column, Value
 from gmcn.results.table import Cell, Row, Table
 
 CSV_COLUMNS = (
@@ -86,7 +86,7 @@ def csv_text(table: Table) -> str:
                     "table": table.name,
                     "row": row.label,
                     "metric": name,
-                    "unit": column(name).title,
+                    "unit": table.columns[name].title,
                     "paper": cell.paper,
                     "ours": cell.ours if cell.text is None else cell.text,
                     "std": cell.std,
@@ -104,11 +104,13 @@ def csv_text(table: Table) -> str:
 
 def _text(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headings and cells: label, columns, then what every row says about its result, as far as any has it."""
-    headings = ["", *(column(name).title for name in table.columns)]
-    lines = [[row.label, *(_cell(name, row.cells[name]) for name in table.columns)] for row in table.rows]
+    headings = ["", *(column.title for column in table.columns.values())]
+    lines = [
+        [row.label, *(_cell(column, row.cells[name]) for name, column in table.columns.items())] for row in table.rows
+    ]
     after = {
-        "training (min)": [_value("minutes", row.minutes) for row in table.rows],
-        "peak memory (GiB)": [_value("gib", row.gib) for row in table.rows],
+        "training (min)": [_value(COLUMNS["minutes"], row.minutes) for row in table.rows],
+        "peak memory (GiB)": [_value(COLUMNS["gib"], row.gib) for row in table.rows],
         "device": [row.device or "" for row in table.rows],
         "result, or what makes it": [_source(row) for row in table.rows],
     }
@@ -126,27 +128,27 @@ def _source(row: Row) -> str:
     return f"{row.result}{seeds}" if row.result else ""
 
 
-def _cell(name: str, cell: Cell) -> str:
-    ours = _value(name, (cell.ours, cell.std)) if cell.text is None else cell.text
+def _cell(column: Column, cell: Cell) -> str:
+    ours = _value(column, (cell.ours, cell.std)) if cell.text is None else cell.text
     if cell.paper is None:
         return ours
     paper = cell.paper if isinstance(cell.paper, str) else f"{cell.paper:,}"  # with the digits that are printed there
     if cell.difference is None:
         return f"{ours} ({paper})".strip()
-    difference = round(cell.difference, column(name).digits)
+    difference = round(cell.difference, column.digits)
     sign = "−" if difference < 0 else "+"
-    return f"{ours} ({paper}, {sign}{_number(name, abs(difference))})"
+    return f"{ours} ({paper}, {sign}{_number(column, abs(difference))})"
 
 
-def _value(name: str, value: Value) -> str:
+def _value(column: Column, value: Value) -> str:
     mean, deviation = value
     if mean is None:
         return ""
-    return _number(name, mean) + ("" if deviation is None else f" ± {_number(name, deviation)}")
+    return _number(column, mean) + ("" if deviation is None else f" ± {_number(column, deviation)}")
 
 
-def _number(name: str, value: float) -> str:
-    return f"{value:,.{column(name).digits}f}"
+def _number(column: Column, value: float) -> str:
+    return f"{value:,.{column.digits}f}"
 
 
 def _escaped(text: str) -> str:

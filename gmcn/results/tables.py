@@ -9,9 +9,9 @@ from typing import Any
 
 from gmcn.artifacts import read_json, write_text
 from gmcn.errors import InputError, foreign
-from gmcn.results.footprint_theory import theoretical_footprint
-from gmcn.results.metrics import at, column, device_of
-from gmcn.results.reading import read_result
+from gmcn.results.footprint_theory import PAPER, theoretical_footprint
+from gmcn.results.metrics import column, device_of
+from gmcn.results.reading import at, read_result
 from gmcn.results.table import Cell, Row, Table
 from gmcn.results.table_formats import csv_text, markdown, page, tex
 
@@ -40,10 +40,11 @@ def tabulate(
     :class:`InputError` when an input is of something that the table does not show.
     """
     kinds = {"results": _results, "footprint": _footprint, "least-squares": _least_squares, "folds": _folds}
+    columns = {name: column(name, table.get("tasks", ())) for name in table["columns"]}
     rows = kinds[table["kind"]](table, inputs, command)
-    notes = list(dict.fromkeys([*table["notes"], *filter(None, (column(c).note for c in table["columns"]))]))
+    notes = list(dict.fromkeys([*table["notes"], *(found.note for found in columns.values() if found.note)]))
     how = {"how_to_read": FOLDS.format(copies=COPIES[table["duplicates"]])} if table["kind"] == "folds" else {}
-    collected = Table(table["name"], table["title"], list(table["columns"]), rows, notes, **how)
+    collected = Table(table["name"], table["title"], columns, rows, notes, **how)
     output = Path(output)
     for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex), ("html", page)):
         write_text(output.with_name(f"{output.name}.{suffix}"), text(collected))
@@ -55,7 +56,9 @@ def _results(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], comm
     rows = []
     for row in table["rows"]:
         result = results.get((row["dataset"], row["variant"]), {})
-        cells = {name: Cell(row["paper"].get(name), *column(name).read(result)) for name in table["columns"]}
+        cells = {
+            name: Cell(row["paper"].get(name), *column(name, table["tasks"]).read(result)) for name in table["columns"]
+        }
         rows.append(Row(row["label"], cells, **_origin(row, result, command)))
     return rows
 
@@ -89,8 +92,8 @@ def _origin(row: Mapping[str, Any], result: Mapping[str, Any], command: str) -> 
 
 def _footprint(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
     """Tables 5 and 6: equations (10) in both dimensions, and the measured peak of a trained variant."""
-    options = {key: table[key] for key in ("components", "batch_size", "fused")}
-    flat, solid = (theoretical_footprint({**table["network"], "dim": dim}, **options)["layers"] for dim in (2, 3))
+    own = PAPER | {"fused": table["fused"]}
+    flat, solid = (theoretical_footprint(**own | {"network": own["network"] | {"dim": d}})["layers"] for d in (2, 3))
     layers: dict[int | str, dict[str, float]] = {
         index: _layer(*pair) for index, pair in enumerate(zip(flat, solid, strict=True), 1)
     }
@@ -101,7 +104,7 @@ def _footprint(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], co
             values, origin = layers[row["layer"]], {}
         else:
             result = results.get((row.get("dataset"), row.get("variant")), {})
-            values, origin = _measured(result, table), _origin(row, result, command)
+            values, origin = _measured(result), _origin(row, result, command)
         cells = {name: Cell(row["paper"].get(name), values.get(name)) for name in table["columns"]}
         rows.append(Row(row["label"], cells, **origin))
     return rows
@@ -117,21 +120,13 @@ def _layer(flat: Mapping[str, Any], solid: Mapping[str, Any]) -> dict[str, float
     }
 
 
-def _measured(result: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, float]:
-    """The measured peak, under the column of the network's dimension; nothing of a network that is not the table's."""
-    of = (
-        at(result, "measures", "footprint", "theory", "fused", "layers", 0, "N_i"),
-        at(result, "settings", "network", "layers"),
-    )
-    if of != (table["components"], table["network"]["layers"]):
+def _measured(result: Mapping[str, Any]) -> dict[str, float]:
+    """The measured peak, under the column of the network's dimension; nothing of a network that is not the paper's."""
+    footprint = at(result, "measures", "footprint")
+    inputs = at(footprint, "theory", "fused", "layers", 0, "N_i")
+    if (inputs, at(result, "settings", "network", "layers")) != (PAPER["components"], PAPER["network"]["layers"]):
         return {}
-    taken, first = (
-        at(result, "measures", "footprint", "measured", "bytes"),
-        at(result, "measures", "footprint", "theory", "fused", "layers", 0),
-    )
-    if taken is None or first is None:
-        return {}
-    return {"mib2d" if first["bytes"] == first["G"] * 6 * 4 else "mib3d": taken / MIB}
+    return {f"mib{footprint['dim']}d": footprint["measured"]["bytes"] / MIB}
 
 
 def _folds(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
@@ -142,13 +137,13 @@ def _folds(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], comman
 
 def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
     from gmcn.config.tables import LEAST_SQUARES
-    from gmcn.papers.gmcn.least_squares import DEFAULTS
+    from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
 
     measured = read_json(inputs[0]) if inputs else {}
     entries = {(entry["solver"], entry["positions"]): entry for entry in measured.get("entries", ())}
     # Times of another number of mixtures are not set against the paper's.
     mixtures = at(measured, "settings", "mixtures")
-    other = mixtures not in (None, DEFAULTS["mixtures"])
+    other = mixtures not in (None, LeastSquaresSettings().mixtures)
     rows = []
     for row in table["rows"]:
         entry = entries.get((row["solver"], row["positions"]))

@@ -1,12 +1,13 @@
 """Tasks: what a network is trained for, and what is measured of it afterwards.
 
-A task is a package of two modules. ``objective`` says what training minimises, and an edit of it trains anew;
+A task is a folder of two modules. ``objective`` says what training minimises, and an edit of it trains anew;
 ``measures`` says what is measured, drawn and answered, and an edit of it never does.
 """
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gmcn.tasks.task import Measures, Objective, Settings
 
 DEFAULT_TASK = "classification"
-TASKS = ("classification",)
+TASKS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/objective.py")))
 
 
 def objective(settings: Settings, task: str = DEFAULT_TASK) -> Objective:

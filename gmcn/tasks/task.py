@@ -40,6 +40,10 @@ class Objective:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
+    def traits(self, data: ObjectSet) -> dict[str, Any]:
+        """What the network is built for: those of the objects, unless the task wants other outputs than classes."""
+        return data.traits
+
     def check(self, data: ObjectSet) -> None:
         """Raise :class:`gmcn.errors.InputError` where nothing can be trained on such objects."""
         if self.needs_labels and data.labels is None:
@@ -85,6 +89,15 @@ class Measures(Protocol):
         """Draws what was measured of all seeds into a folder."""
         ...
 
-    def answer(self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]) -> list[Any]:
-        """What ``gmcn predict`` says of each object, None where it is not finite; ``metadata`` is that of its file."""
+    def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
+        """Raise :class:`gmcn.errors.InputError` where the metadata of a network's file at ``path`` do not suit it."""
+        ...
+
+    def answer(
+        self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
+    ) -> list[dict[str, Any] | None]:  # of B objects
+        """What ``gmcn predict`` says of each object, by name: texts, numbers, or a mapping of names to numbers.
+
+        None for an object whose answer is not finite. ``metadata`` is that of the network's file.
+        """
         ...

@@ -5,7 +5,6 @@ the stages before a variant is chosen). Tracking never stops a stage: what canno
 kept until it can be.
 """
 
-from gmcn.tracking.opening import create_store
-from gmcn.tracking.run import NO_RUN, Run, start
+from gmcn.tracking.run import NO_RUN, Run, create_store, start
 
 __all__ = ["NO_RUN", "Run", "create_store", "start"]

@@ -6,16 +6,17 @@ import contextlib
 import importlib.util
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gmcn.errors import InputError
+from gmcn.errors import InputError, brief
 from gmcn.tracking.delivery import Delivery, send_left_over
 from gmcn.tracking.journal import Journal
 from gmcn.tracking.records import flatten, input_of, points_of, tags_of
-from gmcn.tracking.store import first_line, warn
+from gmcn.tracking.store import connect, warn
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ class Run:
     """
 
     def __init__(self, journal: Journal | None = None, results: Path = Path("results")):
-        self._journal = journal
         self._delivery = None if journal is None else Delivery(journal, results)
         self._results = results.resolve()
         self._points = 0
@@ -47,7 +47,7 @@ class Run:
     @property
     def files(self) -> Path | None:
         """A folder for files that are made to be logged, deleted when they are; None with tracking off."""
-        return None if self._journal is None else self._journal.files
+        return None if self._delivery is None else self._delivery.journal.files
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log settings; nested ones as ``outer.inner``, long values cut."""
@@ -73,7 +73,7 @@ class Run:
 
     def log_input(self, role: str, path: str | os.PathLike) -> None:
         """Record that this run read the artifact ``path``, and which run made it."""
-        if self._journal is not None and Path(path).is_file():
+        if self._delivery is not None and Path(path).is_file():
             with contextlib.suppress(InputError, OSError):  # the stage itself will say what is wrong with its input
                 self._record({"input": input_of(role, path)})
 
@@ -91,21 +91,18 @@ class Run:
         They are compared by the first of the metrics; the last is one that every result has, and is 0 or more.
         ``runs`` are those that made it: they go below a new parent if the settings are others than they were.
         """
-        if self._journal is None:
+        if self._delivery is None:
             return
-        self._record(
-            {
-                "result": {
-                    "inputs": [input_of(role, path) for role, path in inputs],
-                    "metrics": points_of(metrics, None),
-                    "columns": list(metrics),
-                    "ascending": not larger_is_better,
-                    "params": flatten(params or {}),
-                    "runs": [run for run in runs if run],
-                    "artifacts": [self._kept(path) for path in artifacts],
-                }
-            }
-        )
+        result = {
+            "inputs": [input_of(role, path) for role, path in inputs],
+            "metrics": points_of(metrics, None),
+            "columns": list(metrics),
+            "ascending": not larger_is_better,
+            "params": flatten(params or {}),
+            "runs": [run for run in runs if run],
+            "artifacts": [self._kept(path) for path in artifacts],
+        }
+        self._record({"result": result})
 
     def _kept(self, path: str | os.PathLike) -> str:
         """How the journal has the path of a file: below the results without them, which may be moved meanwhile."""
@@ -118,36 +115,31 @@ class Run:
         try:
             yield
         except Exception as error:
-            log.warning("a picture or a model for MLflow could not be made (%s); the stage goes on", first_line(error))
+            log.warning("a picture or a model for MLflow could not be made (%s); the stage goes on", brief(error))
 
     def end(self, status: str) -> None:
         """Send the rest and close the run with ``status`` FINISHED, FAILED or KILLED."""
-        if self._journal is None or self._delivery is None:
+        if self._delivery is None:
             return
         self._silent_until = 0.0
         self._record({"end": status})
         with contextlib.suppress(OSError):  # on a disk that cannot be written; what is left is sent once more
-            if self._delivery.refused:
-                self._journal.set_aside()
-            if self._delivery.waiting or self._delivery.refused:
-                self._journal.close()
-            else:
-                self._journal.remove()
+            self._delivery.close()
 
     def _record(self, record: dict[str, Any], send: bool = True) -> None:
-        if self._journal is None or self._delivery is None:
+        if self._delivery is None:
             return
         try:
-            self._journal.append(record)
+            self._delivery.journal.append(record)
         except OSError as error:  # a full disk, say: it may still reach the store
-            warn(f"{self._journal.path} cannot be written ({first_line(error)}); the stage goes on")
-        self._delivery.add(record)
+            warn(f"{self._delivery.journal.path} cannot be written ({brief(error)}); the stage goes on")
+        self._delivery.pending.append(record)
         if send:
             self.send()
 
     def send(self) -> None:
         """Send what waits, unless an attempt has failed a moment ago."""
-        if self._journal is None or self._delivery is None or time.monotonic() < self._silent_until:
+        if self._delivery is None or time.monotonic() < self._silent_until:
             return
         began = time.monotonic()
         try:
@@ -156,8 +148,8 @@ class Run:
             now = time.monotonic()
             self._silent_until = now + max(RETRY_SECONDS, WAIT_SHARE * (now - began))
             warn(
-                f"MLflow cannot be used for now ({first_line(error)}); the stage goes on, and {self._journal.path} "
-                "keeps what it logs: `gmcn store` sends it, so does the next workflow"
+                f"MLflow cannot be used for now ({brief(error)}); the stage goes on, and "
+                f"{self._delivery.journal.path} keeps what it logs: `gmcn store` sends it, so does the next workflow"
             )
             return
         self._points, self._sent_at = 0, time.monotonic()
@@ -216,11 +208,26 @@ def _open(stage: str, results: Path, first: dict[str, Any]) -> Run:
         if first["resume"] and first["job_key"]:
             send_left_over(results, first["job_key"])  # of an attempt that was killed: its steps come before ours
     except Exception as error:  # as in Run.send
-        warn(f"MLflow cannot be used for now ({first_line(error)}); the stage goes on")
+        warn(f"MLflow cannot be used for now ({brief(error)}); the stage goes on")
     try:
         run = Run(Journal.create(results, stage, {"start": first}), results)
     except OSError as error:
-        warn(f"nothing is logged to MLflow ({first_line(error)}); the stage goes on")
+        warn(f"nothing is logged to MLflow ({brief(error)}); the stage goes on")
         return Run()
     run.send()
     return run
+
+
+def create_store(results: str | os.PathLike = "results") -> None:
+    """Create the store unless it exists, and send what earlier runs could not. A failure is only said.
+
+    Safe to call from many processes at once.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        return
+    try:
+        connect(Path(results)).search_experiments(max_results=1)
+        if sent := send_left_over(Path(results)):
+            print(f"logged to MLflow what {sent} earlier runs could not log", file=sys.stderr)
+    except Exception as error:  # as in Run.send
+        warn(f"MLflow cannot be used for now ({brief(error)}); everything else goes on")

@@ -52,11 +52,6 @@ def warn(sentence: str) -> None:
         print(f"warning: {sentence}", file=sys.stderr)
 
 
-def first_line(error: Exception) -> str:
-    """What an exception says, in one line, without passwords."""
-    return (plain(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def connect(results: Path) -> Any:
     """A client of the store; the first one of all processes creates the database, or has it follow its folder."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

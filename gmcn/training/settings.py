@@ -3,111 +3,116 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from gmcn.data.augmentation import Augmentation
-from gmcn.errors import InputError, unknown
-
-FOLD = r"[1-9][0-9]{0,3} of [1-9][0-9]{0,3}"
-DUPLICATES = ("together", "ignored")
-SCHEDULES = ("cosine", "constant", "step", "plateau")
+from gmcn.declared import above, at_least, at_most, below, check, matching
+from gmcn.errors import InputError
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of one training; the section ``training`` of a variant.
+    """Training (paper, section 5)."""
 
-    ``kernel_decay`` is the factor of the current learning rate that pulls kernels along equation (8);
-    ``gradient_clip`` the largest gradient norm (0: no clipping); ``early_batches`` ends every epoch after that many
-    batches (for a quick look); ``step_epochs`` and ``step_factor`` belong to the schedule "step" (None: a third of
-    the epochs), ``plateau_patience`` and ``step_factor`` to "plateau", which watches the validation loss.
-    ``micro_batches`` is the number of parts in which a batch goes through the network, one after the other: less
-    memory, the same mean gradient, but batch statistics of a part. ``devices`` on each of ``nodes`` divide a batch
-    among them, which changes nothing but the time. ``augmentation`` varies the shapes that are trained on, never those
-    that are validated on (None: nothing). ``fold`` takes the place of ``validation_fraction``: "2 of 5" validates
-    on the second of five parts of the training split (:func:`gmcn.data.folds.fold_of`), of which none has a
-    near-duplicate of an object in another unless ``fold_duplicates`` are "ignored".
-    """
-
-    epochs: int = 60
-    batch_size: int = 21
-    micro_batches: int = 1
-    devices: int = 1
-    nodes: int = 1
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    warmup_epochs: float = 1.0
-    kernel_decay: float = 0.1
-    validation_fraction: float = 0.1
-    label_smoothing: float = 0.0
-    gradient_clip: float = 0.0
-    checkpoint_minutes: float = 5.0
-    early_batches: int | None = None
-    step_epochs: int | None = None
-    step_factor: float = 0.1
-    plateau_patience: int = 5
-    augmentation: Augmentation | None = None
-    fold: str | None = None
-    fold_duplicates: str = "together"
+    epochs: Annotated[int, at_least(1), "Passes over the training set."] = 60
+    batch_size: Annotated[int, at_least(2), "Shapes per step (B), of all devices together."] = 21
+    micro_batches: Annotated[
+        int,
+        at_least(1),
+        "Parts in which a batch goes through the network, for less memory: the gradient is the mean of theirs, batch "
+        "statistics are those of a part. Doubles by itself when the device is out of memory.",
+    ] = 1
+    devices: Annotated[
+        int, at_least(1), "Devices of a node that divide each batch among them; changes the time, not the result."
+    ] = 1
+    nodes: Annotated[int, at_least(1), "Nodes of a cluster that train together, each with `devices`."] = 1
+    learning_rate: Annotated[float, above(0), at_most(1), "Adam's highest learning rate."] = 1e-3
+    schedule: Annotated[
+        Literal["cosine", "constant", "step", "plateau"],
+        "Course of the learning rate after the warm-up; never looks at the test set. `plateau` watches the validation "
+        "loss.",
+    ] = "cosine"
+    warmup_epochs: Annotated[
+        float, at_least(0), "Epochs in which the learning rate rises linearly; at most all of them."
+    ] = 1.0
+    kernel_decay: Annotated[
+        float, at_least(0), "Decay of the kernels, equation (8), as a multiple of the learning rate."
+    ] = 0.1
+    validation_fraction: Annotated[
+        float, at_least(0), at_most(0.9), "Share of the training set that is kept for validation."
+    ] = 0.1
+    label_smoothing: Annotated[
+        float, at_least(0), below(1), "Share of the target probability spread over all classes."
+    ] = 0.0
+    gradient_clip: Annotated[float, at_least(0), "Largest norm of the gradient; 0 does not clip."] = 0.0
+    checkpoint_minutes: Annotated[
+        float, at_least(0), "Minutes between checkpoints within an epoch; 0: one after every step."
+    ] = 5.0
+    early_batches: Annotated[
+        int | None, at_least(1), "Stop every epoch after so many steps (for trying things out); null: never."
+    ] = None
+    step_epochs: Annotated[
+        int | None, at_least(1), "Epochs between reductions of the schedule `step`; null: a third of all."
+    ] = None
+    step_factor: Annotated[
+        float, above(0), at_most(1), "Factor of a reduction by the schedules `step` and `plateau`."
+    ] = 0.1
+    plateau_patience: Annotated[
+        int, at_least(0), "Epochs without a better validation loss before `plateau` reduces."
+    ] = 5
+    augmentation: Annotated[
+        Augmentation | None,
+        "How training shapes are varied, anew in every epoch, never those that are validated on; null: not at all.",
+    ] = None
+    fold: Annotated[
+        str | None,
+        matching("^[1-9][0-9]{0,3} of [1-9][0-9]{0,3}$"),
+        "a fold and the number of all, as in '2 of 5': that part of the training split is validated on, instead of a "
+        "`validation_fraction`; the folds are the same for all variants and seeds.",
+    ] = None
+    fold_duplicates: Annotated[
+        Literal["together", "ignored"],
+        "Whether objects that are nearly the same lie in one fold, so that none is judged by a network that has seen "
+        "another of them.",
+    ] = "together"
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainingSettings:
         """Settings from a mapping; raises :class:`InputError` for unknown names and impossible values."""
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise unknown("training setting", name, known)
-        augmentation = values.get("augmentation")
-        if augmentation is not None:
-            values = {**values, "augmentation": Augmentation.read(augmentation)}
+        check(cls, values, "training")
+        if values.get("augmentation") is not None:
+            values = {**values, "augmentation": Augmentation.read(values["augmentation"])}
         settings = cls(**values)
         settings.check()
         return settings
 
     def check(self) -> None:
-        """Raise :class:`InputError` for the first value that cannot be."""
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.fold_duplicates not in DUPLICATES:
-            raise unknown("value of training.fold_duplicates", self.fold_duplicates, DUPLICATES)
-        if self.fold is not None:
-            self._check_fold()
-        bounds = {
-            "epochs": (1, math.inf),
-            "batch_size": (max(2, self.devices * self.nodes), math.inf),
-            "micro_batches": (1, self.batch_size // max(2, self.devices * self.nodes)),
-            "devices": (1, math.inf),
-            "nodes": (1, math.inf),
-            "learning_rate": (0, math.inf),
-            "warmup_epochs": (0, self.epochs),
-            "kernel_decay": (0, math.inf),
-            "validation_fraction": (0, 0.9),
-            "label_smoothing": (0, 1),
-            "gradient_clip": (0, math.inf),
-            "checkpoint_minutes": (0, math.inf),
-            "early_batches": (1, math.inf),
-            "step_epochs": (1, math.inf),
-            "step_factor": (0, 1),
-            "plateau_patience": (0, math.inf),
-        }
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise InputError(f"training.{name} is {value}; it has to lie between {low} and {high}")
+        """Raise :class:`InputError` where two values cannot be together."""
+        processes = self.devices * self.nodes
+        if self.batch_size < processes:
+            raise InputError(
+                f"training: 'batch_size' is {self.batch_size}, but must be at least 1 for each of the "
+                f"{processes} devices"
+            )
+        if self.micro_batches > (most := self.batch_size // max(2, processes)):
+            raise InputError(
+                f"training: 'micro_batches' is {self.micro_batches}, but must be at most {most} for a "
+                f"'batch_size' of {self.batch_size}"
+            )
+        if self.warmup_epochs > self.epochs:
+            raise InputError(
+                f"training: 'warmup_epochs' is {self.warmup_epochs}, but must be at most the {self.epochs} 'epochs'"
+            )
+        if self.fold is not None and not self.place[0] <= self.place[1] >= 2:
+            raise InputError(
+                f"training: 'fold' is '{self.fold}', but there is no such fold; of five they are '1 of 5' ..."
+            )
         if self.schedule == "plateau" and not (self.validation_fraction or self.fold):
             raise InputError(
-                "training.schedule 'plateau' watches the validation loss, but training.validation_fraction is 0; "
+                "training: the 'schedule' plateau watches the validation loss, but 'validation_fraction' is 0; "
                 "set it, for example to 0.1"
-            )
-
-    def _check_fold(self) -> None:
-        fits = isinstance(self.fold, str) and re.fullmatch(FOLD, self.fold)
-        if not fits or not self.place[0] <= self.place[1] >= 2:
-            raise InputError(
-                f"training.fold is '{self.fold}'; it has to be a fold and the number of all folds, as in '2 of 5'"
             )
 
     @property

@@ -28,6 +28,7 @@ from gmcn.launching import cpus_per_task
 from gmcn.models import Network, build, describe
 from gmcn.nn import synchronise
 from gmcn.tasks import DEFAULT_TASK
+from gmcn.tasks.task import Objective
 from gmcn.tracking import NO_RUN, Run
 from gmcn.training.callbacks import History, LastCheckpoint, Steps
 from gmcn.training.checkpoints import (
@@ -94,7 +95,7 @@ def train(
     with _reproducible(seed, threads, device), own_defaults():
         data = read_split(artifact, TRAIN)
         objective.check(data)
-        model = build_network(settings.get("network", {}), data, seed)
+        model = build_network(settings.get("network", {}), data, seed, objective)
         if ranks.size() > 1:
             synchronise(model)
         batches = TrainingData(
@@ -154,9 +155,12 @@ def _resume(folder: Path, key: str) -> Path | None:
     return ranks.gather(found)[0]
 
 
-def build_network(network: Mapping[str, Any], data: ObjectSet, seed: int) -> Network:
-    """The network of a variant for objects such as those of ``data``."""
-    return build(network, **data.traits, seed=seed, objects=data.kind)
+def build_network(
+    network: Mapping[str, Any], data: ObjectSet, seed: int, objective: Objective | None = None
+) -> Network:
+    """The network of a variant for objects such as those of ``data``, and for what the objective asks of it."""
+    traits = data.traits if objective is None else objective.traits(data)
+    return build(network, **traits, seed=seed, objects=data.kind)
 
 
 def _validated(module: TrainingStep, data: ObjectSet, batches: TrainingData) -> dict[str, Any]:

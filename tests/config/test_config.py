@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import inspect
 import json
 
 import pytest
@@ -16,7 +14,6 @@ from gmcn.stages import STAGES
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
-SCHEMA = json.loads(config.SCHEMA.read_text())
 
 SMALL = {
     "datasets": {"digits": {"kind": "digits"}, "solids10": {"kind": "solids"}},
@@ -57,7 +54,7 @@ def sentence(raw: dict) -> str:
 def test_real_configuration_is_valid_and_every_pair_resolves():
     for dataset in REAL["datasets"]:
         for variant in REAL["variants"]:
-            assert config.resolve(REAL, dataset, variant)["fit"] in REAL["fits"]
+            assert config.resolve(REAL, dataset, variant)["fit"] in (None, *REAL["fits"])
 
 
 def test_five_layer_network_is_the_papers():
@@ -145,6 +142,46 @@ def test_stages_are_given_only_what_they_read():
     assert len(config.stage_settings(REAL, "download", "mnist", None)["files"]) == 4
 
 
+def test_without_a_fit_networks_are_trained_on_the_objects_themselves():
+    raw = copy.deepcopy(SMALL)
+    raw["variants"]["raw"] = {"base": "child", "fit": None, "network": {"kind": "pointnet"}}
+    del raw["variants"]["base"]["probe"]  # which a network without mixtures inside does not need
+    assert config.check(raw)["variants"]["raw"]["fit"] is None
+    resolved = config.resolve(raw, "digits", "raw")
+    assert (resolved["fit"], config.measured(resolved)) == (None, ["footprint"])
+    assert config.measured(config.resolve(SMALL, "digits", "child")) == ["rmse", "footprint"]
+    assert config.stage_settings(raw, "probe", "digits", "raw") == {}
+    with pytest.raises(InputError, match="variant 'base' does not say probe"):
+        config.resolve(raw, "digits", "base")
+    raw["tables"] = {
+        "one": {"title": "One", "dataset": "digits", "columns": ["accuracy"], "rows": [{"variant": "raw"}]}
+    }
+    assert config.tables.table_of(raw, "one")["rows"][0]["label"] == "raw"
+
+
+def test_only_another_task_than_the_default_is_a_setting_of_stages():
+    said = copy.deepcopy(SMALL)
+    said["variants"]["child"]["task"] = "classification"
+    assert config.check(said)
+    stages = ("train", "evaluate", "probe", "footprint", "summarise")
+    for stage in stages:
+        assert config.stage_settings(said, stage, "digits", "child") == config.stage_settings(
+            SMALL, stage, "digits", "child"
+        )
+    said["variants"]["child"]["task"] = "density"
+    given = {stage: config.stage_settings(said, stage, "digits", "child").get("task") for stage in stages}
+    assert given == {**dict.fromkeys(stages, "density"), "probe": None}
+
+
+def test_tasks_are_those_of_the_library():
+    said = copy.deepcopy(SMALL)
+    said["variants"]["child"]["task"] = "clasification"
+    with pytest.raises(
+        InputError, match=r"unknown task 'clasification'; did you mean 'classification'.*variants\.child"
+    ):
+        config.check(said)
+
+
 def test_the_number_of_processes_makes_nothing_run_again():
     more = copy.deepcopy(SMALL)
     more["every_variant"] = {"training": {"devices": 2, "nodes": 3}}
@@ -179,8 +216,10 @@ def test_a_description_is_of_one_variant_and_not_of_its_heirs():
 
 
 def test_every_kind_of_network_has_a_variant():
+    from gmcn.models import NETWORKS
+
     networks = (config.resolve(REAL, "digits", variant)["network"] for variant in REAL["variants"])
-    assert {network.get("kind", "gmcn") for network in networks} == set(SCHEMA["$defs"]["network_kind"]["enum"])
+    assert {network.get("kind", "gmcn") for network in networks} == set(NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +236,7 @@ def test_every_kind_of_network_has_a_variant():
         ("variants.child.training.learning_rate", "1e999", ["must be a number"]),
         ("variants.child.network", {"kind": "pointnet", "dropout": "1"}, ["network.dropout", "less than 1"]),
         ("tracking", {"enabled": "2"}, ["must be true or false"]),
-        ("variants.child.fit", 7, ["'variants.child.fit' is 7, but must be text; write it in quotes"]),
+        ("variants.child.fit", 7, ["'variants.child.fit' is 7, but must be text or null; write it in quotes"]),
         ("results", True, ["'results' is True, but must be text; write it in quotes"]),
         ("variants.child.training.epochs", 0, ["variants.child.training.epochs", "at least 1"]),
         ("variants.child.training.batch_size", 1.5, ["must be a whole number"]),
@@ -243,6 +282,8 @@ def test_every_kind_of_network_has_a_variant():
         ("illustrations", {"result": "digits_fast"}, ["unknown variant 'fast'"]),
         ("every_variant", {"epochs": 3}, ["unknown key 'every_variant.epochs'", "training"]),
         ("targets", ["digits_fast"], ["unknown variant 'fast'"]),
+        ("fits", {}, ["'fits' is {}, but must have at least 1 items"]),
+        ("results", "", ["'results' is '', but must not be empty"]),
         ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),
     ],
 )
@@ -281,6 +322,14 @@ def test_text_is_taken_for_what_the_schema_wants_and_else_stays_text():
     table = read["tables"]["mine"]
     assert (table["title"], table["fused"]) == ("7", False)
     assert table["rows"] == [{"label": "1", "layer": 1, "paper": {"mib2d": "2.25"}}]
+
+
+def test_what_is_no_option_any_more_may_still_be_said():
+    old = changed("variants.base.network.readout", "integral")
+    assert config.check(old) == old
+    assert "'variants.base.network.readout' is 'maximum', but must be one of integral" in sentence(
+        changed("variants.base.network.readout", "maximum")
+    )
 
 
 def test_text_of_a_base_is_taken_once_for_all_that_inherit_it():
@@ -431,51 +480,3 @@ def test_of_many_known_names_the_closest_are_shown():
 )
 def test_known_targets_and_other_arguments_pass(target):
     config.check_target(REAL, target)
-
-
-def test_schema_and_code_know_the_same_keys():
-    from gmcn.data import READERS
-    from gmcn.data.augmentation import ROTATIONS, Augmentation
-    from gmcn.fitting import METHODS, fit_points
-    from gmcn.fitting.points import INITS
-    from gmcn.fitting.stage import REDUCTION
-    from gmcn.models import DEFAULT_KIND, NETWORKS
-    from gmcn.training import TrainingSettings
-    from gmcn.training.settings import SCHEDULES
-
-    known = {name: entry["properties"] for name, entry in SCHEMA["$defs"].items() if "properties" in entry}
-    assert SCHEMA["$defs"]["network_kind"]["enum"] == list(NETWORKS)
-    assert config.resolving.DEFAULT_KIND == DEFAULT_KIND
-    for kind, network in NETWORKS.items():  # the data and the training say the others
-        parameters = set(inspect.signature(network).parameters) - {"classes", "dim", "in_channels", "seed", "shape"}
-        assert set(known[kind]) == {"kind", *parameters}
-    fitting = set(inspect.signature(fit_points).parameters)
-    fitting -= {"points", "n", "weights", "nodes", "progress", "names", "options"}
-    assert set(known["fit"]) == fitting.union({"components", "description"}, *METHODS.values())
-    assert set(known["training"]) == {field.name for field in dataclasses.fields(TrainingSettings)}
-    assert set(known["augmentation"]) == {field.name for field in dataclasses.fields(Augmentation)}
-    assert known["augmentation"]["rotation"]["enum"] == list(ROTATIONS)
-    assert set(SCHEMA["$defs"]["kind"]["enum"]) == set(READERS)
-    assert known["fit"]["method"]["enum"] == [*METHODS, REDUCTION]
-    assert known["fit"]["init"]["enum"] == list(INITS)
-    assert known["training"]["schedule"]["enum"] == list(SCHEDULES)
-
-
-def test_every_key_of_the_schema_is_described():
-    missing = []
-
-    def visit(node: object, path: str) -> None:
-        if not isinstance(node, dict):
-            return
-        for key, child in node.get("properties", {}).items():
-            described = "$ref" in child or "description" in child
-            missing.extend([] if described else [f"{path}.{key}"])
-            visit(child, f"{path}.{key}")
-        for key in ("items", "additionalProperties"):
-            visit(node.get(key), f"{path}.{key}")
-
-    visit(SCHEMA, "")
-    for name, definition in SCHEMA["$defs"].items():
-        assert "description" in definition, name
-        visit(definition, name)
-    assert missing == []

@@ -1,11 +1,17 @@
-"""Writes .ply files, headers of .npy files, and a box in every format of meshes, for tests."""
+"""Writes .ply and .off files, headers of .npy files, and a box in every format of meshes, for tests."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from gmcn.data.samples import PARTS, Samples, stored
+from gmcn.data.solids import CLASSES, make_mesh, make_solids
+from gmcn.errors import InputError
 
 
 def ply(vertices: dict[str, np.ndarray], order: str = "binary_little_endian", before: str = "", extra: bytes = b""):
@@ -97,3 +103,31 @@ def stl_text(name: str = "box") -> str:
         text += "".join("    vertex {} {} {}\n".format(*CORNERS[index]) for index in triangle)
         text += "  endloop\nendfacet\n"
     return text + f"endsolid {name}\n"
+
+
+def write_off(path: Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
+    """Write vertices [V, 3] and triangles [T, 3] as .off, with all digits of the coordinates."""
+    lines = ["OFF", f"{len(vertices)} {len(triangles)} 0"]
+    lines += [" ".join(map(repr, row)) for row in np.asarray(vertices, dtype=np.float64).tolist()]
+    lines += [f"3 {a} {b} {c}" for a, b, c in np.asarray(triangles).tolist()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_meshes(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the meshes of solids10 as ``<folder>/<class>/<train|test>/<name>.off`` (as ModelNet)."""
+    samples = make_solids(settings, [])
+    for name, place in zip(samples.names, samples.items(), strict=True):
+        class_name = list(CLASSES)[place[0]]
+        mesh = make_mesh(class_name, np.random.default_rng([settings.get("seed", 1), *place]))
+        write_off(folder / class_name / PARTS[place[1]] / f"{name}.off", *mesh)
+
+
+def read(samples: Samples, name: str = "points") -> np.ndarray:
+    """One tensor of all shapes, as stored. Raises the first bad object's error."""
+    rows = []
+    for row in samples:
+        if isinstance(row, InputError):
+            raise row
+        rows.append(stored(row[name]))
+    return np.stack(rows)

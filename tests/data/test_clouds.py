@@ -11,9 +11,10 @@ import torch
 
 from gmcn.artifacts import load_tensors
 from gmcn.data import sample
-from gmcn.data.clouds import FORMATS, parse_cloud, read_clouds, resize
+from gmcn.data.clouds import FORMATS, parse_cloud, read_clouds
+from gmcn.data.samples import resize
 from gmcn.errors import InputError
-from tests.data.files import ply
+from tests.data.files import ply, read
 
 
 def arrays(**changes):
@@ -35,7 +36,7 @@ def write(folder, **changes):
 
 def test_float_points(tmp_path):
     samples = read_clouds({}, [write(tmp_path)])
-    assert np.array_equal(samples.read(), arrays()["points"])
+    assert np.array_equal(read(samples), arrays()["points"])
     assert samples.split.tolist() == [0, 0, 1, 1]
     assert samples.labels.tolist() == [0, 1, 1, 0]
     assert samples.names == ["chair_1", "bed_1", "bed_2", "chair_2"]
@@ -45,8 +46,8 @@ def test_float_points(tmp_path):
 def test_sixteen_bit_points(tmp_path):
     stored = np.array([0, 65535, 32768], dtype=np.uint16) * np.ones((4, 6, 1), dtype=np.uint16)
     samples = read_clouds({}, [write(tmp_path, points=None, points_u16=stored)])
-    assert samples.read().dtype == np.float32
-    np.testing.assert_allclose(samples.read()[2, 3], [-1, 1, 1 / 65535], atol=1e-7)
+    assert read(samples).dtype == np.float32
+    np.testing.assert_allclose(read(samples)[2, 3], [-1, 1, 1 / 65535], atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_split_without_a_test_part(tmp_path):
 
 def test_the_first_points_of_an_npz(tmp_path):
     path = write(tmp_path)
-    assert np.array_equal(read_clouds({"points": 5}, [path]).read(), arrays()["points"][:, :5])
+    assert np.array_equal(read(read_clouds({"points": 5}, [path])), arrays()["points"][:, :5])
     with pytest.raises(InputError, match=r"have 6 points, fewer than 7; ask for fewer"):
         read_clouds({"points": 7}, [path])
 
@@ -241,12 +242,12 @@ def test_points_of_an_archive_that_are_no_numbers(tmp_path):
     points[1, 0] = np.nan
     path = write(tmp_path, points=points)
     samples = read_clouds({"drop_not_finite": True, "points": 5}, [path])
-    assert np.array_equal(samples.read()[[0, 2, 3]], points[[0, 2, 3], :5])
-    assert np.array_equal(samples.read()[1], points[1, 1:])
+    assert np.array_equal(read(samples)[[0, 2, 3]], points[[0, 2, 3], :5])
+    assert np.array_equal(read(samples)[1], points[1, 1:])
     assert [int(row["dropped"]) for row in samples] == [0, 1, 0, 0]
     with pytest.raises(InputError, match="has 5 points, fewer than 6"):
-        read_clouds({"drop_not_finite": True}, [path]).read()
-    assert read_clouds({"drop_not_finite": True, "repeat_points": True}, [path]).read().shape == (4, 6, 3)
+        read(read_clouds({"drop_not_finite": True}, [path]))
+    assert read(read_clouds({"drop_not_finite": True, "repeat_points": True}, [path])).shape == (4, 6, 3)
 
 
 def test_a_cloud_of_nothing_but_gaps(tmp_path):
@@ -289,7 +290,7 @@ def test_the_resampled_archive(resampled, tmp_path):
     assert samples.labels.tolist() == [1, 1, 0, 0]
     assert samples.split.tolist() == [1, 0, 1, 0]
     expected = np.stack([clouds[name][:10, :3] for name in samples.names])
-    np.testing.assert_allclose(samples.read(), expected, atol=1e-6)
+    np.testing.assert_allclose(read(samples), expected, atol=1e-6)
     with pytest.raises(InputError, match=r"holds no modelnet20_shape_names\.txt, modelnet20_train\.txt"):
         read_clouds({"split_lists": "modelnet20"}, [path])
 

@@ -13,12 +13,11 @@ from gmcn.artifacts import load_tensors
 from gmcn.data import primitives, sample
 from gmcn.data.clouds import parse_cloud
 from gmcn.data.meshes import parse_mesh, sample_mesh
-from gmcn.data.off import write_off
 from gmcn.data.samples import attempt
 from gmcn.data.splats import PROPERTIES, parse_splats
 from gmcn.errors import InputError
 from tests.damage import EDITS, altered, fuzz, outcome
-from tests.data.files import QUADS, TRIANGLES, npy, obj_box, ply, ply_mesh, stl_box
+from tests.data.files import QUADS, TRIANGLES, npy, obj_box, ply, ply_mesh, stl_box, write_off
 
 BOX = primitives.box([0, 0, 0], [3, 1, 1])
 RNG = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from gmcn.data import sample
 from gmcn.data.idx import read_idx, read_images
 from gmcn.errors import InputError
 from tests.conftest import ROOT
+from tests.data.files import read
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -40,8 +41,8 @@ def parts(tmp_path):
 def test_images_and_labels(parts):
     arrays, paths = parts
     samples = read_images({}, paths[::-1])
-    assert np.array_equal(samples.read("images")[:5], arrays["train-images-idx3-ubyte.gz"])
-    assert np.array_equal(samples.read("images")[5:], arrays["t10k-images-idx3-ubyte.gz"])
+    assert np.array_equal(read(samples, "images")[:5], arrays["train-images-idx3-ubyte.gz"])
+    assert np.array_equal(read(samples, "images")[5:], arrays["t10k-images-idx3-ubyte.gz"])
     assert samples.labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
     assert samples.split.tolist() == [0] * 5 + [1] * 2
     assert samples.class_names == ["0", "1", "2", "3", "4"]

@@ -12,8 +12,9 @@ from gmcn.data import primitives
 from gmcn.data.meshes import parse_mesh, read_meshes, sample_mesh
 from gmcn.data.parallel import load_all
 from gmcn.data.samples import stored
-from gmcn.data.solids import CLASSES, make_solids, write_meshes
+from gmcn.data.solids import CLASSES, make_solids
 from gmcn.errors import InputError
+from tests.data.files import read, write_meshes
 
 BOX = primitives.box([0, 0, 0], [3, 1, 1])
 
@@ -115,12 +116,12 @@ def test_archive(archive):
     # Within a class "test" sorts before "train".
     assert samples.split.tolist() == [1, 0] * 10
     assert samples.names[:2] == ["bowl_test_0000", "bowl_train_0000"]
-    assert samples.read().shape == (20, 64, 3)
-    assert np.array_equal(samples.read(), read_meshes({"points": 64, "seed": 5}, [archive]).read())
+    assert read(samples).shape == (20, 64, 3)
+    assert np.array_equal(read(samples), read(read_meshes({"points": 64, "seed": 5}, [archive])))
     solids = make_solids({"points": 64, "train_per_class": 1, "test_per_class": 1}, [])
     # The same meshes under other seeds: the same boxes around other points.
     order = [index ^ 1 for index in range(20)]
-    np.testing.assert_allclose(np.ptp(samples.read(), axis=1), np.ptp(solids.read()[order], axis=1), atol=0.35)
+    np.testing.assert_allclose(np.ptp(read(samples), axis=1), np.ptp(read(solids)[order], axis=1), atol=0.35)
 
 
 def test_archive_errors(archive, tmp_path):
@@ -134,7 +135,7 @@ def test_archive_errors(archive, tmp_path):
         content[flags] |= 1
     encrypted.write_bytes(content)
     with pytest.raises(InputError, match=r"encrypted\.zip:.* is truncated or damaged \(.*encrypted"):
-        read_meshes({}, [encrypted]).read()
+        read(read_meshes({}, [encrypted]))
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as target:
         target.writestr("a/b.off", "OFF")
     with pytest.raises(InputError, match=r"empty\.zip holds no <class>/<train\|test>/<name>\.off"):
@@ -142,7 +143,7 @@ def test_archive_errors(archive, tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as target:
         target.writestr("a/chair/train/chair_1.off", "OFF\n1 1 0\n0 0 0\n3 0 0 9\n")
     with pytest.raises(InputError, match=r"bad\.zip:a/chair/train/chair_1\.off, line 4"):
-        read_meshes({}, [tmp_path / "bad.zip"]).read()
+        read(read_meshes({}, [tmp_path / "bad.zip"]))
 
 
 @pytest.mark.parametrize("suffix", ["obj", "ply", "stl"])
@@ -182,7 +183,7 @@ def test_points_depend_on_the_object_and_on_nothing_else(archive, tmp_path):
     """Not on the other objects, nor on a zip or a folder, nor on the number of processes."""
     settings = {"points": 64, "seed": 5, "sampling": "poisson"}
     samples = read_meshes(settings, [archive])
-    everything = samples.read()
+    everything = read(samples)
     assert np.array_equal(np.stack([stored(row["points"]) for row in load_all(samples, 2)]), everything)
     for index in (3, 11):
         name = samples.names[index]
@@ -194,8 +195,8 @@ def test_points_depend_on_the_object_and_on_nothing_else(archive, tmp_path):
         (folder / f"{name}.off").write_bytes(source.read_bytes())
         alone = read_meshes(settings, [tmp_path / f"mine{index}"])
         assert alone.names == [name]
-        assert np.array_equal(alone.read()[0], everything[index])
-    assert not np.array_equal(read_meshes(settings | {"seed": 6}, [archive]).read(), everything)
+        assert np.array_equal(read(alone)[0], everything[index])
+    assert not np.array_equal(read(read_meshes(settings | {"seed": 6}, [archive])), everything)
 
 
 def test_a_bad_object_stops_no_other_one_in_a_process_either(tmp_path):

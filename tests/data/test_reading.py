@@ -7,9 +7,9 @@ import io
 import numpy as np
 import pytest
 
-from gmcn.data.containers import find_members
+from gmcn.data.containers import content_of, find_members
 from gmcn.data.meshes import FORMATS
-from gmcn.data.reading import SUFFIXES, parse_geometry, read_geometry
+from gmcn.data.reading import SUFFIXES, parse_geometry
 from gmcn.errors import InputError
 from tests.data.files import CORNERS, QUADS, TRIANGLES, area, obj_box, ply, ply_mesh, stl_box
 
@@ -41,16 +41,14 @@ CLOUDS = {
 
 
 @pytest.mark.parametrize("name", MESHES)
-def test_meshes(tmp_path, name):
-    (tmp_path / name).write_bytes(MESHES[name])
-    vertices, triangles = read_geometry(tmp_path / name)
+def test_meshes(name):
+    vertices, triangles = parse_geometry(MESHES[name], name)
     assert area(vertices, triangles) == pytest.approx(22)
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_clouds(tmp_path, name):
-    (tmp_path / name).write_bytes(CLOUDS[name])
-    points, triangles = read_geometry(tmp_path / name)
+def test_clouds(name):
+    points, triangles = parse_geometry(CLOUDS[name], name)
     assert triangles is None
     np.testing.assert_allclose(points, CORNERS)
 
@@ -65,11 +63,11 @@ def test_points_that_are_no_numbers():
 
 def test_what_is_there_and_what_can_be_read(tmp_path):
     assert set(FORMATS) < set(SUFFIXES)
-    with pytest.raises(InputError, match=r"b\.off does not exist"):
-        read_geometry(tmp_path / "b.off")
+    with pytest.raises(InputError, match=r"b\.off cannot be read \(No such file"):
+        content_of(tmp_path / "b.off")
     (tmp_path / "folder.off").mkdir()
     with pytest.raises(InputError, match=r"folder\.off cannot be read \(Is a directory\)"):
-        read_geometry(tmp_path / "folder.off")
+        content_of(tmp_path / "folder.off")
 
 
 @pytest.mark.parametrize(

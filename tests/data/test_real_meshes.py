@@ -14,6 +14,7 @@ from gmcn.data.containers import contents, find_members
 from gmcn.data.meshes import parse_mesh
 from gmcn.data.npz import read_npz
 from tests.conftest import ROOT
+from tests.data.files import read
 
 DATASETS = config.load(ROOT / "config.yaml")["datasets"]
 
@@ -66,7 +67,7 @@ def test_points_lie_on_their_meshes_and_are_like_what_others_sampled(sampled, mi
         assert np.abs(distance).max() < 1e-5 * np.linalg.norm(np.ptp(vertices, axis=0))
 
     published = read_npz(mirror("modelnet10") / "modelnet10_poisson1024.npz", {})
-    theirs = published.read()[[published.names.index(name) for name in metadata["names"]]]
+    theirs = read(published)[[published.names.index(name) for name in metadata["names"]]]
     size = np.linalg.norm(np.ptp(theirs, axis=1), axis=-1)[:, None, None]
     for index in range(5):
         assert chamfer(points[index], theirs[index]) < 0.04

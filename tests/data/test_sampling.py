@@ -10,6 +10,7 @@ from gmcn.artifacts import load_tensors
 from gmcn.data import sample
 from gmcn.data.samples import normalize
 from gmcn.errors import InputError
+from gmcn.tracking import NO_RUN
 
 
 class Run:
@@ -22,7 +23,7 @@ class Run:
         self.metrics |= metrics
 
 
-def make(tmp_path, name, settings, run=None):
+def make(tmp_path, name, settings, run=NO_RUN):
     path = tmp_path / f"{name}.safetensors"
     sample(name, settings=settings, downloads=None, output=path, run=run)
     return load_tensors(path)

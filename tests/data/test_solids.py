@@ -9,6 +9,7 @@ import pytest
 
 from gmcn.data import primitives
 from gmcn.data.solids import CLASSES, make_mesh, make_solids
+from tests.data.files import read
 
 SMALL = {"train_per_class": 3, "test_per_class": 2, "points": 32}
 OPEN = {"bowl", "tube"}
@@ -52,7 +53,7 @@ def test_known_measures():
 
 def test_balanced_split_and_names():
     samples = make_solids(SMALL, [])
-    assert samples.read().shape == (50, 32, 3)
+    assert read(samples).shape == (50, 32, 3)
     assert Counter(zip(samples.labels.tolist(), samples.split.tolist(), strict=True)) == {
         (label, part): count for label in range(10) for part, count in ((0, 3), (1, 2))
     }
@@ -61,7 +62,7 @@ def test_balanced_split_and_names():
 
 
 def test_seeds():
-    first, again, other = (make_solids(SMALL | {"seed": seed}, []).read() for seed in (1, 1, 2))
+    first, again, other = (read(make_solids(SMALL | {"seed": seed}, [])) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.isclose(first, other).any(axis=(1, 2)).all()
 
@@ -69,7 +70,7 @@ def test_seeds():
 def test_more_meshes_leave_the_others_as_they_are():
     few, many = make_solids(SMALL, []), make_solids(SMALL | {"train_per_class": 4}, [])
     kept = [index for index, name in enumerate(many.names) if name in set(few.names)]
-    assert np.array_equal(many.read()[kept], few.read())
+    assert np.array_equal(read(many)[kept], read(few))
 
 
 def test_meshes_differ_within_a_class():

@@ -10,6 +10,7 @@ import pytest
 from gmcn.data.clouds import parse_cloud, read_clouds
 from gmcn.data.npz import read_arrays
 from gmcn.errors import InputError
+from tests.data.files import read
 
 POINTS = np.round(np.random.default_rng(7).normal(size=(40, 3)), 4)
 
@@ -99,7 +100,7 @@ def test_transposed_clouds(tmp_path, name, content, repeat):
     folder.mkdir(parents=True)
     (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"{name} holds [36] rows of 40 numbers, which looks transposed; save it"):
-        read_clouds({"points": 16, "repeat_points": repeat}, [tmp_path]).read()
+        read(read_clouds({"points": 16, "repeat_points": repeat}, [tmp_path]))
 
 
 def test_transposed_clouds_of_archives(tmp_path):

@@ -155,7 +155,7 @@ def test_errors(tmp_path, points):
         fit(tmp_path / "nowhere.safetensors", settings=SETTINGS, output=output, dataset="d", name="f")
     with pytest.raises(InputError, match="nothing to reduce by `method: treehem`"):
         fit(points, settings={"components": 6, "method": "treehem"}, output=output, dataset="d", name="f")
-    with pytest.raises(InputError, match="fit 'f' needs 'components' and knows, by its method, only"):
+    with pytest.raises(InputError, match="fit 'f': unknown key 'component'; did you mean 'components'"):
         fit(points, settings={"component": 6}, output=output, dataset="d", name="f")
     tensors, metadata = load_tensors(points)
     empty = tmp_path / "empty.safetensors"

@@ -10,10 +10,10 @@ import torch
 
 from gmcn import data, fitting
 from gmcn.artifacts import read_json, save_tensors
-from gmcn.data.solids import write_meshes
 from gmcn.inference import export
 from gmcn.results import evaluate, footprint, probe, summarise
 from gmcn.training import train
+from tests.data.files import write_meshes
 
 TRAINING = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "validation_fraction": 0.1, "checkpoint_minutes": 0}
 NETWORK = {"layers": [[2, 4]], "kernel_components": 3}

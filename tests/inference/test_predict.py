@@ -14,8 +14,9 @@ import torch
 import gmcn
 from gmcn import cli
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors
-from gmcn.data.off import read_off, write_off
+from gmcn.data.off import parse_off
 from gmcn.errors import InputError
+from tests.data.files import write_off
 
 
 def expected(made, model=None) -> dict[str, torch.Tensor]:
@@ -89,7 +90,7 @@ def test_several_clouds_of_an_npz(solids, tmp_path):
 def test_meshes_of_every_format(solids, tmp_path):
     import trimesh
 
-    vertices, triangles = read_off(solids.folder / "torus/test/torus_test_0000.off")
+    vertices, triangles = parse_off((solids.folder / "torus/test/torus_test_0000.off").read_bytes(), "torus")
     write_off(tmp_path / "a.off", vertices, triangles)
     for suffix in ("obj", "ply", "stl"):
         trimesh.Trimesh(vertices, triangles, process=False).export(tmp_path / f"a.{suffix}")

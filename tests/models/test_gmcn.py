@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import pytest
 import torch
 
 from gmcn import Mixture
+from gmcn.declared import at_least
 from gmcn.errors import InputError
-from gmcn.models import GMCN
+from gmcn.models import GMCN, build
 from gmcn.nn import mean_activation
 from gmcn.nn.norm import mean_variance
 
@@ -176,13 +178,12 @@ def test_config_builds_the_same_network():
     assert torch.equal(again.eval()(mixture), model.eval()(mixture))
 
 
-@pytest.mark.parametrize("aggregate", ["mean", "channel", "sum"])
-def test_decay_is_a_gradient_step(aggregate):
+def test_decay_is_a_gradient_step():
     model = network()
     parameters = [p for block in model.blocks for p in block.convolution.parameters()]
-    gradients = torch.autograd.grad(model.kernel_decay_loss(aggregate), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(model.kernel_decay_loss(), parameters, allow_unused=True)
     expected = [p.detach() - (0 if g is None else 0.02 * g) for p, g in zip(parameters, gradients, strict=True)]
-    model.decay_kernels_(0.02, aggregate)
+    model.decay_kernels_(0.02)
     for parameter, value in zip(parameters, expected, strict=True):
         torch.testing.assert_close(parameter.detach(), value)
 
@@ -203,18 +204,45 @@ def test_learns():
     assert loss.item() < 0.3
 
 
+def test_older_files_say_how_they_read_out():
+    """There was one way; it is no option any more."""
+    old = {**network().config, "kind": "gmcn", "readout": "integral"}
+    assert build(old).config == network().config
+    with pytest.raises(InputError, match="the network cannot be built: unknown key 'readout'"):
+        build(old | {"readout": "maximum"})
+
+
+def test_arguments_are_kept_however_they_are_given():
+    class Wider(GMCN):
+        """A network of somebody else's."""
+
+        def __init__(self, width: Annotated[int, at_least(1), "Channels."]) -> None:
+            super().__init__([(width, 4)], 3, dim=2)
+
+    assert Wider(2).config == {"width": 2}
+    assert Wider(width=2).blocks[0].convolution.out_channels == 2
+    config = GMCN(((2, 4),), 3, 2, relu_smoothing=(0.0, 0.5)).config
+    assert (config["layers"], config["dim"], config["relu_smoothing"]) == ([[2, 4]], 2, [0.0, 0.5])
+    with pytest.raises(InputError, match="Wider: 'width' is 0, but must be at least 1"):
+        Wider(0)
+    with pytest.raises(TypeError, match="missing a required argument: 'classes'"):
+        GMCN([(2, 4)])
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: network()(random_mixture(3, 12, dim=2)), r"\[3, 1, 12, 2\].*\[B, 1, N, 3\]"),
         (lambda: network()(random_mixture(3, 2, 12)), r"\[3, 2, 12, 3\].*\[B, 1, N, 3\]"),
-        (lambda: GMCN([(4, 8, 2)], 5), "channels, components"),
-        (lambda: GMCN([(4, 0)], 5), "both positive"),
-        (lambda: GMCN(LAYERS, 0), "classes is 0"),
-        (lambda: network(readout="maximum"), "unknown read-out 'maximum'.*integral"),
-        (lambda: network(reduction="kmeans"), "unknown reduction 'kmeans'"),
+        (lambda: GMCN([(4, 8, 2)], 5), "GMCN: 'layers.0' is .*at most 2 items"),
+        (lambda: GMCN([(4, 0)], 5), "GMCN: 'layers.0.1' is 0, but must be at least 1"),
+        (lambda: GMCN(LAYERS, 0), "'classes' is 0"),
+        (
+            lambda: network(reduction="kmeans"),
+            "'reduction' cannot be 'kmeans': How a layer gets back to few Gaussians: treehem<T>, em",
+        ),
         (lambda: network(norm="layer"), "batch, instance, running"),
-        (lambda: network(dim=4), "dim is 4"),
+        (lambda: network(dim=4), "'dim' is 4, but must be one of 2, 3"),
     ],
 )
 def test_bad_input(make, words):

@@ -85,30 +85,22 @@ def test_epsilon_scope():
 
 
 @DIMS
-@pytest.mark.parametrize("aggregate", ["mean", "channel", "sum"])
-def test_decay_is_a_gradient_step(dim, aggregate):
+def test_decay_is_a_gradient_step(dim):
     layer = seeded(3, 4, dim=dim).double()
-    gradients = torch.autograd.grad(layer.decay_loss(aggregate), list(layer.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(layer.decay_loss(), list(layer.parameters()), allow_unused=True)
     expected = [
         parameter.detach() - (0 if gradient is None else 0.01 * gradient)
         for parameter, gradient in zip(layer.parameters(), gradients, strict=True)
     ]
-    layer.decay_(0.01, aggregate)
+    layer.decay_(0.01)
     for parameter, value in zip(layer.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.detach(), value)
-
-
-def test_decay_aggregates():
-    layer = seeded(3, 4).double()
-    mean = layer.decay_loss()
-    torch.testing.assert_close(layer.decay_loss("channel"), 4 * mean)
-    torch.testing.assert_close(layer.decay_loss("sum"), 4 * 3 * 5 * mean)
 
 
 def test_decay_ends_at_the_offset_and_the_identity():
     layer = seeded(2, 3)
     for _ in range(200):
-        layer.decay_(0.1, "sum")
+        layer.decay_(3.0)
     kernels = layer.kernels()
     torch.testing.assert_close(kernels.weights, torch.full_like(kernels.weights, 0.1))
     # (I + 0.05 I) (2.5 / 3)²
@@ -127,8 +119,3 @@ def test_decay_ends_at_the_offset_and_the_identity():
 def test_bad_options(options, words):
     with pytest.raises(InputError, match=words):
         GaussianConvolution(2, 3, **options)
-
-
-def test_bad_aggregate():
-    with pytest.raises(InputError, match="channel, mean, sum"):
-        seeded(2, 3).decay_loss("all")

@@ -81,3 +81,8 @@ def assert_close(actual: Tensor, golden: Tensor, tolerance: float = 1e-9) -> Non
     assert actual.shape == golden.shape
     error = ((actual - golden).abs().max() / golden.abs().max()).item()
     assert error <= tolerance, f"relative error {error:.2g}"
+
+
+def standardised_mse(truth: Tensor, estimate: Tensor) -> Tensor:
+    """Mean squared error after both have been scaled to the truth's standard deviation (unbiased, all entries)."""
+    return ((truth - estimate) / truth.std()).square().mean()

@@ -11,9 +11,20 @@ from torch import Tensor
 from gmcn import Mixture
 from gmcn.nn import GaussianConvolution, MixtureNorm
 from gmcn.ops.reference.reduce_treehem import build_tree, core
-from gmcn.results.rmse import ErrorSum, standardised_mse
+from gmcn.results.rmse import ErrorSum
 
-from .golden import assert_close, keys, load, mean_variance, pack, pad, real_components, symmetric, unpack
+from .golden import (
+    assert_close,
+    keys,
+    load,
+    mean_variance,
+    pack,
+    pad,
+    real_components,
+    standardised_mse,
+    symmetric,
+    unpack,
+)
 
 TREES = keys("tree2d_", "_out")
 

@@ -66,5 +66,5 @@ def test_a_solver_that_gives_up_leaves_the_others_their_numbers(tmp_path, monkey
 
 
 def test_unknown_settings_are_refused(tmp_path):
-    with pytest.raises(InputError, match="unknown setting of least-squares 'mixture'; did you mean 'mixtures'"):
+    with pytest.raises(InputError, match="least_squares: unknown key 'mixture'; did you mean 'mixtures'"):
         measure(settings={"mixture": 3}, output=tmp_path / "x.json")

@@ -86,7 +86,7 @@ def test_mixtures_are_those_of_the_objects(results):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"shapes": ["c-9"]}, "no 'c-9' in .*did you mean 'c-"),
+        ({"shapes": ["c-9"]}, "unknown object of .* 'c-9'; did you mean 'c-"),
         ({"shapes": [3]}, "no object 3 in .*: it has 3, counted from 0"),
         ({"fits": ["gone"]}, "c_gone.safetensors does not exist"),
     ],

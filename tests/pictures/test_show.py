@@ -11,11 +11,10 @@ import torch
 
 from gmcn import Mixture, cli, ops
 from gmcn.artifacts import save_tensors
-from gmcn.data.off import write_off
 from gmcn.errors import InputError
 from gmcn.pictures import drawing, interactive, shapes, show
 from gmcn.pictures.rendering import Picture, view_of
-from tests.data.files import npy
+from tests.data.files import npy, write_off
 
 TETRAHEDRON = (
     np.array([(0.0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]),
@@ -92,7 +91,7 @@ def test_an_icosphere_is_closed_and_turned_outwards(subdivisions):
 
 def test_the_field_is_what_evaluate_says_with_its_first_row_at_the_top():
     some = mixture(2).map(lambda tensor: tensor[0])
-    values = drawing.field(some, (0, 8, 0, 4), (4, 8))
+    values = drawing.field(some, (0, 8, 0, 4), 8)
     points = torch.tensor([(0.5, 0.5), (7.5, 0.5), (0.5, 3.5)])
     np.testing.assert_allclose(values[[0, 0, 3], [0, 7, 0]], ops.evaluate(some, points), rtol=1e-6)
 
@@ -268,5 +267,5 @@ def test_bad_input_is_one_sentence(files, tmp_path, monkeypatch, capsys, name, o
 
 
 def test_a_close_name_is_suggested(files):
-    with pytest.raises(InputError, match=r"no 'c1' in .*; did you mean 'c-1'\? \(3 objects, 'c-0' to 'c-2'\)"):
+    with pytest.raises(InputError, match=r"unknown object of .* 'c1'; did you mean 'c-1'\? \(known: c-0, c-1, c-2\)"):
         shapes.read_shape(files / "mixtures/c_em.safetensors", name="c1")

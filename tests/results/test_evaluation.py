@@ -84,7 +84,7 @@ def test_over_seeds():
 def test_networks_of_other_data_are_refused(variant, tmp_path):
     other = make_mixtures(tmp_path / "other.safetensors", classes=2)
     with pytest.raises(
-        InputError, match=r"is a network for mixtures \(classes 3, dim 2\), but these are mixtures \(classes 2, dim 2\)"
+        InputError, match=r"is a network for mixtures \(3 classes, dim 2\), but these are mixtures \(2 classes, dim 2\)"
     ):
         evaluate(other, models=variant.models, output=tmp_path / "evaluation.json", device="cpu")
     with pytest.raises(InputError, match="several networks of one seed"):

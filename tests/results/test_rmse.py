@@ -12,9 +12,10 @@ import gmcn
 from gmcn import ops
 from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
-from gmcn.results import probe, standardised_mse
+from gmcn.results import probe
 from gmcn.results.probing import probe_network
 from gmcn.results.rmse import ErrorSum, random_positions
+from tests.ops.golden import standardised_mse
 
 
 def test_standardised_mse_is_the_authors_formula():

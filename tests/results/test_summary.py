@@ -85,7 +85,7 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
         "footprint-run",
         "summarise-run",
     ]
-    assert run.result["inputs"] == [("points", variant.points), ("input", variant.mixtures)]
+    assert run.result["inputs"] == [("points", variant.points), ("mixtures", variant.mixtures)]
 
 
 def test_runs_hashes_and_provenance_are_complete(variant, summary):

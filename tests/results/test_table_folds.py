@@ -174,7 +174,7 @@ def test_trainings_that_do_not_belong_together_are_refused(results):
     ("change", "part"),
     [
         ({"columns": ["verdict"]}, "the first column of a table of folds decides"),
-        ({"columns": ["fold_accuracy", "accuracy"]}, "a table of folds has no column 'accuracy'"),
+        ({"columns": ["fold_accuracy", "accuracy"]}, "cannot be 'accuracy': fold_accuracy and fold_loss"),
         ({"rows": [{"variant": "chid"}]}, "unknown variant 'chid'; did you mean 'child'?"),
         ({"dataset": "digit"}, "unknown data set 'digit'"),
         ({"folds": 1}, "must be at least 2"),

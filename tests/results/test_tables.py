@@ -21,6 +21,7 @@ TABLE = {
     "name": "mine",
     "title": "100 % of T & U",
     "kind": "results",
+    "tasks": ["classification"],
     "columns": ["validation2", "accuracy", "rmse1-all", "kernels", "parameters"],
     "rows": [
         {

@@ -288,7 +288,7 @@ def test_a_disk_that_fills_up_does_not_stop_the_end_of_a_run(results, monkeypatc
     monkeypatch.setattr(Delivery, "_send_end", lambda *_: None)
     try:
         with tracking.start("train", name="train", dataset="toy", results=results) as run:
-            size = run._journal.path.stat().st_size + 10
+            size = run._delivery.journal.path.stat().st_size + 10
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
             run.log_metrics({"loss": 1.0}, step=1)
     finally:

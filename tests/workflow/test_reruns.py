@@ -126,6 +126,21 @@ def test_an_edited_source_reruns_the_stage_it_belongs_to(finished, source, expec
         path.write_text(before)
 
 
+def test_another_task_reruns_nothing_of_this_one(finished):
+    folder = finished.folder / "gmcn/tasks/another"
+    folder.mkdir()
+    try:
+        for name in ("__init__", "objective", "measures"):
+            (folder / f"{name}.py").write_text('"""Of another task."""\n')
+        assert finished.plan(*TARGETS, config=settings()) == {}
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_task_that_is_said_as_it_is_by_default_reruns_nothing(finished):
+    assert finished.plan(*TARGETS, config=settings(other=", task: classification")) == {}
+
+
 def test_a_folder_of_one_s_own_is_sampled_again_when_a_file_of_it_changes(pristine, tmp_path):
     shutil.copytree(pristine.folder, tmp_path / "checkout", symlinks=True)
     checkout = Checkout(tmp_path / "checkout")

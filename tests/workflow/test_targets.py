@@ -132,6 +132,22 @@ def test_a_variant_is_two_lines(pristine):
     assert pristine.plan("results/digits_fast.json", config=new)["train"] == 3
 
 
+RAW = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"
+
+
+def test_a_variant_without_a_fit_is_trained_on_points_and_not_probed_without_mixtures_inside(pristine):
+    target = "results/digits_raw.json"
+    answer = pristine.snakemake("-n", "-p", targets=(target,), config=RAW)
+    assert answer.status == 0, answer.text
+    jobs = {name: number for name, number in answer.jobs.items() if name != "total"}
+    assert jobs == {"sample": 1, "train": 1, "evaluate": 1, "footprint": 1, "summarise": 1}
+    given = re.findall(r"--input (\S+)", answer.text)
+    assert given == ["results/points/digits.safetensors"] * 4
+    assert "--footprint=results/runs/digits_raw/footprint.json" in answer.text
+    assert "--rmse" not in answer.text
+    assert pristine.plan("results/runs/digits_raw/rmse.json", config=RAW)["probe"] == 1  # by its name
+
+
 def test_without_a_gpu_everything_runs_on_the_cpu(pristine):
     answer = pristine.snakemake("-n", "-p", "--resources", "gpu=0", targets=("results/digits_smoke.json",))
     assert answer.text.count("--device cpu") == 4
@@ -211,5 +227,5 @@ def test_the_status_finds_the_log_of_every_job(pristine):
     assert {stage for stage, _ in said} == set(STAGES)
     summary = [line.split("\t") for line in pristine.snakemake("--summary", targets=targets).text.splitlines()]
     rows = [(Path(row[0]), row[2].replace("_", "-")) for row in summary if len(row) == 6]
-    named = {(stage, status._name(output, Path("results"))) for output, stage in rows if stage in STAGES}
+    named = {(stage, status._name(stage, path.relative_to("results"))) for path, stage in rows if stage in STAGES}
     assert {(stage, f"results/logs/{stage}/{name}.log") for stage, name in named} == said

@@ -1,5 +1,6 @@
 # Configuration, constraints on names, and what several rules need.
 import atexit
+import functools
 import json
 import math
 import os
@@ -25,7 +26,9 @@ from gmcn.folders import walk
 from gmcn.launching import cpus_per_task, launcher
 from gmcn.running import enter_workflow, forget_future
 from gmcn.stages import STAGES
+from gmcn.stages.paths import PATHS, input_path
 from gmcn.status import farewell
+from gmcn.tasks import DEFAULT_TASK, TASKS
 
 try:
     # Read once more for the files that they include, and for what Snakemake's own reader passes over. It has read those
@@ -38,10 +41,6 @@ try:
     if "include" not in workflow.config_settings.config:
         config.pop("include", None)
     config.update(settings_of.check(settings_of.merge(below, config)))
-    # Snakemake would only say that no rule makes such a file. Its own list of targets is not there yet.
-    for argument in sys.argv[1:]:
-        path = os.path.relpath(argument) if os.path.isabs(argument) else argument
-        settings_of.check_target(config, path)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -51,9 +50,24 @@ TRACKING = "on" if config.get("tracking", {}).get("enabled", True) else "off"
 build_dag = workflow._build_dag
 
 
+def check_targets():
+    """Snakemake would only say that no rule makes such a file."""
+    try:
+        for target in workflow.dag_settings.targets:
+            path = os.path.relpath(target) if os.path.isabs(target) else target
+            settings_of.check_target(config, path)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def enter_and_build():
-    """Between the parsing, of which only now is known what for, and Snakemake's own locks."""
+    """What comes after the parsing, which does not know the targets, and before Snakemake takes its locks.
+
+    Snakemake (9.23) has no public hook there: `onstart` runs when the locks are taken.
+    """
     become_own_job()
+    if workflow.is_main_process:
+        check_targets()
     executes = workflow.executor_plugin is not None and not workflow.dryrun
     if workflow.is_main_process and executes and workflow.execution_settings.lock:
         if not enter_workflow(Path(".snakemake")):
@@ -76,9 +90,35 @@ if CACHE:
     workflow.workflow_settings.cache = workflow.workflow_settings.cache or []
 
 
+def path(artifact, **fields):
+    """Where an artifact lies: a pattern with wildcards, or a path where ``fields`` say what stands in their place."""
+    pattern = PATHS[artifact]
+    return f"{RESULTS}/{pattern.format(**fields) if fields else pattern}"
+
+
+def log_of(stage):
+    """The log of a stage's jobs."""
+    return path("log", stage=stage, job=STAGES[stage].job)
+
+
+def benchmark_of(stage):
+    """What Snakemake measures of them."""
+    return path("benchmark", stage=stage, job=STAGES[stage].job)
+
+
 def names(section):
     """A pattern that matches the names of a section of the configuration, and nothing else."""
     return "|".join(re.escape(name) for name in config[section])
+
+
+def variants_for(*tasks):
+    """A pattern that matches the names of the variants that are trained for one of these tasks."""
+    found = [
+        name
+        for name in config["variants"]
+        if settings_of.task_of(config, name) in tasks
+    ]
+    return "|".join(map(re.escape, found)) or "(?!)"
 
 
 wildcard_constraints:
@@ -203,9 +243,27 @@ def growing(amount):
 
 
 def sources(stage):
-    """The files whose edit makes a stage run again, relative to the working directory where that is the project's."""
+    """A function that gives the files whose edit makes a stage run again: of the tasks, only those of the variant's."""
+
+    def of(wildcards):
+        if "table" in wildcards.keys():
+            return source_files(
+                stage, *tables_of.table_of(config, wildcards.table)["tasks"]
+            )
+        if "variant" not in wildcards.keys():
+            return source_files(stage, "*")
+        return source_files(stage, resolved(wildcards).get("task", DEFAULT_TASK))
+
+    return of
+
+
+@functools.cache
+def source_files(stage, *tasks):
+    """They are relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
-    files = STAGES[stage].files(root)
+    files = sorted(
+        {file for task in tasks or ("",) for file in STAGES[stage].files(root, task)}
+    )
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
     ]
@@ -214,9 +272,9 @@ def sources(stage):
 def downloads_of(wildcards):
     """The files of a data set: published ones, or all in the user's folder; built-in sets have none."""
     if "path" in (own := config["datasets"][wildcards.dataset]):
-        path = Path(own["path"]).expanduser()
+        root = Path(own["path"]).expanduser()
         found = (
-            sorted(filter(os.path.exists, walk(path))) if path.is_dir() else [str(path)]
+            sorted(filter(os.path.exists, walk(root))) if root.is_dir() else [str(root)]
         )
         # Snakemake would take what is between braces for a wildcard.
         if braces := [file for file in found if re.search(r"{.*}", file)]:
@@ -225,22 +283,30 @@ def downloads_of(wildcards):
             )
         return found
     files = own.get("files", [])
-    return [f"{RESULTS}/datasets/{wildcards.dataset}/{file['name']}" for file in files]
+    return [
+        path("download", dataset=wildcards.dataset, file=file["name"]) for file in files
+    ]
 
 
-def mixtures_of(wildcards):
-    """The mixtures that a variant is trained on."""
-    return f"{RESULTS}/mixtures/{wildcards.dataset}_{resolved(wildcards)['fit']}.safetensors"
+def input_of(wildcards):
+    """What a variant is trained on: mixtures, or the points artifact itself."""
+    return f"{RESULTS}/{input_path(wildcards.dataset, resolved(wildcards)['fit'])}"
 
 
-def of_seeds(file):
-    """A function that gives ``file`` of every seed of a variant."""
+def of_seeds(artifact):
+    """A function that gives the artifact of every seed of a variant."""
 
     def files(wildcards):
-        folder = f"{RESULTS}/runs/{wildcards.dataset}_{wildcards.variant}"
-        return [f"{folder}/seed{seed}/{file}" for seed in resolved(wildcards)["seeds"]]
+        seeds = resolved(wildcards)["seeds"]
+        return [path(artifact, seed=seed, **wildcards) for seed in seeds]
 
     return files
+
+
+def measures_of(wildcards):
+    """What is measured of a variant's networks besides their evaluation, by name."""
+    names = settings_of.measured(resolved(wildcards))
+    return {name: path(name, **wildcards) for name in names}
 
 
 def wanted_by(*tables):
@@ -261,7 +327,7 @@ def existing_of(wildcards):
 def made_tables(wildcards):
     """Every table, as soon as all results are there."""
     checkpoints.all_results.get()
-    return expand(f"{RESULTS}/tables/{{table}}.md", table=config["tables"])
+    return expand(path("table") + ".md", table=config["tables"])
 
 
 def network_of(wildcards):
@@ -270,9 +336,10 @@ def network_of(wildcards):
         return {}
     dataset, variant = config["illustrations"]["result"].split("_")
     own = settings_of.resolve(config, dataset, variant)
+    model = path("model", dataset=dataset, variant=variant, seed=own["seeds"][0])
     return {
-        "model": f"{RESULTS}/runs/{dataset}_{variant}/seed{own['seeds'][0]}/model.safetensors",
-        "mixtures": f"{RESULTS}/mixtures/{dataset}_{own['fit']}.safetensors",
+        "model": model,
+        "mixtures": f"{RESULTS}/{input_path(dataset, own['fit'])}",
     }
 
 

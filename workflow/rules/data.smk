@@ -3,9 +3,9 @@
 
 rule download:
     output:
-        f"{RESULTS}/datasets/{{dataset}}/{{file}}",
+        path("download"),
     log:
-        f"{RESULTS}/logs/download/{{dataset}}/{{file}}.log",
+        log_of("download"),
     # No benchmark: Snakemake allows none beside a cache.
     cache: CACHE
     retries: 2
@@ -33,9 +33,9 @@ rule sample:
         downloads=downloads_of,
         src=sources("sample"),
     output:
-        f"{RESULTS}/points/{{dataset}}.safetensors",
+        path("points"),
     log:
-        f"{RESULTS}/logs/sample/{{dataset}}.log",
+        log_of("sample"),
     cache: CACHE
     conda:
         "../../envs/gmcn.yaml"

@@ -3,30 +3,30 @@
 
 rule draw_fits:
     input:
-        points=f"{RESULTS}/points/{{dataset}}.safetensors",
+        points=path("points"),
         mixtures=lambda wildcards: [
-            f"{RESULTS}/mixtures/{wildcards.dataset}_{fit}.safetensors"
+            path("mixtures", dataset=wildcards.dataset, fit=fit)
             for fit in settings_of.figure_of(config, wildcards.dataset)["fits"]
         ],
         src=sources("draw-fits"),
     output:
         still=report(
-            f"{RESULTS}/figures/{{dataset}}_fits.png",
+            path("fits") + ".png",
             caption="../report/fits.rst",
             category="Fits",
             labels={"data set": "{dataset}", "kind": "picture"},
         ),
-        vector=f"{RESULTS}/figures/{{dataset}}_fits.svg",
+        vector=path("fits") + ".svg",
         page=report(
-            f"{RESULTS}/figures/{{dataset}}_fits.html",
+            path("fits") + ".html",
             caption="../report/fits.rst",
             category="Fits",
             labels={"data set": "{dataset}", "kind": "to turn"},
         ),
     log:
-        f"{RESULTS}/logs/draw-fits/{{dataset}}_fits.log",
+        log_of("draw-fits"),
     benchmark:
-        f"{RESULTS}/benchmarks/draw-fits/{{dataset}}.tsv"
+        benchmark_of("draw-fits")
     conda:
         "../../envs/gmcn.yaml"
     threads: 1
@@ -51,16 +51,16 @@ rule draw_figure:
         src=sources("draw-figure"),
     output:
         still=report(
-            f"{RESULTS}/figures/{{figure}}.png",
+            path("figure") + ".png",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-        vector=f"{RESULTS}/figures/{{figure}}.svg",
+        vector=path("figure") + ".svg",
     log:
-        f"{RESULTS}/logs/draw-figure/{{figure}}.log",
+        log_of("draw-figure"),
     benchmark:
-        f"{RESULTS}/benchmarks/draw-figure/{{figure}}.tsv"
+        benchmark_of("draw-figure")
     conda:
         "../../envs/gmcn.yaml"
     threads: 1
@@ -85,7 +85,7 @@ rule draw_figure:
 
 rule all_figures:
     input:
-        expand(f"{RESULTS}/figures/{{figure}}.png", figure=settings_of.ILLUSTRATIONS),
+        expand(path("figure") + ".png", figure=settings_of.ILLUSTRATIONS),
     output:
         touch(f"{RESULTS}/figures/all"),
     localrule: True

@@ -3,13 +3,13 @@
 
 rule fit:
     input:
-        points=f"{RESULTS}/points/{{dataset}}.safetensors",
+        points=path("points"),
         src=sources("fit"),
     output:
-        mixtures=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.safetensors",
-        quality=f"{RESULTS}/mixtures/{{dataset}}_{{fit}}.json",
+        mixtures=path("mixtures"),
+        quality=path("quality"),
     log:
-        f"{RESULTS}/logs/fit/{{dataset}}_{{fit}}.log",
+        log_of("fit"),
     # No benchmark, as for downloads; the quality has the seconds.
     cache: CACHE
     conda:

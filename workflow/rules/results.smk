@@ -3,21 +3,23 @@
 
 rule evaluate:
     input:
-        mixtures=mixtures_of,
-        models=of_seeds("model.safetensors"),
+        data=input_of,
+        models=of_seeds("model"),
         src=sources("evaluate"),
     output:
-        summary=f"{RESULTS}/runs/{{dataset}}_{{variant}}/evaluation.json",
+        summary=path("evaluation"),
         picture=report(
-            f"{RESULTS}/runs/{{dataset}}_{{variant}}/confusion.png",
+            path("confusion"),
             caption="../report/confusion.rst",
             category="Confusion",
             labels={"data set": "{dataset}", "variant": "{variant}"},
         ),
     log:
-        f"{RESULTS}/logs/evaluate/{{dataset}}_{{variant}}.log",
+        log_of("evaluate"),
     benchmark:
-        f"{RESULTS}/benchmarks/evaluate/{{dataset}}_{{variant}}.tsv"
+        benchmark_of("evaluate")
+    wildcard_constraints:
+        variant=variants_for(DEFAULT_TASK),
     conda:
         "../../envs/gmcn.yaml"
     threads: 16
@@ -27,105 +29,111 @@ rule evaluate:
         gpu=gpus(),
         turn=gpus(),
     params:
+        stage="evaluate",
         settings=settings("evaluate"),
         device=device,
         options=options,
     message:
         "Evaluating {wildcards.variant} on {wildcards.dataset}"
     shell:
-        "python -m gmcn evaluate --dataset {wildcards.dataset} --variant {wildcards.variant}"
-        " --settings {params.settings:q} --mixtures {input.mixtures:q} --models {input.models:q}"
+        "python -m gmcn {params.stage} --dataset {wildcards.dataset} --variant {wildcards.variant}"
+        " --settings {params.settings:q} --input {input.data:q} --models {input.models:q}"
         " --output {output.summary:q} --device {params.device} --threads {threads} {params.options} --log {log:q}"
 
 
-rule probe:
+# The pictures of other tasks have other names.
+use rule evaluate as evaluate_task with:
+    output:
+        summary=path("evaluation"),
+        pictures=report(
+            directory(path("pictures")),
+            patterns=["{picture}.png"],
+            category="Pictures",
+            labels={"data set": "{dataset}", "variant": "{variant}"},
+        ),
+    wildcard_constraints:
+        variant=variants_for(*(task for task in TASKS if task != DEFAULT_TASK)),
+
+
+use rule evaluate as probe with:
     input:
-        mixtures=mixtures_of,
-        models=of_seeds("model.safetensors"),
+        data=input_of,
+        models=of_seeds("model"),
         src=sources("probe"),
     output:
-        f"{RESULTS}/runs/{{dataset}}_{{variant}}/rmse.json",
+        summary=path("rmse"),
     log:
-        f"{RESULTS}/logs/probe/{{dataset}}_{{variant}}.log",
+        log_of("probe"),
     benchmark:
-        f"{RESULTS}/benchmarks/probe/{{dataset}}_{{variant}}.tsv"
-    conda:
-        "../../envs/gmcn.yaml"
-    threads: 16
+        benchmark_of("probe")
+    wildcard_constraints:
+        variant=names("variants"),
     resources:
         mem_mb=growing(8000),
         runtime=growing(120),
         gpu=gpus(),
         turn=gpus(),
     params:
+        stage="probe",
         settings=settings("probe"),
         device=device,
         options=options,
     message:
         "Measuring the fitting errors of {wildcards.variant} on {wildcards.dataset}"
-    shell:
-        "python -m gmcn probe --dataset {wildcards.dataset} --variant {wildcards.variant}"
-        " --settings {params.settings:q} --mixtures {input.mixtures:q} --models {input.models:q}"
-        " --output {output:q} --device {params.device} --threads {threads} {params.options} --log {log:q}"
 
 
-rule footprint:
+use rule evaluate as footprint with:
     input:
-        mixtures=mixtures_of,
-        models=of_seeds("model.safetensors"),
+        data=input_of,
+        models=of_seeds("model"),
         src=sources("footprint"),
     output:
-        f"{RESULTS}/runs/{{dataset}}_{{variant}}/footprint.json",
+        summary=path("footprint"),
     log:
-        f"{RESULTS}/logs/footprint/{{dataset}}_{{variant}}.log",
+        log_of("footprint"),
     benchmark:
-        f"{RESULTS}/benchmarks/footprint/{{dataset}}_{{variant}}.tsv"
-    conda:
-        "../../envs/gmcn.yaml"
-    threads: 16
+        benchmark_of("footprint")
+    wildcard_constraints:
+        variant=names("variants"),
     resources:
         mem_mb=growing(16000),
         runtime=growing(60),
         gpu=gpus(),
         turn=gpus(),
     params:
+        stage="footprint",
         settings=settings("footprint"),
         device=device,
         options=options,
     message:
         "Measuring the memory of {wildcards.variant} on {wildcards.dataset}"
-    shell:
-        "python -m gmcn footprint --dataset {wildcards.dataset} --variant {wildcards.variant}"
-        " --settings {params.settings:q} --mixtures {input.mixtures:q} --models {input.models:q}"
-        " --output {output:q} --device {params.device} --threads {threads} {params.options} --log {log:q}"
 
 
 rule summarise:
     input:
-        points=f"{RESULTS}/points/{{dataset}}.safetensors",
-        mixtures=mixtures_of,
-        training=of_seeds("training.json"),
-        evaluation=rules.evaluate.output.summary,
-        rmse=rules.probe.output,
-        footprint=rules.footprint.output,
+        unpack(measures_of),
+        points=path("points"),
+        data=input_of,
+        training=of_seeds("training"),
+        evaluation=path("evaluation"),
         src=sources("summarise"),
     output:
         result=report(
-            f"{RESULTS}/{{dataset}}_{{variant}}.json",
+            path("result"),
             caption="../report/result.rst",
             category="Results",
             labels={"data set": "{dataset}", "variant": "{variant}"},
         ),
         curves=report(
-            f"{RESULTS}/runs/{{dataset}}_{{variant}}/curves.png",
+            path("curves"),
             caption="../report/curves.rst",
             category="Learning curves",
             labels={"data set": "{dataset}", "variant": "{variant}"},
         ),
     log:
-        f"{RESULTS}/logs/summarise/{{dataset}}_{{variant}}.log",
+        log_of("summarise"),
     benchmark:
-        f"{RESULTS}/benchmarks/summarise/{{dataset}}_{{variant}}.tsv"
+        benchmark_of("summarise")
     conda:
         "../../envs/gmcn.yaml"
     threads: 1
@@ -134,11 +142,14 @@ rule summarise:
         runtime=growing(10),
     params:
         settings=settings("summarise"),
+        measures=lambda wildcards: shlex.join(
+            f"--{name}={file}" for name, file in measures_of(wildcards).items()
+        ),
         options=options,
     message:
         "Summarising {wildcards.variant} on {wildcards.dataset}"
     shell:
         "python -m gmcn summarise --dataset {wildcards.dataset} --variant {wildcards.variant}"
-        " --settings {params.settings:q} --points {input.points:q} --mixtures {input.mixtures:q}"
-        " --training {input.training:q} --evaluation {input.evaluation:q} --rmse {input.rmse:q}"
-        " --footprint {input.footprint:q} --output {output.result:q} {params.options} --log {log:q}"
+        " --settings {params.settings:q} --points {input.points:q} --input {input.data:q}"
+        " --training {input.training:q} --evaluation {input.evaluation:q} {params.measures}"
+        " --output {output.result:q} {params.options} --log {log:q}"

@@ -1,4 +1,5 @@
-# What the executor for SLURM lacks for a week without supervision (seen in its version 2.8.0).
+# What the executor for SLURM lacks for a week without supervision (seen in its version 2.8.0). It has no hooks, so that
+# methods are wrapped. Numbers are those of issues of snakemake-executor-plugin-slurm.
 import importlib.util
 
 from gmcn.status import was_asked_to_leave
@@ -9,7 +10,7 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     check_active_jobs = slurm.Executor.check_active_jobs
 
     async def outlast_the_controller(executor, jobs):
-        """The jobs that have not ended; all of them as long as SLURM does not answer, when the executor drops them."""
+        """The jobs that have not ended: all of them while SLURM does not answer. The executor drops them (207, 331)."""
         failures = executor._status_query_failures
         active = [job async for job in check_active_jobs(executor, jobs)]
         attempts = executor.workflow.executor_settings.status_attempts
@@ -26,8 +27,10 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     run_jobs = slurm.Executor.run_jobs
 
     def run_alike(executor, jobs):
-        """Arrays are of jobs that ask for the same: an array asks for what its first job does. None has several nodes: there
-        each of its tasks would start the first job."""
+        """Put only jobs with equal resources into one array, which asks for those of its first job (174).
+
+        A job on several nodes is in no array: each of its tasks would start the array's first job.
+        """
         kinds = {}
         for job in jobs:
             alone = job.is_group() or "mpi" in job.resources.keys()
@@ -41,8 +44,10 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     report_job_error = slurm.Executor.report_job_error
 
     def report_unless_asked(executor, info, msg=None, **other):
-        """An attempt that saved and left because it was asked to, at a preemption or a time limit, does not count: a long
-        training has many. A cancelled one counts, lest it comes back for ever."""
+        """Do not count an attempt that saved its state and left when it was asked to.
+
+        At preemptions and time limits a long training has many. A cancelled attempt counts: else it starts for ever.
+        """
         if "CANCELLED" not in (msg or "") and any(
             map(was_asked_to_leave, info.job.log)
         ):
@@ -53,8 +58,10 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
 
 
 def become_own_job():
-    """Every task of an array starts as the array's first job: it would wait for the files of that one, and delete them
-    when it fails or is stopped itself. It becomes its own job before it is any."""
+    """Each array task replaces itself by its own job before Snakemake starts any work.
+
+    Every task starts as the array's first job: it would wait for that job's files (447), and delete them when it fails.
+    """
     calls = getattr(workflow.executor_settings, "array_execs", None)
     if calls and (task := os.environ.get("SLURM_ARRAY_TASK_ID")):
         import snakemake_executor_plugin_slurm_jobstep as jobstep
@@ -65,7 +72,7 @@ def become_own_job():
 
 
 def check_arrays():
-    """Refuse a limit that cuts an array in two: the executor would wait for ever for jobs that it never submits."""
+    """Refuse a limit that cuts an array in two: the executor waits for ever for jobs that it never submits (473)."""
     arrays = getattr(workflow.executor_settings, "array_jobs", None)
     if arrays and workflow.resource_settings.nodes < sys.maxsize:
         raise WorkflowError(

@@ -25,11 +25,11 @@ rule least_squares:
     input:
         src=sources("least-squares"),
     output:
-        f"{RESULTS}/{tables_of.LEAST_SQUARES}",
+        path("least-squares"),
     log:
-        f"{RESULTS}/logs/least-squares/least-squares.log",
+        log_of("least-squares"),
     benchmark:
-        f"{RESULTS}/benchmarks/least-squares.tsv"
+        benchmark_of("least-squares")
     conda:
         "../../envs/gmcn.yaml"
     threads: 16
@@ -53,19 +53,19 @@ rule table:
         results=existing_of,
         src=sources("table"),
     output:
-        markdown=f"{RESULTS}/tables/{{table}}.md",
+        markdown=path("table") + ".md",
         page=report(
-            f"{RESULTS}/tables/{{table}}.html",
+            path("table") + ".html",
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
-        csv=f"{RESULTS}/tables/{{table}}.csv",
-        tex=f"{RESULTS}/tables/{{table}}.tex",
+        csv=path("table") + ".csv",
+        tex=path("table") + ".tex",
     log:
-        f"{RESULTS}/logs/table/{{table}}.log",
+        log_of("table"),
     benchmark:
-        f"{RESULTS}/benchmarks/tables/{{table}}.tsv"
+        benchmark_of("table")
     localrule: True
     conda:
         "../../envs/gmcn.yaml"

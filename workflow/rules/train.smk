@@ -3,19 +3,19 @@
 
 rule train:
     input:
-        mixtures=mixtures_of,
-        points=f"{RESULTS}/points/{{dataset}}.safetensors",
+        data=input_of,
+        points=path("points"),
         src=sources("train"),
     output:
         # Checkpoints are no outputs: Snakemake deletes those before every attempt, and a stopped training resumes.
         # So does one that was killed before Snakemake had noted its outputs: `summarise` deletes its last checkpoint.
-        model=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/model.safetensors",
-        history=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/history.csv",
-        summary=f"{RESULTS}/runs/{{dataset}}_{{variant}}/seed{{seed}}/training.json",
+        model=path("model"),
+        history=path("history"),
+        summary=path("training"),
     log:
-        f"{RESULTS}/logs/train/{{dataset}}_{{variant}}_seed{{seed}}.log",
+        log_of("train"),
     benchmark:
-        f"{RESULTS}/benchmarks/train/{{dataset}}_{{variant}}_seed{{seed}}.tsv"
+        benchmark_of("train")
     conda:
         "../../envs/gmcn.yaml"
     threads: 16
@@ -41,5 +41,5 @@ rule train:
         "Training {wildcards.variant} on {wildcards.dataset}, seed {wildcards.seed}, {threads} threads"
     shell:
         "{params.launch} --dataset {wildcards.dataset} --variant {wildcards.variant} --seed {wildcards.seed}"
-        " --settings {params.settings:q} --mixtures {input.mixtures:q} --points {input.points:q} --output {params.folder:q}"
+        " --settings {params.settings:q} --input {input.data:q} --points {input.points:q} --output {params.folder:q}"
         " --device {params.device} --threads {threads} {params.options} --log {log:q}"

@@ -23,13 +23,13 @@ def convolve_fit(
     """
     convolved = convolve(data, kernels)
     batch, channels, components = convolved.weights.shape
-    slots = [
+    chosen = [
         _slots(weights.tolist(), positions, n)
         for weights, positions in zip(
             convolved.weights.detach().flatten(0, 1), convolved.positions.detach().flatten(0, 1), strict=True
         )
     ]
-    slots = torch.tensor(slots, dtype=torch.long, device=convolved.weights.device)
+    slots = torch.tensor(chosen, dtype=torch.long, device=convolved.weights.device)
     return _match_moments(convolved, slots.reshape(batch, channels, components), n)
 
 

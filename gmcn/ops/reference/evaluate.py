@@ -13,9 +13,9 @@ from gmcn.precision import full_precision
 
 @full_precision
 def log_normal(
-    points,  # [..., D]
-    positions,  # [..., D]
-    covariances,  # [..., D, D]
+    points: Tensor,  # [..., D]
+    positions: Tensor,  # [..., D]
+    covariances: Tensor,  # [..., D, D]
 ) -> Tensor:  # [...]
     """Logarithm of the normal density; leading dimensions broadcast."""
     delta = points - positions

@@ -100,14 +100,14 @@ class _Pool:
             if len(members) > size:
                 groups.setdefault((len(members), size), []).append(job)
         for (_, size), members_of in groups.items():
-            members = [jobs[job][0] for job in members_of]
+            chosen = [jobs[job][0] for job in members_of]
             starts = [
                 representatives([self.weights[i] for i in some], [self.positions[i] for i in some], size)
-                for some in members
+                for some in chosen
             ]
             device = self.mixture.weights.device
-            index = torch.tensor(members, device=device)
-            target = self.mixture.map(lambda tensor, index=index: tensor[index])
+            index = torch.tensor(chosen, device=device)
+            target = Mixture(*(tensor[index] for tensor in self.mixture))
             fitted = fit(target, torch.tensor(starts, device=device), *self.settings)
             first = len(self.weights)
             self._append(fitted.map(lambda tensor: tensor.flatten(0, 1)))
@@ -118,7 +118,8 @@ class _Pool:
 
 def _fit_nodes(built: list[trees.Tree], pool: _Pool, components: int, t: int) -> list[list[list[int]]]:
     """Bottom-up pass: for each tree and node the pool indices of the at most ``t`` Gaussians that stand for it."""
-    caches, levels = [], {}
+    caches: list[list[list[int]]] = []
+    levels: dict[int, list[tuple[int, int]]] = {}  # by height
     for sample, tree in enumerate(built):
         leaves = [[sample * components + component] for component in tree.order]
         caches.append([[] for _ in tree.left] + leaves)

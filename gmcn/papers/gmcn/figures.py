@@ -34,11 +34,7 @@ def draw(
     shows = ILLUSTRATIONS[name].shows
     taken = [] if shows == "nothing" else _taken(name, shows, settings or {}, model, mixtures)
     figure = pkgutil.resolve_name(ILLUSTRATIONS[name].function)(*taken)
-    output = Path(output)
-    written = [output.with_name(f"{output.name}.{form}") for form in ("png", "svg")]
-    for path in written:
-        still.save(figure, path)
-    return written
+    return still.save_both(figure, Path(output))
 
 
 def _taken(name: str, shows: str, settings: Mapping[str, Any], model: Any, mixtures: Any) -> list[Any]:

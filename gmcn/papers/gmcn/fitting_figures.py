@@ -10,12 +10,12 @@ import torch
 from gmcn import ops
 from gmcn.mixture import Mixture
 from gmcn.papers.gmcn.least_squares import positions_of, random_mixtures, solve
+from gmcn.pictures import still
 from gmcn.pictures.drawing import field
-from gmcn.pictures.network_figures import show
 
 SQUARE = (0.0, 1.0, 0.0, 1.0)
 SHOWN = 4  # mixtures
-PIXELS = (220, 220)
+PIXELS = 220
 
 
 def failures() -> Any:
@@ -55,15 +55,12 @@ def least_squares() -> Any:
 
 def _figure(rows: list[tuple[str, Any]], mixtures: list[Mixture], titles: list[str] | None = None) -> Any:
     """A mixture per column; every column in the colours of its input, so that overshooting saturates."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.3 * len(mixtures) + 0.5, 2.3 * len(rows) + 0.3), layout="constrained")
-    grid = figure.subplots(len(rows), len(mixtures), squeeze=False)
+    figure, grid = still.panels(len(rows), len(mixtures), 2.3 * len(mixtures) + 0.5, 2.3 * len(rows) + 0.3)
     for column, mixture in enumerate(mixtures):
         limit = float(np.abs(_values(mixture)).max())
         for row, (title, picture) in enumerate(rows):
             values = picture(mixture)
-            show(grid[row, column], values, SQUARE, limit)
+            still.signed(grid[row, column], values, SQUARE, limit)
             grid[row, column].set_xlabel(f"{values.min():.3g} to {values.max():.3g}", fontsize=8)
             if column == 0:
                 grid[row, 0].set_ylabel(title, fontsize=9)

@@ -10,47 +10,55 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from gmcn import ops
 from gmcn.artifacts import provenance, write_json
+from gmcn.declared import Seed, above, at_least, read
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import unknown
 from gmcn.mixture import Mixture
 from gmcn.results.rmse import ErrorSum
 from gmcn.results.seeds import finite_or_none
 
-DEFAULTS = {"mixtures": 800, "components": 256, "limit": 120.0, "seed": 0}
 SOLVERS = {"pinv": ("centres", "both", "random"), "lstsq": ("centres", "both", "random"), "heuristic": ("centres",)}
 BATCH = 16  # mixtures at a time: A is then 16 MiB at four times 256 positions, the workspace a few times that
 FRESH = 1024  # positions per mixture at which the fits are compared
+
+
+@dataclass(frozen=True)
+class LeastSquaresSettings:
+    """The measurement of table 7."""
+
+    mixtures: Annotated[int, at_least(1), "Random mixtures in 2D."] = 800
+    components: Annotated[int, at_least(2), "Gaussians per mixture."] = 256
+    limit: Annotated[float, above(0), "Seconds after which a solver is stopped, between batches of mixtures."] = 120.0
+    seed: Seed = 0
 
 
 @own_defaults()
 def measure(*, settings: Mapping[str, Any], output: str | os.PathLike, device: str = "auto") -> dict[str, Any]:
     """Time and error of every solver and choice of positions; writes ``output`` and returns it.
 
-    ``settings``: ``mixtures``, ``components``, ``seed`` and ``limit``, the seconds after which a solver is stopped:
-    its ``seconds`` are then scaled to all mixtures, and ``measured`` says how many it has done. A solver that gives up
-    has no numbers but an ``error``.
+    ``settings`` are those of :class:`LeastSquaresSettings`. The ``seconds`` of a solver that is stopped at their limit
+    are scaled to all mixtures, and ``measured`` says how many it has done. A solver that gives up has no numbers but
+    an ``error``.
     """
-    for name in settings:
-        if name not in DEFAULTS:
-            raise unknown("setting of least-squares", name, DEFAULTS)
-    settings = {**DEFAULTS, **settings}
+    own = read(LeastSquaresSettings, settings, "least_squares")
     device = select_device(device)
-    mixture = random_mixtures(settings["mixtures"], settings["components"], settings["seed"]).to(device)
+    mixture = random_mixtures(own.mixtures, own.components, own.seed).to(device)
     entries = [
-        {"solver": solver, "positions": positions, **_attempt(mixture, solver, positions, settings)}
+        {"solver": solver, "positions": positions, **_attempt(mixture, solver, positions, own)}
         for solver, choices in SOLVERS.items()
         for positions in choices
     ]
     origin = provenance()
     result = {
-        "settings": settings,
+        "settings": asdict(own),
         "device": origin["gpu" if device.type == "cuda" else "cpu"] or str(device),
         "threads": torch.get_num_threads(),
         "entries": entries,
@@ -137,13 +145,13 @@ def _attempt(*arguments: Any) -> dict[str, Any]:
         return {"seconds": None, "measured": 0, "rmse": None, "standardised_rmse": None, "error": str(error)}
 
 
-def _measure(mixture: Mixture, solver: str, choice: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(settings["seed"] + 1)
+def _measure(mixture: Mixture, solver: str, choice: str, settings: LeastSquaresSettings) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(settings.seed + 1)
     errors, seconds, done, total = ErrorSum(), 0.0, 0, len(mixture.weights)
     # The first call of a library pays for its own start.
     head = mixture.map(lambda tensor: tensor[:1])
     solve(head, solver, positions_of(head, choice, torch.Generator()))
-    while done < total and seconds < settings["limit"]:
+    while done < total and seconds < settings.limit:
         part = mixture.map(lambda tensor, start=done: tensor[start : start + BATCH])
         positions, fresh = positions_of(part, choice, generator), _uniform(part, FRESH, generator)
         started = _now(mixture)

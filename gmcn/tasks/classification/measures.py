@@ -51,13 +51,24 @@ class Measures:
         draw_confusion([seed["confusion"] for seed in seeds], data.class_names, path)
         return [path]
 
+    def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
+        """The file has to name the network's classes."""
+        names, classes = metadata.get("class_names"), network.config["classes"]
+        if not isinstance(names, list) or list(map(type, names)) != [str] * classes:
+            raise InputError(f"{path} does not name its {classes} classes; train it again")
+
     def answer(
         self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
-    ) -> list[dict[str, float] | None]:  # of B objects
-        """The probability of every class by its name, in the order of the network's; None where one is not finite."""
-        probabilities = network(inputs).double().softmax(1).tolist()
-        named = [dict(zip(metadata["class_names"], row, strict=True)) for row in probabilities]
-        return [row if abs(sum(row.values()) - 1) < 0.5 else None for row in named]  # a sum with NaN is none
+    ) -> list[dict[str, Any] | None]:  # of B objects
+        """The most probable class, its probability, and those of all classes in the order of the network's."""
+        logits = network(inputs).double()
+        answers: list[dict[str, Any] | None] = []
+        for finite, row in zip(logits.isfinite().all(1).tolist(), logits.softmax(1).tolist(), strict=True):
+            probabilities = dict(zip(metadata["class_names"], row, strict=True))
+            best = max(probabilities, key=probabilities.__getitem__)
+            answer = {"class": best, "probability": probabilities[best], "probabilities": probabilities}
+            answers.append(answer if finite else None)
+        return answers
 
 
 def predict(
@@ -84,6 +95,8 @@ def measure(logits: Tensor, data: ObjectSet) -> dict[str, Any]:  # logits [S, cl
     from torch.nn import functional
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+    if data.labels is None:
+        raise InputError(f"the {data.kind} of {data.metadata.get('dataset')} have no labels to measure against")
     bad = (~logits.isfinite().all(1)).nonzero().squeeze(1)
     if len(bad):
         raise InputError(

@@ -21,15 +21,17 @@ class Objective(Base):
     watched = LOSS
 
     def loss(
-        self, network: Network, inputs: Inputs, labels: Tensor
+        self, network: Network, inputs: Inputs, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:  # [], [B] each
         """Mean cross-entropy with the network's penalty, and which objects are right."""
+        assert labels is not None  # by `check`
         logits, penalty = network.outputs_and_penalty(inputs)
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing) + penalty
         return loss, {ACCURACY.name: logits.argmax(1) == labels}
 
-    def measure(self, network: Network, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:  # [B] each
+    def measure(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Tensor]:  # [B] each
         """The plain cross-entropy of each object, and whether it is right."""
+        assert labels is not None
         logits = network(inputs)
         loss = functional.cross_entropy(logits, labels, reduction="none")
         return {LOSS.name: loss, ACCURACY.name: logits.argmax(1) == labels}

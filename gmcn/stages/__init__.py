@@ -1,38 +1,16 @@
 """The stages of the workflow and the other commands, in one list that needs no torch.
 
-The command line, the rules, the status of a workflow and the tests read from here what stages there are, and which
-files make them run again.
+The command line, the rules, the status of a workflow and the tests read from here what stages there are, what they are
+asked and given, and which files make them run again. A new stage is its function, its rule and its entry here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from gmcn.stages.command import Command, Stage
+from gmcn.stages.options import ANALYSIS, DATASET, DEVICE, FIT, INPUT, NAME, POINTS, VARIANT, Option
+from gmcn.stages.others import OTHERS
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: a command, and a rule of the same name.
-
-    ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
-    what the stages ``after`` which it comes are made of is not repeated, since their outputs are its inputs. ``makes``
-    says of what it makes something: of a "dataset" of the configuration, of something "named" by itself (a table, a
-    figure), or "once". ``lighter`` says how it needs less memory.
-    """
-
-    name: str
-    summary: str
-    sources: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    lighter: str | None = None
-    makes: str = "dataset"
-
-    def files(self, root: Path) -> list[Path]:
-        """The files of ``sources`` below the checkout ``root``, in order."""
-        excluded = {root / name for name in self.without}
-        return sorted({file for pattern in self.sources for file in root.glob(pattern)} - excluded)
-
+__all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
 
 # Densities, which share the package with the signed mixtures, train nothing yet.
 _MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
@@ -52,13 +30,46 @@ _PICTURES = (
     "gmcn/pictures/thinning.py",
 )
 
+# What they make becomes part of a result, beside the evaluation.
+MEASURES = (
+    Stage(
+        "probe",
+        "measure the fitting errors layer by layer",
+        options=ANALYSIS,
+        makes="rmse",
+        settings=("probe",),
+        networks=("gmcn",),  # which have mixtures inside
+        sources=("gmcn/results/probing.py", "gmcn/results/rmse.py", *_NETWORKS),
+        after=("train",),
+        lighter="fewer `probe.positions` or `--device cpu`",
+    ),
+    Stage(
+        "footprint",
+        "compare the memory in theory and in practice",
+        options=ANALYSIS,
+        makes="footprint",
+        settings=("network", "training", "task"),
+        sources=("gmcn/results/footprint*.py", "gmcn/results/measured_memory.py", *_NETWORKS),
+        after=("train",),
+        lighter="`--device cpu`",
+    ),
+)
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("download", "fetch and verify a data set's published files"),
+        Stage(
+            "download",
+            "fetch and verify a data set's published files",
+            options=(DATASET, Option("--file", "only this one of the data set's files")),
+            makes="download",
+            job="{dataset}/{file}",
+        ),
         Stage(
             "sample",
             "turn a data set into points or images",
+            options=(DATASET, Option("--downloads", "the data set's downloaded files", metavar="FOLDER")),
+            makes="points",
+            job="{dataset}",
             sources=("gmcn/data/*.py",),
             without=(*_DOWNLOAD, *_INPUTS, "gmcn/data/preparation.py"),
             after=("download",),
@@ -67,6 +78,9 @@ STAGES = {
         Stage(
             "fit",
             "fit a mixture of Gaussians to every shape or image",
+            options=(DATASET, FIT, POINTS),
+            makes="mixtures",
+            job="{dataset}_{fit}",
             sources=(
                 "csrc/common/*.h",
                 "csrc/fit/*.h",
@@ -86,6 +100,21 @@ STAGES = {
         Stage(
             "train",
             "train a variant's network (all its seeds, or one)",
+            options=(
+                DATASET,
+                VARIANT,
+                INPUT,
+                POINTS,
+                DEVICE,
+                Option(
+                    "--devices", "processes on each node, one per device (default: the configuration's)", type="count"
+                ),
+                Option("--nodes", "nodes that train together, under srun (default: the configuration's)", type="count"),
+                Option("--seed", "one seed (default: all of the variant, one after the other)", type="integer"),
+            ),
+            makes="seed",
+            job="{dataset}_{variant}_seed{seed}",
+            settings=("network", "training", "task"),
             sources=(  # the kernels among them: what they compute is what is learnt
                 "csrc/**/*.h",
                 "csrc/**/*.cpp",
@@ -98,7 +127,7 @@ STAGES = {
                 "gmcn/ops/**/*.py",
                 "gmcn/ranks.py",
                 "gmcn/tasks/*.py",
-                "gmcn/tasks/classification/objective.py",
+                "gmcn/tasks/{task}/objective.py",
                 "gmcn/training/*.py",
             ),
             without=("gmcn/models/loading.py",),
@@ -108,43 +137,54 @@ STAGES = {
         Stage(
             "evaluate",
             "measure accuracy on the test split",
+            options=ANALYSIS,
+            makes="evaluation",
+            settings=("task",),
             sources=(
                 "gmcn/results/evaluation.py",
                 *_NETWORKS,
-                "gmcn/tasks/classification/measures.py",
+                "gmcn/tasks/{task}/measures.py",
                 "gmcn/pictures/charts.py",
             ),
             after=("train",),
             lighter="`--device cpu`",
         ),
-        Stage(
-            "probe",
-            "measure the fitting errors layer by layer",
-            sources=("gmcn/results/probing.py", "gmcn/results/rmse.py", *_NETWORKS),
-            after=("train",),
-            lighter="fewer `probe.positions` or `--device cpu`",
-        ),
-        Stage(
-            "footprint",
-            "compare the memory in theory and in practice",
-            sources=("gmcn/results/footprint*.py", "gmcn/results/measured_memory.py", *_NETWORKS),
-            after=("train",),
-            lighter="`--device cpu`",
-        ),
+        *MEASURES,
         Stage(
             "summarise",
             "gather everything about a result in one JSON",
+            options=(
+                DATASET,
+                VARIANT,
+                INPUT,
+                POINTS,
+                Option("--training", "training.json of every seed", nargs="+", metavar="FILE"),
+                *(
+                    Option(f"--{part}", f"the variant's {part}.json", metavar="FILE")
+                    for part in ("evaluation", *(stage.makes for stage in MEASURES))
+                ),
+            ),
+            makes="result",
             sources=(
                 "gmcn/results/summary.py",
                 "gmcn/results/reading.py",
                 "gmcn/results/seeds.py",
                 "gmcn/pictures/charts.py",
             ),
-            after=("train", "evaluate", "probe", "footprint"),
+            after=("train", "evaluate", *(stage.name for stage in MEASURES)),
         ),
         Stage(
             "table",
             "set results beside published values",
+            options=(
+                NAME,
+                Option(
+                    "--inputs", "what there is to show (default: looked for in the results)", nargs="*", metavar="FILE"
+                ),
+                Option("--maker", "how a missing result is made, for its row", default="snakemake --cores all"),
+            ),
+            makes="table",
+            job="{table}",
             sources=(
                 "gmcn/config/resolving.py",
                 "gmcn/config/tables.py",
@@ -154,15 +194,17 @@ STAGES = {
                 "gmcn/results/table*.py",
                 "gmcn/results/metrics.py",
                 "gmcn/results/reading.py",
-                "gmcn/tasks/*/measures.py",
+                "gmcn/tasks/{task}/measures.py",
                 "gmcn/results/footprint_theory.py",
             ),
             after=("summarise", "least-squares"),
-            makes="named",
         ),
         Stage(
             "least-squares",
             "measure the alternatives to the dense fit (the paper's table 7)",
+            options=(DEVICE,),
+            makes="least-squares",
+            job="least-squares",
             sources=(
                 "csrc/common/*.h",
                 "csrc/evaluate/*",
@@ -172,11 +214,17 @@ STAGES = {
                 "gmcn/ops/**/*.py",
                 *_LEAST_SQUARES,
             ),
-            makes="once",
         ),
         Stage(
             "draw-fits",
             "draw the fits of some objects side by side",
+            options=(
+                DATASET,
+                POINTS,
+                Option("--mixtures", "mixtures artifacts, one per fit of the figure", nargs="+", metavar="FILE"),
+            ),
+            makes="fits",
+            job="{dataset}_fits",
             sources=(
                 *_PICTURES,
                 "gmcn/ops/**/*.py",
@@ -188,6 +236,13 @@ STAGES = {
         Stage(
             "draw-figure",
             "draw one of the paper's figures with our results",
+            options=(
+                NAME,
+                Option("--model", "the trained network that it shows", metavar="FILE"),
+                Option("--mixtures", "what that network was trained on", metavar="FILE"),
+            ),
+            makes="figure",
+            job="{figure}",
             sources=(
                 *_PICTURES,
                 "gmcn/config/illustrations.py",
@@ -196,7 +251,6 @@ STAGES = {
                 *_LEAST_SQUARES,
             ),
             after=("train",),
-            makes="named",
         ),
     )
 }
@@ -206,20 +260,20 @@ HOUSEKEEPING = (
     "gmcn.artifacts",
     "gmcn.console",
     "gmcn.data.preparation",
+    "gmcn.declared",
     "gmcn.device",
     "gmcn.errors",
+    "gmcn.faults",
     "gmcn.folders",
     "gmcn.launching",
     "gmcn.models.loading",
     "gmcn.progress",
+    "gmcn.stages",
+    "gmcn.stages.paths",
     "gmcn.tracking",
 )
-OTHERS = {
-    "predict": "classify meshes, clouds, images or mixtures with a trained network",
-    "export": "make a pretrained network of a result",
-    "show": "look at a cloud, a mesh, an image or a mixture",
-    "names": "list the data sets, fits and variants of the configuration, and pretrained networks",
-    "status": "show what of a target exists, runs and is missing",
-    "info": "show versions, compiled kernels and devices",
-    "store": "create the MLflow store and send what could not be logged (each workflow does so first)",
-}
+
+
+def measures_of(kind: str) -> list[str]:
+    """What is measured of a network of a kind besides its evaluation: names of artifacts."""
+    return [stage.makes for stage in MEASURES if stage.networks is None or kind in stage.networks]

@@ -1,0 +1,192 @@
+"""Sections of the configuration that no class of another room reads: tables, figures, tracking.
+
+:mod:`gmcn.schema` joins them with the declarations of data sets, fits, networks and trainings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, at_least, at_most_items, matching, together
+
+Name = Annotated[
+    str,
+    matching("^[A-Za-z0-9][A-Za-z0-9.-]*$"),
+    "letters, digits, dots and hyphens only; an underscore separates data set and variant in file names.",
+]
+ResultName = Annotated[str, matching("^[^_]+_[^_]+$")]
+Label = Annotated[str, WRITTEN, "What stands at the beginning of the row; without it the layout of the network."]
+Footnotes = Annotated[list[Annotated[str, WRITTEN, "A footnote."]], "Footnotes."]
+Title = Annotated[str, WRITTEN, "What stands above the table."]
+Value = Annotated[float | str, "The published value."]
+
+Metric = Annotated[
+    str,
+    "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss), validation<E> (%, after epoch E), "
+    "rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, gib (peak memory), minutes "
+    "(training).",
+]
+MemoryMetric = Annotated[
+    str,
+    matching("^(kernel-gaussians|data-gaussians|gaussians|mib2d|mib3d)$"),
+    "kernel-gaussians, data-gaussians, gaussians, mib2d, mib3d (MiB in 2D and 3D).",
+]
+SolverMetric = Annotated[str, matching("^(seconds|rmse|standardised-rmse)$"), "seconds, rmse, standardised-rmse."]
+FoldMetric = Annotated[
+    str,
+    matching("^(fold_(class_)?(accuracy|loss)(_difference)?|training_seconds|parameters|verdict)$"),
+    "fold_accuracy and fold_loss, with class_ after fold_ averaged over classes, with _difference behind from the "
+    "first row; training_seconds, parameters, verdict.",
+]
+PUBLISHED = "Published values by metric, as they are printed: a number, or a word such as n/a."
+COLUMNS = "The metrics, in their order."
+ROWS = "The rows, in their order."
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One row: a variant on a data set, and what was published about it."""
+
+    variant: Annotated[str, "Name of the variant."]
+    label: Label = OPTIONAL
+    dataset: Annotated[str, "Name of the data set, where it is not the table's."] = OPTIONAL
+    paper: Annotated[dict[Metric, Value], PUBLISHED] = OPTIONAL
+
+
+@dataclass(frozen=True)
+class FootprintRow:
+    """One row of tables 5 and 6."""
+
+    RULES: ClassVar = together("dataset", "variant")
+
+    label: Label
+    layer: Annotated[
+        Literal[1, 2, 3, 4, 5, "total", "measured"],
+        "A layer of the paper's network from 1, total, or measured: what a training step of a variant took.",
+    ]
+    dataset: Annotated[str, "measured: name of the data set."] = OPTIONAL
+    variant: Annotated[str, "measured: name of the variant."] = OPTIONAL
+    paper: Annotated[dict[MemoryMetric, Value], PUBLISHED] = OPTIONAL
+
+
+@dataclass(frozen=True)
+class SolverRow:
+    """One row of table 7."""
+
+    label: Label
+    solver: Annotated[Literal["pinv", "lstsq", "heuristic"], "How the weights are found."]
+    positions: Annotated[
+        Literal["centres", "both", "random"],
+        "Where target and fit agree: at the centres, at as many random positions besides (both), or at four times as "
+        "many random ones.",
+    ]
+    paper: Annotated[dict[SolverMetric, Value], PUBLISHED] = OPTIONAL
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table of the results of trained variants."""
+
+    title: Title
+    columns: Annotated[list[Metric], FILLED, DISTINCT, COLUMNS]
+    rows: Annotated[list[ResultRow], FILLED, ROWS]
+    dataset: Annotated[str, "The data set of rows that name none."] = OPTIONAL
+    notes: Footnotes = OPTIONAL
+
+
+@dataclass(frozen=True)
+class FootprintTable:
+    """A table of memory footprints (appendix A), computed."""
+
+    title: Title
+    fused: Annotated[
+        bool, "Whether convolution and fitting are one step (table 5), or convolutions are stored (table 6)."
+    ]
+    columns: Annotated[list[MemoryMetric], FILLED, DISTINCT, COLUMNS]
+    rows: Annotated[list[FootprintRow], FILLED, ROWS]
+    notes: Footnotes = OPTIONAL
+
+
+@dataclass(frozen=True)
+class SolverTable:
+    """A table of least squares (appendix B), measured."""
+
+    title: Title
+    columns: Annotated[list[SolverMetric], FILLED, DISTINCT, COLUMNS]
+    rows: Annotated[list[SolverRow], FILLED, ROWS]
+    notes: Footnotes = OPTIONAL
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One row of a comparison over folds; differences are from the first."""
+
+    variant: Annotated[str, "Name of the variant."]
+    label: Annotated[str, WRITTEN, "What stands at the beginning of the row; without it the variant's name."] = OPTIONAL
+
+
+@dataclass(frozen=True)
+class FoldTable:
+    """A table that compares variants over the folds of a training split."""
+
+    title: Title
+    dataset: Annotated[str, "The data set."]
+    columns: Annotated[list[FoldMetric], FILLED, DISTINCT, "The metrics, in their order; the first one decides."]
+    rows: Annotated[list[FoldRow], FILLED, ROWS]
+    folds: Annotated[int, at_least(2), "How many folds there are; 5 where this is not said."] = OPTIONAL
+    seeds: Annotated[
+        list[Annotated[int, at_least(0), "A seed."]],
+        FILLED,
+        DISTINCT,
+        "Seeds of the trainings, [0] where this is not said; what an object was worth is averaged over them.",
+    ] = OPTIONAL
+    notes: Footnotes = OPTIONAL
+
+
+Table = Annotated[
+    Any,
+    Choice(
+        "kind",
+        "results (of trained variants; the default), footprint (appendix A, computed), least-squares (appendix B, "
+        "measured) or folds (variants compared over folds of the training split).",
+        {"results": ResultTable, "footprint": FootprintTable, "least-squares": SolverTable, "folds": FoldTable},
+        default="results",
+    ),
+    "One table. kind says where our values come from.",
+]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Logging of every stage to MLflow; the store is MLFLOW_TRACKING_URI or a SQLite file in results."""
+
+    enabled: Annotated[bool, "Whether stages log to MLflow at all."] = True
+
+
+@dataclass(frozen=True)
+class Illustrations:
+    """What the figures of the paper that show a trained network are drawn from."""
+
+    result: Annotated[ResultName, "A result in 2D by its name, <data set>_<variant>; the network of its first seed."]
+    objects: Annotated[
+        list[Annotated[int, at_least(0), "A test object's place."]],
+        FILLED,
+        "Which test objects figure 2 shows, counted from 0.",
+    ] = OPTIONAL
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Which fits of which objects are drawn side by side."""
+
+    fits: Annotated[list[Annotated[str, "Name of a fit."]], FILLED, DISTINCT, "Names of fits, in their order."] = (
+        OPTIONAL
+    )
+    shapes: Annotated[
+        list[Annotated[str | int, at_least(0), "An object's name, or its place in the data set from 0."]],
+        FILLED,
+        at_most_items(32),
+        "The objects; if it is left out, the first test object, and of images the first of every class.",
+    ] = OPTIONAL
+    up: Annotated[Literal["x", "y", "z"], "The axis of clouds that points upwards (z)."] = OPTIONAL

@@ -1,0 +1,58 @@
+"""What is known of a command and of a stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gmcn.stages.options import COMMON, OF_STAGES, Option
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: ``options`` are its own, besides those of every command."""
+
+    name: str
+    summary: str
+    options: tuple[Option, ...] = ()
+
+    @property
+    def identifier(self) -> str:
+        """Its name in Python and in Snakemake: of its function in :mod:`gmcn.commands`, and of its rule."""
+        return self.name.replace("-", "_")
+
+    @property
+    def all_options(self) -> tuple[Option, ...]:
+        return (*self.options, *COMMON)
+
+
+@dataclass(frozen=True)
+class Stage(Command):
+    """A stage of the workflow: a command, and a rule of the same name.
+
+    ``makes`` is the artifact that it writes, or the most important one, as it is called in
+    :data:`gmcn.stages.paths.PATHS`, and ``job`` what its log is called. ``settings`` are the keys of a variant that it
+    is given. A stage with ``networks`` concerns only variants with a network of these kinds.
+
+    ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
+    ``{task}`` in them is the variant's task. What the stages ``after`` which it comes are made of is not repeated,
+    since their outputs are its inputs. ``lighter`` says how it needs less memory.
+    """
+
+    makes: str = ""
+    job: str = "{dataset}_{variant}"
+    settings: tuple[str, ...] = ()
+    networks: tuple[str, ...] | None = None
+    sources: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    lighter: str | None = None
+
+    @property
+    def all_options(self) -> tuple[Option, ...]:
+        return (*self.options, *OF_STAGES, *COMMON)
+
+    def files(self, root: Path, task: str = "*") -> list[Path]:
+        """The files of ``sources`` below the checkout ``root``, in order; by default those of all tasks."""
+        excluded = {root / name for name in self.without}
+        return sorted({file for pattern in self.sources for file in root.glob(pattern.format(task=task))} - excluded)

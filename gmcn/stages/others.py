@@ -1,0 +1,79 @@
+"""The commands that are no stage."""
+
+from __future__ import annotations
+
+from gmcn.stages.command import Command
+from gmcn.stages.options import DEVICE, DROP, Option, chosen
+
+OTHERS = {
+    command.name: command
+    for command in (
+        Command(
+            "predict",
+            "classify meshes, clouds, images or mixtures with a trained network",
+            options=(
+                Option(
+                    "model",
+                    "result, run folder, model.safetensors, or name of a pretrained network",
+                    metavar="MODEL",
+                ),
+                Option("files", "mesh, cloud, splats, image, artifact, or folder of them", nargs="+", metavar="FILE"),
+                chosen("the first"),
+                Option("--resize", "scale images to the size that the network was trained on", action="store_true"),
+                Option("--invert", "make dark on bright, as ink on paper, bright on dark", action="store_true"),
+                DROP,
+                Option("--top", "show the K most probable classes (default: 2)", type="count", default=2, metavar="K"),
+                Option("--output", "write all probabilities, as .json or .csv", metavar="FILE"),
+                DEVICE,
+            ),
+        ),
+        Command(
+            "export",
+            "make a pretrained network of a result",
+            options=(
+                Option("result", "a finished result, results/<data set>_<variant>.json", metavar="RESULT"),
+                Option("folder", "where to write: pretrained/<name>", metavar="FOLDER"),
+                chosen("the best on the validation split"),
+                Option("--sampling", "how its clouds were drawn from meshes: uniform or poisson", metavar="HOW"),
+            ),
+        ),
+        Command(
+            "show",
+            "look at a cloud, a mesh, an image or a mixture",
+            options=(
+                Option("file", "mesh, cloud, splats, image, or artifact of points or mixtures", metavar="FILE"),
+                Option(
+                    "--index",
+                    "which of the file's objects, counted from 0 (default: the first)",
+                    type="integer",
+                    either="object",
+                ),
+                Option("--name", "which of the file's objects, by its name", either="object"),
+                Option(
+                    "--points",
+                    "what the mixtures were fitted to (default: looked for beside them)",
+                    metavar="FILE",
+                ),
+                DROP,
+                Option("--up", "axis that points upwards in 3D (default: z)", choices=("x", "y", "z"), default="z"),
+                Option("--output", "write .html, .png or .svg (default: a temporary page, opened)", metavar="PATH"),
+            ),
+        ),
+        Command("names", "list the data sets, fits and variants of the configuration, and pretrained networks"),
+        Command(
+            "status",
+            "show what of a target exists, runs and is missing",
+            options=(
+                Option(
+                    "targets",
+                    "as for snakemake (default: the configuration's targets)",
+                    nargs="*",
+                    metavar="TARGET",
+                ),
+                Option("--json", "print everything that is known, for other programs", action="store_true"),
+            ),
+        ),
+        Command("info", "show versions, compiled kernels and devices"),
+        Command("store", "create the MLflow store and send what could not be logged (each workflow does so first)"),
+    )
+}

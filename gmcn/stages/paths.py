@@ -1,0 +1,65 @@
+"""Where each artifact lies, relative to the folder of all results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath, PurePosixPath
+
+_RUN = "runs/{dataset}_{variant}"
+_SEED = _RUN + "/seed{seed}"
+
+# Patterns. Those of tables and figures lack a suffix: each is written in several formats.
+PATHS = {
+    "downloads": "datasets/{dataset}",
+    "download": "datasets/{dataset}/{file}",
+    "points": "points/{dataset}.safetensors",
+    "mixtures": "mixtures/{dataset}_{fit}.safetensors",
+    "quality": "mixtures/{dataset}_{fit}.json",
+    "run": _RUN,
+    "seed": _SEED,
+    "model": _SEED + "/model.safetensors",
+    "history": _SEED + "/history.csv",
+    "training": _SEED + "/training.json",
+    "checkpoint": _SEED + "/last.ckpt",
+    "evaluation": _RUN + "/evaluation.json",
+    "confusion": _RUN + "/confusion.png",
+    "pictures": _RUN + "/pictures",
+    "rmse": _RUN + "/rmse.json",
+    "footprint": _RUN + "/footprint.json",
+    "curves": _RUN + "/curves.png",
+    "result": "{dataset}_{variant}.json",
+    "least-squares": "measurements/least-squares.json",
+    "table": "tables/{table}",
+    "fits": "figures/{dataset}_fits",
+    "figure": "figures/{figure}",
+    "log": "logs/{stage}/{job}.log",
+    "benchmark": "benchmarks/{stage}/{job}.tsv",
+}
+# A published file's name may have underscores; the names of a configuration have none.
+_FIELDS = {"file": "[^/]+", "seed": r"\d+"}
+
+
+def input_path(dataset: str, fit: str | None) -> str:
+    """What networks are trained on: the mixtures of a fit; without one (None) the points artifact itself."""
+    return PATHS["points" if fit is None else "mixtures"].format(dataset=dataset, fit=fit)
+
+
+def name_of(artifact: str) -> str:
+    """The name of an artifact's file, which is the same in every folder."""
+    return PurePosixPath(PATHS[artifact]).name
+
+
+def folder_of(artifact: str) -> str:
+    """The folder, directly below the results, in which artifacts of this name lie."""
+    return PurePosixPath(PATHS[artifact]).parts[0]
+
+
+def fields_of(path: PurePath) -> dict[str, str] | None:
+    """What stands in place of the fields of the pattern of ``path``, relative to the results; None if it has none."""
+    for pattern in PATHS.values():
+        fields = re.sub(
+            r"\\{(\w+)\\}", lambda field: f"(?P<{field[1]}>{_FIELDS.get(field[1], '[^_/]+?')})", re.escape(pattern)
+        )
+        if found := re.fullmatch(rf"{fields}(\.\w+)?", str(path)):
+            return found.groupdict()
+    return None
