@@ -2,11 +2,12 @@
 
 from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
-from gmcn.config.resolving import dataset, figure_of, fit, measured, merge, resolve, task_of
+from gmcn.config.resolving import FOLD, dataset, figure_of, fit, measured, merge, resolve, task_of
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
 __all__ = [
+    "FOLD",
     "ILLUSTRATIONS",
     "SCHEMA",
     "Illustration",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.config.meaning import check_keys, take_texts
-from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged
+from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged, variant_entry
 from gmcn.config.tables import check_tables
 from gmcn.config.targets import check_pair
 from gmcn.errors import InputError, brief, foreign, unknown
@@ -204,7 +204,7 @@ def _network_errors(config: Mapping[str, Any], validator: Any, dataset_name: str
 def _layers(config: Mapping[str, Any], error: Any) -> Iterator[tuple[Any, list[Any]]]:
     """Where the key of a variant's network may come from: its own, its data sets' and its bases'."""
     _, name, *path = error.absolute_path
-    for own in (config["variants"][base] for base in chain(config, name)):
+    for own in (variant_entry(config, base) for base in chain(config, name)):
         for layer in (own, *own.get("datasets", {}).values()):
             yield layer, path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from gmcn.stages import measures_of
 from gmcn.tasks import DEFAULT_TASK
 
 DEFAULT_KIND = "gmcn"  # of a network that does not say its own
+# `<variant>-fold2of5` is that variant, judged on one of the folds of its training split.
+FOLD = r"-fold([1-9][0-9]*)of([1-9][0-9]*)"
 # What a variant must say, itself or through its bases, before anything can be trained with it; `fit: null` is enough.
 REQUIRED = ("fit", "seeds", "network", "training")
 # What it says besides its settings.
@@ -85,8 +88,9 @@ def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) ->
     """What a variant and its bases say, in general (None) or on a data set."""
     settings: dict[str, Any] = {}
     for name in chain(config, variant):
-        own = {key: value for key, value in config["variants"][name].items() if key not in ABOUT}
-        for layer in (own, config["variants"][name].get("datasets", {}).get(dataset_name, {})):
+        says = variant_entry(config, name)
+        own = {key: value for key, value in says.items() if key not in ABOUT}
+        for layer in (own, says.get("datasets", {}).get(dataset_name, {})):
             if "kind" in layer.get("network", {}) and kind_of(settings) != kind_of(layer):
                 settings.pop("network", None)  # no key of one kind means anything to another
             settings = merge(settings, layer)
@@ -107,8 +111,19 @@ def chain(config: Mapping[str, Any], variant: str) -> list[str]:
             raise InputError(f"variants are based on each other in a circle: {' -> '.join([*names, name])}")
         where = f" as the base of variant '{names[-1]}'" if names else ""
         names.append(name)
-        name = entry(config["variants"], "variant", name, where).get("base")
+        name = variant_entry(config, name, where).get("base")
     return names[::-1]
+
+
+def variant_entry(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
+    """What a variant says itself. One on a fold says nothing but that; its base is the variant."""
+    if name in config["variants"] or not (match := re.fullmatch(f"(.+){FOLD}", name)):
+        return entry(config["variants"], "variant", name, where)
+    base, fold, folds = match.groups()
+    entry(config["variants"], "variant", base, where)
+    if not int(fold) <= int(folds) >= 2:
+        raise InputError(f"there is no fold {fold} of {folds}, as '{name}' would have it{where}")
+    return {"base": base, "training": {"fold": f"{fold} of {folds}"}}
 
 
 def entry(section: Mapping[str, Any], kind: str, name: str, where: str) -> dict[str, Any]:

@@ -33,6 +33,12 @@ MemoryMetric = Annotated[
     "kernel-gaussians, data-gaussians, gaussians, mib2d, mib3d (MiB in 2D and 3D).",
 ]
 SolverMetric = Annotated[str, matching("^(seconds|rmse|standardised-rmse)$"), "seconds, rmse, standardised-rmse."]
+FoldMetric = Annotated[
+    str,
+    matching("^(fold_(class_)?(accuracy|loss)(_difference)?|training_seconds|parameters|verdict)$"),
+    "fold_accuracy and fold_loss, with class_ after fold_ averaged over classes, with _difference behind from the "
+    "first row; training_seconds, parameters, verdict.",
+]
 PUBLISHED = "Published values by metric, as they are printed: a number, or a word such as n/a."
 COLUMNS = "The metrics, in their order."
 ROWS = "The rows, in their order."
@@ -112,13 +118,39 @@ class SolverTable:
     notes: Footnotes = OPTIONAL
 
 
+@dataclass(frozen=True)
+class FoldRow:
+    """One row of a comparison over folds; differences are from the first."""
+
+    variant: Annotated[str, "Name of the variant."]
+    label: Annotated[str, WRITTEN, "What stands at the beginning of the row; without it the variant's name."] = OPTIONAL
+
+
+@dataclass(frozen=True)
+class FoldTable:
+    """A table that compares variants over the folds of a training split."""
+
+    title: Title
+    dataset: Annotated[str, "The data set."]
+    columns: Annotated[list[FoldMetric], FILLED, DISTINCT, "The metrics, in their order; the first one decides."]
+    rows: Annotated[list[FoldRow], FILLED, ROWS]
+    folds: Annotated[int, at_least(2), "How many folds there are; 5 where this is not said."] = OPTIONAL
+    seeds: Annotated[
+        list[Annotated[int, at_least(0), "A seed."]],
+        FILLED,
+        DISTINCT,
+        "Seeds of the trainings, [0] where this is not said; what an object was worth is averaged over them.",
+    ] = OPTIONAL
+    notes: Footnotes = OPTIONAL
+
+
 Table = Annotated[
     Any,
     Choice(
         "kind",
-        "results (of trained variants; the default), footprint (appendix A, computed) or least-squares (appendix B, "
-        "measured).",
-        {"results": ResultTable, "footprint": FootprintTable, "least-squares": SolverTable},
+        "results (of trained variants; the default), footprint (appendix A, computed), least-squares (appendix B, "
+        "measured) or folds (variants compared over folds of the training split).",
+        {"results": ResultTable, "footprint": FootprintTable, "least-squares": SolverTable, "folds": FoldTable},
         default="results",
     ),
     "One table. kind says where our values come from.",

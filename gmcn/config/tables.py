@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from gmcn import tasks
-from gmcn.config.resolving import DEFAULT_KIND, fit, kind_of, resolve
+from gmcn.config.resolving import DEFAULT_KIND, dataset, fit, kind_of, resolve
 from gmcn.errors import InputError, unknown
 from gmcn.stages.paths import PATHS
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.tasks.metric import Metric
 
+RIVAL = "nearest neighbour"  # the last row of every comparison over folds
 LEAST_SQUARES = PATHS["least-squares"]
 # The columns of a table of results besides the metrics of tasks, and what their names look like.
 COLUMNS = {
@@ -47,6 +49,8 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         raise unknown("table", name, tables)
     table = tables[name]
     kind = table.get("kind", "results")
+    if kind == "folds":
+        return _folds(config, {"name": name, **table})
     rows, named = [], set()
     for given in table["rows"]:
         row = {"paper": {}, **given}
@@ -65,6 +69,36 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**common, **more, "notes": list(table.get("notes", []))}
 
 
+def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison over folds: what it needs to find its trainings, and to divide the data set as they do."""
+    dataset(config, table["dataset"])
+    rows = [{"label": row["variant"], "paper": {}, **row, "dataset": table["dataset"]} for row in table["rows"]]
+    resolved = [resolve(config, row["dataset"], row["variant"])["training"] for row in rows]
+    if not re.fullmatch(r"fold_(class_)?(accuracy|loss)", table["columns"][0]):
+        raise InputError("the first column of a table of folds decides: it has to be fold_class_accuracy or such")
+    duplicates = {training.get("fold_duplicates", "together") for training in resolved}
+    if len(duplicates) > 1:
+        raise InputError("its variants have other folds: they differ in training.fold_duplicates")
+    common = {key: table.get(key, default) for key, default in (("folds", 5), ("seeds", [0]), ("notes", []))}
+    return {
+        **{key: table[key] for key in ("name", "title", "kind", "columns", "dataset")},
+        **common,
+        "duplicates": duplicates.pop(),
+        "rows": [*rows, {"label": RIVAL, "paper": {}, "dataset": table["dataset"]}],
+    }
+
+
+def fold_file(table: Mapping[str, Any], row: Mapping[str, Any], fold: int | str, seed: int | str) -> str:
+    """What a training on one fold says of itself, below the results."""
+    variant = f"{row['variant']}-fold{fold}of{table['folds']}"
+    return PATHS["training"].format(dataset=row["dataset"], variant=variant, seed=seed)
+
+
+def points_file(table: Mapping[str, Any]) -> str:
+    """The objects that the rival compares, below the results."""
+    return PATHS["points"].format(**table)
+
+
 def measured(table: Mapping[str, Any]) -> dict[str, Metric]:
     """By name, the metrics of the tasks whose results a table of results shows."""
     return {metric.name: metric for task in table["tasks"] for metric in tasks.measures(task).metrics}
@@ -74,6 +108,10 @@ def files_of(table: Mapping[str, Any]) -> list[str]:
     """All files below the results that a table shows, whether they exist or not."""
     if table["kind"] == "least-squares":
         return [LEAST_SQUARES]
+    if table["kind"] == "folds":
+        places = itertools.product(range(1, table["folds"] + 1), table["seeds"])
+        own = [fold_file(table, row, *place) for place in places for row in table["rows"] if "variant" in row]
+        return [*own, points_file(table)]
     files = [PATHS["result"].format(**row) for row in table["rows"] if "variant" in row]
     return list(dict.fromkeys(files))
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gmcn.config.illustrations import ILLUSTRATIONS
-from gmcn.config.resolving import dataset, entry, figure_of
+from gmcn.config.resolving import dataset, entry, figure_of, variant_entry
 from gmcn.errors import InputError
 from gmcn.stages.paths import folder_of
 
@@ -42,7 +42,10 @@ def check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> 
     if not separator:
         raise InputError(f"'{target}' names no {kind}: results are called <data set>_<{kind}>, as in digits_...")
     dataset(config, dataset_name)
-    entry(config["variants" if kind == "variant" else "fits"], kind, name, "")
+    if kind == "variant":
+        variant_entry(config, name)
+    else:
+        entry(config["fits"], kind, name, "")
 
 
 def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:

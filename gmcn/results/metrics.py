@@ -41,6 +41,11 @@ def column(name: str, of: Sequence[str] = tasks.TASKS) -> Column:
     if match := re.fullmatch(r"rmse(\d)-(all|relu|reduction)", name):
         layer, kind = int(match[1]), match[2]
         return Column(f"RMSE {kind}, layer {layer}", 4, lambda result: _rmse(result, layer, kind), RMSE)
+    if match := FOLD.fullmatch(name):
+        title = {"accuracy": "validation accuracy (%)", "loss": "validation cross-entropy (nats)"}[match["metric"]]
+        title = f"{title}, classes alike" if match["by_class"] else title
+        digits = 2 if match["metric"] == "accuracy" else 4
+        return Column(f"{title}, difference" if match["difference"] else title, digits, lambda _: NOTHING)
     raise InputError(f"there is no column '{name}'")
 
 
@@ -104,6 +109,7 @@ VALIDATION = (
     "Ours after fewer epochs than all is accuracy on the validation split, since nothing looks at the test set during "
     "a training; the paper's is on the test set. Its accuracies are read off smoothed curves."
 )
+FOLD = re.compile(r"fold_(?P<by_class>class_)?(?P<metric>accuracy|loss)(?P<difference>_difference)?")
 MEMORY = "Peak memory is that of tensors: of the whole training on a GPU, of one measured step of it on a CPU."
 RMSE = "RMSE is standardised as by the authors' code: by the truth's deviation over all shapes, channels and points."
 COLUMNS = {
@@ -118,6 +124,8 @@ COLUMNS = {
     "mib2d": Column("2D (MiB)", 2, lambda _: NOTHING),
     "mib3d": Column("3D (MiB)", 2, lambda _: NOTHING),
     "seconds": Column("time (s)", 4, lambda _: NOTHING),
+    "training_seconds": Column("training (s)", 0, lambda _: NOTHING),
+    "verdict": Column("verdict", 0, lambda _: NOTHING),
     "rmse": Column("RMSE", 4, lambda _: NOTHING),
     "standardised-rmse": Column("standardised RMSE", 4, lambda _: NOTHING),
 }

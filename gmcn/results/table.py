@@ -9,11 +9,12 @@ from gmcn.results.metrics import Column, Value
 
 @dataclass(frozen=True)
 class Cell:
-    """A published value beside ours; either may be missing."""
+    """A published value beside ours; either may be missing. ``text`` stands for a value that is no number."""
 
     paper: float | str | None
     ours: float | None = None
     std: float | None = None
+    text: str | None = None
 
     @property
     def difference(self) -> float | None:
@@ -49,3 +50,4 @@ class Table:
     columns: dict[str, Column]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    how_to_read: str = "Ours (paper, difference); ± is the standard deviation over seeds."

@@ -18,7 +18,6 @@ STYLE = (
     "th, td { border-bottom: 1px solid #ccc; padding: 0.4em 1em; text-align: right } "
     "th:first-child, td:first-child { text-align: left }"
 )
-HOW_TO_READ = "Ours (paper, difference)"
 TEX = {"\\": r"\textbackslash{}", "→": r"$\rightarrow$", "±": r"$\pm$", "−": r"$-$", "–": "--"}
 TEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 TEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -31,7 +30,7 @@ def markdown(table: Table) -> str:
     rule = f"|{' --- |' * len(headings)}"
     text = [f"# {table.title}", "", *(f"| {' | '.join(line)} |" for line in escaped)]
     text.insert(3, rule)
-    text += ["", f"{HOW_TO_READ}; ± is the standard deviation over seeds.", *(f"\n{note}" for note in table.notes)]
+    text += ["", table.how_to_read, *(f"\n{note}" for note in table.notes)]
     return "\n".join(text) + "\n"
 
 
@@ -39,7 +38,7 @@ def page(table: Table) -> str:
     """An HTML page for the report, which shows no Markdown."""
     headings, lines = _text(table)
     rows = [_tagged("th", headings), *(_tagged("td", line) for line in lines)]
-    notes = [f"{HOW_TO_READ}; ± is the standard deviation over seeds.", *table.notes]
+    notes = [table.how_to_read, *table.notes]
     title = html.escape(table.title)
     text = [
         f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>",
@@ -58,7 +57,7 @@ def tex(table: Table) -> str:
     """A ``table`` environment that needs no package."""
     headings, lines = _text(table)
     rows = [" & ".join(map(_escaped, line)) + r" \\" for line in [headings, *lines]]
-    notes = " ".join([f"{HOW_TO_READ}.", *table.notes])
+    notes = " ".join([table.how_to_read, *table.notes])
     text = [
         r"\begin{table}",
         rf"\caption{{{_escaped(table.title)}. {_escaped(notes)}}}",
@@ -89,7 +88,7 @@ def csv_text(table: Table) -> str:
                     "metric": name,
                     "unit": table.columns[name].title,
                     "paper": cell.paper,
-                    "ours": cell.ours,
+                    "ours": cell.ours if cell.text is None else cell.text,
                     "std": cell.std,
                     "difference": cell.difference,
                     "seeds": row.seeds,
@@ -130,7 +129,7 @@ def _source(row: Row) -> str:
 
 
 def _cell(column: Column, cell: Cell) -> str:
-    ours = _value(column, (cell.ours, cell.std))
+    ours = _value(column, (cell.ours, cell.std)) if cell.text is None else cell.text
     if cell.paper is None:
         return ours
     paper = cell.paper if isinstance(cell.paper, str) else f"{cell.paper:,}"  # with the digits that are printed there

@@ -16,6 +16,13 @@ from gmcn.results.table import Cell, Row, Table
 from gmcn.results.table_formats import csv_text, markdown, page, tex
 
 MIB = 2**20
+FOLDS = (
+    "Validation over all folds of the training split, each object judged once by a network that has not "
+    "seen it{copies}; ± is the standard error over objects, of differences from the first row that of the paired "
+    "difference. A difference in the first column of less than two standard errors is none; of what is not worse than "
+    "the best, the cheapest in training time, or else in parameters, is chosen. The test split is not looked at."
+)
+COPIES = {"together": ", nor a near-duplicate of it", "ignored": ""}
 
 
 @foreign("a result in this table is damaged or of another version of gmcn; make it again")
@@ -32,11 +39,12 @@ def tabulate(
     order. ``command`` and a result's path below the results make one word that fills an empty row. Raises
     :class:`InputError` when an input is of something that the table does not show.
     """
-    collect = {"results": _results, "footprint": _footprint, "least-squares": _least_squares}[table["kind"]]
+    kinds = {"results": _results, "footprint": _footprint, "least-squares": _least_squares, "folds": _folds}
     columns = {name: column(name, table.get("tasks", ())) for name in table["columns"]}
-    rows = collect(table, inputs, command)
+    rows = kinds[table["kind"]](table, inputs, command)
     notes = list(dict.fromkeys([*table["notes"], *(found.note for found in columns.values() if found.note)]))
-    collected = Table(table["name"], table["title"], columns, rows, notes)
+    how = {"how_to_read": FOLDS.format(copies=COPIES[table["duplicates"]])} if table["kind"] == "folds" else {}
+    collected = Table(table["name"], table["title"], columns, rows, notes, **how)
     output = Path(output)
     for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex), ("html", page)):
         write_text(output.with_name(f"{output.name}.{suffix}"), text(collected))
@@ -119,6 +127,12 @@ def _measured(result: Mapping[str, Any]) -> dict[str, float]:
     if (inputs, at(result, "settings", "network", "layers")) != (PAPER["components"], PAPER["network"]["layers"]):
         return {}
     return {f"mib{footprint['dim']}d": footprint["measured"]["bytes"] / MIB}
+
+
+def _folds(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
+    from gmcn.results.table_folds import fold_rows
+
+    return fold_rows(table, inputs, command)
 
 
 def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:

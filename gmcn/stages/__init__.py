@@ -15,7 +15,11 @@ __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", 
 # Densities, which share the package with the signed mixtures, train nothing yet.
 _MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
 _DOWNLOAD = ("gmcn/data/download.py", "gmcn/data/transfer.py")
-_INPUTS = ("gmcn/data/augmentation.py", "gmcn/data/objects.py")  # of trainings, from what `fit` has made
+_INPUTS = (  # of trainings, from what `fit` has made
+    "gmcn/data/augmentation.py",
+    "gmcn/data/folds.py",
+    "gmcn/data/objects.py",
+)
 _NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
 _LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
 _PICTURES = (
@@ -184,6 +188,9 @@ STAGES = {
             sources=(
                 "gmcn/config/resolving.py",
                 "gmcn/config/tables.py",
+                "gmcn/data/folds.py",
+                "gmcn/data/objects.py",
+                "gmcn/results/folds.py",
                 "gmcn/results/table*.py",
                 "gmcn/results/metrics.py",
                 "gmcn/results/reading.py",

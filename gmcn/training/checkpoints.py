@@ -84,6 +84,8 @@ def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed:
         training.pop("micro_batches")
     if training["augmentation"] is None:  # checkpoints from before there was any stay good
         training.pop("augmentation")
+    if training["fold"] is None:
+        del training["fold"], training["fold_duplicates"]
     network = dict(settings.get("network", {}))
     if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
         network.pop("kind")

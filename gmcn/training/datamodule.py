@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterator
 
 import lightning as L
@@ -10,8 +12,24 @@ import torch
 from torch import Tensor
 
 from gmcn import ranks
-from gmcn.data.objects import Batches, Inputs, ObjectSet, batches_in_order, count, device_of, each, select
+from gmcn.data.folds import descriptors, fold_of, near_duplicates
+from gmcn.data.objects import (
+    POINTS,
+    TRAIN,
+    Batches,
+    Inputs,
+    ObjectSet,
+    batches_in_order,
+    count,
+    device_of,
+    each,
+    read_split,
+    select,
+)
 from gmcn.errors import InputError
+from gmcn.training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:  # labels [S]
@@ -28,6 +46,33 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         validation.append(members[:count])
         train.append(members[count:])
     return torch.cat(train).sort().values, torch.cat(validation).sort().values
+
+
+def _classes(data: ObjectSet) -> Tensor:  # [S]
+    return torch.zeros(len(data), dtype=torch.int64) if data.labels is None else data.labels
+
+
+def fold_split(data: ObjectSet, settings: TrainingSettings, points: str | os.PathLike | None) -> tuple[Tensor, Tensor]:
+    """Indices to train on and to validate on in the fold of the settings.
+
+    Duplicates are looked for in ``points``, which the objects were fitted to, so that all fits have the same folds.
+    Raises :class:`InputError` where these are needed and not given.
+    """
+    fold, folds = settings.place
+    groups, found = None, "near-duplicates ignored"
+    if settings.fold_duplicates == "together":
+        if data.metadata.get("fit") is not None and points is None:
+            raise InputError(
+                "training.fold keeps near-duplicates together, which are looked for in the points that were fitted: "
+                "name these with --points, or set training.fold_duplicates to ignored"
+            )
+        sampled = data if points is None else read_split(points, TRAIN)
+        groups = near_duplicates(*descriptors(sampled.inputs, sampled.kind == POINTS))
+        sizes = groups.bincount()
+        found = f"{int(sizes[sizes > 1].sum())} near-duplicates in {int((sizes > 1).sum())} groups kept together"
+    train, validation = fold_of(_classes(data), fold, folds, groups)
+    log.info("fold %d of %d: %d train, %d judge; %s", fold, folds, len(train), len(validation), found)
+    return train, validation
 
 
 def generator_of(seed: int, epoch: int, position: int) -> torch.Generator:
@@ -112,11 +157,12 @@ class TrainingData(L.LightningDataModule):
         validation_fraction: float = 0.0,
         early_batches: int | None = None,
         prepare: Callable[[Inputs, torch.Generator], Inputs] = lambda inputs, _: inputs,
+        split: tuple[Tensor, Tensor] | None = None,  # indices, where they are not drawn from the seed
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        classes = torch.zeros(len(train), dtype=torch.int64) if train.labels is None else train.labels
-        self.train_indices, self.validation_indices = stratified_split(classes, validation_fraction, seed)
+        split = split or stratified_split(_classes(train), validation_fraction, seed)
+        self.train_indices, self.validation_indices = split
         smallest = max(2, ranks.size())
         if len(self.train_indices) < smallest:
             left = len(self.train_indices)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from gmcn.data.augmentation import Augmentation
-from gmcn.declared import above, at_least, at_most, below, check
+from gmcn.declared import above, at_least, at_most, below, check, matching
 from gmcn.errors import InputError
 
 
@@ -66,6 +66,17 @@ class TrainingSettings:
         Augmentation | None,
         "How training shapes are varied, anew in every epoch, never those that are validated on; null: not at all.",
     ] = None
+    fold: Annotated[
+        str | None,
+        matching("^[1-9][0-9]{0,3} of [1-9][0-9]{0,3}$"),
+        "a fold and the number of all, as in '2 of 5': that part of the training split is validated on, instead of a "
+        "`validation_fraction`; the folds are the same for all variants and seeds.",
+    ] = None
+    fold_duplicates: Annotated[
+        Literal["together", "ignored"],
+        "Whether objects that are nearly the same lie in one fold, so that none is judged by a network that has seen "
+        "another of them.",
+    ] = "together"
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrainingSettings:
@@ -94,11 +105,21 @@ class TrainingSettings:
             raise InputError(
                 f"training: 'warmup_epochs' is {self.warmup_epochs}, but must be at most the {self.epochs} 'epochs'"
             )
-        if self.schedule == "plateau" and not self.validation_fraction:
+        if self.fold is not None and not self.place[0] <= self.place[1] >= 2:
+            raise InputError(
+                f"training: 'fold' is '{self.fold}', but there is no such fold; of five they are '1 of 5' ..."
+            )
+        if self.schedule == "plateau" and not (self.validation_fraction or self.fold):
             raise InputError(
                 "training: the 'schedule' plateau watches the validation loss, but 'validation_fraction' is 0; "
                 "set it, for example to 0.1"
             )
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The fold, from 1, and the number of folds."""
+        fold, folds = str(self.fold).split(" of ")
+        return int(fold), int(folds)
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, defaults included."""

@@ -39,7 +39,7 @@ from gmcn.training.checkpoints import (
     remove_checkpoints,
     training_key,
 )
-from gmcn.training.datamodule import TrainingData
+from gmcn.training.datamodule import TrainingData, fold_split
 from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.joining import cluster_environment, join
 from gmcn.training.settings import TrainingSettings
@@ -71,8 +71,9 @@ def train(
     continued when it belongs to the same settings, seed and objects; on one machine, with the same number of
     threads, the outcome is then bit for bit that of an uninterrupted training on the CPU. ``points``, what the
     mixtures were fitted to, changes nothing but a description (:func:`describe_inputs`) by which the network can
-    answer about files later. The checkpoint of the last epoch stays beside them: a start from it trains nothing and
-    writes the same again. :func:`gmcn.training.checkpoints.remove_checkpoints` deletes it.
+    answer about files later, and ``training.fold`` looks for near-duplicates there. The checkpoint of the last epoch
+    stays beside them: a start from it trains nothing and writes the same again;
+    :func:`gmcn.training.checkpoints.remove_checkpoints` deletes it.
 
     With ``training.devices`` and ``training.nodes`` it takes as many processes, which call this function alike; they
     divide each batch, batch statistics are those of the whole, rank 0 writes, and ``threads`` are those of a node.
@@ -104,6 +105,7 @@ def train(
             validation_fraction=training.validation_fraction,
             early_batches=training.early_batches,
             prepare=objective.prepare,
+            split=None if training.fold is None else fold_split(data, training, points),
             device=device,
         )
         module = TrainingStep(model, training, len(batches.train_loader), objective)

@@ -103,6 +103,35 @@ def test_resolving_leaves_the_configuration_as_it_was():
     assert before == SMALL
 
 
+def test_a_variant_on_a_fold_is_that_variant():
+    own, fold = (config.resolve(SMALL, "digits", name) for name in ("child", "child-fold2of5"))
+    assert fold["training"].pop("fold") == "2 of 5"
+    assert fold == own
+    config.check_target(SMALL, "results/runs/digits_child-fold2of5/seed0/training.json")
+    heir = changed("variants.heir", {"base": "child-fold1of2", "training": {"epochs": "4"}})
+    assert config.resolve(config.check(heir), "digits", "heir")["training"]["fold"] == "1 of 2"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("child-fold6of5", "there is no fold 6 of 5, as 'child-fold6of5' would have it"),
+        ("child-fold1of1", "there is no fold 1 of 1"),
+        ("child-fold0of5", "unknown variant 'child-fold0of5'"),
+        ("chid-fold1of5", "unknown variant 'chid'; did you mean 'child'?"),
+        ("child-fold1of5-fold1of5", "unknown variant 'child-fold1of5'"),
+    ],
+)
+def test_a_fold_that_is_none_is_refused_in_one_sentence(name, part):
+    for ask in (
+        lambda: config.resolve(SMALL, "digits", name),
+        lambda: config.check_target(SMALL, f"results/runs/digits_{name}/seed0/training.json"),
+    ):
+        with pytest.raises(InputError) as error:
+            ask()
+        assert part in str(error.value)
+
+
 def test_stages_are_given_only_what_they_read():
     train = config.stage_settings(SMALL, "train", "digits", "child")
     assert set(train) == {"network", "training"}

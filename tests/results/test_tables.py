@@ -129,7 +129,10 @@ def test_what_has_not_been_run_is_empty_and_names_its_command(made):
 
 def test_tex_is_escaped_and_every_line_has_as_many_cells(made):
     _, _, tex = made(result(PAPER, [0.93, 0.91]))
-    assert r"\caption{100 \% of T \& U. Ours (paper, difference). A note." in tex
+    assert (
+        r"\caption{100 \% of T \& U. Ours (paper, difference); $\pm$ is the standard deviation over seeds. A note."
+        in tex
+    )
     body = [line for line in tex.splitlines() if line.endswith(r"\\")]
     assert len(body) == 3
     assert {line.replace(r"\&", "").count("&") for line in body} == {9}

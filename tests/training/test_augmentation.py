@@ -107,7 +107,7 @@ def test_checkpoints_belong_to_their_augmentation(mixtures, settings):
         return training_key(mixtures, {**settings, "training": {**settings["training"], **training}}, seed=0)
 
     training = TrainingSettings.read(settings["training"]).as_dict()
-    for name in ("augmentation", "checkpoint_minutes", "devices", "micro_batches", "nodes"):
+    for name in ("augmentation", "checkpoint_minutes", "devices", "fold", "fold_duplicates", "micro_batches", "nodes"):
         del training[name]
     known_before = key_of(settings["network"], training, 0, sha256(mixtures))
     assert key() == key(augmentation=None) == known_before

@@ -36,6 +36,11 @@ def test_augmentation_is_off_unless_it_is_asked_for_and_is_written_back():
     assert TrainingSettings.read(json.loads(json.dumps(settings.as_dict()))) == settings
 
 
+def test_a_fold_is_what_plateau_can_watch():
+    settings = TrainingSettings.read({"fold": "2 of 5", "validation_fraction": 0, "schedule": "plateau"})
+    assert settings.place == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -45,6 +50,12 @@ def test_augmentation_is_off_unless_it_is_asked_for_and_is_written_back():
             "training: 'schedule' is 'cosin', but must be one of cosine, .*; did you mean 'cosine'",
         ),
         ({"schedule": "plateau", "validation_fraction": 0}, "plateau watches the validation loss"),
+        ({"fold": "6"}, "'fold' cannot be '6': a fold and the number of all, as in '2 of 5'"),
+        ({"fold": "6 of 5"}, "'fold' is '6 of 5', but there is no such fold"),
+        ({"fold": "0 of 5"}, "'fold' cannot be '0 of 5'"),
+        ({"fold": "1 of 1"}, "'fold' is '1 of 1', but there is no such fold"),
+        ({"fold": 0.2}, "'fold' is 0.2, but must be text"),
+        ({"fold_duplicates": "apart"}, "'fold_duplicates' is 'apart', but must be one of together, ignored"),
         ({"batch_size": 1}, "training: 'batch_size' is 1, but must be at least 2"),
         ({"epochs": 0}, "training: 'epochs' is 0, but must be at least 1"),
         ({"epochs": True}, "'epochs' is True, but must be a whole number"),

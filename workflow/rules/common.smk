@@ -124,7 +124,7 @@ def variants_for(*tasks):
 wildcard_constraints:
     dataset=names("datasets"),
     fit=names("fits"),
-    variant=names("variants"),
+    variant=f"({names('variants')})({settings_of.FOLD})?",
     seed=r"\d+",
     figure="|".join(settings_of.ILLUSTRATIONS),
     table=names("tables") if config.get("tables") else "(?!)",
