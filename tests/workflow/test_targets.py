@@ -42,14 +42,12 @@ def wanted(settings):
     return {file for file in files if "/" not in file}, {file for file in files if file.endswith("training.json")}
 
 
-def results(configuration: dict) -> set[str]:
-    """Those of them that are results; folds are trained and never evaluated."""
-    return {file for file in wanted(configuration) if "/" not in file}
-
-
 def test_all_tables_want_every_result_of_the_paper(pristine):
     jobs = pristine.plan("results/tables/all")
-    assert jobs["summarise"] == len(results(REAL))
+    results, folds = wanted(REAL)
+    assert jobs["summarise"] == len(results)
+    seeds = sum(len(config.resolve(REAL, *file.removesuffix(".json").split("_"))["seeds"]) for file in results)
+    assert jobs["train"] == seeds + len(folds)
     assert jobs["least_squares"] == jobs["all_results"] == jobs["all_tables"] == 1
 
 
@@ -63,8 +61,9 @@ def test_everything_in_small_is_made_beside_the_real_results(pristine):
     )
     assert answer.status == 0, answer.text
     small = config.load(ROOT / "config.yaml", ROOT / "workflow/small.yaml")
-    assert answer.jobs["summarise"] == len(results(small))
-    assert answer.jobs["train"] == len(wanted(small) - {f"points/{name}.safetensors" for name in small["datasets"]})
+    results, folds = wanted(small)
+    assert answer.jobs["summarise"] == len(results)
+    assert answer.jobs["train"] == len(results) + len(folds)  # one seed each
     assert " results/modelnet10" not in answer.text
     assert '"layers": [[2, 16], [4, 8], [8, 4], [16, 2]]' in answer.text
 
