@@ -1,30 +1,19 @@
-"""What each command does, under its name."""
+"""What each command does: a function of its name, which takes a :class:`Context`."""
 
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from gmcn.commands import others, report, stages
 from gmcn.commands.context import Context
-from gmcn.commands.names import names
-from gmcn.commands.others import export, info, predict, show, status, store
-from gmcn.commands.report import draw_figure, draw_fits, least_squares, table
-from gmcn.commands.stages import download, evaluate, fit, footprint, probe, sample, summarise, train
+from gmcn.stages import Command
 
-__all__ = [
-    "Context",
-    "download",
-    "draw_figure",
-    "draw_fits",
-    "evaluate",
-    "export",
-    "fit",
-    "footprint",
-    "info",
-    "least_squares",
-    "names",
-    "predict",
-    "probe",
-    "sample",
-    "show",
-    "status",
-    "store",
-    "summarise",
-    "table",
-    "train",
-]
+__all__ = ["Context", "function_of"]
+
+
+def function_of(command: Command) -> Callable[[Context], None]:
+    """The function of a command: one of the shared modules has it, or a module of the command's name."""
+    name = command.identifier
+    home = next((module for module in (stages, report, others) if name in vars(module)), None)
+    return getattr(home or importlib.import_module(f"gmcn.commands.{name}"), name)

@@ -30,9 +30,10 @@ class Command:
 class Stage(Command):
     """A stage of the workflow: a command, and a rule of the same name.
 
-    ``makes`` is the artifact that it writes, or the most important one, as it is called in
-    :data:`gmcn.stages.paths.PATHS`, and ``job`` what its log is called. ``settings`` are the keys of a variant that it
-    is given. A stage with ``networks`` concerns only variants with a network of these kinds.
+    ``makes`` is the name of the artifact that it writes, or of the most important one, and ``path`` where this lies
+    below the results: tables and figures lack a suffix, since each is written in several formats. ``job`` is what its
+    log is called. ``settings`` are the keys of a variant that it is given. A stage with ``networks`` concerns only
+    variants with a network of these kinds.
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
     ``{task}`` in them is the variant's task. What the stages ``after`` which it comes are made of is not repeated,
@@ -40,6 +41,7 @@ class Stage(Command):
     """
 
     makes: str = ""
+    path: str = ""
     job: str = "{dataset}_{variant}"
     settings: tuple[str, ...] = ()
     networks: tuple[str, ...] | None = None
