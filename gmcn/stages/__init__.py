@@ -214,6 +214,7 @@ STAGES = {
             options=(DEVICE,),
             makes="least-squares",
             path="measurements/least-squares.json",
+            calls="gmcn.papers.gmcn.least_squares:measure",
             job="least-squares",
             sources=(
                 "csrc/common/*.h",

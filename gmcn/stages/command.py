@@ -32,8 +32,9 @@ class Stage(Command):
 
     ``makes`` is the name of the artifact that it writes, or of the most important one, and ``path`` where this lies
     below the results: tables and figures lack a suffix, since each is written in several formats. ``job`` is what its
-    log is called. ``settings`` are the keys of a variant that it is given. A stage with ``networks`` concerns only
-    variants with a network of these kinds.
+    log is called. ``calls``, ``module:function``, is what computes it where the command has nothing else to do
+    (:func:`gmcn.commands.stages.calling`); other stages have a command of their own. ``settings`` are the
+    keys of a variant that it is given. A stage with ``networks`` concerns only variants with a network of these kinds.
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
     ``{task}`` in them is the variant's task. What the stages ``after`` which it comes are made of is not repeated,
@@ -42,6 +43,7 @@ class Stage(Command):
 
     makes: str = ""
     path: str = ""
+    calls: str | None = None
     job: str = "{dataset}_{variant}"
     settings: tuple[str, ...] = ()
     networks: tuple[str, ...] | None = None

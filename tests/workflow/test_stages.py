@@ -7,7 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
@@ -43,7 +43,16 @@ def test_every_command_has_a_function_and_every_function_a_command():
         for function in vars(importlib.import_module(found.name)).values()
         if inspect.isfunction(function) and list(inspect.signature(function).parameters) == ["context"]
     }
-    assert {function for function in defined if not function.__name__.startswith("_")} == set(functions.values())
+    calling = {stage.identifier for stage in STAGES.values() if stage.calls}
+    own = {function for name, function in functions.items() if name not in calling}
+    assert {function for function in defined if not function.__name__.startswith("_")} == own
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES.values() if stage.calls], ids=lambda stage: stage.name)
+def test_what_a_stage_calls_is_a_function_in_its_sources(stage):
+    module, _, name = stage.calls.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    assert Path(inspect.getfile(inspect.unwrap(function))) in stage.files(ROOT)
 
 
 def test_every_stage_has_a_rule_and_every_rule_that_calls_a_command_a_stage():
