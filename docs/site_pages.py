@@ -18,6 +18,7 @@ PACKAGES = ("mixture", "ops", "ops.reference", "nn", "models", "fitting", "data"
 MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES), "gmcn.tracking", "gmcn.errors")
 LINKED = (
     "CITATION.cff",
+    "CONTRIBUTING.md",
     "config.yaml",
     "examples/README.md",
     "workflow/papers/gmcn.yaml",
@@ -35,11 +36,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds what does not lie in docs/."""
-    files.append(File.generated(config, "index.md", content=(ROOT / "README.md").read_text().replace("](docs/", "](")))
+    for name, source in {"index.md": "README.md", **{name: name for name in LINKED}}.items():
+        files.append(File.generated(config, name, content=(ROOT / source).read_text().replace("](docs/", "](")))
     for name in MODULES:
         files.append(File.generated(config, page(name), content=reference(name)))
-    for name in LINKED:
-        files.append(File.generated(config, name, content=(ROOT / name).read_text()))
     return files
 
 

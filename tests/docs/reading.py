@@ -18,7 +18,10 @@ from markdown_it.token import Token
 from gmcn import config
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "examples/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 # What stands in examples for a name of the reader's own.
 PLACEHOLDERS = {"<data set>": "digits", "<variant>": "small", "<fit>": "kmeans16"}
 PROGRAMS = ("gmcn", "make", "pip", "pytest", "python", "snakemake")

@@ -77,10 +77,8 @@ class Checkout:
         assert answer.status == 0, answer.text
 
 
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory):
-    """A copy of what the workflow consists of."""
-    folder = tmp_path_factory.mktemp("checkout")
+def copied(folder: Path) -> Checkout:
+    """A copy, in an empty folder, of what the workflow consists of."""
     for name in COPIED:
         source = ROOT / name
         if source.is_symlink():
@@ -90,6 +88,12 @@ def pristine(tmp_path_factory):
         else:
             shutil.copy2(source, folder / name)
     return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory):
+    """A copy that no test changes."""
+    return copied(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture
