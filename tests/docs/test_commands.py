@@ -73,6 +73,8 @@ def test_a_command_of_make(command):
 @each("python")
 def test_a_script(command):
     script = next(word for word in command.words[1:] if not word.startswith("-"))
+    if command.words[1] == "-m":
+        script = f"{script.replace('.', '/')}.py"
     if script == "setup.py":  # whose options are those of setuptools
         return
     sources = (ROOT / script).read_text() + (ROOT / "benchmarks/common.py").read_text()
