@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BATCH = 32  # bounds memory
 ERROR = Metric("error", "mean absolute error", digits=3)
-RIVAL = Metric("rival", "that of the test split's mean", digits=3)
+RIVAL = Metric("rival", "error of the mean", digits=3)
 
 
 class Measures:
@@ -62,6 +62,8 @@ class Measures:
         """What was said over what is true, a colour for each seed."""
         from matplotlib.figure import Figure
 
+        from gmcn.artifacts import atomic
+
         figure = Figure(figsize=(4, 4), layout="constrained")
         axes = figure.subplots()
         for seed in seeds:
@@ -69,8 +71,10 @@ class Measures:
         axes.axline((1, 1), slope=1, color="black", linewidth=0.5)
         axes.set_xlabel("true elongation")
         axes.set_ylabel("the network's")
-        figure.savefig(folder / "elongation.png")
-        return [folder / "elongation.png"]
+        path = folder / "elongation.png"
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format="png")
+        return [path]
 
     def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
         """The network has to have one output."""
