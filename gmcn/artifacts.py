@@ -16,10 +16,10 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -196,14 +196,27 @@ def damaged(path: str | os.PathLike, error: Exception | str) -> InputError:
     return InputError(f"{path} is damaged ({reason}); make it again with `{remake}`")
 
 
+T = TypeVar("T")
+
+
+def of_content(function: Callable[[str | os.PathLike], T]) -> Callable[[str | os.PathLike], T]:
+    """``function`` of a file, which is asked once as long as the file stays as it is."""
+
+    @functools.lru_cache(maxsize=1024)
+    def remembered(path: str, *_: int) -> T:
+        return function(path)
+
+    @functools.wraps(function)
+    def of_path(path: str | os.PathLike) -> T:
+        status = os.stat(path)
+        return remembered(os.path.realpath(path), status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+    return of_path
+
+
+@of_content
 def sha256(path: str | os.PathLike) -> str:
-    """Hexadecimal SHA-256 of a file's content, which is read once as long as the file stays as it is."""
-    status = os.stat(path)
-    return _sha256(os.path.realpath(path), status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256(path: str, *_: int) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

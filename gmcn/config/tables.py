@@ -73,16 +73,20 @@ def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any
     """A comparison over folds: what it needs to find its trainings, and to divide the data set as they do."""
     dataset(config, table["dataset"])
     rows = [{"label": row["variant"], "paper": {}, **row, "dataset": table["dataset"]} for row in table["rows"]]
-    resolved = [resolve(config, row["dataset"], row["variant"])["training"] for row in rows]
+    resolved = [resolve(config, row["dataset"], row["variant"]) for row in rows]
+    for row, settings in zip(rows, resolved, strict=True):
+        if (task := settings.get("task", DEFAULT_TASK)) != DEFAULT_TASK:
+            raise InputError(f"a table of folds compares classifications, and {row['variant']} is of the task {task}")
     if not re.fullmatch(r"fold_(class_)?(accuracy|loss)", table["columns"][0]):
         raise InputError("the first column of a table of folds decides: it has to be fold_class_accuracy or such")
-    duplicates = {training.get("fold_duplicates", "together") for training in resolved}
+    duplicates = {settings["training"].get("fold_duplicates", "together") for settings in resolved}
     if len(duplicates) > 1:
         raise InputError("its variants have other folds: they differ in training.fold_duplicates")
     common = {key: table.get(key, default) for key, default in (("folds", 5), ("seeds", [0]), ("notes", []))}
     return {
         **{key: table[key] for key in ("name", "title", "kind", "columns", "dataset")},
         **common,
+        "tasks": [DEFAULT_TASK],
         "duplicates": duplicates.pop(),
         "rows": [*rows, {"label": RIVAL, "paper": {}, "dataset": table["dataset"]}],
     }

@@ -17,8 +17,9 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import gmcn
-from gmcn.artifacts import atomic, key_of, sha256
+from gmcn.artifacts import atomic, key_of, of_content, sha256
 from gmcn.models import DEFAULT_KIND
+from gmcn.tasks import DEFAULT_TASK
 from gmcn.training.callbacks import FORMAT, LastCheckpoint
 from gmcn.training.settings import TrainingSettings
 
@@ -75,21 +76,15 @@ def code_key() -> str:
     return key_of(*(sha256(path) for pattern in ("**/*.py", "*.so") for path in sorted(package.glob(pattern))))
 
 
-def training_key(mixtures: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
-    """What a checkpoint belongs to: network, training settings, seed and the content of the mixtures."""
+def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
+    """What a checkpoint belongs to: task, network, training settings, seed and the content of the artifact."""
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
     for key in ("checkpoint_minutes", "devices", "nodes"):  # how, not what
         training.pop(key)
-    if training["micro_batches"] == 1:  # as with augmentation
-        training.pop("micro_batches")
-    if training["augmentation"] is None:  # checkpoints from before there was any stay good
-        training.pop("augmentation")
-    if training["fold"] is None:
-        del training["fold"], training["fold_duplicates"]
     network = dict(settings.get("network", {}))
     if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
         network.pop("kind")
-    return key_of(network, training, seed, sha256(mixtures))
+    return key_of(settings.get("task", DEFAULT_TASK), network, training, seed, sha256(artifact))
 
 
 def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
@@ -116,13 +111,14 @@ def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
 
 
 def resumable(
-    mixtures: str | os.PathLike, *, settings: Mapping[str, Any], seed: int, output: str | os.PathLike
+    artifact: str | os.PathLike, *, settings: Mapping[str, Any], seed: int, output: str | os.PathLike
 ) -> bool:
     """Whether :func:`gmcn.training.train` with these arguments would go on from a checkpoint."""
-    return find_checkpoint(output, training_key(mixtures, settings, seed)) is not None
+    return find_checkpoint(output, training_key(artifact, settings, seed)) is not None
 
 
-def _state_in(path: Path) -> dict[str, Any] | None:
+@of_content
+def _state_in(path: str | os.PathLike) -> dict[str, Any] | None:
     """What a checkpoint says of itself; None if the file is damaged or none of ours."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -28,7 +28,7 @@ class TrainingSettings:
         int, at_least(1), "Devices of a node that divide each batch among them; changes the time, not the result."
     ] = 1
     nodes: Annotated[int, at_least(1), "Nodes of a cluster that train together, each with `devices`."] = 1
-    learning_rate: Annotated[float, above(0), at_most(1), "Adam's highest learning rate."] = 1e-3
+    learning_rate: Annotated[float, above(0), "Adam's highest learning rate."] = 1e-3
     schedule: Annotated[
         Literal["cosine", "constant", "step", "plateau"],
         "Course of the learning rate after the warm-up; never looks at the test set. `plateau` watches the validation "

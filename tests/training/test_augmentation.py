@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from gmcn import tasks
-from gmcn.artifacts import key_of, sha256
 from gmcn.data import Augmentation
 from gmcn.data.objects import TRAIN, read_split, select
 from gmcn.errors import InputError
@@ -106,9 +105,5 @@ def test_checkpoints_belong_to_their_augmentation(mixtures, settings):
     def key(**training) -> str:
         return training_key(mixtures, {**settings, "training": {**settings["training"], **training}}, seed=0)
 
-    training = TrainingSettings.read(settings["training"]).as_dict()
-    for name in ("augmentation", "checkpoint_minutes", "devices", "fold", "fold_duplicates", "micro_batches", "nodes"):
-        del training[name]
-    known_before = key_of(settings["network"], training, 0, sha256(mixtures))
-    assert key() == key(augmentation=None) == known_before
+    assert key() == key(augmentation=None)
     assert len({key(), key(augmentation={"rotation": "any"}), key(augmentation={"rotation": "axis"})}) == 3

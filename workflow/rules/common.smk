@@ -112,19 +112,18 @@ def names(section):
 
 
 def variants_for(*tasks):
-    """A pattern that matches the names of the variants that are trained for one of these tasks."""
+    """A pattern that matches the variants that are trained for one of these tasks, whole or on a fold."""
+    of = settings_of.task_of
     found = [
-        name
-        for name in config["variants"]
-        if settings_of.task_of(config, name) in tasks
+        re.escape(name) for name in config["variants"] if of(config, name) in tasks
     ]
-    return "|".join(map(re.escape, found)) or "(?!)"
+    return f"({'|'.join(found)})({settings_of.FOLD})?" if found else "(?!)"
 
 
 wildcard_constraints:
     dataset=names("datasets"),
     fit=names("fits"),
-    variant=f"({names('variants')})({settings_of.FOLD})?",
+    variant=variants_for(*TASKS),
     seed=r"\d+",
     figure="|".join(settings_of.ILLUSTRATIONS),
     table=names("tables") if config.get("tables") else "(?!)",

@@ -67,7 +67,7 @@ use rule evaluate as probe with:
     benchmark:
         benchmark_of("probe")
     wildcard_constraints:
-        variant=names("variants"),
+        variant=variants_for(*TASKS),
     resources:
         mem_mb=growing(8000),
         runtime=growing(120),
@@ -94,7 +94,7 @@ use rule evaluate as footprint with:
     benchmark:
         benchmark_of("footprint")
     wildcard_constraints:
-        variant=names("variants"),
+        variant=variants_for(*TASKS),
     resources:
         mem_mb=growing(16000),
         runtime=growing(60),
