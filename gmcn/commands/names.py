@@ -1,4 +1,4 @@
-"""The command `names`: what the configuration and the package know by name, and what each of it is."""
+"""The command `names`: lists and describes all names of the configuration and the package."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def names(context: Context) -> None:
 
 
 def described(variant: Mapping[str, Any]) -> str:
-    """What a variant is: its description, else its base and what it changes of it."""
+    """The description of a variant; without one, its base and the keys that it changes."""
     if "description" in variant:
         return variant["description"]
     changes = list(_changes({key: value for key, value in variant.items() if key not in ABOUT}))

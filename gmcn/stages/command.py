@@ -1,4 +1,4 @@
-"""What is known of a command and of a stage."""
+"""The classes that describe a command and a stage."""
 
 from __future__ import annotations
 
