@@ -133,7 +133,8 @@ def _faults(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...]) 
 
 
 def _number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)  # of any size, unlike a float
+    return whole or (isinstance(value, float) and math.isfinite(value))
 
 
 _IS: dict[str, Callable[[Any], bool]] = {

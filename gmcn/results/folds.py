@@ -48,11 +48,13 @@ def verdicts(
     """The verdict on each candidate: the cheapest of those that are not worse than the best is chosen.
 
     The cheapest trains in the least time; if times are close, it has the fewest parameters, or comes first. A candidate
-    without measurements is None and gets no verdict; a rival is never chosen.
+    without measurements is None and gets no verdict; a rival is never chosen. If a class has one object alone, there is
+    no standard error, and nobody gets a verdict.
     """
     sign = 1 if larger_is_better else -1
     own = [c for c in candidates if c is not None and c.seconds is not None]
-    if len(own) < 2:  # nothing to choose from
+    unsure = any(estimate(candidate.values, labels)[1] is None for candidate in own)
+    if len(own) < 2 or unsure:  # nothing to choose from, or nothing to choose by
         return [None] * len(candidates)
     best = max(own, key=lambda candidate: sign * estimate(candidate.values, labels)[0])
 

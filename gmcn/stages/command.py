@@ -26,6 +26,10 @@ class Command:
         return (*self.options, *COMMON)
 
 
+# The files that networks of several kinds share, besides `network.py`.
+SHARED = dict.fromkeys(("pointnet", "pointnet2", "mlp"), ("gmcn/models/point_sets.py",))
+
+
 @dataclass(frozen=True)
 class Stage(Command):
     """A stage of the workflow: a command, and a rule of the same name.
@@ -36,8 +40,8 @@ class Stage(Command):
     that call it too, for other outputs.
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
-    ``{task}`` in them is the variant's task. What the stages ``after`` which it comes are made of is not repeated,
-    since their outputs are its inputs. ``lighter`` says how it needs less memory.
+    ``{task}`` in them is the variant's task, ``{network}`` the kind of its network. What the stages ``after`` which it
+    comes are made of is not repeated, since their outputs are its inputs. ``lighter`` says how it needs less memory.
     """
 
     makes: str = ""
@@ -59,7 +63,10 @@ class Stage(Command):
         """The rules that call it."""
         return (self.identifier, *self.variations)
 
-    def files(self, root: Path, task: str = "*") -> list[Path]:
-        """The files of ``sources`` below the checkout ``root``, in order; by default those of all tasks."""
+    def files(self, root: Path, task: str = "*", network: str = "*") -> list[Path]:
+        """The files of ``sources`` below the checkout ``root``, in order; by default of all tasks and networks."""
         excluded = {root / name for name in self.without}
-        return sorted({file for pattern in self.sources for file in root.glob(pattern.format(task=task))} - excluded)
+        shared = SHARED.get(network, ()) if network != "*" else [path for paths in SHARED.values() for path in paths]
+        patterns = [*self.sources, *(shared if any("{network}" in pattern for pattern in self.sources) else ())]
+        found = {file for pattern in patterns for file in root.glob(pattern.format(task=task, network=network))}
+        return sorted(found - excluded)

@@ -146,8 +146,10 @@ def show_results(client: Any, experiment: str, columns: Sequence[str], ascending
         "selectedColumns": names,
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    view = json.dumps({"name": "Results", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
-    client.set_experiment_tag(experiment, "mlflow.sharedViewState.gmcn-results", view)
+    view = json.dumps(
+        {"name": f"Results by {columns[0]}", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"}
+    )
+    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.gmcn-{columns[0]}", view)
 
 
 def find_run(client: Any, experiment: str, condition: str) -> Any:

@@ -218,7 +218,9 @@ class TrainingStep(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Let the plateau schedule see the epoch, and begin new sums."""
         if self.plateau:
-            self.plateau.step(self.epoch_metrics()[f"validation_{self.objective.watched.name}"])
+            # A fold judges the training, so it must not steer it.
+            split = "validation" if self.settings.fold is None else "train"
+            self.plateau.step(self.epoch_metrics()[f"{split}_{self.objective.watched.name}"])
         self.sums = self._nothing()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -117,6 +117,13 @@ def test_a_result_ends_with_its_last_stage(store):
     assert status() == "FINISHED"
 
 
+def test_a_training_on_a_fold_ends_its_result(store):
+    with tracking.start("train", name="train", dataset="nine", result="nine_small-fold1of2", results=store):
+        pass
+    [parent] = runs(store, "nine", "tags.`gmcn.result` = 'nine_small-fold1of2'")
+    assert parent.info.status == "FINISHED"
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
 )

@@ -251,17 +251,23 @@ def sources(stage):
             )
         if "variant" not in wildcards.keys():
             return source_files(stage, "*")
-        return source_files(stage, resolved(wildcards).get("task", DEFAULT_TASK))
+        own = resolved(wildcards)
+        task = own.get("task", DEFAULT_TASK)
+        return source_files(stage, task, network=settings_of.kind_of(own))
 
     return of
 
 
 @functools.cache
-def source_files(stage, *tasks):
+def source_files(stage, *tasks, network="*"):
     """They are relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
     files = sorted(
-        {file for task in tasks or ("",) for file in STAGES[stage].files(root, task)}
+        {
+            file
+            for task in tasks or ("",)
+            for file in STAGES[stage].files(root, task, network)
+        }
     )
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
