@@ -1,4 +1,4 @@
-"""What each command does, under its name."""
+"""The function of each command, under its name."""
 
 from gmcn.commands.context import Context
 from gmcn.commands.names import names

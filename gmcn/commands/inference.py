@@ -1,4 +1,4 @@
-"""What the commands `predict` and `export` print."""
+"""The output of the commands `predict` and `export`."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class Splats(DataSet):
 
 
 def told(kind: type[T], settings: Mapping[str, Any]) -> T:
-    """What a kind declares of a data set's settings, with its defaults."""
+    """The settings of a data set that its kind declares, with defaults for the others."""
     return kind(**{key: settings[key] for key in options(kind) if key in settings})
 
 

@@ -206,6 +206,6 @@ class Reader:
 
 
 def _key(path: Path) -> str:
-    """What the random numbers of a file's object depend on; see :attr:`gmcn.data.containers.Member.key`."""
+    """The key on which the random numbers of a file's object depend; see :attr:`gmcn.data.containers.Member.key`."""
     member = placed(path.resolve().as_posix())
     return member.key if member else path.stem

@@ -113,7 +113,7 @@ class BatchLoader:
 
     @property
     def sampler(self) -> BatchLoader:
-        """Where Lightning looks for ``set_epoch``."""
+        """Lightning looks for ``set_epoch`` here."""
         return self
 
     def set_epoch(self, epoch: int) -> None:

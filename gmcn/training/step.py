@@ -60,7 +60,7 @@ class TrainingStep(L.LightningModule):
         self.plateau = _Plateau(settings, self.objective) if settings.schedule == "plateau" else None
 
     def _nothing(self) -> dict[str, float]:
-        """What an epoch adds up."""
+        """The sums of an epoch before its first batch."""
         return dict.fromkeys((*self.names, "shapes"), 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -236,7 +236,7 @@ class TrainingStep(L.LightningModule):
             self.plateau.load_state_dict(checkpoint["plateau"])
 
     def _explained(self, function: Callable[..., Any], inputs: Inputs, labels: Tensor | None) -> Any:
-        """What a function of the objective gives; where a kernel refuses a number, the layer that it came from."""
+        """Call a function of the objective; if a kernel refuses a number, name the layer from which it came."""
         try:
             return function(self.model, inputs, labels)
         except RuntimeError as error:
