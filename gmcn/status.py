@@ -21,7 +21,7 @@ from gmcn.running import running
 from gmcn.stages import STAGES
 from gmcn.stages.paths import PATHS, fields_of, name_of
 
-_RULES = {stage.identifier: stage.name for stage in STAGES.values()}
+_RULES = {rule: stage.name for stage in STAGES.values() for rule in stage.rules}
 # In the words of Snakemake's summary.
 _REASONS = {
     "updated input files": "its inputs or its code are newer",
@@ -93,10 +93,10 @@ def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
         log = re.search(r"^    log: (.+?) \(check log", entry[0], re.MULTILINE)
         failed.pop(number, None)  # an earlier attempt
         if entry[1]:
-            failed[number] = entry[1], log and log[1]
+            failed[number] = _RULES.get(entry[1], entry[1]), log and log[1]
     lines = [
-        f"{rule} failed: {last_words(Path(log)) if log else 'it has no log'}\n  log: {log or ' '.join(logs)}"
-        for rule, log in failed.values()
+        f"{stage} failed: {last_words(Path(log)) if log else 'it has no log'}\n  log: {log or ' '.join(logs)}"
+        for stage, log in failed.values()
     ]
     lines = lines or ["The workflow was stopped."]
     return "\n".join([*lines, f"What is finished is kept. Continue with: snakemake {plain(shlex.join(arguments))}"])

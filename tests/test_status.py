@@ -26,7 +26,7 @@ SUMMARY = [
     (f"{RUN}/seed0/model.safetensors", "train", "missing", "update pending"),
     (f"{RUN}/seed0/history.csv", "train", "missing", "update pending"),
     (f"{RUN}/seed1/model.safetensors", "train", "missing", "update pending"),
-    (f"{RUN}/evaluation.json", "evaluate", "missing", "update pending"),
+    (f"{RUN}/evaluation.json", "evaluate_task", "missing", "update pending"),
 ]
 
 

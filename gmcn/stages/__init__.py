@@ -136,10 +136,11 @@ STAGES = {
         ),
         Stage(
             "evaluate",
-            "measure accuracy on the test split",
+            "measure on the test split what the task measures",
             options=ANALYSIS,
             makes="evaluation",
             settings=("task",),
+            variations=("evaluate_task",),  # with the pictures of other tasks than classification
             sources=(
                 "gmcn/results/evaluation.py",
                 *_NETWORKS,

@@ -32,7 +32,8 @@ class Stage(Command):
 
     ``makes`` is the artifact that it writes, or the most important one, as it is called in
     :data:`gmcn.stages.paths.PATHS`, and ``job`` what its log is called. ``settings`` are the keys of a variant that it
-    is given. A stage with ``networks`` concerns only variants with a network of these kinds.
+    is given. A stage with ``networks`` concerns only variants with a network of these kinds. ``variations`` are rules
+    that call it too, for other outputs.
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
     ``{task}`` in them is the variant's task. What the stages ``after`` which it comes are made of is not repeated,
@@ -43,6 +44,7 @@ class Stage(Command):
     job: str = "{dataset}_{variant}"
     settings: tuple[str, ...] = ()
     networks: tuple[str, ...] | None = None
+    variations: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
@@ -51,6 +53,11 @@ class Stage(Command):
     @property
     def all_options(self) -> tuple[Option, ...]:
         return (*self.options, *OF_STAGES, *COMMON)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that call it."""
+        return (self.identifier, *self.variations)
 
     def files(self, root: Path, task: str = "*") -> list[Path]:
         """The files of ``sources`` below the checkout ``root``, in order; by default those of all tasks."""

@@ -65,7 +65,7 @@ def _origin_of(path: Path) -> dict[str, Any]:
 
     if path.suffix == ".safetensors":
         with open_tensors(path) as (tensors, header):
-            rows = tensors["labels"].get_shape()[0] if "labels" in tensors else None
+            rows = tensors["split"].get_shape()[0] if "split" in tensors else None
         return {"sha256": sha256(path), "run_id": header.get("run_id"), "rows": rows}
     beside = path.with_name(f"{path.name}.json")
     header = read_json(beside if beside.is_file() else path) if path.suffix == ".json" or beside.is_file() else {}

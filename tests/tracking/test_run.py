@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from gmcn import tracking
-from gmcn.artifacts import git_commit, sha256, write_json
+from gmcn.artifacts import git_commit, save_tensors, sha256, write_json
 from gmcn.tracking import store as tracking_store
 from gmcn.tracking.journal import FOLDER
-from gmcn.tracking.records import MAX_PARAM
+from gmcn.tracking.records import MAX_PARAM, input_of
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -76,6 +76,12 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
     assert [artifact.path for artifact in client(store).list_artifacts(run.id)] == ["points.json"]
     assert (store / "mlartifacts" / "one" / run.id / "artifacts" / "points.json").is_file()
     assert not list((store / FOLDER).iterdir())
+
+
+def test_objects_without_labels_are_counted_too(tmp_path):
+    path = tmp_path / "points.safetensors"
+    save_tensors(path, {"points": torch.zeros(3, 8, 2), "split": torch.zeros(3, dtype=torch.int64)}, {})
+    assert input_of("points", path)["rows"] == 3
 
 
 def test_runs_of_one_result_share_a_parent_and_data_sets_have_their_own(store):

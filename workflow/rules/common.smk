@@ -318,9 +318,14 @@ def wanted_by(*tables):
     return sorted(f"{RESULTS}/{file}" for file in files)
 
 
-def existing_of(wildcards):
-    """Those of them that exist."""
-    return [file for file in wanted_by(wildcards.table) if os.path.isfile(file)]
+def shown_in(wildcards):
+    """Those of them that exist, and those that are asked for together with the table."""
+    asked = set(map(os.path.relpath, workflow.dag_settings.targets))
+    return [
+        file
+        for file in wanted_by(wildcards.table)
+        if os.path.isfile(file) or os.path.relpath(file) in asked
+    ]
 
 
 def made_tables(wildcards):
