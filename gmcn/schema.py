@@ -60,7 +60,7 @@ class Fit(FitSettings):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a variant says, in general or for one data set."""
+    """The settings of a variant, in general or for one data set."""
 
     task: Annotated[str, "What the network is trained for, and measured by: a folder of gmcn/tasks."] = OPTIONAL
     fit: Annotated[
