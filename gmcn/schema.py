@@ -60,7 +60,7 @@ class Fit(FitSettings):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a variant says, in general or for one data set."""
+    """The settings of a variant, in general or for one data set."""
 
     fit: Annotated[
         str | None, "Name of the input fit; null: the network is trained on the sampled objects themselves."

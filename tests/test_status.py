@@ -1,4 +1,4 @@
-"""What is there, runs, failed and is missing; and what a failed workflow says last."""
+"""The status of files and jobs, and the last message of a failed workflow."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ Files = Annotated[list[File], FILLED, "Published files; each is first looked for
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """What a data set of every kind can be told."""
+    """The settings of data sets of every kind."""
 
     description: Description = OPTIONAL
 

@@ -1,4 +1,4 @@
-"""What makes a stage run again is what its numbers can depend on."""
+"""An edit runs exactly those stages again whose numbers it can change."""
 
 from __future__ import annotations
 
