@@ -105,7 +105,7 @@ def _call(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     if options.command == "train" and options.seed is None and options.output:
         raise InputError("--output names the folder of one seed: give --seed as well")
-    getattr(commands, {**STAGES, **OTHERS}[options.command].identifier)(commands.Context(options))
+    commands.function_of({**STAGES, **OTHERS}[options.command])(commands.Context(options))
     print(end="", flush=True)
     return 0
 

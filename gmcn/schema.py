@@ -18,7 +18,8 @@ from gmcn.artifacts import write_text
 from gmcn.config import SCHEMA
 from gmcn.config.resolving import DEFAULT_KIND
 from gmcn.config.sections import Figure, Illustrations, Name, ResultName, Table, Tracking
-from gmcn.data.kinds import KINDS, Description
+from gmcn.data import KINDS
+from gmcn.data.kinds import Description
 from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, Keyword, at_least, schema_of
 from gmcn.errors import InputError
 from gmcn.fitting import FitSettings
@@ -33,7 +34,9 @@ WIDTH = 150  # of a line of the file, about
 DataSet = Annotated[
     Any,
     Choice(
-        "kind", "What the data set is: built in (digits, solids), or files (images, clouds, meshes, splats).", KINDS
+        "kind",
+        "What the data set is: built in (digits, solids), or files (images, clouds, meshes, splats).",
+        {name: kind.declaration for name, kind in KINDS.items()},
     ),
     "One data set; its kind decides which other keys it takes.",
 ]

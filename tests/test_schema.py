@@ -10,8 +10,6 @@ from jsonschema import Draft202012Validator
 
 from gmcn import schema
 from gmcn.config import SCHEMA, resolving, sections
-from gmcn.data import READERS
-from gmcn.data.kinds import KINDS
 from gmcn.declared import options
 from gmcn.errors import InputError
 from gmcn.fitting import METHODS, FitSettings
@@ -43,7 +41,6 @@ def test_another_schema_is_refused_in_one_sentence(tmp_path, monkeypatch):
 
 
 def test_declarations_and_code_know_the_same_names():
-    assert set(KINDS) == set(READERS)
     assert resolving.DEFAULT_KIND == DEFAULT_KIND
     assert words(FitSettings, "method") == (*METHODS, REDUCTION)
     assert set().union(*METHODS.values()) < set(options(FitSettings))

@@ -23,13 +23,6 @@ def table(context: Context) -> None:
     tabulate(shown, inputs=inputs, output=output, command=f"{options.maker} {context.results}")
 
 
-def least_squares(context: Context) -> None:
-    from gmcn.papers.gmcn.least_squares import measure
-
-    output = context.path("output", "least-squares")
-    measure(settings=context.settings("least-squares"), output=output, device=context.options.device)
-
-
 def draw_fits(context: Context) -> None:
     from gmcn.pictures.fit_figures import draw_fits
 

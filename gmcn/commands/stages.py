@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
+from collections.abc import Callable
 
 from gmcn import config as configuration
 from gmcn.addresses import ADDRESSES
 from gmcn.commands.context import Context
 from gmcn.running import claimed
-from gmcn.stages import MEASURES, STAGES
+from gmcn.stages import MEASURES, STAGES, Stage
+from gmcn.stages.paths import PATHS
+
+
+def calling(stage: Stage) -> Callable[[Context], None]:
+    """The command of a stage that only has to call its function.
+
+    The function is given by name, as far as it has such parameters, ``settings``, ``device``, ``output`` and the
+    artifacts that options of the stage name. With a parameter ``run`` it is tracked.
+    """
+
+    def command(context: Context) -> None:
+        module, _, name = str(stage.calls).partition(":")
+        function = getattr(importlib.import_module(module), name)
+        takes = inspect.signature(function).parameters
+        options = (option.name.removeprefix("--") for option in stage.options)
+        inputs = {name: context.path(name) for name in options if name in takes and name in PATHS}
+        given = {**inputs, "output": context.path("output", stage.makes)}
+        if "settings" in takes:
+            given["settings"] = context.settings(stage.name)
+        if "device" in takes:
+            given["device"] = context.options.device
+        if "run" not in takes:
+            function(**given)
+            return
+        with context.run(stage.name, given.get("settings", {}), list(inputs.items())) as run:
+            function(**given, run=run)
+
+    return command
 
 
 def download(context: Context) -> None:

@@ -2,6 +2,6 @@
 
 from gmcn.data.augmentation import Augmentation, affine, augment
 from gmcn.data.download import download
-from gmcn.data.sampling import READERS, sample
+from gmcn.data.sampling import KINDS, sample
 
-__all__ = ["READERS", "Augmentation", "affine", "augment", "download", "sample"]
+__all__ = ["KINDS", "Augmentation", "affine", "augment", "download", "sample"]

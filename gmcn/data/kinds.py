@@ -1,7 +1,4 @@
-"""The kinds of data sets, and what each can be told in the configuration.
-
-A kind is a class here, and the reader in :data:`gmcn.data.sampling.READERS` that takes its settings.
-"""
+"""What data sets can be told in the configuration. :data:`gmcn.data.sampling.KINDS` has their kinds and readers."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from gmcn.declared import (
     FILLED,
     OPTIONAL,
     WRITTEN,
-    Declaration,
     Seed,
     above,
     at_least,
@@ -193,13 +189,3 @@ class Splats(DataSet):
 def told(kind: type[T], settings: Mapping[str, Any]) -> T:
     """The settings of a data set that its kind declares, with defaults for the others."""
     return kind(**{key: settings[key] for key in options(kind) if key in settings})
-
-
-KINDS: dict[str, Declaration] = {
-    "digits": Digits,
-    "solids": Solids,
-    "images": Images,
-    "clouds": Clouds,
-    "meshes": Meshes,
-    "splats": Splats,
-}

@@ -7,30 +7,43 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gmcn.artifacts import TensorWriter, provenance
 from gmcn.data.clouds import read_clouds
 from gmcn.data.containers import digest
 from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
+from gmcn.data.kinds import Clouds, Digits, Images, Meshes, Solids, Splats
 from gmcn.data.meshes import read_meshes
 from gmcn.data.parallel import load_all
 from gmcn.data.samples import DROPPED, PARTS, Samples, fault_of, normalize, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
+from gmcn.declared import Declaration
 from gmcn.errors import InputError, brief, extras, unknown
 from gmcn.progress import Progress
 from gmcn.tracking import NO_RUN, Run
 
-# kind -> function of the settings and of the files' paths, in the order of settings["files"], or the user's folder.
-READERS: dict[str, Callable[[dict[str, Any], list[Path]], Samples]] = {
-    "clouds": read_clouds,
-    "digits": read_digits,
-    "images": read_images,
-    "meshes": read_meshes,
-    "solids": make_solids,
-    "splats": read_splats,
+
+class Kind(NamedTuple):
+    """A kind of data sets: what it can be told, and its reader.
+
+    The reader is a function of the settings and of the files' paths, in the order of ``settings["files"]``, or the
+    user's folder.
+    """
+
+    declaration: Declaration
+    read: Callable[[dict[str, Any], list[Path]], Samples]
+
+
+KINDS: dict[str, Kind] = {
+    "digits": Kind(Digits, read_digits),
+    "solids": Kind(Solids, make_solids),
+    "images": Kind(Images, read_images),
+    "clouds": Kind(Clouds, read_clouds),
+    "meshes": Kind(Meshes, read_meshes),
+    "splats": Kind(Splats, read_splats),
 }
 _LOG = logging.getLogger(__name__)
 # So many bad objects are named in an error; all of them are counted.
@@ -62,11 +75,11 @@ def sample(
             reason, in the metadata's ``refused``.
     """
     kind = settings.get("kind")
-    if kind not in READERS:
-        raise unknown(f"kind of data set '{dataset}'", str(kind), READERS)
+    if kind not in KINDS:
+        raise unknown(f"kind of data set '{dataset}'", str(kind), KINDS)
     files = _files(dataset, settings, downloads)
     started = time.perf_counter()
-    samples = READERS[kind](settings, files)
+    samples = KINDS[kind].read(settings, files)
     samples.check(", ".join(str(path) for path in files) or f"data set '{dataset}'")
     with TensorWriter(output) as writer:
         kept, refused, dropped = _write(dataset, samples, settings, threads, writer)

@@ -15,7 +15,12 @@ from gmcn.models.pointnet2 import PointNet2
 
 __all__ = ["DEFAULT_KIND", "GMCN", "MLP", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
 
-NETWORKS: dict[str, type[Network]] = {"gmcn": GMCN, "pointnet": PointNet, "pointnet2": PointNet2, "mlp": MLP}
+NETWORKS: dict[str, type[Network]] = {
+    "gmcn": GMCN,
+    "pointnet": PointNet,
+    "pointnet2": PointNet2,
+    "mlp": MLP,
+}
 DEFAULT_KIND = "gmcn"
 
 

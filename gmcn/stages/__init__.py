@@ -37,6 +37,7 @@ MEASURES = (
         "measure the fitting errors layer by layer",
         options=ANALYSIS,
         makes="rmse",
+        path="runs/{dataset}_{variant}/rmse.json",
         settings=("probe",),
         networks=("gmcn",),  # which have mixtures inside
         sources=("gmcn/results/probing.py", "gmcn/results/rmse.py", *_NETWORKS),
@@ -48,6 +49,7 @@ MEASURES = (
         "compare the memory in theory and in practice",
         options=ANALYSIS,
         makes="footprint",
+        path="runs/{dataset}_{variant}/footprint.json",
         settings=("network", "training", "task"),
         sources=("gmcn/results/footprint*.py", "gmcn/results/measured_memory.py", *_NETWORKS),
         after=("train",),
@@ -62,6 +64,7 @@ STAGES = {
             "fetch and verify a data set's published files",
             options=(DATASET, Option("--file", "only this one of the data set's files")),
             makes="download",
+            path="datasets/{dataset}/{file}",
             job="{dataset}/{file}",
         ),
         Stage(
@@ -69,6 +72,7 @@ STAGES = {
             "turn a data set into points or images",
             options=(DATASET, Option("--downloads", "the data set's downloaded files", metavar="FOLDER")),
             makes="points",
+            path="points/{dataset}.safetensors",
             job="{dataset}",
             sources=("gmcn/data/*.py",),
             without=(*_DOWNLOAD, *_INPUTS, "gmcn/data/preparation.py"),
@@ -80,6 +84,7 @@ STAGES = {
             "fit a mixture of Gaussians to every shape or image",
             options=(DATASET, FIT, POINTS),
             makes="mixtures",
+            path="mixtures/{dataset}_{fit}.safetensors",
             job="{dataset}_{fit}",
             sources=(
                 "csrc/common/*.h",
@@ -113,6 +118,7 @@ STAGES = {
                 Option("--seed", "one seed (default: all of the variant, one after the other)", type="integer"),
             ),
             makes="seed",
+            path="runs/{dataset}_{variant}/seed{seed}",
             job="{dataset}_{variant}_seed{seed}",
             settings=("network", "training", "task"),
             sources=(  # the kernels among them: what they compute is what is learnt
@@ -141,6 +147,7 @@ STAGES = {
             "measure on the test split what the task measures",
             options=ANALYSIS,
             makes="evaluation",
+            path="runs/{dataset}_{variant}/evaluation.json",
             settings=("task",),
             variations=("evaluate_task",),  # with the pictures of other tasks than classification
             sources=(
@@ -168,6 +175,7 @@ STAGES = {
                 ),
             ),
             makes="result",
+            path="{dataset}_{variant}.json",
             sources=(
                 "gmcn/results/summary.py",
                 "gmcn/results/reading.py",
@@ -187,6 +195,7 @@ STAGES = {
                 Option("--maker", "how a missing result is made, for its row", default="snakemake --cores all"),
             ),
             makes="table",
+            path="tables/{table}",
             job="{table}",
             sources=(
                 "gmcn/config/resolving.py",
@@ -207,6 +216,8 @@ STAGES = {
             "measure the alternatives to the dense fit (the paper's table 7)",
             options=(DEVICE,),
             makes="least-squares",
+            path="measurements/least-squares.json",
+            calls="gmcn.papers.gmcn.least_squares:measure",
             job="least-squares",
             sources=(
                 "csrc/common/*.h",
@@ -227,6 +238,7 @@ STAGES = {
                 Option("--mixtures", "mixtures artifacts, one per fit of the figure", nargs="+", metavar="FILE"),
             ),
             makes="fits",
+            path="figures/{dataset}_fits",
             job="{dataset}_fits",
             sources=(
                 *_PICTURES,
@@ -245,6 +257,7 @@ STAGES = {
                 Option("--mixtures", "what that network was trained on", metavar="FILE"),
             ),
             makes="figure",
+            path="figures/{figure}",
             job="{figure}",
             sources=(
                 *_PICTURES,

@@ -34,10 +34,12 @@ SHARED = dict.fromkeys(("pointnet", "pointnet2", "mlp"), ("gmcn/models/point_set
 class Stage(Command):
     """A stage of the workflow: a command, and a rule of the same name.
 
-    ``makes`` is the artifact that it writes, or the most important one, as it is called in
-    :data:`gmcn.stages.paths.PATHS`, and ``job`` what its log is called. ``settings`` are the keys of a variant that it
-    is given. A stage with ``networks`` concerns only variants with a network of these kinds. ``variations`` are rules
-    that call it too, for other outputs.
+    ``makes`` is the name of the artifact that it writes, or of the most important one, and ``path`` where this lies
+    below the results: tables and figures lack a suffix, since each is written in several formats. ``job`` is what its
+    log is called. ``calls``, ``module:function``, is what computes it where the command has nothing else to do
+    (:func:`gmcn.commands.stages.calling`); other stages have a command of their own. ``settings`` are the
+    keys of a variant that it is given. A stage with ``networks`` concerns only variants with a network of these kinds.
+    ``variations`` are rules that call it too, for other outputs.
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
     ``{task}`` in them is the variant's task, ``{network}`` the kind of its network. What the stages ``after`` which it
@@ -45,6 +47,8 @@ class Stage(Command):
     """
 
     makes: str = ""
+    path: str = ""
+    calls: str | None = None
     job: str = "{dataset}_{variant}"
     settings: tuple[str, ...] = ()
     networks: tuple[str, ...] | None = None

@@ -5,33 +5,24 @@ from __future__ import annotations
 import re
 from pathlib import PurePath, PurePosixPath
 
+from gmcn.stages import STAGES
+
 _RUN = "runs/{dataset}_{variant}"
 _SEED = _RUN + "/seed{seed}"
 
-# Patterns. Those of tables and figures lack a suffix: each is written in several formats.
+# Patterns, by the artifacts' names: those of the stages, and what they write beside these.
 PATHS = {
+    **{stage.makes: stage.path for stage in STAGES.values()},
     "downloads": "datasets/{dataset}",
-    "download": "datasets/{dataset}/{file}",
-    "points": "points/{dataset}.safetensors",
-    "mixtures": "mixtures/{dataset}_{fit}.safetensors",
     "quality": "mixtures/{dataset}_{fit}.json",
     "run": _RUN,
-    "seed": _SEED,
     "model": _SEED + "/model.safetensors",
     "history": _SEED + "/history.csv",
     "training": _SEED + "/training.json",
     "checkpoint": _SEED + "/last.ckpt",
-    "evaluation": _RUN + "/evaluation.json",
     "confusion": _RUN + "/confusion.png",
     "pictures": _RUN + "/pictures",
-    "rmse": _RUN + "/rmse.json",
-    "footprint": _RUN + "/footprint.json",
     "curves": _RUN + "/curves.png",
-    "result": "{dataset}_{variant}.json",
-    "least-squares": "measurements/least-squares.json",
-    "table": "tables/{table}",
-    "fits": "figures/{dataset}_fits",
-    "figure": "figures/{figure}",
     "log": "logs/{stage}/{job}.log",
     "benchmark": "benchmarks/{stage}/{job}.tsv",
 }

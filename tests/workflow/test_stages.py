@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
+import pkgutil
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
@@ -32,9 +34,25 @@ def test_the_command_line_has_the_stages_and_the_other_commands():
 
 
 def test_every_command_has_a_function_and_every_function_a_command():
-    known = {command.identifier for command in (*STAGES.values(), *OTHERS.values())}
-    assert {name for name in commands.__all__ if name != "Context"} == known
-    assert all(inspect.isfunction(getattr(commands, name)) for name in known)
+    known = {command.identifier: command for command in (*STAGES.values(), *OTHERS.values())}
+    functions = {name: commands.function_of(command) for name, command in known.items()}
+    assert all(list(inspect.signature(function).parameters) == ["context"] for function in functions.values())
+    defined = {
+        function
+        for found in pkgutil.iter_modules(commands.__path__, "gmcn.commands.")
+        for function in vars(importlib.import_module(found.name)).values()
+        if inspect.isfunction(function) and list(inspect.signature(function).parameters) == ["context"]
+    }
+    calling = {stage.identifier for stage in STAGES.values() if stage.calls}
+    own = {function for name, function in functions.items() if name not in calling}
+    assert {function for function in defined if not function.__name__.startswith("_")} == own
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES.values() if stage.calls], ids=lambda stage: stage.name)
+def test_what_a_stage_calls_is_a_function_in_its_sources(stage):
+    module, _, name = stage.calls.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    assert Path(inspect.getfile(inspect.unwrap(function))) in stage.files(ROOT)
 
 
 def test_every_stage_has_a_rule_and_every_rule_that_calls_a_command_a_stage():
