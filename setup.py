@@ -40,7 +40,7 @@ FLAGS = [
     "-O3",
     "-std=c++20",
     "-Wall",
-    # Three licences that change no result of ours: fused multiply-add, no errno, no traps. Never -ffast-math.
+    # Three relaxations that change no result of ours: fused multiply-add, no errno, no traps. Never -ffast-math.
     "-ffp-contract=fast",
     "-fno-math-errno",
     "-fno-trapping-math",

@@ -32,7 +32,7 @@ TASKS = {"digits": (DIGITS, 16, 16), "paper": (NETWORK, COMPONENTS, 2)}
 ONE, DEFAULT, OURS = "one thread", "as OpenMP has it", "gmcn"
 BUSY = (0, 1, 2)
 TURN = 0.5  # seconds
-# Asks Linux to be killed with whoever started it.
+# Asks Linux to kill it together with its parent.
 COMPUTE = "import ctypes\nctypes.CDLL(None).prctl(1, 9)\nprint(flush=True)\nwhile True:\n    pass"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
 
@@ -64,7 +64,7 @@ def _process(command: list[str], environment: dict[str, str]) -> Iterator[subpro
 
 
 def make_steps(task: str, seconds: float) -> None:
-    """What the process of a way does: steps for ``seconds`` (one at least) whenever it reads a line."""
+    """The loop of one process: steps for ``seconds`` (at least one step) whenever it reads a line."""
     network, components, batch = TASKS[task]
     mixture = random_mixture(batch, components, dim=network["dim"], positive=True)
     step = training_step(network, mixture, torch.arange(batch) % 10)

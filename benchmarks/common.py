@@ -1,4 +1,4 @@
-"""What all benchmarks share: options, workloads, and a table with machine, command and commit."""
+"""Shared by all benchmarks: options, workloads, and a table with machine, command and commit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def random_mixture(*shape: int, dim: int = 3, device: str = "cpu", seed: int = 0
 
 
 def progress(words: str) -> None:
-    """What is being measured, for whoever waits."""
+    """Print the current measurement for people who wait."""
     print(f"... {words}", file=sys.stderr, flush=True)
 
 

@@ -28,7 +28,7 @@ ENDING = 8.0  # seconds of the budget that are kept to end in
 
 
 class Check:
-    """What is known so far, and the folder that it is written to."""
+    """The results so far, and the folder for them."""
 
     def __init__(self, options: argparse.Namespace, results: Path, deadline: float) -> None:
         self.options, self.results, self.deadline = options, results, deadline

@@ -1,4 +1,4 @@
-"""What there is on a machine: tools, versions, card, and where the steps of gpu_check find their programs."""
+"""Describes a machine: tools, versions, card, and the paths of the programs that the steps of gpu_check run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _card() -> dict[str, str]:
 
 
 def _said(*command: str) -> str:
-    """What a program prints; nothing where it is not there, fails or takes long."""
+    """The output of a program; empty if it is missing, fails or takes too long."""
     environment = {**os.environ, "PATH": search_path()}
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment, check=True).stdout

@@ -1,4 +1,4 @@
-"""The steps of gpu_check, in the order of what they are worth, and how one is run."""
+"""The steps of gpu_check, the most valuable first, and the function that runs one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def steps(device: str, results: Path, library: Path | None, capability: str | No
 
 
 def _tests(device: str) -> Iterator[Step]:
-    """What only a GPU can show, then the other tests of the operations."""
+    """The tests that need a GPU, then the other tests of the operations."""
     pytest = (sys.executable, "-m", "pytest", "-v", "--tb=short", "-m", "not slow", "-p", "no:cacheprovider")
     pytest += ("-p", "benchmarks.gpu_pytest")
     if importlib.util.find_spec("pytest_timeout"):
@@ -135,7 +135,7 @@ def _status(
         stdout=file,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # whoever kills us gets no orphan
+        preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # no orphan stays if we are killed
     )
     deadline = time.monotonic() + limit
     try:

@@ -72,7 +72,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def carry(folder: Path, output: Path) -> None:
-    """Copies what an earlier call left, unless the output has something of its own to go on with."""
+    """Copies the files of an earlier call, unless the output has a checkpoint of its own."""
     if not (folder / CARRIED[0]).is_file():
         raise InputError(f"--resume: there is no {CARRIED[0]} in {folder}")
     if not (output / CARRIED[0]).exists():
@@ -82,7 +82,7 @@ def carry(folder: Path, output: Path) -> None:
 
 
 def train(options: argparse.Namespace, settings: dict[str, Any]) -> bool:
-    """Whether the training came to its end; else its checkpoint is what to go on with."""
+    """True if the training reached its end; otherwise its checkpoint is there to continue from."""
     from gmcn import training
 
     arguments = {"settings": settings, "seed": options.seed, "output": options.output}
@@ -122,7 +122,7 @@ def tell(output: Path, epochs: int) -> None:
 
 
 def out_of_time(output: Path) -> None:
-    """What the budget's very end does to a step or an evaluation that takes too long."""
+    """End the program when the budget runs out within a step or an evaluation."""
     checkpoint = output / CARRIED[0]
     left = f"; {checkpoint} is kept, go on with --resume {output}" if checkpoint.exists() else ""
     print(f"gpu-train: the budget is used up within a step{left}", file=sys.__stderr__, flush=True)

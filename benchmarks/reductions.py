@@ -40,7 +40,7 @@ def measure_reduction(
 
 
 def conservation_error(reduced: Mixture, full: Mixture) -> float:
-    """Of the zeroth to second moments, each relative to the sum of its terms' magnitudes."""
+    """The largest error of the zeroth to second moments, each relative to the sum of its terms' magnitudes."""
     errors = []
     for one, other in zip(_terms(reduced), _terms(full), strict=True):
         scale = other.abs().sum(0).clamp(min=1e-30)
@@ -49,7 +49,7 @@ def conservation_error(reduced: Mixture, full: Mixture) -> float:
 
 
 def _terms(mixture: Mixture) -> list[Tensor]:
-    """What the moments are sums of: components first."""
+    """The terms of the moments, components first."""
     weights, positions, covariances = mixture.to("cpu", torch.float64)
     second = covariances + positions[..., :, None] * positions[..., None, :]
     dim = weights.dim() - 1

@@ -1,4 +1,4 @@
-"""What is asked of the kernels on the CPU beside what was measured: run it after the benchmarks (`make bench` does).
+"""Compares the kernels on the CPU with their bars: run it after the benchmarks (`make bench` does).
 
 The bars are those of docs/performance.md. They are for cores with AVX-512; with AVX2 evaluate has to reach half.
 """
@@ -89,7 +89,7 @@ def bars(path: str) -> Iterator[Bar]:
 
 
 def judged(folder: Path) -> list[dict[str, Any]]:
-    """One row per bar; what was not measured on a CPU at full size is said to be missing."""
+    """One row per bar; it says so if the number was not measured on a CPU at full size."""
     results: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         result = read_json(path)
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the benchmarks' results")
     folder = parser.parse_args().output
     rows = judged(folder)
-    text = "What is asked on the CPU, and what was measured\n\n" + table(tuple(rows[0]), rows) + "\n"
+    text = "The bars on the CPU, and the measurements\n\n" + table(tuple(rows[0]), rows) + "\n"
     print(text)
     write_text(folder / "summary.md", text)
     write_json(folder / "summary.json", {"rows": rows})

@@ -124,7 +124,7 @@ def open_figure(page: Page, file: str) -> None:
 
 
 def save(page: Page, path: Path) -> None:
-    """What the browser shows, in few colours: pages have no more."""
+    """A screenshot of the page, in few colours: pages have no more."""
     page.wait_for_timeout(1500)  # until nothing moves
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)

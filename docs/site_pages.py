@@ -1,4 +1,4 @@
-"""What the site has beside docs/*.md: README.md as its start, the API, and files of the project that pages link to."""
+"""Adds pages to docs/*.md: README.md as the start page, the API, and files of the project that pages link to."""
 
 from __future__ import annotations
 

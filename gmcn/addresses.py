@@ -14,7 +14,7 @@ _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _NAMED = ("MLFLOW_TRACKING_URI", "GMCN_MIRROR")
 # Whose value is JSON: data sets' addresses by <data set>/<file>, where the command line has them without passwords.
 ADDRESSES = "GMCN_ADDRESSES"
-_SHORTEST = 4  # of what is looked for outside an address: a shorter one would be found in every word
+_SHORTEST = 4  # of a secret that is removed outside of addresses too: a shorter one would be found in every word
 
 
 def plain(text: object) -> str:

@@ -166,7 +166,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict
 
 @contextlib.contextmanager
 def open_tensors(path: str | os.PathLike) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """What :func:`save_tensors` wrote, unread: slices by name (``slices[key][10:20]`` is a tensor) and the metadata."""
+    """Open a file of :func:`save_tensors`: slices by name (``slices[key][10:20]`` reads a tensor) and the metadata."""
     with _opened(path) as (file, header):
         yield {key: file.get_slice(key) for key in file.keys()}, header  # noqa: SIM118
 
@@ -227,7 +227,7 @@ def key_of(*values: Any) -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """Where, when and with which code an artifact was made."""
+    """The machine, the time and the code with which an artifact was made."""
     return {**_static_provenance(), "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
 
 

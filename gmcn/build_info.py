@@ -1,4 +1,4 @@
-"""What was built and what this machine offers: ``gmcn.info()``."""
+"""``gmcn.info()``: the parts that were built, and the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def has_cuda_kernels() -> bool:
-    """Whether the compiled operations exist for CUDA devices."""
+    """True if the compiled operations were built for CUDA devices."""
     import gmcn.ops  # noqa: F401  registers the operations
 
     return torch._C._dispatch_has_kernel_for_dispatch_key("gmcn::relu_fit", "CUDA")

@@ -79,14 +79,14 @@ def _claimed(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, function: Callable[[argparse.Namespace], int]) -> int:
-    """What ``function`` returns, or the exit status of the error that it raises, after its sentence."""
+    """Call ``function``; if it raises an error, print its sentence and return its exit status."""
     try:
         return function(options)
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
         return _fail(f"{options.command} was interrupted", 128 + signal.SIGINT)
-    except BrokenPipeError:  # `gmcn ... | head`: whoever read has seen enough
+    except BrokenPipeError:  # `gmcn ... | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:
@@ -116,7 +116,7 @@ def _terminate(signal_number: int, _frame: object) -> None:
 
 
 def _sentence(error: Exception, command: str = "") -> str | None:
-    """What to tell the user about an error that is no mistake in the program; None if it may be one."""
+    """The sentence for the user if the error is no fault of the program; None if it may be one."""
     if isinstance(error, OSError):
         if error.errno in _FULL:
             return f"the disk is full, nothing was left half-written: {error}"

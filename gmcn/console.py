@@ -1,4 +1,4 @@
-"""What a command prints: to the terminal as it is, and line by line to a log file."""
+"""The output of a command: to the terminal as it is, and line by line to a log file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-ERROR = "gmcn: error: "  # what a command's last line begins with where it fails
+ERROR = "gmcn: error: "  # begins a command's last line if it fails
 LEFT = "; resumes from "  # in that of a command that a signal asked to leave
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -50,7 +50,7 @@ class _StderrHandler(logging.StreamHandler):
 
 @contextlib.contextmanager
 def logging_to(path: Path | None, level: int = logging.INFO) -> Iterator[None]:
-    """Show the package's log lines from ``level`` up on stderr; copy what the block prints to ``path``."""
+    """Show the package's log lines from ``level`` up on stderr; copy the output of the block to ``path``."""
     logger = logging.getLogger("gmcn")
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

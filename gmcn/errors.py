@@ -17,8 +17,8 @@ SHOWN = 12  # of the names that would do
 _WRONG_KIND = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
-# How allocators say it that have no exception of their own: CUDA's libraries, torch's on the CPU, C++, our operations;
-# and what is left of torch's error in a compiled operation, which may ask for memory but not see why it got none.
+# Messages of allocators without an exception of their own: CUDA's libraries, torch's on the CPU, C++, our operations.
+# The second line matches the rest of torch's error in a compiled operation, which cannot see why it got no memory.
 _NO_MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|bad_alloc|ALLOC_FAILED"
     r"|\"aten::(new_empty|new_zeros|empty_like|zeros_like|contiguous|clone)\".*API call failed"
@@ -26,7 +26,7 @@ _NO_MEMORY = re.compile(
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device, or the computer itself, had no memory left."""
+    """True if the device, or the computer itself, had no memory left."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
         return True
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
@@ -40,8 +40,8 @@ EXTRA |= {"PIL": "pillow", "point_cloud_utils": "point-cloud-utils", "sklearn": 
 class InputError(ValueError):
     """Input that the user has to correct; commands print its sentence alone and exit with status 2.
 
-    What a stranger's file calls things does not end the line and moves no cursor: a blank stands for such characters.
-    Addresses are shown without user, password and query.
+    Non-printable characters, which untrusted names may contain, become spaces. Addresses are shown without user,
+    password and query.
     """
 
     def __init__(self, sentence: str):
@@ -50,7 +50,7 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def foreign(what: str) -> Iterator[None]:
-    """Around the use of content that others may have written: whatever it raises becomes an :class:`InputError`.
+    """Use untrusted content inside this block: every exception that it raises becomes an :class:`InputError`.
 
     ``what`` begins its sentence, as in "x.json is no result".
     """
@@ -63,7 +63,7 @@ def foreign(what: str) -> Iterator[None]:
 
 
 def not_installed(error: ModuleNotFoundError) -> str | None:
-    """What to install, where the missing module is of a package of :data:`EXTRA`."""
+    """A sentence that says what to install, if the missing module belongs to a package of :data:`EXTRA`."""
     package = EXTRA.get((error.name or "").partition(".")[0])
     return package and f"this needs the package {package}, which is not installed: pip install 'gmcn[workflow]'"
 
@@ -81,7 +81,7 @@ def extras() -> Iterator[None]:
 
 
 def brief(foreign: object, longest: int = 200) -> str:
-    """What another library or a file of others says, on one line that is not long, without passwords."""
+    """A message of another library or an untrusted file, as one short line without passwords."""
     return " ".join(plain(foreign).split())[:longest] or type(foreign).__name__
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a value that should fit a JSON schema, as one sentence for the person who wrote it.
+"""Describes in one sentence why a value does not fit a JSON schema, for the person who wrote it.
 
 :func:`sentence` serves what jsonschema finds in a configuration, and what :func:`first_fault` finds in the settings
 of a class: that knows the few keywords of :mod:`gmcn.declared`, and refuses NaN and infinity, which JSON lacks.
@@ -41,7 +41,7 @@ class Fault(NamedTuple):
 
 
 def sentence(fault: Fault) -> str:
-    """Where, what is wrong, what would do."""
+    """The place, the fault, and a value that would be allowed."""
     path = ".".join(map(str, fault.path))
     within = f" in '{path}'" if path else ""
     keyword, schema, value = fault.keyword, fault.schema, _short(fault.value)
@@ -133,7 +133,8 @@ def _faults(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...]) 
 
 
 def _number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)  # of any size, unlike a float
+    return whole or (isinstance(value, float) and math.isfinite(value))
 
 
 _IS: dict[str, Callable[[Any], bool]] = {

@@ -1,4 +1,4 @@
-"""All files below a folder: what a data set's reader sees, and what the workflow takes for its inputs."""
+"""Lists all files below a folder, for the readers of data sets and for the inputs of the workflow."""
 
 from __future__ import annotations
 

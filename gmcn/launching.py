@@ -1,4 +1,4 @@
-"""What starts a training's processes. Needs no torch: the workflow asks as well."""
+"""Starts the processes of a training. Needs no torch, because the workflow imports it too."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import IO
 
 
 def lock(file: IO, kind: int = fcntl.LOCK_EX) -> bool:
-    """Whether a lock of ``kind`` could be had at once; True on file systems that have none."""
+    """Try to take a lock of ``kind`` without waiting; True if it worked, and on file systems without locks."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:

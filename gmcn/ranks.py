@@ -1,6 +1,6 @@
 """The processes that train one network together, one per device: who they are, and sums over all of them.
 
-A process that nobody started together with others is rank 0 of 1; every function then gives back what it is given.
+A process that was started alone is rank 0 of 1; every function then returns its argument.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch:
-    """What torchrun or srun told this process of its place."""
+    """The place of this process, as torchrun or srun tells it."""
     for mark, *names in _STARTERS:
         if mark in os.environ and all(name in os.environ for name in names):
             return Launch(*(int(os.environ[name]) for name in names))
@@ -56,7 +56,7 @@ def check_launch(devices: int, nodes: int) -> Launch:
 
 
 def follow_parent() -> None:
-    """Be asked to stop (SIGTERM) when whoever started this process dies, lest it trains on beside its successor."""
+    """Receive SIGTERM when the parent process dies, so that an orphan does not keep training beside its successor."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
@@ -97,7 +97,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether this says that another rank does not answer any more."""
+    """True if this error means that another rank no longer answers."""
     return size() > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
 

@@ -1,4 +1,4 @@
-"""Who works on what: jobs beside their logs, workflows in their folder. Their locks end with them, however they end."""
+"""Records which jobs and workflows run, by locks beside logs and in folders. A lock ends with its process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gmcn.errors import InputError
 from gmcn.folders import walk
 from gmcn.locks import lock
 
-# Whoever asks whether a job runs holds its lock for a moment.
+# A process that checks whether a job runs holds its lock for a moment.
 _PATIENCE = 1.0
 # Nanoseconds by which the clocks of a cluster's machines may differ.
 _SKEW = 60_000_000_000

@@ -63,9 +63,8 @@ class Fit(FitSettings):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a variant says, in general or for one data set."""
+    """The settings of a variant, in general or for one data set."""
 
-    task: Annotated[str, "What the network is trained for, and measured by: a folder of gmcn/tasks."] = OPTIONAL
     fit: Annotated[
         str | None, "Name of the input fit; null: the network is trained on the sampled objects themselves."
     ] = OPTIONAL
@@ -86,6 +85,7 @@ class Variant(Settings):
 
     description: Description = OPTIONAL
     base: Annotated[str, "Name of the variant whose settings this one changes."] = OPTIONAL
+    task: Annotated[str, "What the network is trained for, and measured by: a folder of gmcn/tasks."] = OPTIONAL
     datasets: Annotated[
         dict[str, Settings], "Settings that hold for one data set only, by its name; they win over the general ones."
     ] = OPTIONAL

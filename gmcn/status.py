@@ -21,7 +21,7 @@ from gmcn.running import running
 from gmcn.stages import STAGES
 from gmcn.stages.paths import PATHS, fields_of, name_of
 
-_RULES = {stage.identifier: stage.name for stage in STAGES.values()}
+_RULES = {rule: stage.name for stage in STAGES.values() for rule in stage.rules}
 # In the words of Snakemake's summary.
 _REASONS = {
     "updated input files": "its inputs or its code are newer",
@@ -63,7 +63,7 @@ def status(
 
 
 def show(jobs: Sequence[Mapping[str, Any]], command: str) -> None:
-    """Print one line per job, coloured on a terminal, and how to make what is not there: ``command``."""
+    """Print one line per job, coloured on a terminal, and the ``command`` that makes the missing files."""
     from rich.console import Console
     from rich.text import Text
 
@@ -80,9 +80,9 @@ def show(jobs: Sequence[Mapping[str, Any]], command: str) -> None:
 
 
 def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
-    """What a workflow says last: of each failed job one sentence and its log, and the command to continue.
+    """The last message of a workflow: one sentence and the log of each failed job, and the command to continue.
 
-    ``logs`` are those of Snakemake itself, ``arguments`` what it was called with.
+    ``logs`` are those of Snakemake itself, ``arguments`` those of its command line.
     """
     text = "\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
     failed = {}
@@ -93,22 +93,22 @@ def farewell(logs: Sequence[str], arguments: Sequence[str]) -> str:
         log = re.search(r"^    log: (.+?) \(check log", entry[0], re.MULTILINE)
         failed.pop(number, None)  # an earlier attempt
         if entry[1]:
-            failed[number] = entry[1], log and log[1]
+            failed[number] = _RULES.get(entry[1], entry[1]), log and log[1]
     lines = [
-        f"{rule} failed: {last_words(Path(log)) if log else 'it has no log'}\n  log: {log or ' '.join(logs)}"
-        for rule, log in failed.values()
+        f"{stage} failed: {last_words(Path(log)) if log else 'it has no log'}\n  log: {log or ' '.join(logs)}"
+        for stage, log in failed.values()
     ]
     lines = lines or ["The workflow was stopped."]
     return "\n".join([*lines, f"What is finished is kept. Continue with: snakemake {plain(shlex.join(arguments))}"])
 
 
 def was_asked_to_leave(log: str | Path) -> bool:
-    """Whether the command that wrote ``log`` saved what it had and left, because a signal asked it to."""
+    """True if the command that wrote ``log`` saved its state and left because of a signal."""
     return LEFT in (_lines(Path(log)) or [""])[-1]
 
 
 def last_words(log: Path) -> str:
-    """The sentence with which the command that wrote ``log`` failed, or what it said last."""
+    """The sentence with which the command that wrote ``log`` failed, or its last line."""
     lines = _lines(log)
     for line in reversed(lines):
         if line.startswith(ERROR):
@@ -117,7 +117,7 @@ def last_words(log: Path) -> str:
 
 
 def _summary(targets: Sequence[str], arguments: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
-    """Of every output: its path, rule, status and plan."""
+    """The path, rule, status and plan of every output."""
     if not Path("Snakefile").is_file():
         raise InputError("there is no Snakefile here; run `gmcn status` in the folder of the project")
     command = [sys.executable, "-m", "snakemake", "--summary", "--nolock", *arguments, "--", *targets]
@@ -130,7 +130,7 @@ def _summary(targets: Sequence[str], arguments: Sequence[str]) -> Iterator[tuple
 
 
 def _name(stage: str, output: PurePath) -> str:
-    """What the job that makes ``output``, relative to the results, is called in the name of its log."""
+    """The name of the job that makes ``output`` (relative to the results), as in the name of its log."""
     fields = fields_of(output)
     return output.stem if stage not in STAGES or fields is None else STAGES[stage].job.format(**fields)
 

@@ -1,4 +1,4 @@
-"""How threads wait for work. Imports nothing heavy: what is set here counts only where torch is not loaded yet."""
+"""Sets how threads wait for work. Imports nothing heavy: the settings count only if torch is not loaded yet."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import sys
 
 # OpenMP's threads wait for their next work in a loop, and with libgomp, which torch's wheels bring, for up to tens of
-# milliseconds: as soon as another process wants the core, whoever has the work waits for those who only wait. Five
-# thousand turns are some 250 microseconds: longer than it takes from one operation to the next.
+# milliseconds: as soon as another process wants the core, working threads wait for idle ones. Five thousand turns are
+# some 250 microseconds: longer than it takes from one operation to the next.
 BRIEF = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}
 _ALSO = ("KMP_BLOCKTIME", "KMP_LIBRARY")  # of Intel's and LLVM's OpenMP
 

@@ -98,7 +98,7 @@ def _spots(value: Any, path: tuple = ()) -> list[tuple]:
 
 
 def outcome(function: Callable[..., Any], *arguments: Any, errors: Any = InputError) -> tuple[Any, str | None]:
-    """What the function returns, or the sentence with which it refuses; any other exception comes through."""
+    """The function's result, or the sentence with which it refuses; any other exception comes through."""
     sentence = None
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

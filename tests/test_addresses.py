@@ -1,4 +1,4 @@
-"""What is printed of an address: never its user, its password, or a token behind the question mark."""
+"""Printed addresses never show a user, a password, or a token behind the question mark."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_names_say_what_everything_is(capsys, tmp_path):
     assert ["mine", "small with training.kernel_decay 0, settings of its own on mnist"] in lines
     assert ["ablation-no-gate", "small whose TreeHEM merges Gaussians however different they are"] in lines
     assert ["same", "the same as em"] in lines
-    assert ["digits_treehem2", "digits", "0.980"] in lines
+    assert ["digits_treehem2", "digits", "test accuracy 0.980"] in lines
     assert "\x1b" not in printed  # nobody looks at it
     loaded = config.load(ROOT / "config.yaml")
     assert all(any(line[0] == name for line in lines) for name in loaded["variants"])

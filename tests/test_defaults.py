@@ -96,7 +96,7 @@ USES = {
 
 @pytest.fixture(params=["meta", "within meta", "float64"])
 def _other_defaults(request) -> Iterator[None]:
-    """ "meta" stands for a GPU: whoever takes a tensor from there has no numbers."""
+    """ "meta" stands for a GPU: a tensor from there has no numbers."""
     if request.param == "within meta":
         with torch.device("meta"):
             yield
@@ -112,7 +112,7 @@ def _other_defaults(request) -> Iterator[None]:
 
 @pytest.fixture
 def wanted(request) -> list[Tensor]:
-    """What comes out with torch's own defaults; made before they are changed."""
+    """The results with torch's own defaults, computed before they are changed."""
     assert torch.get_default_dtype() == torch.float32
     return tensors(request.getfixturevalue("use")())
 

@@ -1,4 +1,4 @@
-"""What is installed is what was tested: every dependency, and theirs, has one version in constraints.txt."""
+"""Users install the versions that were tested: every dependency, direct or not, has one version in constraints.txt."""
 
 from __future__ import annotations
 

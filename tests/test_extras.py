@@ -1,4 +1,4 @@
-"""A plain `pip install gmcn` leaves packages out: whoever meets one that is missing is told in a sentence."""
+"""A plain `pip install gmcn` leaves packages out: a command that needs one of them says so in a sentence."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ FILES = {"model.safetensors", "training.json", "history.csv", "last.ckpt", "eval
 
 @pytest.fixture
 def command(tmp_path):
-    """What a training of a tiny network is started with, from a file of settings."""
+    """Arguments that start the training of a tiny network, from a file of settings."""
     mixtures = make_mixtures(tmp_path / "mixtures.safetensors")
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps({"network": NETWORK, "training": {**TRAINING, "epochs": 60}}))

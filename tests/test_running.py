@@ -1,4 +1,4 @@
-"""What runs is known by locks that end with their process, however it ends."""
+"""Locks tell which jobs run; a lock ends with its process, however that ends."""
 
 from __future__ import annotations
 

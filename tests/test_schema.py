@@ -21,7 +21,7 @@ COMMITTED = json.loads(SCHEMA.read_text())
 
 
 def words(declaration: type, name: str) -> tuple[str, ...]:
-    """What may be chosen for an option."""
+    """The choices of an option."""
     return typing.get_args(typing.get_args(options(declaration)[name].annotation)[0])
 
 

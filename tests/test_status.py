@@ -1,4 +1,4 @@
-"""What is there, runs, failed and is missing; and what a failed workflow says last."""
+"""The status of files and jobs, and the last message of a failed workflow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUMMARY = [
     (f"{RUN}/seed0/model.safetensors", "train", "missing", "update pending"),
     (f"{RUN}/seed0/history.csv", "train", "missing", "update pending"),
     (f"{RUN}/seed1/model.safetensors", "train", "missing", "update pending"),
-    (f"{RUN}/evaluation.json", "evaluate", "missing", "update pending"),
+    (f"{RUN}/evaluation.json", "evaluate_task", "missing", "update pending"),
 ]
 
 

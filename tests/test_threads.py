@@ -23,7 +23,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
 
 
 def told(**variables: str) -> dict[str, str]:
-    """What libgomp says of itself where `gmcn info` has loaded it."""
+    """The settings that libgomp prints when `gmcn info` loads it."""
     done = run("-m", "gmcn", "info", OMP_DISPLAY_ENV="VERBOSE", **variables)
     assert done.returncode == 0, done.stderr
     found = dict(re.findall(r"(\w+) = '(\w+)'", done.stderr))
@@ -70,5 +70,5 @@ def test_a_program_that_has_loaded_torch_keeps_its_environment(monkeypatch):
 
 
 def test_these_tests_run_with_it():
-    """Whoever runs them; without it two processes that test side by side wait for each other."""
+    """Without these settings, two test processes beside each other wait for each other's threads."""
     assert any(name in os.environ for name in NAMES)

@@ -1,4 +1,4 @@
-"""What each command does: a function of its name, which takes a :class:`Context`."""
+"""The function of each command, under its name."""
 
 from __future__ import annotations
 

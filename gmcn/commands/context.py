@@ -1,4 +1,4 @@
-"""What a command was asked, and what follows from it: settings, paths, its tracking run."""
+"""The options of a command, and the settings, paths and tracking run that follow from them."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ class Context:
         return Path(given) if given else self.place(artifact or option, **fields)
 
     def place(self, artifact: str, **fields: Any) -> Path:
-        """Where an artifact lies below the results."""
+        """The path of an artifact below the results."""
         return self.results / PATHS[artifact].format(**{**vars(self.options), **fields})
 
     def input(self) -> Path:
-        """What the variant's networks are trained on."""
+        """The input of the variant's trainings."""
         if self.options.input:
             return Path(self.options.input)
         fit = configuration.resolve(self.config, self.options.dataset, self.options.variant)["fit"]
         return self.results / input_path(self.options.dataset, fit)
 
     def role(self, data: Path) -> str:
-        """What :meth:`input` is called among the inputs of a tracking run."""
+        """The role of :meth:`input` among the inputs of a tracking run."""
         return "points" if data.name == self.place("points").name else "mixtures"
 
     def per_seed(self, option: str, artifact: str) -> list[Path]:

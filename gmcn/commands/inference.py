@@ -1,4 +1,4 @@
-"""What the commands `predict` and `export` print."""
+"""The output of the commands `predict` and `export`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def predict_files(options: argparse.Namespace) -> None:
-    """Classify what can be read; in the end an :class:`InputError` if anything could not."""
+    """Answer about what can be read; in the end an :class:`InputError` if anything could not."""
     if options.output:
         listing.check_output(options.output)
     refused: list[str] = []
@@ -32,7 +32,7 @@ def predict_files(options: argparse.Namespace) -> None:
     if options.output:
         listing.write(options.output, found, model=options.model, refused=refused)
     if refused:
-        raise InputError(f"{len(refused)} of what was given could not be classified, for the reasons above")
+        raise InputError(f"{len(refused)} of what was given could not be used, for the reasons above")
 
 
 def export_result(options: argparse.Namespace) -> None:

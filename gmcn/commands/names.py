@@ -1,4 +1,4 @@
-"""The command `names`: what the configuration and the package know by name, and what each of it is."""
+"""The command `names`: lists and describes all names of the configuration and the package."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gmcn import tasks
 from gmcn.commands.context import Context
 from gmcn.config.resolving import ABOUT
 
@@ -33,14 +34,16 @@ def names(context: Context) -> None:
     networks = []
     for name in pretrained_names():
         card = read_json(PRETRAINED / name / "model.json")
-        networks.append((name, card["data"]["dataset"], f"{card['metrics']['accuracy']:.3f}"))
-    tables.append(_table(("pretrained network", "data set", "test accuracy"), networks))
+        headline = tasks.measures(card.get("task", tasks.DEFAULT_TASK)).headline
+        measured = f"{headline.title} {card['metrics'][headline.name]:.3f}"
+        networks.append((name, card["data"]["dataset"], measured))
+    tables.append(_table(("pretrained network", "data set", "what was measured"), networks))
     # Not by rich: an error of print tells the command line that the reader has gone.
     print("\n\n".join(tables))
 
 
 def described(variant: Mapping[str, Any]) -> str:
-    """What a variant is: its description, else its base and what it changes of it."""
+    """The description of a variant; without one, its base and the keys that it changes."""
     if "description" in variant:
         return variant["description"]
     changes = list(_changes({key: value for key, value in variant.items() if key not in ABOUT}))

@@ -1,4 +1,4 @@
-"""What MLflow is given beside numbers and artifacts: pictures of fits and networks, and the network as a model."""
+"""Logs more than numbers and artifacts to MLflow: pictures of fits and networks, and the network as a model."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
-from gmcn.config.resolving import FOLD, dataset, figure_of, fit, measured, merge, resolve, task_of
+from gmcn.config.resolving import FOLD, dataset, figure_of, fit, kind_of, measured, merge, resolve, task_of
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
@@ -16,6 +16,7 @@ __all__ = [
     "dataset",
     "figure_of",
     "fit",
+    "kind_of",
     "load",
     "measured",
     "merge",

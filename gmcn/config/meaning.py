@@ -1,4 +1,4 @@
-"""What somebody meant whose number arrived as text, or whose text arrived as a number."""
+"""Corrects numbers that arrived as text, and texts that arrived as numbers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _quoted(key: object) -> str:
 
 
 def take_texts(errors: Iterable[Any], places: Any) -> bool:
-    """Replace the texts that ``jsonschema`` objects to by what they stand for; whether there was such a text.
+    """Replace the texts that ``jsonschema`` rejects by the values that they stand for; return whether there was one.
 
     ``places(error)`` gives the mappings in which it may stand, each with the path to it.
     """
@@ -59,7 +59,7 @@ def take_texts(errors: Iterable[Any], places: Any) -> bool:
 
 
 def _meant(error: Any) -> Any:
-    """What a text stands for of that which the schema wants; itself, where that is nothing or text would do."""
+    """The value that a text stands for, of a type in the schema; the text itself if it is allowed or nothing fits."""
     text, wanted = error.instance, error.validator_value
     if error.validator == "enum":
         return next((value for value in wanted if _number(text) == value), text)

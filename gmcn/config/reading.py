@@ -33,7 +33,7 @@ def load(*paths: str | Path) -> dict[str, Any]:
 
 
 def together(*paths: str | Path) -> dict[str, Any]:
-    """What YAML files say together, unchecked: the keys of later ones win.
+    """The merged content of YAML files, unchecked: keys of later files win.
 
     Files that one of them names under ``include`` lie below all of ``paths`` and below the file that names them, of
     several the last one on top. Their names are relative to the folder of that file.
@@ -49,7 +49,7 @@ def together(*paths: str | Path) -> dict[str, Any]:
 
 
 def _add(path: Path, said: dict[str, Any], layers: dict[Path, dict], above: tuple[Path, ...]) -> dict[str, Any]:
-    """Add the files that ``path`` includes to ``layers``; what it says besides ``include``."""
+    """Add the files that ``path`` includes to ``layers``; return its content without ``include``."""
     names = said.pop("include", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path}: 'include' is {names!r:.100}, but must be a list of file names, as in [more.yaml]")
@@ -68,7 +68,7 @@ def _add(path: Path, said: dict[str, Any], layers: dict[Path, dict], above: tupl
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """What one YAML file says, unchecked but for its names: text, and none twice in one place.
+    """The content of one YAML file. Only its keys are checked: each is text, and none appears twice in one place.
 
     Raises :class:`InputError` otherwise, and for a missing or unreadable file.
     """
@@ -115,7 +115,7 @@ def _parse(text: str, source: str) -> Any:
 
 
 def _check_twice(keys: Iterable[Any], source: str) -> None:
-    """Of equal names PyYAML, as Snakemake's reader, takes the last without a word."""
+    """Raise for equal names, of which PyYAML, and so Snakemake's reader, silently takes the last."""
     lines: dict[tuple[str, str], int] = {}
     for key in keys:
         name, line = (key.tag, key.value), key.start_mark.line + 1
@@ -153,7 +153,7 @@ def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, A
 
 @functools.cache
 def _validator() -> Any:
-    """Of the schema; None without jsonschema."""
+    """The validator of the schema; None without jsonschema."""
     try:
         from jsonschema import Draft202012Validator
     except ImportError:
@@ -202,7 +202,7 @@ def _network_errors(config: Mapping[str, Any], validator: Any, dataset_name: str
 
 
 def _layers(config: Mapping[str, Any], error: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Where the key of a variant's network may come from: its own, its data sets' and its bases'."""
+    """The layers from which a key of a variant's network may come: its own, those of its data sets and of its bases."""
     _, name, *path = error.absolute_path
     for own in (variant_entry(config, base) for base in chain(config, name)):
         for layer in (own, *own.get("datasets", {}).values()):

@@ -61,12 +61,12 @@ def kind_of(settings: Mapping[str, Any]) -> str:
 
 
 def measured(settings: Mapping[str, Any]) -> list[str]:
-    """What is measured of a variant's networks besides their evaluation: names of artifacts."""
+    """The measurements of a variant's networks besides the evaluation, by the names of their artifacts."""
     return measures_of(kind_of(settings))
 
 
 def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
-    """What the figure of a data set's fits shows: its own entry on top of the default one."""
+    """The settings of the figure of a data set's fits: its own entry on top of the default one."""
     dataset(config, dataset_name)
     figures = config.get("figures", {})
     figure = merge(figures.get("default", {}), figures.get(dataset_name, {}))
@@ -85,7 +85,7 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
 
 def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) -> dict[str, Any]:
-    """What a variant and its bases say, in general (None) or on a data set."""
+    """The settings of a variant and its bases, in general (None) or on a data set."""
     settings: dict[str, Any] = {}
     for name in chain(config, variant):
         says = variant_entry(config, name)
@@ -98,7 +98,7 @@ def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) ->
 
 
 def task_of(config: Mapping[str, Any], variant: str) -> str:
-    """What a variant is trained for; it is the same on every data set."""
+    """The task of a variant; it is the same on every data set."""
     return merged(config, None, variant).get("task", DEFAULT_TASK)
 
 
@@ -116,7 +116,7 @@ def chain(config: Mapping[str, Any], variant: str) -> list[str]:
 
 
 def variant_entry(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
-    """What a variant says itself. One on a fold says nothing but that; its base is the variant."""
+    """A variant's own entry, without its bases. A variant on a fold has only the fold, and the variant as its base."""
     if name in config["variants"] or not (match := re.fullmatch(f"(.+){FOLD}", name)):
         return entry(config["variants"], "variant", name, where)
     base, fold, folds = match.groups()
@@ -127,7 +127,7 @@ def variant_entry(config: Mapping[str, Any], name: str, where: str = "") -> dict
 
 
 def entry(section: Mapping[str, Any], kind: str, name: str, where: str) -> dict[str, Any]:
-    """What a section has under a name; one sentence, which ends with ``where``, if it has nothing."""
+    """The entry of a section under a name; an :class:`InputError` that ends with ``where`` if there is none."""
     if name not in section:
         sentence = unknown(kind, name, section)
         raise InputError(f"{sentence}{where}")

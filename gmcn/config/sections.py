@@ -166,7 +166,7 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Illustrations:
-    """What the figures of the paper that show a trained network are drawn from."""
+    """The result and the objects in the paper's figures that show a trained network."""
 
     result: Annotated[ResultName, "A result in 2D by its name, <data set>_<variant>; the network of its first seed."]
     objects: Annotated[

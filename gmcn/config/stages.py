@@ -1,4 +1,4 @@
-"""What each stage is given of the configuration."""
+"""The part of the configuration that each stage gets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROCESSES = ("devices", "nodes")
 
 
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
-    """What ``stage`` is given, and no more: a key that it does not read must not make it run again.
+    """The settings that ``stage`` reads, and no others: a change of any other key must not run it again.
 
     ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, the table for ``table``, and the
     variant after that; ``least-squares``, ``table`` and ``draw-figure`` are of no data set.

@@ -93,7 +93,7 @@ def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any
 
 
 def fold_file(table: Mapping[str, Any], row: Mapping[str, Any], fold: int | str, seed: int | str) -> str:
-    """What a training on one fold says of itself, below the results."""
+    """The path of the ``training.json`` of one fold, relative to the results."""
     variant = f"{row['variant']}-fold{fold}of{table['folds']}"
     return PATHS["training"].format(dataset=row["dataset"], variant=variant, seed=seed)
 

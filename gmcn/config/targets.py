@@ -1,4 +1,4 @@
-"""Whether what a user asks for has a name that the configuration knows."""
+"""Checks that a target of the user has a name that the configuration knows."""
 
 from __future__ import annotations
 

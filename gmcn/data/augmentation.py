@@ -79,7 +79,7 @@ class Augmentation:
 
     @property
     def moves(self) -> bool:
-        """Whether positions and covariances change at all."""
+        """True if positions and covariances change at all."""
         return bool(self.rotation != "none" or self.scaling != (1, 1) or self.translation or self.reflection)
 
 

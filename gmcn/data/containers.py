@@ -44,7 +44,7 @@ class Member:
 
     @property
     def key(self) -> str:
-        """What the object is called wherever it is stored, and what its random numbers depend on."""
+        """The name of the object in every container; its random numbers depend on it."""
         return f"{self.class_name}/{self.part}/{self.name}"
 
 

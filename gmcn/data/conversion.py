@@ -16,6 +16,6 @@ _WAYS = {
 
 
 def hint(name: str) -> str:
-    """What makes a file of another format one that is read, as the end of a sentence; empty where nothing is known."""
+    """How to convert a file of another format, as the end of a sentence; empty if we know no way."""
     suffix = PurePosixPath(name).suffix.lower()
     return next((f"; {way}" for suffixes, way in _WAYS.items() if suffix in suffixes), "")

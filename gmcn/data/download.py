@@ -111,7 +111,7 @@ def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str | None:
 
 
 def _place(dataset: str, entry: dict[str, Any]) -> str:
-    """Where a mirror has the file."""
+    """The place of the file in a mirror."""
     return f"{entry.get('folder', dataset)}/{entry['name']}"
 
 

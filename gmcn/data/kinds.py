@@ -85,7 +85,7 @@ Files = Annotated[list[File], FILLED, "Published files; each is first looked for
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """What a data set of every kind can be told."""
+    """The settings of data sets of every kind."""
 
     description: Description = OPTIONAL
 
@@ -187,5 +187,5 @@ class Splats(DataSet):
 
 
 def told(kind: type[T], settings: Mapping[str, Any]) -> T:
-    """What a kind declares of a data set's settings, with its defaults."""
+    """The settings of a data set that its kind declares, with defaults for the others."""
     return kind(**{key: settings[key] for key in options(kind) if key in settings})

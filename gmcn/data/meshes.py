@@ -93,7 +93,7 @@ def parse_mesh(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def has_faces(content: bytes, source: str) -> bool:
-    """Whether an .obj or .ply is a mesh and no cloud."""
+    """True if an .obj or .ply is a mesh and no cloud."""
     return (ply if source.lower().endswith(".ply") else obj).has_faces(content)
 
 

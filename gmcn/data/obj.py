@@ -27,7 +27,7 @@ _LARGEST = 1 << 40  # no file has as many vertices, and 64 bits hold it
 
 
 def has_faces(content: bytes) -> bool:
-    """Whether some line is a face: a mesh and no cloud."""
+    """True if some line is a face: a mesh and no cloud."""
     return _FACE.search(content) is not None
 
 

@@ -33,7 +33,7 @@ def count(inputs: Inputs) -> int:
 
 
 def device_of(inputs: Inputs) -> torch.device:
-    """Where they are."""
+    """The device of the inputs."""
     return (inputs.weights if isinstance(inputs, Mixture) else inputs).device
 
 
@@ -69,7 +69,7 @@ class ObjectSet:
 
     @property
     def traits(self) -> dict[str, Any]:
-        """What a network is built for: ``classes``, ``dim`` and ``shape``, that of one object without its D."""
+        """Arguments for a network: ``classes``, ``dim`` and ``shape``, that of one object without its D."""
         traits: dict[str, Any] = {"classes": len(self.class_names)} if self.class_names else {}
         if isinstance(self.inputs, Mixture):
             return traits | {"dim": self.inputs.dim, "shape": [self.inputs.components]}
@@ -82,7 +82,7 @@ class ObjectSet:
 
 
 def kind_of(tensors: Mapping[str, Any]) -> str | None:
-    """What the objects of an artifact with these tensors are; None where it is none of ours."""
+    """The kind of the objects in an artifact with these tensors; None if it is not one of ours."""
     return MIXTURES if "weights" in tensors else next((kind for kind in _TENSORS if kind in tensors), None)
 
 

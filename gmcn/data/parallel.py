@@ -21,7 +21,7 @@ _BYTES = 256 << 20
 
 
 def load_all(samples: Samples, processes: int = 1) -> Iterator[Row | InputError]:
-    """The shapes in order, each as its tensors or as what is wrong with it; the number of processes changes no bit."""
+    """The shapes in order, each as tensors or as a sentence about its fault; the number of processes changes no bit."""
     if processes == 1 or not samples.costly:
         yield from samples
         return

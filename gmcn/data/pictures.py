@@ -24,7 +24,7 @@ def parse_image(content: bytes, source: str) -> np.ndarray:  # [H, W] float32
     image = read(content, source)
     if image.ndim != 2 or 0 in image.shape or image.dtype.kind not in "biuf":
         raise InputError(f"{source} holds {image.dtype} {list(image.shape)}; an image is numbers [rows, columns]")
-    with np.errstate(over="ignore"):  # whoever fits it looks for what is not finite
+    with np.errstate(over="ignore"):  # the fit checks for values that are not finite
         return image.astype(np.float32)
 
 
@@ -36,7 +36,7 @@ def scale(image: np.ndarray, height: int, width: int) -> np.ndarray:  # [H, W] f
 
 
 def bright_border(image: np.ndarray) -> bool:  # [H, W]
-    """Whether most of the border, a tenth of the sides wide, is brighter than the middle: as ink on paper is."""
+    """True if most of the border, a tenth of the sides wide, is brighter than the middle, as with ink on paper."""
     rows, columns = (max(1, side // 10) for side in image.shape)
     border = np.ones(image.shape, dtype=bool)
     border[rows:-rows, columns:-columns] = False

@@ -69,7 +69,7 @@ def count_vertices(head: bytes, size: int) -> int:
 
 
 def has_faces(content: bytes) -> bool:
-    """Whether the header announces faces: a mesh and no cloud."""
+    """True if the header announces faces: a mesh and no cloud."""
     try:
         elements = _Ply(content, "").elements
     except InputError:

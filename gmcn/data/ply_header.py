@@ -1,4 +1,4 @@
-"""The header of .ply files: which elements there are, how many of each, and what they are made of."""
+"""The header of .ply files: the elements, their numbers and their properties."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Element:
 
 
 def read_header(file: BinaryIO, source: str) -> tuple[bool, list[Element]]:
-    """Whether the data are binary, and the elements; the file is left where the data begin.
+    """Read whether the data are binary, and the elements; afterwards the file stands where the data begin.
 
     Raises :class:`InputError` for another file, or a header that is not understood.
     """

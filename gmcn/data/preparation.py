@@ -1,4 +1,4 @@
-"""What a network was trained on, and what an object has to go through to become such an input."""
+"""Describes the input of a network, and the steps that turn an object into such an input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DATA = ("kind", "points", "sampling", "normalize", "repeat_points", "drop_not_f
 
 
 def describe_inputs(artifact: str | os.PathLike, points: str | os.PathLike | None = None) -> dict[str, Any]:
-    """What an artifact of objects is, and how an object becomes one of them.
+    """Describe an artifact of objects, and the steps that turn an object into one of them.
 
     ``kind``, path, hash and tracking runs. With ``points``, what the mixtures were fitted to, also ``fit``, the
     settings of the fit, and ``data``, those of the data set that concern a single object, with the number of ``points``

@@ -1,4 +1,4 @@
-"""One mesh or cloud out of a file of a user's own: the reader of `show`, `predict` and whoever has a path."""
+"""Reads one mesh or cloud from a user's own file, for `show`, `predict` and any caller with a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every reader returns: labelled shapes, of which each is loaded when it is asked for."""
+"""Labelled shapes, returned by every reader; each is loaded when somebody asks for it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Samples:
     left_out: Sequence[str] = ()  # files that are no objects only because of where they lie
 
     def __iter__(self) -> Iterator[Row | InputError]:
-        """The shapes in order, each as its tensors or as what is wrong with it."""
+        """The shapes in order, each as its tensors or as a sentence about its fault."""
         return (attempt(self.load, item) for item in self.items())
 
     def check(self, source: str) -> None:
@@ -65,7 +65,7 @@ def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:
         return error
     except ModuleNotFoundError:  # of a package, which is no fault of the object
         raise
-    except Exception as error:  # a reader should have said what is wrong, but one object must not end them all
+    except Exception as error:  # the reader should have raised a sentence, but one object must not end them all
         return InputError(f"it cannot be read ({type(error).__name__}: {brief(error)})")
 
 
@@ -75,7 +75,7 @@ def as_image(item: np.ndarray) -> Row:
 
 
 def fault_of(row: Row) -> str | None:
-    """What is wrong with the values of a shape, if anything."""
+    """The fault in the values of a shape, or None."""
     for name, values in row.items():
         finite = np.isfinite(stored(values))
         if not finite.all():
@@ -88,7 +88,7 @@ def fault_of(row: Row) -> str | None:
 
 
 def stored(values: np.ndarray) -> np.ndarray:
-    """The values as an artifact holds them: float64 becomes float32, where what is too large becomes infinite."""
+    """The values as an artifact holds them: float64 becomes float32, and values too large for it become infinite."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32) if values.dtype == np.float64 else values
 

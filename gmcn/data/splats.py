@@ -63,7 +63,7 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
 
 
 def holds_splats(content: bytes) -> bool:
-    """Whether a .ply holds Gaussian splats, by the properties that its header names; packed ones too."""
+    """True if a .ply holds Gaussian splats, packed ones too, by the properties in its header."""
     return _properties(content) >= {"opacity", "scale_0", "rot_0"} or _PACKED_PROPERTY in _properties(content)
 
 
@@ -125,7 +125,7 @@ def _values(content: bytes, source: str) -> np.ndarray:  # [N, 11] float64, in t
 
 
 def _not_finite(values: np.ndarray) -> np.ndarray:  # [N, 11] -> [N, 11] bool
-    """Where a value means nothing: infinite logits of opacities do, and logarithms of scales that are zero."""
+    """True for values without a meaning; infinite logits of opacities have one, and logarithms of zero scales too."""
     infinite = np.isinf(values)
     infinite[:, 3] = False
     infinite[:, 4:7] &= values[:, 4:7] > 0

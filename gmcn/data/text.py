@@ -1,4 +1,4 @@
-"""The lines of text files, whatever program of whatever system wrote them."""
+"""Lines of text files, from any program on any system."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def retrieve(url: str, target: Path, check: Callable[[Path], None], *, resume: b
 
 
 def _innermost(error: Any) -> Any:
-    """What went wrong at the bottom: requests wraps it into the sentences of two more libraries."""
+    """The original error: requests wraps it into messages of two more libraries."""
     inner = getattr(error, "reason", None) or next(iter(getattr(error, "args", ())), None)
     return _innermost(inner) if isinstance(inner, Exception) else error
 

@@ -73,12 +73,12 @@ def _without_header(body: bytes, source: str) -> tuple[bytes, int | None]:
 
 
 def _are_decimal(body: bytes) -> bool:
-    """Whether commas that could part numbers stand inside of them, as far as the text tells."""
+    """True if commas seem to be decimal marks rather than separators, as far as the text shows."""
     return b"." not in body and bool(_FRACTION.search(body) or (_TIGHT.search(body) and _LOOSE.search(body)))
 
 
 def _error_of(body: bytes, between: str | None, source: str, error: Exception) -> InputError:
-    """What is wrong with the first line that is no point; else what numpy says."""
+    """A sentence about the first line that is no point; if there is none, numpy's message."""
     for number, line in enumerate(body.split(b"\n"), start=1):
         words = line.split(between and between.encode())
         try:

@@ -53,14 +53,14 @@ def fit_points(
 
     Args:
         weights: mass of each point, not negative; a point of mass 0 does not exist. Default: all equal.
-        nodes: what a point itself extends over, for example a pixel: offsets from it and shares of its mass, which
+        nodes: the extent of a point, for example a pixel: offsets from the point and shares of its mass, which
             sum to one. Clusters are made of whole points; moments and EM count every node.
         covariance_floor: added to the covariances' diagonals, times the square of the longest side of the shape's
             bounding box (times 1 where all points are equal).
         seed: of the random numbers, which are the same for every shape: a shape's fit does not depend on the others.
         progress: called with the number of shapes done, chunk by chunk.
         names: of the shapes, for errors; without them a shape is called by its number.
-        **options: in the place of what the method presets; see :class:`gmcn.fitting.FitSettings`.
+        **options: replace the method's presets; see :class:`gmcn.fitting.FitSettings`.
 
     Raises:
         InputError: bad sizes or options, values that are not finite, a shape whose points have no mass, or tensors
@@ -275,5 +275,5 @@ def _check(points: Tensor, weights: Tensor | None, names: Sequence[str] | None) 
 
 
 def _is_tracked(tensor: Tensor) -> bool:
-    """Whether somebody may ask for derivatives with respect to it, in either mode."""
+    """True if derivatives with respect to it may be needed, in either mode."""
     return (tensor.requires_grad and torch.is_grad_enabled()) or forward_ad.unpack_dual(tensor).tangent is not None

@@ -1,4 +1,4 @@
-"""What can be said of an input fit, and what each method presets."""
+"""The settings of an input fit, and the presets of each method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gmcn.declared import OPTIONAL, Seed, at_least, at_most
 
 # Mixtures that are there already are reduced: TreeHEM is their only fit.
 REDUCTION = "treehem"
-# What a method presets; any of it can be overridden by name. "fps" is what the authors' code runs under the name
+# The presets of a method; each can be overridden by name. "fps" is what the authors' code runs under the name
 # of k-means: farthest points, every point to its nearest one, and the moments of those cells.
 _CONVERGED = {"em_steps": 1000, "tolerance": 1e-4}
 METHODS = {

@@ -26,7 +26,7 @@ from gmcn.tracking import NO_RUN, Run
 
 log = logging.getLogger(__name__)
 
-# Points of a shard: what is read and held at a time.
+# Points of a shard; one shard is read and held at a time.
 _SHARD = 1 << 22
 
 
@@ -89,7 +89,7 @@ def fit(
 def _work(
     tensors: dict[str, Any], source: dict[str, Any], n: int, options: dict[str, Any], done: Callable[[int], None]
 ) -> Iterator[tuple[Mixture, tuple[Tensor, ...], float]]:
-    """Of every shard: its mixtures, likelihood and shares per shape, and the seconds of the fit alone."""
+    """For every shard: its mixtures, likelihood and shares per shape, and the seconds of the fit alone."""
     ready = "weights" in tensors
     if ready != (options.get("method") == REDUCTION):
         which = "ready mixtures: reduce them by" if ready else "points or images: there is nothing to reduce by"
@@ -117,7 +117,7 @@ def _work(
             mixture = fit_points(part, n, names=names[rows], **options)
             x, mass = part, part.new_ones(part.shape[:2])
         seconds = time.perf_counter() - started
-        side = unit_frame(x, mass)[1].flatten()  # what the floor is relative to
+        side = unit_frame(x, mass)[1].flatten()  # the floor is relative to it
         shares = quality.components_without_extent(mixture, side, floor)
         likelihood = quality.log_likelihood(mixture, *(spread(x, mass, square()) if key == "images" else (x, mass)))
         yield mixture, (likelihood, *(share.double().mean(-1) for share in shares)), seconds

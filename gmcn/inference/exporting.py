@@ -15,6 +15,7 @@ from gmcn.data.preparation import describe_inputs
 from gmcn.errors import InputError, foreign, unknown
 from gmcn.models.loading import MODEL, load, model_path
 from gmcn.results.reading import read_result
+from gmcn.tasks.metric import Metric
 
 # A repository is cloned whole: networks of this kind have some 10,000 to 200,000 numbers.
 MAX_BYTES = 4_000_000
@@ -79,16 +80,17 @@ def _inputs(result: Path, summary: dict[str, Any], metadata: dict[str, Any]) -> 
         for part, path in zip(("input", "points"), paths, strict=True):
             _check_same(path, summary["files"][part]["sha256"])
         inputs = describe_inputs(*paths)
-    return {key: inputs[key] for key in ("sha256", "data", "fit")}
+    return {key: inputs[key] for key in ("kind", "sha256", "data", "fit") if key in inputs}
 
 
 def _best(summary: dict[str, Any]) -> int | None:
-    """The seed that did best on the validation split, by the task's headline; None where nothing was validated."""
-    headline = tasks.measures(summary["task"]).headline
-    values = {int(seed): entry.get(headline.name) for seed, entry in summary.get("validation", {}).items()}
-    if not values or None in values.values():
-        return None
-    return (max if headline.larger_is_better else min)(values, key=values.get)
+    """The seed that did best on the validation split, by the task's headline or else the loss; None without one."""
+    validated = {int(seed): entry for seed, entry in summary.get("validation", {}).items()}
+    for metric in (tasks.measures(summary["task"]).headline, Metric("loss", "loss")):
+        values = {seed: entry[metric.name] for seed, entry in validated.items() if entry.get(metric.name) is not None}
+        if values and values.keys() == validated.keys():
+            return (max if metric.larger_is_better else min)(values, key=values.__getitem__)
+    return None
 
 
 def _check_same(path: Path, known: str) -> None:

@@ -1,4 +1,4 @@
-"""Classes of files, by a trained network: what the command `predict` does."""
+"""Classifies files by a trained network, for the command `predict`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Refuse = Callable[[InputError], None]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says about one object."""
+    """The answer of a network for one object."""
 
     file: str
     name: str | None  # of the object, in a file of several
@@ -43,7 +43,7 @@ class Prediction:
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Of every class, in the order of the network's; they sum to one."""
+        """The probability of every class, in the network's order; they sum to one."""
         return self.answer["probabilities"]
 
     @property
@@ -53,7 +53,7 @@ class Prediction:
 
     @property
     def probability(self) -> float:
-        """Of the most probable class, as the network sees it: trained networks are mostly too sure."""
+        """The probability of the most probable class, not calibrated: trained networks are mostly too sure."""
         return self.answer["probability"]
 
     def top(self, count: int) -> list[tuple[str, float]]:
@@ -80,7 +80,7 @@ def predict(
     ``model`` and ``seed`` are those of :func:`gmcn.load`. ``paths`` are meshes (.off .obj .ply .stl), clouds
     (.npy .npz .obj .ply .txt .xyz), grey images (.png .pgm .npy), splats (.ply), artifacts of the stages `sample` and
     `fit` (.safetensors), or folders, of which everything but artifacts is read. ``resize`` scales images to the size
-    that the network was trained on; ``invert`` makes bright what is dark in them, as ink on paper, of which the log
+    that the network was trained on; ``invert`` makes dark parts bright, as for ink on paper, of which the log
     warns without it; ``drop_not_finite`` leaves out points and splats with a value that is not finite. Predictions
     come in the order of the files, and none depends on another file.
 

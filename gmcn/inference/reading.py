@@ -52,7 +52,9 @@ class Reader:
         self._data["drop_not_finite"] = drop_not_finite or self._data.get("drop_not_finite", False)
         self.paper: list[Path] = []
         self._options = {k: v for k, v in (self._fit or {}).items() if k != "components" and v is not None}
-        if "size" in self._data:
+        if inputs.get("kind") == "vectors":
+            self.kind, self.suffixes = "vectors", (ARTIFACT,)
+        elif "size" in self._data:
             self.kind, self.suffixes = "images", (*IMAGES, ARTIFACT)
         elif "points" in self._data:
             self.kind, self.suffixes = "points", tuple(dict.fromkeys((*GEOMETRY, ".npz", ARTIFACT)))
@@ -68,7 +70,12 @@ class Reader:
         try:
             with open_tensors(path) as (tensors, _):
                 return next(
-                    (tensors[key].get_shape()[0] for key in ("labels", "points", "images") if key in tensors), 1
+                    (
+                        tensors[key].get_shape()[0]
+                        for key in ("labels", "points", "images", "vectors")
+                        if key in tensors
+                    ),
+                    1,
                 )
         except InputError:
             return 1
@@ -200,12 +207,13 @@ class Reader:
         else:
             made, wanted = {"normalize": settings.get("normalize", False)}, {"normalize": False}
             wanted |= {key: self._data[key] for key in ("normalize", "points", "size") if key in self._data}
-            made |= {"size": shape[1:]} if self.kind == "images" else {"points": shape[1]}
+            if self.kind != "vectors":  # the network itself refuses those of another length
+                made |= {"size": shape[1:]} if self.kind == "images" else {"points": shape[1]}
         if made != wanted:
             raise InputError(f"{path} was made with {made}, but this network was trained with {wanted}")
 
 
 def _key(path: Path) -> str:
-    """What the random numbers of a file's object depend on; see :attr:`gmcn.data.containers.Member.key`."""
+    """The key on which the random numbers of a file's object depend; see :attr:`gmcn.data.containers.Member.key`."""
     member = placed(path.resolve().as_posix())
     return member.key if member else path.stem

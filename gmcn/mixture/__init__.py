@@ -1,4 +1,4 @@
-"""Two kinds of Gaussian mixtures, never confused, and what is known of them without any other part of the library.
+"""Two kinds of Gaussian mixtures, and the mathematics of both that needs no other part of the library.
 
 :class:`Mixture` is a *signed function* in two or three dimensions, for the compiled operations of :mod:`gmcn.ops`.
 :class:`GaussianMixture` is a *density* in any number of dimensions, with one of four families of covariances.

@@ -60,7 +60,7 @@ def mean_variance(
     mixture: Mixture,  # [B, F, N]
     over: tuple[int, ...],
     weighted: bool,
-) -> Tensor:  # what is left of [B, F, N]
+) -> Tensor:  # [B, F, N] without the dimensions in ``over``
     """Average trace of the covariances per dimension, over the given dimensions of [B, F, N]."""
     variances = mixture.covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
     if not weighted:

@@ -61,7 +61,7 @@ def estimator_of(
 
 
 def _types(covariance: Covariance) -> list[str]:
-    """What scikit-learn may call such covariances, the best name first."""
+    """The names that scikit-learn may use for such covariances, the best first."""
     factor = covariance.full().factor
     tied = ["tied"] if (factor == factor[:1]).all() else []
     if isinstance(covariance, Diagonal):

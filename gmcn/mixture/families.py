@@ -238,7 +238,7 @@ def expanded(
 def is_monomial(
     matrix: Tensor,  # [..., D, D]
 ) -> bool:
-    """Whether the matrices only permute and scale the axes: one number in each row and each column."""
+    """True if the matrices only permute and scale the axes: one number in each row and each column."""
     entries = matrix != 0
     return bool(((entries.sum(-1) == 1) & (entries.sum(-2) == 1)).all())
 
@@ -247,6 +247,6 @@ def are_orthonormal(
     axes: Tensor,  # [..., D, D]
     tolerance: float,
 ) -> Tensor:  # [...]
-    """Whether the columns are, up to ``tolerance`` in each product."""
+    """True where the columns are orthonormal, up to ``tolerance`` in each product."""
     gram = axes.mT @ axes - torch.eye(axes.shape[-1], dtype=axes.dtype, device=axes.device)
     return gram.abs().amax((-2, -1)) <= tolerance

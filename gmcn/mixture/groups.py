@@ -44,7 +44,7 @@ def members(
     groups: Tensor,  # [..., N]
     count: int,
 ) -> Tensor:  # [..., G, N]
-    """Whether a component belongs to a group."""
+    """True where a component belongs to a group."""
     return groups[..., None, :] == torch.arange(count, device=groups.device)[:, None]
 
 

@@ -1,4 +1,4 @@
-"""What the classes of this package share: tensors in frozen dataclasses, and questions to their values."""
+"""Shared by the classes of this package: tensors in frozen dataclasses, and tests of their values."""
 
 from __future__ import annotations
 

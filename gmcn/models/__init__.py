@@ -36,7 +36,7 @@ def build(
     """The network of ``settings["kind"]`` (default: gmcn) with the other settings as its arguments.
 
     ``classes``, ``dim`` and ``shape`` (of one object) are those of the data, and defaults: values in ``settings`` take
-    precedence, and a network takes those that it has a use for. ``objects`` says what it will be given.
+    precedence, and a network takes only those that it uses. ``objects`` is the kind of its inputs.
 
     Raises :class:`gmcn.errors.InputError` for an unknown kind or key, a missing key, an impossible value.
     """

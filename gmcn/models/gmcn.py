@@ -191,7 +191,7 @@ class GMCN(Network):
         return (module for module in self.blocks.modules() if isinstance(module, GaussianConvolution))
 
     def parameter_counts(self) -> dict[str, int]:
-        """Of them ``kernel_parameters``, those of the convolutions' kernels."""
+        """All parameters, and ``kernel_parameters``, those of the convolutions' kernels."""
         kernels = sum(parameter.numel() for parameter in self.blocks.parameters())
         return {**super().parameter_counts(), "kernel_parameters": kernels}
 

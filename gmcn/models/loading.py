@@ -1,4 +1,4 @@
-"""Trained networks, read back from what the workflow wrote."""
+"""Loads trained networks from the files of the workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training, evaluation and tracking ask of every network."""
+"""The interface through which training, evaluation and tracking use every network."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Network(nn.Module):
         setattr(cls, "__init__", checked)  # noqa: B010  (mypy refuses the assignment)
 
     def outputs_and_penalty(self, inputs: Any) -> tuple[Any, Tensor | float]:
-        """What the network says of its inputs, and what it adds to the loss in training, []."""
+        """The network's outputs, and a penalty that training adds to the loss, []."""
         return self(inputs), 0.0
 
     def after_step_(self, rate: float, kernel_decay: float) -> None:

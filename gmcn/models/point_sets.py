@@ -1,4 +1,4 @@
-"""What networks on point sets share: mixtures as sets of points, and layers on the points that exist.
+"""Shared by networks on point sets: mixtures as sets of points, and layers on the points that exist.
 
 A component of weight zero does not exist: it is in no maximum, no neighbourhood and no batch statistics. Layers run on
 rows [E, C], one for each point (or pair of points) of the batch that exists; a mask says where they belong.

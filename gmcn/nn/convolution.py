@@ -60,7 +60,7 @@ class GaussianConvolution(nn.Module):
         self.in_channels, self.out_channels, self.dim = in_channels, out_channels, dim
         self.radius, self.epsilon, self.epsilon_scope = radius, epsilon, epsilon_scope
         shape = (out_channels, in_channels, kernel_components)
-        # Where the generator is, and in float32: what a seed gives depends on none of torch's defaults.
+        # On the generator's device and in float32: a seed gives the same numbers whatever torch's defaults are.
         kind: dict[str, Any] = {"dtype": torch.float32, "device": None if generator is None else generator.device}
         noise = 2 * torch.rand(*shape, dim, dim, generator=generator, **kind) - 1
         self.raw_weights = _parameter(torch.randn(shape, generator=generator, **kind))  # [G, F, K]
@@ -117,7 +117,7 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _parameter(initial: Tensor) -> nn.Parameter:
-    """Of torch's default device and dtype, as the parameters of torch's own modules are."""
+    """A parameter on torch's default device and in its default dtype, as in torch's own modules."""
     return nn.Parameter(initial.to(torch.get_default_device(), torch.get_default_dtype()))
 
 

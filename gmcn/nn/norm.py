@@ -99,7 +99,7 @@ def _mean_variance_of_ranks(
     mixture: Mixture,  # [B, F, N]
     over: tuple[int, ...],
     weighted: bool,
-) -> Tensor:  # what is left of [B, F, N]
+) -> Tensor:  # [B, F, N] without the dimensions in ``over``
     """The same average, over all ranks."""
     variances = mixture.covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
     ones = torch.ones_like(variances)

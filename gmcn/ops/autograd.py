@@ -21,7 +21,7 @@ _FUNCTIONS: dict[str, type[torch.autograd.Function]] = {}
 
 
 def transformed() -> bool:
-    """Whether torch.func, vmap or forward mode is at work; torch itself asks in this way."""
+    """True inside torch.func, vmap or forward mode; torch itself tests for them in this way."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
@@ -84,7 +84,7 @@ def register(name: str, setup_context: Rule, backward: Rule, kernels: tuple[int,
 
 
 def _keep_nothing(ctx: Any, inputs: Any, output: Any) -> None:
-    """What a Function without derivative needs of its arguments."""
+    """Save nothing: a Function without derivative needs none of its arguments."""
 
 
 def _function(

@@ -1,1 +1,1 @@
-"""What belongs to one paper alone: its figures and its special measurements, a package per paper."""
+"""Figures and special measurements of one paper alone, in one package per paper."""

@@ -33,7 +33,7 @@ def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Seq
 
 
 def draw_curves(histories: Mapping[str, Path], path: Path) -> None:
-    """What is trained and validated over the epochs, a panel each, from the ``history.csv`` of every seed."""
+    """Draw training and validation over the epochs, a panel per number, from the ``history.csv`` of every seed."""
     from matplotlib.figure import Figure
 
     read = {seed: read_history(history) for seed, history in histories.items()}

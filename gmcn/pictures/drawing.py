@@ -1,4 +1,4 @@
-"""What pictures of mixtures are made of: ellipsoids, ellipses, values on a grid, colours. Numbers only, no plotting."""
+"""The parts of pictures of mixtures: ellipsoids, ellipses, values on a grid, colours. Numbers only, no plotting."""
 
 from __future__ import annotations
 

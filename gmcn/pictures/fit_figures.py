@@ -32,7 +32,7 @@ class Fit:
     quality: Mapping[str, float]
 
     def lines(self) -> list[str]:
-        """What is written under it."""
+        """The lines of text under it."""
         lines = [self.name, f"{self.mixtures[0].components} Gaussians"]
         likelihood = self.quality.get("log_likelihood_train")
         if likelihood is not None:
@@ -95,7 +95,7 @@ def _fit(name: str, path: Path, rows: list[int], names: list[str]) -> Fit:
 
 
 def _box(row: int, shape: Shape, fits: Sequence[Fit]) -> tuple[np.ndarray, np.ndarray]:
-    """What a cloud and all its mixtures cover, so that they are shown in one size."""
+    """The box around a cloud and all its mixtures, so that all are shown in one size."""
     return extent(shape.points, *(fit.mixtures[row] for fit in fits))
 
 

@@ -22,7 +22,7 @@ _AMBIENT = 0.34
 
 @dataclass(frozen=True)
 class View:
-    """Where a picture is taken from, and the square that it shows."""
+    """The viewpoint of a picture, and the square that it shows."""
 
     centre: np.ndarray  # [3]
     radius: float  # half of the square's side

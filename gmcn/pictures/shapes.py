@@ -1,4 +1,4 @@
-"""What can be looked at: one cloud, mesh, image or mixture out of whatever file it is in."""
+"""Reads one cloud, mesh, image or mixture from any file, to look at it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _title(path: Path, names: Sequence[str] | None, row: int) -> str:
 
 
 def _are_points(shape: tuple[int, ...]) -> bool:
-    """Whether an array is points [M, 2 or 3] or clouds [S, M, 2 or 3]: none with more columns, and no image."""
+    """True for points [M, 2 or 3] and clouds [S, M, 2 or 3]; False for more columns, and for an image."""
     return len(shape) == 3 or shape[-1:] in ((2,), (3,))
 
 

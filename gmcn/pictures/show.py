@@ -78,7 +78,7 @@ def title_of(shape: Shape, page: bool = False) -> str:
 
 
 def is_flat(shape: Shape) -> bool:
-    """Whether the object is in 2D."""
+    """True if the object is in 2D."""
     if shape.mixture is not None:
         return shape.mixture.dim == 2
     return shape.image is not None or shape.points.shape[1] == 2
@@ -137,7 +137,7 @@ def _flat(shape: Shape) -> list[Any]:
 
 
 def draw_still(shape: Shape, path: Path, up: str = "z") -> None:
-    """Write a still picture: the mixture, and beside it what it was fitted to where that is known."""
+    """Write a still picture: the mixture, and beside it the points or image that it was fitted to, if known."""
     sampled = Shape(shape.name, shape.points, shape.triangles, shape.image)
     if is_flat(shape):
         box = still.box_of(shape)

@@ -87,7 +87,7 @@ def outlines(axes, mixture: Mixture, box: Box) -> None:
 
 
 def box_of(shape: Shape) -> Box:
-    """Of a shape in 2D: its image, or what its ellipses and points cover."""
+    """The box of a shape in 2D: of its image, or around its ellipses and points."""
     if shape.image is not None:
         height, width = shape.image.shape
         return 0.0, float(width), 0.0, float(height)

@@ -1,4 +1,4 @@
-"""Of a large object as much as one can see: pictures are quick and pages small, whatever a scanner delivers."""
+"""Thins large objects to as much as one can see, so that pictures stay fast and pages small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trained networks are worth: accuracy, fitting errors, memory, and the result that gathers them."""
+"""Measures trained networks: accuracy, fitting errors, memory, and the result that gathers them."""
 
 from __future__ import annotations
 

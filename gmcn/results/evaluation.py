@@ -1,4 +1,4 @@
-"""The stage `evaluate`: what the task measures on the test split, for every seed and over all of them."""
+"""The stage `evaluate`: the measures of the task on the test split, for every seed and over all seeds."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def evaluate(
     run.log_metrics({f"test/{metric.name}": mean[metric.name] for metric in measures.metrics})
     run.log_metrics({f"test/{headline.name}_std": deviation[headline.name]})
     if importlib.util.find_spec("matplotlib") is None:
-        log.info("no picture of what was measured: matplotlib is not installed")
+        log.info("no pictures of the measurements: matplotlib is not installed")
         return result
     # Classification's confusion lies beside the numbers, whatever other tasks draw in a folder of their own.
     folder = Path(output).parent if task == DEFAULT_TASK else Path(output).with_name("pictures")

@@ -1,4 +1,4 @@
-"""Whether one variant is better than another, from what the same objects were worth to both."""
+"""Compares variants by their metrics on the same objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLOSE = 1.1  # times that differ by less are the same: machines are not that ste
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one variant is worth and takes; a rival that is only there to be beaten takes None."""
+    """The metrics of one variant and its cost; the cost of the trivial rival is None."""
 
     values: np.ndarray  # [S], of the same objects in the same order as those of all other candidates
     seconds: float | None = None
@@ -37,7 +37,7 @@ def estimate(values: np.ndarray, labels: np.ndarray | None = None) -> Estimate: 
 
 
 def is_worse(difference: Estimate) -> bool:
-    """Whether a difference is below nothing by more than its error explains."""
+    """True if a difference is negative by more than its error explains."""
     mean, error = difference
     return error is not None and mean < -ERRORS * error
 
@@ -45,14 +45,16 @@ def is_worse(difference: Estimate) -> bool:
 def verdicts(
     candidates: Sequence[Candidate | None], larger_is_better: bool, labels: np.ndarray | None = None
 ) -> list[str | None]:
-    """What follows for each candidate: the cheapest of those that are not worse than the best is chosen.
+    """The verdict on each candidate: the cheapest of those that are not worse than the best is chosen.
 
-    Cheaper is what trains in less time, where times are close what has fewer parameters, and else what comes first.
-    None stands for a candidate of which nothing is known, and gets none; a rival is never chosen.
+    The cheapest trains in the least time; if times are close, it has the fewest parameters, or comes first. A candidate
+    without measurements is None and gets no verdict; a rival is never chosen. If a class has one object alone, there is
+    no standard error, and nobody gets a verdict.
     """
     sign = 1 if larger_is_better else -1
     own = [c for c in candidates if c is not None and c.seconds is not None]
-    if len(own) < 2:  # nothing to choose from
+    unsure = any(estimate(candidate.values, labels)[1] is None for candidate in own)
+    if len(own) < 2 or unsure:  # nothing to choose from, or nothing to choose by
         return [None] * len(candidates)
     best = max(own, key=lambda candidate: sign * estimate(candidate.values, labels)[0])
 

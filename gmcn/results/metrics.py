@@ -1,4 +1,4 @@
-"""What a table can say about a result: each column by its name, read from the result's JSON."""
+"""The columns that a table can have, by name, each read from the result's JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Column:
 
 
 def column(name: str, of: Sequence[str] = tasks.TASKS) -> Column:
-    """What the column of a table shows that has results ``of`` these tasks."""
+    """The column of this name, for a table with results ``of`` these tasks."""
     if name in COLUMNS:
         return COLUMNS[name]
     if measured := {metric.name: metric for task in of for metric in tasks.measures(task).metrics}.get(name):
@@ -69,7 +69,7 @@ def scaled(value: Value, factor: float) -> Value:
 
 
 def device_of(result: Mapping[str, Any]) -> str | None:
-    """The name of what a result was trained on."""
+    """The name of a result's data set."""
     for seed, training in (at(result, "training") or {}).items():
         on_gpu = str(training.get("device")).startswith("cuda")
         return at(result, "provenance", "train", seed, "gpu" if on_gpu else "cpu") or training.get("device")

@@ -1,4 +1,4 @@
-"""The trained networks of a variant, one per seed, and what is said about all of them."""
+"""The trained networks of a variant, one per seed, and the facts that they share."""
 
 from __future__ import annotations
 

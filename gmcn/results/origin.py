@@ -1,4 +1,4 @@
-"""Where a number comes from: what every JSON of a trained network says of itself."""
+"""The origin of numbers: metadata for every JSON about a trained network."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def read_result(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def at(value: Any, *path: str | int) -> Any:
-    """What lies at a path of keys and places in JSON, or None where it ends before."""
+    """The value at a path of keys and places in JSON; None if the path ends before."""
     for key in path:
         try:
             value = value[key]

@@ -17,7 +17,7 @@ from gmcn.tracking import NO_RUN, Run
 
 log = logging.getLogger(__name__)
 
-# The stage that makes each part of a result, and what the result takes from it.
+# The stage that makes each part of a result.
 STAGES = {"evaluation": "evaluate", "rmse": "probe", "footprint": "footprint"}
 Training = tuple[Path, dict[str, Any]]  # a training.json and what it says
 
@@ -133,7 +133,7 @@ def _measured(tested: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result takes of a measurement."""
+    """The part of a measurement that goes into the result."""
     if name == "rmse":
         return {
             "layers": content["mean"]["layers"],
@@ -145,7 +145,7 @@ def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trained(trainings: Sequence[Training]) -> dict[str, Any]:
-    """What the trainings say of themselves."""
+    """The facts about the trainings themselves."""
     by_seed = {str(entry["seed"]): (path, entry) for path, entry in trainings}
     first = trainings[0][1]
     seconds = {seed: entry["seconds"] for seed, (_, entry) in by_seed.items()}

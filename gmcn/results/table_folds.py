@@ -25,7 +25,7 @@ METRICS = {"accuracy": (100, True), "loss": (1, False)}  # the factor that they 
 
 @dataclass(frozen=True)
 class Judged:
-    """What S objects were worth, each in the fold that judged it, on average over seeds. In order of their names."""
+    """The metrics of S objects, in order of their names, each from the fold that judged it and averaged over seeds."""
 
     names: list[str]
     labels: np.ndarray  # [S]
@@ -61,7 +61,7 @@ def fold_rows(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], com
 
 
 def _parts(column: str) -> tuple[bool, str, bool]:
-    """Of a column's name: whether the mean is over classes, the metric, whether it is a difference."""
+    """Split a column's name: whether the mean is over classes, the metric, whether it is a difference."""
     match = FOLD.fullmatch(column)
     return bool(match["by_class"]), match["metric"], bool(match["difference"])
 
@@ -87,7 +87,7 @@ def _files(table: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 
 def _variant(table: Mapping[str, Any], row: Mapping[str, Any], paths: Mapping[str, Any]) -> Judged | None:
-    """What a variant was worth; None where a training is missing."""
+    """The metrics of a variant; None if a training is missing."""
     folds, seeds = range(1, table["folds"] + 1), table["seeds"]
     wanted = {place: fold_file(table, row, *place) for place in itertools.product(folds, seeds)}
     if not paths.keys() >= set(wanted.values()):

@@ -77,7 +77,7 @@ def _read(table: Mapping[str, Any], paths: Sequence[str | os.PathLike]) -> dict[
 
 
 def _origin(row: Mapping[str, Any], result: Mapping[str, Any], command: str) -> dict[str, Any]:
-    """What a row says about its result apart from its cells."""
+    """The facts about a row's result that are not cells."""
     file = f"{row['dataset']}_{row['variant']}.json"
     if not result:
         return {"result": file, "command": f"{command}/{file}"}

@@ -1,7 +1,7 @@
 """The stages of the workflow and the other commands, in one list that needs no torch.
 
-The command line, the rules, the status of a workflow and the tests read from here what stages there are, what they are
-asked and given, and which files make them run again. A new stage is its function, its rule and its entry here.
+The command line, the rules, the status of a workflow and the tests read this list: the stages, their options and
+settings, and the files whose edit runs them again. A new stage is its function, its rule and its entry here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PICTURES = (
     "gmcn/pictures/thinning.py",
 )
 
-# What they make becomes part of a result, beside the evaluation.
+# Their files become part of a result, beside the evaluation.
 MEASURES = (
     Stage(
         "probe",
@@ -128,25 +128,28 @@ STAGES = {
                 "csrc/**/*.cuh",
                 *_INPUTS,
                 *_MIXTURES,
-                "gmcn/models/*.py",
+                "gmcn/models/network.py",
+                "gmcn/models/{network}.py",
                 "gmcn/nn/*.py",
                 "gmcn/ops/**/*.py",
                 "gmcn/ranks.py",
-                "gmcn/tasks/*.py",
+                "gmcn/tasks/task.py",
                 "gmcn/tasks/{task}/objective.py",
                 "gmcn/training/*.py",
             ),
-            without=("gmcn/models/loading.py",),
+            # The table of networks, and what only reads and says.
+            without=("gmcn/models/__init__.py", "gmcn/models/loading.py", "gmcn/training/errors.py"),
             after=("fit",),
             lighter="a smaller `training.batch_size`",
         ),
         Stage(
             "evaluate",
-            "measure accuracy on the test split",
+            "measure on the test split what the task measures",
             options=ANALYSIS,
             makes="evaluation",
             path="runs/{dataset}_{variant}/evaluation.json",
             settings=("task",),
+            variations=("evaluate_task",),  # with the pictures of other tasks than classification
             sources=(
                 "gmcn/results/evaluation.py",
                 *_NETWORKS,
@@ -267,7 +270,7 @@ STAGES = {
         ),
     )
 }
-# What a stage may use without being made again for its sake: it reads, writes and says, and computes no number.
+# Modules whose edit runs no stage again: they read, write and print, and compute no number.
 HOUSEKEEPING = (
     "gmcn.addresses",
     "gmcn.artifacts",
@@ -279,8 +282,12 @@ HOUSEKEEPING = (
     "gmcn.faults",
     "gmcn.folders",
     "gmcn.launching",
+    "gmcn.models",
     "gmcn.models.loading",
     "gmcn.progress",
+    "gmcn.tasks",
+    "gmcn.tasks.metric",
+    "gmcn.training.errors",
     "gmcn.stages",
     "gmcn.stages.paths",
     "gmcn.tracking",
@@ -288,5 +295,5 @@ HOUSEKEEPING = (
 
 
 def measures_of(kind: str) -> list[str]:
-    """What is measured of a network of a kind besides its evaluation: names of artifacts."""
+    """The measurements for a kind of network besides the evaluation, by the names of their artifacts."""
     return [stage.makes for stage in MEASURES if stage.networks is None or kind in stage.networks]

@@ -1,4 +1,4 @@
-"""Where each artifact lies, relative to the folder of all results."""
+"""The path of each artifact, relative to the folder of all results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FIELDS = {"file": "[^/]+", "seed": r"\d+"}
 
 
 def input_path(dataset: str, fit: str | None) -> str:
-    """What networks are trained on: the mixtures of a fit; without one (None) the points artifact itself."""
+    """The input of trainings: the mixtures of a fit, or without a fit (None) the points artifact itself."""
     return PATHS["points" if fit is None else "mixtures"].format(dataset=dataset, fit=fit)
 
 
@@ -46,7 +46,7 @@ def folder_of(artifact: str) -> str:
 
 
 def fields_of(path: PurePath) -> dict[str, str] | None:
-    """What stands in place of the fields of the pattern of ``path``, relative to the results; None if it has none."""
+    """The values of the fields in the pattern of ``path``, relative to the results; None if no pattern matches."""
     for pattern in PATHS.values():
         fields = re.sub(
             r"\\{(\w+)\\}", lambda field: f"(?P<{field[1]}>{_FIELDS.get(field[1], '[^_/]+?')})", re.escape(pattern)

@@ -1,7 +1,7 @@
-"""Tasks: what a network is trained for, and what is measured of it afterwards.
+"""Tasks: the objective that a network is trained for, and the measures of the trained network.
 
-A task is a folder of two modules. ``objective`` says what training minimises, and an edit of it trains anew;
-``measures`` says what is measured, drawn and answered, and an edit of it never does.
+A task is a folder of two modules. ``objective`` has the function that training minimises; an edit of it retrains the
+task's networks. ``measures`` measures, draws and answers; an edit of it re-evaluates them and never retrains.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ TASKS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/
 
 
 def objective(settings: Settings, task: str = DEFAULT_TASK) -> Objective:
-    """What a training with these settings minimises. Raises :class:`gmcn.errors.InputError` for an unknown task."""
+    """The objective of a training with these settings. Raises :class:`gmcn.errors.InputError` for an unknown task."""
     return _module(task, "objective").Objective(settings)
 
 
 def measures(task: str = DEFAULT_TASK) -> Measures:
-    """What is measured of a network. Raises :class:`gmcn.errors.InputError` for an unknown task."""
+    """The measures of a task. Raises :class:`gmcn.errors.InputError` for an unknown task."""
     return _module(task, "measures").Measures()
 
 

@@ -1,4 +1,4 @@
-"""What every task has."""
+"""The base class and the protocol that every task implements."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Settings(Protocol):
-    """Of a training's settings, what objectives read."""
+    """The settings of a training that objectives read."""
 
     label_smoothing: float
     augmentation: Augmentation | None
 
 
 class Objective:
-    """What training minimises. A task inherits this class, and an edit of its file trains the task's networks anew.
+    """The function that training minimises. A task inherits it; an edit of its file retrains the task's networks.
 
     ``metrics`` are numbers of every object, the loss first: their means are the columns of the history, for training
     and validation. ``watched`` is the one that the schedule "plateau" looks at, by its mean over the validation split.
@@ -41,7 +41,7 @@ class Objective:
         self.settings = settings
 
     def traits(self, data: ObjectSet) -> dict[str, Any]:
-        """What the network is built for: those of the objects, unless the task wants other outputs than classes."""
+        """Arguments of the network that follow from the data; a task whose outputs are not classes overrides this."""
         return data.traits
 
     def check(self, data: ObjectSet) -> None:
@@ -73,7 +73,7 @@ class Objective:
 
 
 class Measures(Protocol):
-    """What is measured of a trained network, drawn and answered. An edit measures again, and never trains."""
+    """Measures a trained network, draws the results, answers `gmcn predict`. An edit re-evaluates, never retrains."""
 
     metrics: tuple[Metric, ...]
     headline: Metric  # by which results are compared
@@ -86,7 +86,7 @@ class Measures(Protocol):
         ...
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
-        """Draws what was measured of all seeds into a folder."""
+        """Draws the measurements of all seeds into a folder."""
         ...
 
     def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
@@ -96,7 +96,7 @@ class Measures(Protocol):
     def answer(
         self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
     ) -> list[dict[str, Any] | None]:  # of B objects
-        """What ``gmcn predict`` says of each object, by name: texts, numbers, or a mapping of names to numbers.
+        """The answers of ``gmcn predict`` for each object, by name: texts, numbers, or a mapping of names to numbers.
 
         None for an object whose answer is not finite. ``metadata`` is that of the network's file.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,9 @@ class Delivery:
     def _send_end(self, run_id: str | None, status: str) -> None:
         self._client.set_terminated(run_id, status)
         first = self.journal.records()[0]["start"]
-        # Of a result's stages others may still run; the last one ends it.
-        if first["result"] == first["dataset"] or first["tags"].get("gmcn.stage") == "summarise":
+        # Of a result's stages others may still run; the last one ends it. A training on a fold may be all there is.
+        alone = first["result"] == first["dataset"] or re.search(r"-fold\d+of\d+$", first["result"])
+        if alone or first["tags"].get("gmcn.stage") == "summarise":
             self._client.set_terminated(self._parent_id, status)
 
 

@@ -1,4 +1,4 @@
-"""What a run has to say, on disk before it is sent: a store that is away, and a job that is killed, lose nothing."""
+"""The journal of a run, on disk before it is sent: nothing is lost if the store is away or the job is killed."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Journal:
         self.close()
 
     def set_aside(self) -> Path:
-        """Keep it where nobody sends it: what it says is not understood."""
+        """Keep a journal that we do not understand where nobody sends it."""
         return self.path.rename(self.path.with_suffix(".damaged"))
 
     def close(self) -> None:

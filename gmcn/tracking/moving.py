@@ -1,4 +1,4 @@
-"""A database that was moved or copied, of which MLflow keeps in absolute addresses where its artifacts lie."""
+"""Corrects a database that was moved or copied: MLflow stores absolute addresses of its artifacts."""
 
 from __future__ import annotations
 

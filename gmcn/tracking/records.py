@@ -1,4 +1,4 @@
-"""What a run says of itself and of what it reads, as the records of its journal have it."""
+"""The facts about a run and its inputs, as records of its journal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def points_of(metrics: Mapping[str, float | None], step: int | None) -> list[lis
 
 
 def tags_of(stage: str, job_key: str | None) -> dict[str, str]:
-    """What, where, with which code and for whom."""
+    """Tags: the stage, the code, the machine, the user and the job."""
     from gmcn.artifacts import provenance
 
     origin = provenance()
@@ -55,7 +55,7 @@ def tags_of(stage: str, job_key: str | None) -> dict[str, str]:
 
 
 def input_of(role: str, path: str | os.PathLike) -> dict[str, Any]:
-    """What is read, and where it comes from."""
+    """Describe an input file and its origin."""
     return {"role": role, "path": str(path), "uri": Path(path).resolve().as_uri(), **_origin_of(Path(path))}
 
 
@@ -65,7 +65,7 @@ def _origin_of(path: Path) -> dict[str, Any]:
 
     if path.suffix == ".safetensors":
         with open_tensors(path) as (tensors, header):
-            rows = tensors["labels"].get_shape()[0] if "labels" in tensors else None
+            rows = tensors["split"].get_shape()[0] if "split" in tensors else None
         return {"sha256": sha256(path), "run_id": header.get("run_id"), "rows": rows}
     beside = path.with_name(f"{path.name}.json")
     header = read_json(beside if beside.is_file() else path) if path.suffix == ".json" or beside.is_file() else {}

@@ -74,7 +74,7 @@ class Run:
     def log_input(self, role: str, path: str | os.PathLike) -> None:
         """Record that this run read the artifact ``path``, and which run made it."""
         if self._delivery is not None and Path(path).is_file():
-            with contextlib.suppress(InputError, OSError):  # the stage itself will say what is wrong with its input
+            with contextlib.suppress(InputError, OSError):  # the stage itself will report a fault of its input
                 self._record({"input": input_of(role, path)})
 
     def log_result(
@@ -111,7 +111,7 @@ class Run:
 
     @contextlib.contextmanager
     def extra(self) -> Iterator[None]:
-        """A block that makes something only to be logged: what it raises is said, and stops nothing."""
+        """For a block that makes something only to log it: an error becomes a warning and stops nothing."""
         try:
             yield
         except Exception as error:
@@ -123,7 +123,7 @@ class Run:
             return
         self._silent_until = 0.0
         self._record({"end": status})
-        with contextlib.suppress(OSError):  # on a disk that cannot be written; what is left is sent once more
+        with contextlib.suppress(OSError):  # on a disk that cannot be written; the rest is sent once more
             self._delivery.close()
 
     def _record(self, record: dict[str, Any], send: bool = True) -> None:
@@ -155,7 +155,7 @@ class Run:
         self._points, self._sent_at = 0, time.monotonic()
 
 
-NO_RUN = Run()  # that keeps nothing: the default of whatever can be tracked
+NO_RUN = Run()  # it keeps nothing: the default wherever a run can be given
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Where runs are logged: the store, its experiments, and the runs in it, found or made under a lock."""
+"""The store of runs and experiments; each is found or created under a lock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARTIFACTS = "mlartifacts"  # beside the database
 
 
 def store_uri(results: str | os.PathLike = "results") -> str:
-    """Where runs go: MLFLOW_TRACKING_URI, or a SQLite file in the results, at its absolute path.
+    """The address of the store: MLFLOW_TRACKING_URI, or a SQLite file in the results, by its absolute path.
 
     Raises ``OSError`` for results whose path has a question mark, at which such an address ends.
     """
@@ -87,7 +87,7 @@ def _database(results: Path) -> Path | None:
 
 
 def _artifacts(results: Path) -> Path:
-    """Where a store without a server keeps artifacts: beside the database, or in the results if that is no file."""
+    """The folder for artifacts without a server: beside the database, or in the results if the database is no file."""
     database = _database(results)
     return (database.resolve().parent if database else results.resolve()) / ARTIFACTS
 
@@ -126,7 +126,7 @@ def experiment_of(client: Any, dataset: str, results: Path) -> str:
     local = not store_uri(results).startswith("http")
     location = (_artifacts(results) / dataset).as_uri() if local else None
     tags = {
-        "mlflow.experimentKind": "custom_model_development",  # what the pages are about: not language models
+        "mlflow.experimentKind": "custom_model_development",  # the pages that MLflow shows: none for language models
         "mlflow.note.content": f"Results on {dataset}. Views > Results compares them; each has its stages below it.",
     }
     return client.create_experiment(name, artifact_location=location, tags=tags)
@@ -146,8 +146,10 @@ def show_results(client: Any, experiment: str, columns: Sequence[str], ascending
         "selectedColumns": names,
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    view = json.dumps({"name": "Results", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
-    client.set_experiment_tag(experiment, "mlflow.sharedViewState.gmcn-results", view)
+    view = json.dumps(
+        {"name": f"Results by {columns[0]}", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"}
+    )
+    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.gmcn-{columns[0]}", view)
 
 
 def find_run(client: Any, experiment: str, condition: str) -> Any:
@@ -169,7 +171,7 @@ def run_of(client: Any, run_id: str | None) -> Any:
 
 
 def refuses(error: Exception) -> bool:
-    """Whether the store could be reached, and will never take what it was sent."""
+    """True if the store answered, and will never accept this record."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"

@@ -1,4 +1,4 @@
-"""What a training leaves behind while it runs: its history and its last checkpoint."""
+"""Callbacks that write the history and the last checkpoint of a running training."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class LastCheckpoint(Checkpoint):
         self.saved_at = time.monotonic()
 
     def _agree(self, due: bool, device: torch.device) -> tuple[bool, int]:
-        """Whether it is time on rank 0, and the signal that a rank got (0: none): the same on all of them."""
+        """Whether rank 0 is due to save, and the signal that any rank got (0: none); all ranks return the same."""
         if ranks.size() > 1:
             values = torch.zeros(ranks.size(), 2, dtype=torch.int64, device=device)
             values[ranks.rank()] = torch.tensor([due, self.signal_number or 0], device=device)

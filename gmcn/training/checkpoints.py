@@ -48,7 +48,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Lightning's way to the disk: a checkpoint takes the place of the one before, which stays as ``previous.ckpt``."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
-        """Write the whole file, then rename it; on a failure what was there stays. Raises OSError."""
+        """Write the whole file, then rename it; after a failure the old file is still there. Raises OSError."""
         path = Path(path)
         with atomic(path) as temporary, open(temporary, "wb") as file:
             content = io.BytesIO()  # torch would report a full disk as an error of its own
@@ -71,13 +71,13 @@ def remove_checkpoints(folder: str | os.PathLike, *, but_last: bool = False) -> 
 
 
 def code_key() -> str:
-    """Of the code that runs, compiled operations included."""
+    """A key of the code that runs, with its compiled operations."""
     package = Path(gmcn.__file__).parent
     return key_of(*(sha256(path) for pattern in ("**/*.py", "*.so") for path in sorted(package.glob(pattern))))
 
 
 def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
-    """What a checkpoint belongs to: task, network, training settings, seed and the content of the artifact."""
+    """The key of a training and its checkpoints: of task, network, training settings, seed and artifact's content."""
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
     for key in ("checkpoint_minutes", "devices", "nodes"):  # how, not what
         training.pop(key)
@@ -113,13 +113,13 @@ def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
 def resumable(
     artifact: str | os.PathLike, *, settings: Mapping[str, Any], seed: int, output: str | os.PathLike
 ) -> bool:
-    """Whether :func:`gmcn.training.train` with these arguments would go on from a checkpoint."""
+    """True if :func:`gmcn.training.train` with these arguments would continue from a checkpoint."""
     return find_checkpoint(output, training_key(artifact, settings, seed)) is not None
 
 
 @of_content
 def _state_in(path: str | os.PathLike) -> dict[str, Any] | None:
-    """What a checkpoint says of itself; None if the file is damaged or none of ours."""
+    """The state in a checkpoint; None if the file is damaged or not one of ours."""
     try:
         with zipfile.ZipFile(path) as archive:
             # torch.load does not look at the checksums in its file: a flipped bit would go on training.

@@ -61,12 +61,13 @@ def fold_split(data: ObjectSet, settings: TrainingSettings, points: str | os.Pat
     fold, folds = settings.place
     groups, found = None, "near-duplicates ignored"
     if settings.fold_duplicates == "together":
-        if data.metadata.get("fit") is not None and points is None:
+        fitted = data.metadata.get("fit") is not None
+        if fitted and points is None:
             raise InputError(
                 "training.fold keeps near-duplicates together, which are looked for in the points that were fitted: "
                 "name these with --points, or set training.fold_duplicates to ignored"
             )
-        sampled = data if points is None else read_split(points, TRAIN)
+        sampled = read_split(points, TRAIN) if fitted and points is not None else data
         groups = near_duplicates(*descriptors(sampled.inputs, sampled.kind == POINTS))
         sizes = groups.bincount()
         found = f"{int(sizes[sizes > 1].sum())} near-duplicates in {int((sizes > 1).sum())} groups kept together"
@@ -113,7 +114,7 @@ class BatchLoader:
 
     @property
     def sampler(self) -> BatchLoader:
-        """Where Lightning looks for ``set_epoch``."""
+        """Lightning looks for ``set_epoch`` here."""
         return self
 
     def set_epoch(self, epoch: int) -> None:

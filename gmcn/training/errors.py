@@ -13,7 +13,7 @@ class NonFiniteError(RuntimeError):
 
 
 class OutOfMemoryError(RuntimeError):
-    """The device's memory does not hold what a training needs."""
+    """The training needs more memory than the device has."""
 
 
 class LostRankError(RuntimeError):
@@ -63,7 +63,7 @@ def first_non_finite_layer(model: nn.Module, mixture: Mixture) -> str | None:  #
 
 
 def is_numerical(error: RuntimeError) -> bool:
-    """Whether an operation refused its input because of its values."""
+    """True if an operation refused its input because of its values."""
     return "not finite" in str(error)
 
 

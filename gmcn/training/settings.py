@@ -1,4 +1,4 @@
-"""What can be set about a training, with its defaults and its learning-rate curve."""
+"""The settings of a training, with their defaults, and the learning-rate schedules."""
 
 from __future__ import annotations
 

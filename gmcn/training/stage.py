@@ -164,7 +164,7 @@ def build_network(
 
 
 def _validated(module: TrainingStep, data: ObjectSet, batches: TrainingData) -> dict[str, Any]:
-    """What the objects of the validation split were worth to the trained network, metric by metric, by name."""
+    """The metrics of the trained network on each object of the validation split, with the objects' names."""
     values = {name: tensor.tolist() for name, tensor in module.validation.items()}
     return {"names": [data.names[index] for index in batches.validation_indices.tolist()], **values} if values else {}
 

@@ -60,7 +60,7 @@ class TrainingStep(L.LightningModule):
         self.plateau = _Plateau(settings, self.objective) if settings.schedule == "plateau" else None
 
     def _nothing(self) -> dict[str, float]:
-        """What an epoch adds up."""
+        """The sums of an epoch before its first batch."""
         return dict.fromkeys((*self.names, "shapes"), 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -218,7 +218,9 @@ class TrainingStep(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Let the plateau schedule see the epoch, and begin new sums."""
         if self.plateau:
-            self.plateau.step(self.epoch_metrics()[f"validation_{self.objective.watched.name}"])
+            # A fold judges the training, so it must not steer it.
+            split = "validation" if self.settings.fold is None else "train"
+            self.plateau.step(self.epoch_metrics()[f"{split}_{self.objective.watched.name}"])
         self.sums = self._nothing()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -236,7 +238,7 @@ class TrainingStep(L.LightningModule):
             self.plateau.load_state_dict(checkpoint["plateau"])
 
     def _explained(self, function: Callable[..., Any], inputs: Inputs, labels: Tensor | None) -> Any:
-        """What a function of the objective gives; where a kernel refuses a number, the layer that it came from."""
+        """Call a function of the objective; if a kernel refuses a number, name the layer from which it came."""
         try:
             return function(self.model, inputs, labels)
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What MLflow is given to look at and to load."""
+"""Pictures and models in MLflow."""
 
 from __future__ import annotations
 

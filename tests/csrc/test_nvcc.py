@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 
 
 def compile_all(architecture: str, folder: Path, quick: Sequence[str] = ()) -> str:
-    """What the compiler says of all files; fails where it refuses one. The trees are compiled with ``quick``, too."""
+    """The compiler's output for all files; fails if it refuses one. The trees are compiled with ``quick``, too."""
     includes = [f"-I{path}" for path in cpp_extension.include_paths()]
 
     def compile_one(source: Path) -> str:

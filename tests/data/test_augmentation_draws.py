@@ -1,4 +1,4 @@
-"""What an augmentation draws: each setting by itself, uniform rotations, expected shares, repeatable numbers."""
+"""The draws of an augmentation: each setting by itself, uniform rotations, expected shares, repeatable numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be set about an augmentation, and the sentence for each value that cannot be."""
+"""The settings of an augmentation, and the sentence for each bad value."""
 
 from __future__ import annotations
 

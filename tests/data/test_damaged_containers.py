@@ -60,7 +60,7 @@ MESHES = {f"{name}/{part}/{name}.off": exported("off") for name in ("cup", "bed"
 
 
 def sampled(kind: str, **settings):
-    """What the stage `sample` makes of the data set in a file."""
+    """The output of the stage `sample` for the data set in a file."""
 
     def read(path: Path) -> None:
         own = {"kind": kind, "points": 8, "sampling": "uniform", "normalize": True, **settings}

@@ -36,7 +36,7 @@ def mirror(tmp_path, monkeypatch):
 
 @dataclass
 class Answer:
-    """What the server says once: a content of which it may send only a part, in its way."""
+    """One answer of the server: content, of which it may send only a part."""
 
     content: bytes = CONTENT
     sent: int | None = None  # bytes after which it hangs up

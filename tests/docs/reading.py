@@ -22,14 +22,14 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-# What stands in examples for a name of the reader's own.
+# Placeholders in examples for a name of the reader's own.
 PLACEHOLDERS = {"<data set>": "digits", "<variant>": "small", "<fit>": "kmeans16"}
 PROGRAMS = ("gmcn", "make", "pip", "pytest", "python", "snakemake")
 
 
 @dataclass(frozen=True)
 class Code:
-    """What stands between backticks."""
+    """Text between backticks."""
 
     page: Path
     line: int
@@ -84,7 +84,7 @@ def links(page: Path) -> list[tuple[int, str]]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link can name after #: GitHub's names of the headings."""
+    """The names that a link may have after #: GitHub's names of the headings."""
     every = [token for _, token in tokens(page)]
     headings = [after.content for token, after in pairwise(every) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

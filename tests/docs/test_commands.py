@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,9 @@ def test_a_command_of_make(command):
 
 @each("python")
 def test_a_script(command):
+    if command.words[1] == "-m":
+        assert find_spec(command.words[2]), f"there is no module {command.words[2]}"
+        return
     script = next(word for word in command.words[1:] if not word.startswith("-"))
     if command.words[1] == "-m":
         script = f"{script.replace('.', '/')}.py"

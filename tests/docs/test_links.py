@@ -15,7 +15,7 @@ from tests.docs.reading import PAGES, anchors, links
 
 
 def fault(page: Path, target: str) -> str | None:
-    """What is wrong with a link, if anything."""
+    """The fault of a link, or None."""
     parts = urlsplit(target)
     if parts.scheme or parts.netloc:
         fine = parts.scheme in ("http", "https") and "." in parts.netloc

@@ -1,4 +1,4 @@
-"""What `gmcn predict` makes of images, artifacts and networks of strangers: a result or one sentence."""
+"""`gmcn predict` on untrusted images, artifacts and networks gives a result or one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What densities become: samples, moved, merged, compared."""
+"""Operations on densities: sample, transform, merge, compare."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_without_the_gradient_through_the_scale():
     [(2, 2, 2), (2, 4, 2), (2, 8, 6), (2, 64, 62), (4, 4, 4), (4, 8, 4), (4, 16, 12), (4, 2, 2)],
 )
 def test_authors_count(method, n, fitted):
-    """What their code returns of 100 components, and what follows is padding."""
+    """Their code fits so many of 100 components; the others are padding."""
     mixture = random_mixture(2, 3, 100)
     output = Reduction(f"treehem{method}", n, count="authors")(mixture)
     assert output.components == n

@@ -1,4 +1,4 @@
-"""What every operation has to pass, whatever it computes."""
+"""Checks that every operation has to pass."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def load(key: str) -> Tensor:
 
 
 def keys(prefix: str, suffix: str) -> list[str]:
-    """What stands between prefix and suffix in the keys that have both."""
+    """The part between prefix and suffix of all keys that have both."""
     return [key[: -len(suffix)] for key in _arrays() if key.startswith(prefix) and key.endswith(suffix)]
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show. The other tests of the operations run there with GMCN_TEST_DEVICE=cuda."""
+"""Tests that need a GPU. The other tests of the operations run there with GMCN_TEST_DEVICE=cuda."""
 
 from __future__ import annotations
 

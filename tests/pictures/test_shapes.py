@@ -1,4 +1,4 @@
-"""What `gmcn show` makes of files that are unusual, but nothing is wrong with."""
+"""`gmcn show` of files that are unusual but not faulty."""
 
 from __future__ import annotations
 

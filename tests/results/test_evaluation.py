@@ -56,7 +56,7 @@ def test_without_matplotlib_there_is_no_picture_but_all_numbers(variant, tmp_pat
     result = evaluate(variant.mixtures, models=variant.models[:1], output=output, device="cpu")
     assert json.loads(output.read_text())["mean"] == result["mean"]
     assert not output.with_name("confusion.png").exists()
-    assert "no picture of what was measured: matplotlib is not installed" in caplog.text
+    assert "no pictures of the measurements: matplotlib is not installed" in caplog.text
 
 
 def test_one_seed_has_no_deviation(variant, tmp_path):

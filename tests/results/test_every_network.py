@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gmcn
+from gmcn import tasks
 from gmcn.data import sample
 from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
@@ -19,7 +20,6 @@ from gmcn.results import evaluate, footprint, probe, summarise
 from gmcn.stages import measures_of
 from gmcn.training import train
 from tests.results.test_summary import ResultRecorder
-from tests.training.conftest import Recorder
 
 TRAINING = {"epochs": 1, "batch_size": 10, "early_batches": 3, "validation_fraction": 0.2, "checkpoint_minutes": 0}
 SOLIDS = {"kind": "solids", "train_per_class": 3, "test_per_class": 1, "points": 80, "normalize": True}
@@ -40,6 +40,19 @@ CASES = {
 
 def test_all_of_them_are_here():
     assert {network.get("kind", DEFAULT_KIND) for network, *_ in CASES.values()} == NETWORKS.keys()
+    assert tasks.TASKS == (tasks.DEFAULT_TASK,), "networks of another task are to be tried here too"
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_memory_of_every_kind_is_measured(kind):
+    assert "footprint" in measures_of(kind)
+
+
+def recorder(stage: str) -> ResultRecorder:
+    """The tracking run of a stage, which has an identity as those of MLflow have."""
+    run = ResultRecorder()
+    run.id = f"{stage}-run"
+    return run
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -56,7 +69,9 @@ def made(request, tmp_path_factory) -> SimpleNamespace:
     runs = folder / "runs" / "toy_rival"
     for seed in (0, 1):
         options = {"device": "cpu", "threads": 1, "points": points}
-        train(artifact, settings=settings, seed=seed, output=runs / f"seed{seed}", run=Recorder(), **options)
+        train(
+            artifact, settings=settings, seed=seed, output=runs / f"seed{seed}", run=recorder(f"train{seed}"), **options
+        )
     models = [runs / f"seed{seed}" / "model.safetensors" for seed in (0, 1)]
     kind = network.get("kind", DEFAULT_KIND)
     return SimpleNamespace(
@@ -66,22 +81,25 @@ def made(request, tmp_path_factory) -> SimpleNamespace:
 
 def test_from_a_data_set_to_a_result(made):
     arguments = {"models": made.models, "device": "cpu"}
-    tested = evaluate(made.artifact, output=made.runs / "evaluation.json", run=Recorder(), **arguments)
-    recorder = Recorder()
+    runs = {stage: recorder(stage) for stage in ("evaluate", "footprint", "probe", "summarise")}
+    tested = evaluate(made.artifact, output=made.runs / "evaluation.json", run=runs["evaluate"], **arguments)
     files: dict[str, Path] = {name: made.runs / f"{name}.json" for name in measures_of(made.kind)}
-    measured = footprint(made.artifact, output=files["footprint"], settings=made.settings, run=recorder, **arguments)
+    measured = footprint(
+        made.artifact, output=files["footprint"], settings=made.settings, run=runs["footprint"], **arguments
+    )
     parameters = sum(p.numel() for p in gmcn.load(made.runs).parameters())
     assert measured["measured"]["bytes"] > 4 * 4 * parameters  # values, gradients and Adam's two moments
     if made.kind == DEFAULT_KIND:
-        probe(made.artifact, output=files["rmse"], settings={"positions": 50, "shapes": 2}, **arguments)
+        probing = {"positions": 50, "shapes": 2}
+        probe(made.artifact, output=files["rmse"], settings=probing, run=runs["probe"], **arguments)
         assert measured["ratio"].keys() == {"unfused", "fused"}
     else:
         assert measured["theory"] == measured["paper"] == measured["ratio"] == {}
-        assert {key for _, metrics in recorder.metrics for key in metrics} == {"memory/measured_bytes"}
+        assert {key for _, metrics in runs["footprint"].metrics for key in metrics} == {"memory/measured_bytes"}
         with pytest.raises(InputError, match=r"model\.safetensors has no mixtures inside, whose fits could be probed"):
             probe(made.artifact, output=made.folder / "none.json", settings={}, **arguments)
 
-    run, output = ResultRecorder(), made.folder / "toy_rival.json"
+    run, output = runs["summarise"], made.folder / "toy_rival.json"
     summarise(
         dataset="toy",
         variant="rival",
@@ -97,6 +115,16 @@ def test_from_a_data_set_to_a_result(made):
     result = json.loads(output.read_text())
     assert result["metrics"]["accuracy"]["mean"] == tested["mean"]["accuracy"] == run.result["metrics"]["accuracy"]
     assert "memory_mib" in run.result["metrics"]
+    stages = {"evaluate", "footprint", *(["probe"] if made.kind == DEFAULT_KIND else [])}
+    assert {stage: result["runs"][stage] for stage in stages} == {stage: f"{stage}-run" for stage in stages}
+    assert result["runs"]["train"] == {"0": "train0-run", "1": "train1-run"}
+    assert all(runs[stage].metrics for stage in stages)
+    assert set(run.result["runs"]) == {
+        "train0-run",
+        "train1-run",
+        "summarise-run",
+        *(f"{stage}-run" for stage in stages),
+    }
     assert result["parameters"] == parameters
     assert ("kernel_parameters" in result) == (made.kind == DEFAULT_KIND)
     assert result["measures"].keys() == files.keys()

@@ -87,3 +87,9 @@ def test_smaller_may_be_better_and_classes_may_count_alike():
     assert verdicts([common, rare], larger_is_better=True, labels=labels) == ["chosen", "worse"]
     losses = [Candidate(-one.values, one.seconds, one.parameters) for one in (common, rare)]
     assert verdicts(losses, larger_is_better=False, labels=labels) == ["chosen", "worse"]
+
+
+def test_nobody_is_chosen_where_a_class_has_one_object_alone():
+    good, bad = Candidate(np.ones(5), 2.0, 1), Candidate(np.zeros(5), 1.0, 1)
+    assert verdicts([good, bad], True, np.array([0, 0, 0, 0, 1])) == [None, None]
+    assert verdicts([good, bad], True, np.array([0, 0, 0, 1, 1])) == ["chosen", "worse"]

@@ -45,7 +45,7 @@ def results(tmp_path):
         folder = tmp_path / "results"
 
         def train(self, row: int, right, *, seed: int = 0, seconds: float = 10.0, folds=(1, 2), shown=None) -> None:
-            """What a variant's trainings say whose network is right about some objects."""
+            """Write the trainings of a variant whose network is right about some objects."""
             shown = shown or table()
             for fold in folds:
                 _, validation = fold_of(LABELS, fold, FOLDS)

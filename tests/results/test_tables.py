@@ -37,7 +37,7 @@ TABLE = {
 
 
 def result(variant: str, accuracies: list[float], dataset: str = "modelnet10") -> dict:
-    """What a result's JSON says, as far as tables read it."""
+    """The part of a result's JSON that tables read."""
     seeds = [str(seed) for seed in range(len(accuracies))]
     spread = 0.01 if len(seeds) > 1 else None
     layer = {kind: {"rmse": 1.0, "standardised": 0.5} for kind in ("all", "relu", "reduction")}

@@ -1,4 +1,4 @@
-"""What MLflow may suffer: the stage goes on with one warning, and nothing of what it logged is lost."""
+"""Failures of MLflow: the stage goes on with one warning, and nothing that it logged is lost."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from gmcn import tracking
-from gmcn.artifacts import git_commit, sha256, write_json
+from gmcn.artifacts import git_commit, save_tensors, sha256, write_json
 from gmcn.tracking import store as tracking_store
 from gmcn.tracking.journal import FOLDER
-from gmcn.tracking.records import MAX_PARAM
+from gmcn.tracking.records import MAX_PARAM, input_of
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -78,6 +78,12 @@ def test_a_stage_is_a_run_below_its_result(store, tmp_path):
     assert not list((store / FOLDER).iterdir())
 
 
+def test_objects_without_labels_are_counted_too(tmp_path):
+    path = tmp_path / "points.safetensors"
+    save_tensors(path, {"points": torch.zeros(3, 8, 2), "split": torch.zeros(3, dtype=torch.int64)}, {})
+    assert input_of("points", path)["rows"] == 3
+
+
 def test_runs_of_one_result_share_a_parent_and_data_sets_have_their_own(store):
     for stage, result in (("train", "two_small"), ("evaluate", "two_small"), ("sample", None)):
         with tracking.start(stage, name=stage, dataset="two", result=result, results=store):
@@ -109,6 +115,13 @@ def test_a_result_ends_with_its_last_stage(store):
     assert status() == "RUNNING"
     stage("summarise")
     assert status() == "FINISHED"
+
+
+def test_a_training_on_a_fold_ends_its_result(store):
+    with tracking.start("train", name="train", dataset="nine", result="nine_small-fold1of2", results=store):
+        pass
+    [parent] = runs(store, "nine", "tags.`gmcn.result` = 'nine_small-fold1of2'")
+    assert parent.info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(

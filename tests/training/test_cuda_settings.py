@@ -1,4 +1,4 @@
-"""What a training on a GPU asks of CUDA's libraries, tested without one."""
+"""The settings of CUDA's libraries for a training on a GPU, tested without one."""
 
 from __future__ import annotations
 

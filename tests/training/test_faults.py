@@ -1,4 +1,4 @@
-"""What may happen to a training's files and clock: the last good checkpoint stays, and the next start goes on."""
+"""Accidents to the files and the clock of a training: the last good checkpoint stays, and the next start goes on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILES = ["history.csv", "last.ckpt", "model.safetensors", "training.json"]
 
 
 def command(arguments: dict, output: Path, results: Path) -> list[str]:
-    """What trains by hand, without a log."""
+    """The command that trains by hand, without a log."""
     options = ["--dataset", "toy", "--variant", "tiny", "--seed", "0", "--tracking", "off", "--device", "cpu"]
     files = ["--mixtures", str(arguments["artifact"]), "--output", str(output), "--results", str(results)]
     return ["train", *options, "--threads", "1", *files, "--settings", json.dumps(arguments["settings"])]
@@ -194,7 +194,7 @@ def test_only_damaged_checkpoints_start_afresh_and_say_so(arguments, halted, str
 
 
 def test_a_damaged_checkpoint_does_not_push_out_the_good_one(arguments, halted, straight):
-    """Killed again before its own first checkpoint, the training still has that which it went on from."""
+    """A training that is killed again before its first new checkpoint still has the old one."""
     (halted / "last.ckpt").write_bytes(b"")
     with pytest.raises(Halt):
         train(output=halted, run=Recorder({5: crash}), **arguments)

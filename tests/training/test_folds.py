@@ -9,9 +9,13 @@ import torch
 
 from gmcn.artifacts import load_tensors, save_tensors
 from gmcn.data.folds import fold_of
+from gmcn.data.objects import TRAIN, read_split
 from gmcn.errors import InputError
-from gmcn.training import train
+from gmcn.training import TrainingSettings, train
 from gmcn.training.checkpoints import training_key
+from gmcn.training.datamodule import fold_split
+from gmcn.training.stage import build_network
+from gmcn.training.step import TrainingStep
 
 
 @pytest.fixture
@@ -70,3 +74,26 @@ def test_checkpoints_belong_to_their_fold(mixtures, settings):
         return training_key(mixtures, {**settings, "training": {**settings["training"], **training}}, seed=0)
 
     assert len({key(), key(fold="1 of 2"), key(fold="2 of 2"), key(fold="1 of 2", fold_duplicates="ignored")}) == 4
+
+
+def test_points_are_not_looked_at_where_nothing_was_fitted(tmp_path):
+    points, others = tmp_path / "points.safetensors", tmp_path / "others.safetensors"
+    for path, count in ((points, 12), (others, 20)):
+        data = torch.rand(count, 16, 3, generator=torch.Generator().manual_seed(count))
+        labels = torch.arange(count) % 2
+        tensors = {"points": data, "labels": labels, "split": torch.zeros(count, dtype=torch.uint8)}
+        save_tensors(path, tensors, {"class_names": ["a", "b"]})
+    settings = TrainingSettings(fold="1 of 3")
+    wanted = fold_split(read_split(points, TRAIN), settings, None)
+    found = fold_split(read_split(points, TRAIN), settings, others)
+    assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
+
+
+def test_the_fold_that_judges_does_not_steer_the_schedule(mixtures, settings):
+    data = read_split(mixtures, TRAIN)
+    for fold, watched in ((None, 5.0), ("1 of 2", 7.0)):
+        training = TrainingSettings(schedule="plateau", fold=fold)
+        module = TrainingStep(build_network(settings["network"], data, 0), training, 4)
+        module.epoch_metrics = lambda: {"train_loss": 7.0, "validation_loss": 5.0}
+        module.on_train_epoch_end()
+        assert module.plateau.best == watched

@@ -149,7 +149,7 @@ def test_a_signal_saves_and_leaves(mixtures, settings, tmp_path, straight, numbe
 
 
 def test_a_signal_before_a_validation_of_several_batches_saves_the_whole_epoch(mixtures, settings, tmp_path):
-    """Where Lightning's own handler would leave, with nothing saved."""
+    """Lightning's own handler would leave here without saving."""
     settings["training"] |= {"batch_size": 4, "epochs": 2}
     stopped = run_until(signal.SIGTERM, 8, mixtures, settings, tmp_path)
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr

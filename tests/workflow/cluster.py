@@ -72,7 +72,7 @@ def missing() -> str | None:
 
 
 def search_path() -> str:
-    """Where programs are; a user's path often lacks that of daemons."""
+    """The path with programs; a user's path often lacks those of daemons."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
 
@@ -133,7 +133,7 @@ class Cluster:
             wait_for(lambda: self._pid(name) is None, f"the end of {name}", 60)
 
     def say(self, *command: str) -> str:
-        """What one of SLURM's commands says; nothing if it fails."""
+        """The output of one of SLURM's commands; nothing if it fails."""
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     def done(self, *command: str) -> bool:

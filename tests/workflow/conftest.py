@@ -20,7 +20,7 @@ COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "envs", "gmcn", "c
 
 @dataclass
 class Answer:
-    """What Snakemake said."""
+    """The output of Snakemake."""
 
     status: int
     text: str

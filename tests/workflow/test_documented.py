@@ -1,4 +1,4 @@
-"""What README.md and docs/ ask of Snakemake can be made, and the picture of the rules is the one that it draws."""
+"""Snakemake can make the targets in README.md and docs/, and the picture of the rules there is up to date."""
 
 from __future__ import annotations
 

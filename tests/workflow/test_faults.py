@@ -49,7 +49,7 @@ def test_a_killed_workflow_goes_on_but_not_beside_a_job_that_outlived_it(checkou
     wait_for(lambda: log.is_file() and "epoch 2 of 30" in log.read_text(), first)
     outlived = running(log)["pid"]
     outliving.append(outlived)
-    os.kill(outlived, signal.SIGSTOP)  # lest it ends before it is met
+    os.kill(outlived, signal.SIGSTOP)  # so that it does not end before the new workflow meets it
     second = checkout.snakemake("--cores", "2", targets=(TRAINING,), config=LONG)
     assert second.status != 0
     assert "Another workflow runs in this folder" in second.text

@@ -60,6 +60,7 @@ def test_every_stage_has_a_rule_and_every_rule_that_calls_a_command_a_stage():
     assert with_log == {stage.identifier for stage in STAGES.values()}
     for stage in STAGES.values():
         assert f'log_of("{stage.name}")' in BODIES[stage.identifier]
+        assert all(f"use rule {stage.identifier} as {rule} with" in RULES for rule in stage.variations)
         assert not stage.sources or f'src=sources("{stage.name}")' in BODIES[stage.identifier]
         assert f'path("{stage.makes}")' in BODIES[stage.identifier] or stage.name == "train"
 
@@ -73,10 +74,11 @@ def test_rules_give_options_that_their_command_has():
 
 def test_the_cluster_s_profile_gives_a_gpu_to_the_stages_that_can_use_one():
     gpus = {name for name, own in PROFILE["set-resources"].items() if own["slurm_partition"] == "gpu"}
-    using = {stage.identifier for stage in STAGES.values() if DEVICE in stage.options}
-    assert gpus == using | {"summarise"}  # in one job with them
-    assert {name for name, body in BODIES.items() if "gpu=" in body} == using
-    assert set(PROFILE["groups"]) == {"evaluate", "summarise", *(stage.name for stage in MEASURES)}
+    using = [stage for stage in STAGES.values() if DEVICE in stage.options]
+    assert gpus == {rule for stage in using for rule in stage.rules} | {"summarise"}  # in one job with them
+    assert {name for name, body in BODIES.items() if "gpu=" in body} == {stage.identifier for stage in using}
+    grouped = (STAGES["evaluate"], STAGES["summarise"], *MEASURES)
+    assert set(PROFILE["groups"]) == {rule for stage in grouped for rule in stage.rules}
 
 
 def test_patterns_and_options_fit_together():

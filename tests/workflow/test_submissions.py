@@ -1,4 +1,4 @@
-"""What SLURM is asked for, by a `sbatch` that only writes down how it was called."""
+"""The requests to SLURM, recorded by a `sbatch` that only writes down its arguments."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def submitted(pristine, tmp_path_factory) -> dict[str, list[str]]:
 
 
 def options(call: str) -> dict[str, str]:
-    """What is said of nodes, tasks, CPUs, GPUs and arrays."""
+    """The options about nodes, tasks, CPUs, GPUs and arrays."""
     names = "nodes|ntasks|ntasks-per-node|ntasks-per-gpu|cpus-per-task|gpus|array"
     return dict(re.findall(rf"--({names})=(\S+)", call.partition("--wrap")[0]))
 

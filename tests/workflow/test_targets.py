@@ -1,4 +1,4 @@
-"""What can be asked for, and what is said about what cannot."""
+"""Valid targets, and the sentences about others."""
 
 from __future__ import annotations
 

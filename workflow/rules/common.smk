@@ -61,7 +61,7 @@ def check_targets():
 
 
 def enter_and_build():
-    """What comes after the parsing, which does not know the targets, and before Snakemake takes its locks.
+    """Run the checks that need the targets, after the parsing and before Snakemake takes its locks.
 
     Snakemake (9.23) has no public hook there: `onstart` runs when the locks are taken.
     """
@@ -80,8 +80,8 @@ def enter_and_build():
 
 workflow._build_dag = enter_and_build
 
-# A folder in which checkouts share what they download, sample and fit. The key of a cached file is made of the rule's
-# text, params and the content of its inputs, so what such a rule computes must depend on nothing else.
+# A folder in which checkouts share downloads, points and fits. The key of a cached file is made of the rule's text, its
+# params and the content of its inputs, so the output of such a rule must depend on nothing else.
 CACHE = "omit-software" if os.environ.get(LOCATION_ENVVAR) else False
 if CACHE:
     cached = Path(os.environ[LOCATION_ENVVAR]).expanduser().absolute()
@@ -91,7 +91,7 @@ if CACHE:
 
 
 def path(artifact, **fields):
-    """Where an artifact lies: a pattern with wildcards, or a path where ``fields`` say what stands in their place."""
+    """The place of an artifact: a pattern with wildcards, or a path if ``fields`` give their values."""
     pattern = PATHS[artifact]
     return f"{RESULTS}/{pattern.format(**fields) if fields else pattern}"
 
@@ -102,7 +102,7 @@ def log_of(stage):
 
 
 def benchmark_of(stage):
-    """What Snakemake measures of them."""
+    """The file with Snakemake's measurements of a stage's jobs."""
     return path("benchmark", stage=stage, job=STAGES[stage].job)
 
 
@@ -173,7 +173,7 @@ def options(wildcards, resources):
 
 
 def software(wildcards, resources):
-    """What else points and mixtures depend on: part of a cached file's key, but an upgrade reruns nothing."""
+    """Versions on which points and mixtures depend: part of a cached file's key, but an upgrade reruns nothing."""
     packages = ("numpy", "point-cloud-utils", "scikit-learn", "torch")
     return {name: metadata.version(name) for name in packages}
 
@@ -195,7 +195,7 @@ def processes_of(wildcards):
 
 
 def launch(wildcards, resources, threads):
-    """What starts a training's processes."""
+    """The command that starts the processes of a training."""
     devices, nodes = processes_of(wildcards).values()
     return (
         f"{launcher(devices, nodes, threads)} train --devices {devices} --nodes {nodes}"
@@ -203,7 +203,7 @@ def launch(wildcards, resources, threads):
 
 
 def tasks(resource):
-    """What a training on several nodes asks SLURM for besides GPUs; on one node nothing."""
+    """The resources besides GPUs for which a training on several nodes asks SLURM; none on one node."""
 
     def of(wildcards, threads):
         devices, nodes = processes_of(wildcards).values()
@@ -251,17 +251,23 @@ def sources(stage):
             )
         if "variant" not in wildcards.keys():
             return source_files(stage, "*")
-        return source_files(stage, resolved(wildcards).get("task", DEFAULT_TASK))
+        own = resolved(wildcards)
+        task = own.get("task", DEFAULT_TASK)
+        return source_files(stage, task, network=settings_of.kind_of(own))
 
     return of
 
 
 @functools.cache
-def source_files(stage, *tasks):
+def source_files(stage, *tasks, network="*"):
     """They are relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
     files = sorted(
-        {file for task in tasks or ("",) for file in STAGES[stage].files(root, task)}
+        {
+            file
+            for task in tasks or ("",)
+            for file in STAGES[stage].files(root, task, network)
+        }
     )
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
@@ -288,7 +294,7 @@ def downloads_of(wildcards):
 
 
 def input_of(wildcards):
-    """What a variant is trained on: mixtures, or the points artifact itself."""
+    """The input of a variant's trainings: mixtures, or the points artifact itself."""
     return f"{RESULTS}/{input_path(wildcards.dataset, resolved(wildcards)['fit'])}"
 
 
@@ -303,7 +309,7 @@ def of_seeds(artifact):
 
 
 def measures_of(wildcards):
-    """What is measured of a variant's networks besides their evaluation, by name."""
+    """The measurements of a variant's networks besides the evaluation, by name."""
     names = settings_of.measured(resolved(wildcards))
     return {name: path(name, **wildcards) for name in names}
 
@@ -318,9 +324,14 @@ def wanted_by(*tables):
     return sorted(f"{RESULTS}/{file}" for file in files)
 
 
-def existing_of(wildcards):
-    """Those of them that exist."""
-    return [file for file in wanted_by(wildcards.table) if os.path.isfile(file)]
+def shown_in(wildcards):
+    """Those of them that exist, and those that are asked for together with the table."""
+    asked = set(map(os.path.relpath, workflow.dag_settings.targets))
+    return [
+        file
+        for file in wanted_by(wildcards.table)
+        if os.path.isfile(file) or os.path.relpath(file) in asked
+    ]
 
 
 def made_tables(wildcards):

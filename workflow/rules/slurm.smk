@@ -46,7 +46,7 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     def report_unless_asked(executor, info, msg=None, **other):
         """Do not count an attempt that saved its state and left when it was asked to.
 
-        At preemptions and time limits a long training has many. A cancelled attempt counts: else it starts for ever.
+        A long training has many of these. A cancelled attempt counts, or the job would restart for ever.
         """
         if "CANCELLED" not in (msg or "") and any(
             map(was_asked_to_leave, info.job.log)

@@ -1,5 +1,5 @@
-# Published values beside ours. A table is made from the results that exist, and again when there are more of them;
-# results/tables/all first makes every result of every table.
+# Published values beside ours. A table is made from the results that exist and those that are asked for with it, and
+# again when there are more of them; results/tables/all first makes every result of every table.
 
 
 localrules:
@@ -50,7 +50,7 @@ rule least_squares:
 
 rule table:
     input:
-        results=existing_of,
+        results=shown_in,
         src=sources("table"),
     output:
         markdown=path("table") + ".md",

@@ -1,4 +1,4 @@
-"""What both reductions share: likelihoods and moments of Gaussians under Gaussians, equations (15) and (16)."""
+"""Shared by both reductions: likelihoods and moments of Gaussians under Gaussians, equations (15) and (16)."""
 
 from __future__ import annotations
 
