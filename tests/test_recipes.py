@@ -144,7 +144,7 @@ def test_a_task(checkout):
     follow(checkout, "a task")
     check = """
 from gmcn.training import TrainingSettings
-assert tasks.TASKS == ("brightness", "classification")
+assert "brightness" in tasks.TASKS
 objective = tasks.objective(TrainingSettings(), "brightness")
 objective.check(digits)
 network = models.build({"kind": "mlp"}, seed=0, **objective.traits(digits))
