@@ -77,7 +77,7 @@ def test_the_site_is_served_on_loopback():
 
 
 def test_no_code_of_ours_opens_a_listening_socket():
-    """Of the package and the workflow; `signature(...).bind` has no address. torch.distributed does: docs/security.md."""
+    """Of the package and the workflow (a signature is bound to no address); torch.distributed: docs/security.md."""
     code = [path for pattern in ("gmcn/**/*.py", "workflow/**/*.smk", "Snakefile") for path in ROOT.glob(pattern)]
     assert len(code) > 1
     calls = (".bind((", ".listen(", "HTTPServer(", "create_server(", "0.0.0.0")
