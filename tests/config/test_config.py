@@ -175,9 +175,9 @@ def test_only_another_task_than_the_default_is_a_setting_of_stages():
 
 def test_tasks_are_those_of_the_library():
     said = copy.deepcopy(SMALL)
-    said["variants"]["child"]["task"] = "clasification"
+    said["variants"]["child"]["task"] = "classification2"
     with pytest.raises(
-        InputError, match=r"unknown task 'clasification'; did you mean 'classification'.*variants\.child"
+        InputError, match=r"unknown task 'classification2'; did you mean 'classification'.*variants\.child"
     ):
         config.check(said)
 
