@@ -133,8 +133,8 @@ def _faults(schema: Mapping[str, Any], value: Any, path: tuple[str | int, ...]) 
 
 
 def _number(value: Any) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool)  # of any size, unlike a float
-    return whole or (isinstance(value, float) and math.isfinite(value))
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)  # of any size, unlike a float
+    return whole or (isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value))
 
 
 _IS: dict[str, Callable[[Any], bool]] = {

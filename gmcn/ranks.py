@@ -47,7 +47,7 @@ def check_launch(devices: int, nodes: int) -> Launch:
     if place.world > 1:
         raise InputError(
             f"{place.world} processes were started, but training.devices is {devices} and training.nodes {nodes}; "
-            f"start {devices * nodes}, or say devices and nodes as they are"
+            f"start {devices * nodes}, or set devices and nodes to match"
         )
     raise InputError(
         f"training.devices is {devices} and training.nodes {nodes}, which takes as many processes; "

@@ -32,7 +32,7 @@ def predict_files(options: argparse.Namespace) -> None:
     if options.output:
         listing.write(options.output, found, model=options.model, refused=refused)
     if refused:
-        raise InputError(f"{len(refused)} of what was given could not be used, for the reasons above")
+        raise InputError(f"{len(refused)} of the inputs could not be used, for the reasons above")
 
 
 def export_result(options: argparse.Namespace) -> None:

@@ -51,7 +51,7 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     required = (*REQUIRED, "probe") if "rmse" in measured(resolved) else REQUIRED
     missing = [key for key in required if key not in resolved]
     if missing:
-        raise InputError(f"variant '{variant}' does not say {' and '.join(missing)}, and neither does any base of it")
+        raise InputError(f"variant '{variant}' has no {' and no '.join(missing)}, and neither has any of its bases")
     return resolved
 
 
@@ -71,7 +71,7 @@ def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
     figures = config.get("figures", {})
     figure = merge(figures.get("default", {}), figures.get(dataset_name, {}))
     if "fits" not in figure:
-        raise InputError(f"the configuration says no fits for a figure of {dataset_name}: add figures.{dataset_name}")
+        raise InputError(f"the configuration has no fits for a figure of {dataset_name}: add figures.{dataset_name}")
     return figure
 
 
@@ -122,7 +122,7 @@ def variant_entry(config: Mapping[str, Any], name: str, where: str = "") -> dict
     base, fold, folds = match.groups()
     entry(config["variants"], "variant", base, where)
     if not int(fold) <= int(folds) >= 2:
-        raise InputError(f"there is no fold {fold} of {folds}, as '{name}' would have it{where}")
+        raise InputError(f"'{name}' names fold {fold} of {folds}, which does not exist{where}")
     return {"base": base, "training": {"fold": f"{fold} of {folds}"}}
 
 

@@ -51,7 +51,7 @@ def check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> 
 def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:
     if path.stem in ILLUSTRATIONS and path.suffix in (".png", ".svg"):
         if ILLUSTRATIONS[path.stem].shows != "nothing" and "illustrations" not in config:
-            raise InputError(f"the configuration says no network for {path.stem}: add illustrations.result")
+            raise InputError(f"the configuration has no network for {path.stem}: add illustrations.result")
         return
     dataset_name, separator, what = path.stem.partition("_")
     if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):

@@ -86,7 +86,7 @@ def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str | None:
             verify(target, entry, str(target))
             return None
         except InputError as error:
-            _LOG.warning("%s; taking it anew", error)
+            _LOG.warning("%s; downloading it again", error)
     tried = []
     for origin in _origins(dataset, entry):
         if "://" not in origin:

@@ -39,7 +39,7 @@ def load_all(samples: Samples, processes: int = 1) -> Iterator[Row | InputError]
             yield waiting.popleft()[0].result()
     except BrokenProcessPool:
         raise InputError(
-            "a process that loads shapes was ended, perhaps for want of memory; use fewer of them (--threads 1)"
+            "a process that loads shapes was killed, perhaps for lack of memory; use fewer of them (--threads 1)"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -37,7 +37,7 @@ def describe_inputs(artifact: str | os.PathLike, points: str | os.PathLike | Non
         return described
     with open_tensors(points) as (tensors, source):
         if source.get("names") != metadata.get("names"):
-            raise InputError(f"{artifact} are not the mixtures of {points}: their objects are others; fit them again")
+            raise InputError(f"{artifact} are not the mixtures of {points}: their objects differ; fit them again")
         return {**described, "data": _data(tensors, source), "fit": metadata.get("settings", {})}
 
 

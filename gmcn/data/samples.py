@@ -133,7 +133,7 @@ def resize(
             raise InputError(f"{source} has no points; remove it")
         if not repeat:
             raise InputError(
-                f"{source} has {size} points, fewer than {count}; ask for fewer, or say repeat_points: true"
+                f"{source} has {size} points, fewer than {count}; ask for fewer, or set repeat_points: true"
             )
         points = np.tile(points, (-(-count // size), 1))
         # The last round is a choice among all points, and the rounds before it are whole.

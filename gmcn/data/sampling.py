@@ -87,8 +87,8 @@ def sample(
         for part in settings.get("parts", PARTS):
             if not (split == PARTS.index(part)).any():
                 raise InputError(
-                    f"data set '{dataset}' has no {part} object; a set that is only to be fitted and looked at "
-                    f"says so with `parts: [{PARTS[1 - PARTS.index(part)]}]`"
+                    f"data set '{dataset}' has no {part} object; if you only want to fit it and look at it, set "
+                    f"`parts: [{PARTS[1 - PARTS.index(part)]}]`"
                 )
         counts = {part: int((split == index).sum()) for index, part in enumerate(PARTS)} | {"refused": len(refused)}
         seconds = time.perf_counter() - started

@@ -106,7 +106,7 @@ def parse_splats(content: bytes, source: str, *, drop_not_finite: bool = False) 
     length = np.linalg.norm(quaternions, axis=-1, keepdims=True)
     if not length.all() or not np.isfinite(scales).all():
         row = int((~length[:, 0].astype(bool) | ~np.isfinite(scales).all(-1)).argmax())
-        raise InputError(f"{source}: the rotation of Gaussian {row} is zero or its scale is beyond all bounds")
+        raise InputError(f"{source}: the rotation of Gaussian {row} is zero or its scale is far too large")
     _, radius = frame(positions)
     scales = np.maximum(scales, np.maximum(_THINNEST * scales.max(axis=-1, keepdims=True), _SMALLEST * radius))
     axes = _rotation(quaternions / length) * scales[:, None]  # [N, 3, 3]

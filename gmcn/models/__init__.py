@@ -46,7 +46,7 @@ def build(
         raise unknown("kind of network", kind, NETWORKS)
     network: Any = NETWORKS[kind]
     if objects is not None and objects not in network.takes:
-        instead = "say a `fit`" if "mixtures" in network.takes else "say `fit: null`"
+        instead = "set a `fit`" if "mixtures" in network.takes else "set `fit: null`"
         raise InputError(f"the network '{kind}' takes {' or '.join(network.takes)}, and these are {objects}; {instead}")
     given = {"classes": classes, "dim": dim, "seed": seed, "shape": shape}
     for key, value in given.items():

@@ -58,7 +58,7 @@ def point_set(
     """
     if isinstance(inputs, Tensor):
         if features != "positions":
-            raise InputError(f"{network}: points have no {features}, only mixtures; say `features: positions`")
+            raise InputError(f"{network}: points have no {features}, only mixtures; set `features: positions`")
         weights = inputs.new_ones(inputs.shape[:2])
         mixture = Mixture(weights, inputs, inputs.new_zeros(0))
     else:

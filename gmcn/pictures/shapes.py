@@ -118,7 +118,7 @@ def _artifact(path: Path, which: str | int | None, points: Path | None) -> Shape
     if points is None and not (alike and {"points", "images"} & tensors.keys()):  # of splats there are none
         return shape
     if not alike:
-        raise InputError(f"{points} is not what {path} was fitted to: the names of its objects are others")
+        raise InputError(f"{points} is not what {path} was fitted to: their objects have other names")
     found = sampled(source, tensors, names, row)
     return replace(shape, points=found.points, image=found.image)
 

@@ -69,7 +69,7 @@ def probe(
         task = bar.add_task("probe", total=len(networks) * len(chosen))
         for network in networks:
             if not isinstance(network.model, GMCN):
-                raise InputError(f"{network.source['path']} has no mixtures inside, whose fits could be probed")
+                raise InputError(f"{network.source['path']} has no mixtures inside, so it has no fitting errors")
             layers = probe_network(
                 *(network.model, sample.to(device), own.positions, own.seed),
                 progress=lambda count: bar.advance(task, count),

@@ -13,12 +13,15 @@ from gmcn.errors import InputError, foreign
 from gmcn.pictures.charts import draw_curves, read_history
 from gmcn.results.reading import FORMAT
 from gmcn.results.seeds import over_seeds
+from gmcn.stages import MEASURES
 from gmcn.tracking import NO_RUN, Run
 
 log = logging.getLogger(__name__)
 
 # The stage that makes each part of a result.
-STAGES = {"evaluation": "evaluate", "rmse": "probe", "footprint": "footprint"}
+STAGES = {"evaluation": "evaluate", **{stage.makes: stage.name for stage in MEASURES}}
+# The result says once, of all parts together, where they come from.
+ORIGIN = ("dataset", "fit", "inputs", "run_id", "provenance")
 Training = tuple[Path, dict[str, Any]]  # a training.json and what it says
 
 
@@ -141,7 +144,9 @@ def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
             "shapes": content["shapes"],
             "positions": content["settings"]["positions"],
         }
-    return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio") if key in content}
+    if name == "footprint":
+        return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio") if key in content}
+    return {key: value for key, value in content.items() if key not in ORIGIN}
 
 
 def _trained(trainings: Sequence[Training]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _one_seed(paths: Mapping[str, Any], wanted: Mapping[Any, str], trainings: Ma
             continue
         path, said = paths[wanted[fold, own]], at(training, "settings", "training", "fold")
         if said is None or said.split()[0] != str(fold) or "validation" not in training:
-            raise InputError(f"{path} is of no training on fold {fold}; make it again")
+            raise InputError(f"{path} does not belong to a training on fold {fold}; make it again")
         judged = training["validation"]
         names += judged["names"]
         labels += judged["labels"]

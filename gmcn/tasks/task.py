@@ -52,7 +52,7 @@ class Objective:
             if not (isinstance(data.inputs, Mixture) or data.kind == POINTS):
                 raise InputError(
                     f"training.augmentation varies mixtures and points, and these are {data.kind}; leave it out, or "
-                    "say a `fit`"
+                    "set a `fit`"
                 )
             self.settings.augmentation.check_dim(data.traits["dim"])
 

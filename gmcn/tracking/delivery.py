@@ -48,7 +48,7 @@ class Delivery:
                     if not store.refuses(error):
                         raise
                     self.refused += len(records)
-                    log.warning("MLflow does not take what %s says: %s", self.journal.path, brief(error))
+                    log.warning("MLflow refuses the records in %s: %s", self.journal.path, brief(error))
                 del self.pending[: len(records)]
         except BaseException:
             self._client = None
@@ -209,7 +209,7 @@ def send_left_over(results: Path, job_key: str | None = None) -> int:
         except Exception as error:
             if not store.refuses(error):
                 raise
-            log.warning("MLflow does not take %s, which is kept: %s", journal.path, brief(error))
+            log.warning("MLflow refuses %s, which is kept: %s", journal.path, brief(error))
     return sent
 
 

@@ -103,7 +103,7 @@ def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
             log.warning("%s belongs to other settings or other data: training starts afresh", path)
             return None
         elif state.get("finished_by") not in (None, code_key()):
-            log.warning("%s is that of a training which other code has finished: training starts afresh", path)
+            log.warning("%s is from a training that other code has finished: training starts afresh", path)
             return None
         else:
             return path

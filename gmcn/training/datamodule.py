@@ -64,8 +64,8 @@ def fold_split(data: ObjectSet, settings: TrainingSettings, points: str | os.Pat
         fitted = data.metadata.get("fit") is not None
         if fitted and points is None:
             raise InputError(
-                "training.fold keeps near-duplicates together, which are looked for in the points that were fitted: "
-                "name these with --points, or set training.fold_duplicates to ignored"
+                "training.fold looks for near-duplicates in the points that were fitted: name these with --points, or "
+                "set training.fold_duplicates to ignored"
             )
         sampled = read_split(points, TRAIN) if fitted and points is not None else data
         groups = near_duplicates(*descriptors(sampled.inputs, sampled.kind == POINTS))

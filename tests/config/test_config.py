@@ -115,8 +115,8 @@ def test_a_variant_on_a_fold_is_that_variant():
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("child-fold6of5", "there is no fold 6 of 5, as 'child-fold6of5' would have it"),
-        ("child-fold1of1", "there is no fold 1 of 1"),
+        ("child-fold6of5", "'child-fold6of5' names fold 6 of 5, which does not exist"),
+        ("child-fold1of1", "names fold 1 of 1, which does not exist"),
         ("child-fold0of5", "unknown variant 'child-fold0of5'"),
         ("chid-fold1of5", "unknown variant 'chid'; did you mean 'child'?"),
         ("child-fold1of5-fold1of5", "unknown variant 'child-fold1of5'"),
@@ -151,7 +151,7 @@ def test_without_a_fit_networks_are_trained_on_the_objects_themselves():
     assert (resolved["fit"], config.measured(resolved)) == (None, ["footprint"])
     assert config.measured(config.resolve(SMALL, "digits", "child")) == ["rmse", "footprint"]
     assert config.stage_settings(raw, "probe", "digits", "raw") == {}
-    with pytest.raises(InputError, match="variant 'base' does not say probe"):
+    with pytest.raises(InputError, match="variant 'base' has no probe"):
         config.resolve(raw, "digits", "base")
     raw["tables"] = {
         "one": {"title": "One", "dataset": "digits", "columns": ["accuracy"], "rows": [{"variant": "raw"}]}
@@ -405,7 +405,7 @@ def test_addresses_with_passwords_are_known_by_data_set_and_file():
 
 def test_incomplete_variant_says_what_is_missing():
     bare = changed("variants.bare", {"fit": "kmeans8", "seeds": [0]})
-    with pytest.raises(InputError, match="'bare' does not say network and training and probe"):
+    with pytest.raises(InputError, match="'bare' has no network and no training and no probe"):
         config.resolve(bare, "digits", "bare")
 
 

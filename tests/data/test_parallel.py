@@ -112,5 +112,5 @@ def test_no_process_outlives_a_main_one_that_is_killed(tmp_path):
 
 
 def test_a_process_that_is_ended_is_told_of():
-    with pytest.raises(InputError, match="was ended, perhaps for want of memory"):
+    with pytest.raises(InputError, match="was killed, perhaps for lack of memory"):
         list(load_all(samples(deadly, lambda: range(9)), 2))

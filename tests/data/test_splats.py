@@ -91,7 +91,7 @@ def test_files_without_a_class_are_training_objects_of_one(tmp_path):
         (tmp_path / name).write_bytes(ply(splats(2)))
     (tmp_path / "a.ply.json").write_text("{}")
     settings = {"kind": "splats", "files": [{"name": "a.ply"}, {"name": "b.ply"}]}
-    with pytest.raises(InputError, match=r"has no test object; .* says so with `parts: \[train\]`"):
+    with pytest.raises(InputError, match=r"has no test object; .* set `parts: \[train\]`"):
         sample("s", settings=settings, downloads=tmp_path, output=tmp_path / "s.safetensors")
     settings["parts"] = ["train"]
     sample("s", settings=settings, downloads=tmp_path, output=tmp_path / "s.safetensors")
@@ -170,7 +170,7 @@ def test_a_header_that_promises_too_much_does_not_enlarge_the_others(tmp_path):
         (ply(splats(0)), "a.ply holds no Gaussians"),
         (ply(splats(3, opacity=np.array([0, np.nan, 0]))), "a.ply: opacity of Gaussian 1 is not finite"),
         (ply(splats(2, **{f"rot_{i}": np.array([1.0, 0.0]) for i in range(4)})), "rotation of Gaussian 1 is zero"),
-        (ply(splats(2, scale_1=np.array([0.0, 800.0]))), "Gaussian 1 is zero or its scale is beyond all bounds"),
+        (ply(splats(2, scale_1=np.array([0.0, 800.0]))), "Gaussian 1 is zero or its scale is far too large"),
     ],
 )
 def test_malformed(content, message):

@@ -164,7 +164,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_go_on(solids, tmp_pa
     damaged, missing, last = printed.err.splitlines()
     assert damaged.startswith(f"{tmp_path}/bad.off, line 2")
     assert missing == f"{tmp_path}/gone.stl does not exist"
-    assert last == "gmcn: error: 2 of what was given could not be used, for the reasons above"
+    assert last == "gmcn: error: 2 of the inputs could not be used, for the reasons above"
     assert len(json.loads((tmp_path / "a.json").read_text())["refused"]) == 2
 
 

@@ -44,11 +44,11 @@ def test_a_description_builds_the_same_network():
         ),
         (
             lambda: build({"kind": "mlp"}, 3, objects="mixtures"),
-            "the network 'mlp' takes images or vectors, and these are mixtures; say `fit: null`",
+            "the network 'mlp' takes images or vectors, and these are mixtures; set `fit: null`",
         ),
         (
             lambda: build({"layers": []}, 3, objects="points"),
-            "the network 'gmcn' takes mixtures, and these are points; say a `fit`",
+            "the network 'gmcn' takes mixtures, and these are points; set a `fit`",
         ),
     ],
 )

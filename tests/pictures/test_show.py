@@ -249,7 +249,7 @@ def _broken(folder, name: str):
         ("m.off", ["--name", "m"], "have no names"),
         ("m.off", ["--points", "p"], "--points is for mixtures artifacts"),
         ("m.off", ["--output", "a.pdf"], "its name must end in one of .html, .png, .svg"),
-        ("mixtures/c_em.safetensors", ["--points", "points/i.safetensors"], "the names of its objects are others"),
+        ("mixtures/c_em.safetensors", ["--points", "points/i.safetensors"], "their objects have other names"),
         ("mixtures/c_em.safetensors", ["--points", "gone.safetensors"], "gone.safetensors does not exist"),
     ],
 )  # fmt: skip

@@ -96,7 +96,7 @@ def test_from_a_data_set_to_a_result(made):
     else:
         assert measured["theory"] == measured["paper"] == measured["ratio"] == {}
         assert {key for _, metrics in runs["footprint"].metrics for key in metrics} == {"memory/measured_bytes"}
-        with pytest.raises(InputError, match=r"model\.safetensors has no mixtures inside, whose fits could be probed"):
+        with pytest.raises(InputError, match=r"model\.safetensors has no mixtures inside, so it has no fitting errors"):
             probe(made.artifact, output=made.folder / "none.json", settings={}, **arguments)
 
     run, output = runs["summarise"], made.folder / "toy_rival.json"

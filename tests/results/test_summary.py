@@ -88,6 +88,17 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
     assert run.result["inputs"] == [("points", variant.points), ("mixtures", variant.mixtures)]
 
 
+def test_any_measurement_is_part_of_the_result(variant, tmp_path):
+    origin = {key: read_json(variant.runs / "footprint.json")[key] for key in ("inputs", "run_id", "provenance")}
+    write_json(tmp_path / "sizes.json", {**origin, "dataset": "toy", "fit": "kmeans8", "largest": {"0": 2.5, "1": 3.0}})
+    measures = {"footprint": variant.runs / "footprint.json", "sizes": tmp_path / "sizes.json"}
+    result = summarise(
+        **arguments(variant, measures=measures, output=tmp_path / "toy_small.json"), run=ResultRecorder()
+    )
+    assert result["measures"]["sizes"] == {"largest": {"0": 2.5, "1": 3.0}}
+    assert result["runs"]["sizes"] == origin["run_id"]
+
+
 def test_runs_hashes_and_provenance_are_complete(variant, summary):
     result, _ = summary
     assert result["runs"] == {

@@ -160,7 +160,7 @@ def test_trainings_that_do_not_belong_together_are_refused(results):
     path = results.folder / fold_file(shown, shown["rows"][1], 2, 0)
     first = results.folder / fold_file(shown, shown["rows"][1], 1, 0)
     path.write_text(first.read_text())
-    with pytest.raises(InputError, match="is of no training on fold 2"):
+    with pytest.raises(InputError, match="does not belong to a training on fold 2"):
         results.table()
     path.write_text(first.read_text().replace("1 of 2", "2 of 2"))
     with pytest.raises(InputError, match="was judged in two folds"):

@@ -291,7 +291,7 @@ def test_what_other_code_has_finished_is_trained_again(arguments, tmp_path, stra
     assert find_checkpoint(straight, training_key(arguments["artifact"], arguments["settings"], 0))
     run = Recorder()
     assert train(output=tmp_path / "out", run=run, **arguments)["resumed"] == 0
-    assert "which other code has finished: training starts afresh" in caplog.text
+    assert "that other code has finished: training starts afresh" in caplog.text
     assert min(step for step, metrics in run.metrics if "train/loss" in metrics) == 1
 
 

@@ -27,7 +27,7 @@ def test_a_fold_is_trained_by_its_name_and_nothing_is_evaluated(pristine: Checko
     assert pristine.plan(TABLE, config=CONFIG) == {"table": 1}
     answer = pristine.snakemake("-n", targets=("results/runs/digits_smoke-fold3of2/seed0/training.json",))
     assert answer.status != 0
-    assert "there is no fold 3 of 2, as 'smoke-fold3of2' would have it" in answer.text
+    assert "'smoke-fold3of2' names fold 3 of 2, which does not exist" in answer.text
 
 
 @pytest.mark.slow

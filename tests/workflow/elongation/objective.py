@@ -38,7 +38,7 @@ class Objective(Base):
         """Only points have an extent."""
         super().check(data)
         if data.kind != POINTS:
-            raise InputError(f"the task elongation takes points, and these are {data.kind}; say `fit: null`")
+            raise InputError(f"the task elongation takes points, and these are {data.kind}; set `fit: null`")
 
     def loss(
         self, network: Network, inputs: Inputs, labels: Tensor | None
