@@ -122,7 +122,7 @@ def test_the_configuration_of_figures():
     own = {**real, "figures": {"default": {"fits": ["fps16"], "up": "y"}, "digits": {"shapes": [1]}}}
     assert config.figure_of(own, "digits") == {"fits": ["fps16"], "up": "y", "shapes": [1]}
     assert config.stage_settings(own, "draw-fits", "mnist", None) == {"fits": ["fps16"], "up": "y"}
-    with pytest.raises(InputError, match="says no fits for a figure of digits"):
+    with pytest.raises(InputError, match="has no fits for a figure of digits"):
         config.figure_of({**real, "figures": {}}, "digits")
     for figures, sentence in [
         ({"digit": {}}, "unknown data set 'digit'"),
