@@ -11,6 +11,7 @@ import yaml
 from gmcn import config
 from gmcn.errors import InputError, unknown
 from gmcn.stages import STAGES
+from gmcn.stages.options import DATASET
 from tests.conftest import ROOT
 
 REAL = config.load(ROOT / "config.yaml")
@@ -193,7 +194,7 @@ def test_the_number_of_processes_makes_nothing_run_again():
         assert before == after
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage].makes == "dataset"])
+@pytest.mark.parametrize("stage", [name for name, stage in STAGES.items() if DATASET in stage.options])
 def test_a_description_makes_nothing_run_again(stage):
     before, after = REAL, copy.deepcopy(REAL)
     for section in ("datasets", "fits", "variants"):
