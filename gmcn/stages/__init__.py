@@ -74,8 +74,15 @@ STAGES = {
             makes="points",
             path="points/{dataset}.safetensors",
             job="{dataset}",
-            sources=("gmcn/data/*.py",),
-            without=(*_DOWNLOAD, *_INPUTS, "gmcn/data/preparation.py"),
+            sources=(
+                *(
+                    f"gmcn/data/{name}.py"
+                    for name in ("containers", "conversion", "kinds", "parallel", "samples", "sampling")
+                ),
+                "gmcn/data/{kind}.py",
+            ),
+            # With a star for the kind, these are no readers.
+            without=(*_DOWNLOAD, *_INPUTS, "gmcn/data/__init__.py", "gmcn/data/preparation.py"),
             after=("download",),
             lighter="fewer `points` of the data set or a smaller --threads",
         ),

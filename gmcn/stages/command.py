@@ -26,8 +26,21 @@ class Command:
         return (*self.options, *COMMON)
 
 
-# The files that networks of several kinds share, besides `network.py`.
-SHARED = dict.fromkeys(("pointnet", "pointnet2", "mlp"), ("gmcn/models/point_sets.py",))
+_MESHES = ("meshes", "obj", "off", "ply", "ply_header", "ply_lists", "polygons", "stl", "text")
+# By the field of a pattern and what stands there: further files that it needs.
+SHARED = {
+    "network": dict.fromkeys(("pointnet", "pointnet2", "mlp"), ("gmcn/models/point_sets.py",)),
+    "kind": {
+        kind: tuple(f"gmcn/data/{name}.py" for name in names)
+        for kind, names in {
+            "solids": ("primitives", *_MESHES),
+            "images": ("idx",),
+            "clouds": ("npz", "xyz", *_MESHES),
+            "meshes": _MESHES,
+            "splats": ("ply", "ply_header", "ply_lists", "polygons", "text"),
+        }.items()
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +55,9 @@ class Stage(Command):
     ``variations`` are rules that call it too, for other outputs.
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
-    ``{task}`` in them is the variant's task, ``{network}`` the kind of its network. What the stages ``after`` which it
-    comes are made of is not repeated, since their outputs are its inputs. ``lighter`` says how it needs less memory.
+    ``{task}`` in them is the variant's task, ``{network}`` the kind of its network, ``{kind}`` that of the data set.
+    The sources of the stages ``after`` which it comes are not repeated, since their outputs are its inputs.
+    ``lighter`` says how it needs less memory.
     """
 
     makes: str = ""
@@ -67,10 +81,12 @@ class Stage(Command):
         """The rules that call it."""
         return (self.identifier, *self.variations)
 
-    def files(self, root: Path, task: str = "*", network: str = "*") -> list[Path]:
-        """The files of ``sources`` below the checkout ``root``, in order; by default of all tasks and networks."""
-        excluded = {root / name for name in self.without}
-        shared = SHARED.get(network, ()) if network != "*" else [path for paths in SHARED.values() for path in paths]
-        patterns = [*self.sources, *(shared if any("{network}" in pattern for pattern in self.sources) else ())]
-        found = {file for pattern in patterns for file in root.glob(pattern.format(task=task, network=network))}
-        return sorted(found - excluded)
+    def files(self, root: Path, **fields: str) -> list[Path]:
+        """The files of ``sources`` below the checkout ``root``, in order; a field that is not given stands for all."""
+        chosen = {"task": "*", "network": "*", "kind": "*"} | fields
+        patterns = [pattern.format(**chosen) for pattern in self.sources]
+        for field, shared in SHARED.items():
+            if any(f"{{{field}}}" in pattern for pattern in self.sources):
+                patterns += (file for value, files in shared.items() if chosen[field] in ("*", value) for file in files)
+        found = {file for pattern in patterns for file in root.glob(pattern)}
+        return sorted(found - {root / name for name in self.without})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from gmcn.data import KINDS
+from gmcn.models import NETWORKS
 from gmcn.stages import HOUSEKEEPING, STAGES
 from tests.conftest import ROOT
 from tests.test_imports import GRAPH, MODULES, module_of
 
 
-def modules(stage: str) -> set[str]:
-    return {module_of(path) for path in STAGES[stage].files(ROOT) if path.suffix == ".py"}
+def modules(stage: str, **fields: str) -> set[str]:
+    return {module_of(path) for path in STAGES[stage].files(ROOT, **fields) if path.suffix == ".py"}
 
 
 def upstream(stage: str) -> set[str]:
@@ -29,8 +31,32 @@ def test_imports_are_sources_of_the_stage_or_of_one_before_it(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_patterns_match_files(stage):
     for pattern in STAGES[stage].sources:
-        assert list(ROOT.glob(pattern.format(task="*", network="*"))), pattern
+        assert list(ROOT.glob(pattern.format(task="*", network="*", kind="*"))), pattern
     assert all((ROOT / name).is_file() for name in STAGES[stage].without)
+
+
+def within(room: str, module: str, seen: set[str]) -> set[str]:
+    """A module, and what it imports of its room, and so on."""
+    if module not in seen:
+        seen.add(module)
+        for other in GRAPH[module]:
+            if other.startswith(f"gmcn.{room}."):
+                within(room, other, seen)
+    return seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_data_sets_has_its_reader_among_the_sources(kind):
+    found = modules("sample", kind=kind)
+    assert within("data", KINDS[kind].read.__module__, set()) <= found
+    assert found < modules("sample")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_has_its_modules_among_the_sources(network):
+    found = modules("train", network=network)
+    assert within("models", NETWORKS[network].__module__, set()) <= found
+    assert found < modules("train")
 
 
 def test_housekeeping_is_no_source():

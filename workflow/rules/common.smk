@@ -242,33 +242,31 @@ def growing(amount):
 
 
 def sources(stage):
-    """A function that gives the files whose edit makes a stage run again: of the tasks, only those of the variant's."""
+    """A function that gives the files whose edit makes a stage run again, for the task, network and kind of data."""
 
     def of(wildcards):
         if "table" in wildcards.keys():
-            return source_files(
-                stage, *tables_of.table_of(config, wildcards.table)["tasks"]
+            tasks = tables_of.table_of(config, wildcards.table)["tasks"]
+            return sorted(
+                {f for task in tasks or [""] for f in source_files(stage, task=task)}
             )
-        if "variant" not in wildcards.keys():
-            return source_files(stage, "*")
-        own = resolved(wildcards)
-        task = own.get("task", DEFAULT_TASK)
-        return source_files(stage, task, network=settings_of.kind_of(own))
+        fields = {}
+        if "dataset" in wildcards.keys():
+            fields["kind"] = config["datasets"][wildcards.dataset]["kind"]
+        if "variant" in wildcards.keys():
+            own = resolved(wildcards)
+            fields["network"] = settings_of.kind_of(own)
+            fields["task"] = own.get("task", DEFAULT_TASK)
+        return source_files(stage, **fields)
 
     return of
 
 
 @functools.cache
-def source_files(stage, *tasks, network="*"):
+def source_files(stage, **fields):
     """They are relative to the working directory where that is the project's."""
     root = Path(workflow.basedir)
-    files = sorted(
-        {
-            file
-            for task in tasks or ("",)
-            for file in STAGES[stage].files(root, task, network)
-        }
-    )
+    files = STAGES[stage].files(root, **fields)
     return [
         os.path.relpath(file) if root == Path.cwd() else str(file) for file in files
     ]
