@@ -155,12 +155,9 @@ def _analyse(context: Context, stage: str) -> None:
     models = context.per_seed("models", "model")
     output = context.path("output", STAGES[stage].makes)
     inputs = [(context.role(data), data), *((f"model.{index}", model) for index, model in enumerate(models))]
-    arguments = {"settings": settings}
-    if stage == "evaluate":
-        arguments = {"task": settings["task"]} if "task" in settings else {}
     with context.run(stage, settings, inputs) as run:
         function = getattr(results, stage)
-        function(data, models=models, output=output, device=options.device, run=run, **arguments)
+        function(data, models=models, settings=settings, output=output, device=options.device, run=run)
         run.log_artifact(output)
         # Not when training ends: a stage that is interrupted is repeated, and this one takes seconds.
         if stage == "evaluate" and run.files is not None:

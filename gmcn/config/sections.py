@@ -33,9 +33,11 @@ MemoryMetric = Annotated[
     "kernel-gaussians, data-gaussians, gaussians, mib2d, mib3d (MiB in 2D and 3D).",
 ]
 SolverMetric = Annotated[str, matching("^(seconds|rmse|standardised-rmse)$"), "seconds, rmse, standardised-rmse."]
+# A mean over folds: over the classes or all objects, the metric, and whether it is the difference from the first row.
+FOLD = r"fold_(class_)?(accuracy|loss)(_difference)?"
 FoldMetric = Annotated[
     str,
-    matching("^(fold_(class_)?(accuracy|loss)(_difference)?|training_seconds|parameters|verdict)$"),
+    matching(f"^({FOLD}|training_seconds|parameters|verdict)$"),
     "fold_accuracy and fold_loss, with class_ after fold_ averaged over classes, with _difference behind from the "
     "first row; training_seconds, parameters, verdict.",
 ]

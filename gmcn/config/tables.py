@@ -9,6 +9,7 @@ from typing import Any
 
 from gmcn import tasks
 from gmcn.config.resolving import DEFAULT_KIND, dataset, fit, kind_of, resolve
+from gmcn.config.sections import FOLD
 from gmcn.errors import InputError, unknown
 from gmcn.stages.paths import PATHS
 from gmcn.tasks import DEFAULT_TASK
@@ -77,7 +78,8 @@ def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any
     for row, settings in zip(rows, resolved, strict=True):
         if (task := settings.get("task", DEFAULT_TASK)) != DEFAULT_TASK:
             raise InputError(f"a table of folds compares classifications, and {row['variant']} is of the task {task}")
-    if not re.fullmatch(r"fold_(class_)?(accuracy|loss)", table["columns"][0]):
+    first = re.fullmatch(FOLD, table["columns"][0])
+    if first is None or first[3]:
         raise InputError("the first column of a table of folds decides: it has to be fold_class_accuracy or such")
     duplicates = {settings["training"].get("fold_duplicates", "together") for settings in resolved}
     if len(duplicates) > 1:

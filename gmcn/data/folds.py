@@ -71,7 +71,10 @@ def near_duplicates(vectors: np.ndarray, radius: float) -> Tensor:  # [S, d] -> 
     if min(vectors.shape) > PROJECTED:
         near = PCA(PROJECTED, svd_solver="randomized", random_state=SEED).fit_transform(vectors)
     first, second = radius_neighbors_graph(near, radius * 1.001).nonzero()
-    same = np.linalg.norm(vectors[first] - vectors[second], axis=1) <= radius
+    size = max(1, CHUNK // vectors.shape[1])  # of thousands of equal objects there are millions of pairs
+    parts = [slice(start, start + size) for start in range(0, len(first), size)]
+    near = [np.linalg.norm(vectors[first[part]] - vectors[second[part]], axis=1) <= radius for part in parts]
+    same = np.concatenate([np.zeros(0, dtype=bool), *near])
     graph = coo_array((same[same], (first[same], second[same])), shape=(len(vectors),) * 2)
     return torch.from_numpy(connected_components(graph, directed=False)[1]).long()
 

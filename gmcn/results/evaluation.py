@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,20 @@ def evaluate(
     *,
     models: Sequence[str | os.PathLike],
     output: str | os.PathLike,
-    task: str = DEFAULT_TASK,
+    settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     run: Run = NO_RUN,
 ) -> dict[str, Any]:
     """Test the networks of all seeds; writes ``output`` and the task's pictures beside it.
 
-    Where there is no matplotlib, as on a machine that only trains, there is no picture, and a line that says so.
+    ``settings`` may say the ``task`` (default: classification). Where there is no matplotlib,
+    as on a machine that only trains, there is no picture, and a line that says so.
 
     Returns what it writes: per seed what the task measures; mean and unbiased standard deviation (None for one seed)
     over the seeds; ``metrics`` are the names of the task's numbers, and by its ``headline`` results are compared.
     Raises :class:`gmcn.errors.InputError` when objects and networks do not belong together.
     """
+    task = (settings or {}).get("task", DEFAULT_TASK)
     measures = tasks.measures(task)
     device = select_device(device)
     data = read_split(artifact, TEST)
@@ -52,11 +54,12 @@ def evaluate(
             found = measures.measure(network.model, data, device, lambda count: bar.advance(bar_task, count))
             seeds[str(network.seed)] = {**found, "model": network.source}
             log.info("seed %s: %s %.4f", network.seed, headline.title, found[headline.name])
-    mean, deviation = over_seeds([{key: seed[key] for key in measures.averaged} for seed in seeds.values()])
+    names = [metric.name for metric in measures.metrics]
+    mean, deviation = over_seeds([{key: seed[key] for key in (*names, *measures.details)} for seed in seeds.values()])
     result = {
         **origin(artifact, data, run),
         "task": task,
-        "metrics": [metric.name for metric in measures.metrics],
+        "metrics": names,
         "headline": headline.name,
         "larger_is_better": headline.larger_is_better,
         "class_names": data.class_names,
@@ -69,7 +72,7 @@ def evaluate(
         "device": str(device),
     }
     write_json(output, result)
-    run.log_metrics({f"test/{metric.name}": mean[metric.name] for metric in measures.metrics})
+    run.log_metrics({f"test/{name}": mean[name] for name in names})
     run.log_metrics({f"test/{headline.name}_std": deviation[headline.name]})
     if importlib.util.find_spec("matplotlib") is None:
         log.info("no pictures of the measurements: matplotlib is not installed")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gmcn import tasks
+from gmcn.config.sections import FOLD
 from gmcn.errors import InputError
 from gmcn.results.reading import at
 from gmcn.tasks.metric import Metric
@@ -41,11 +42,11 @@ def column(name: str, of: Sequence[str] = tasks.TASKS) -> Column:
     if match := re.fullmatch(r"rmse(\d)-(all|relu|reduction)", name):
         layer, kind = int(match[1]), match[2]
         return Column(f"RMSE {kind}, layer {layer}", 4, lambda result: _rmse(result, layer, kind), RMSE)
-    if match := FOLD.fullmatch(name):
-        title = {"accuracy": "validation accuracy (%)", "loss": "validation cross-entropy (nats)"}[match["metric"]]
-        title = f"{title}, classes alike" if match["by_class"] else title
-        digits = 2 if match["metric"] == "accuracy" else 4
-        return Column(f"{title}, difference" if match["difference"] else title, digits, lambda _: NOTHING)
+    if match := re.fullmatch(FOLD, name):
+        by_class, metric, difference = match.groups()
+        shown = next(validated for task in of for validated in tasks.validated(task) if validated.name == metric)
+        title = f"validation {shown.heading}{', classes alike' * bool(by_class)}{', difference' * bool(difference)}"
+        return Column(title, shown.digits, lambda _: NOTHING)
     raise InputError(f"there is no column '{name}'")
 
 
@@ -109,7 +110,6 @@ VALIDATION = (
     "Ours after fewer epochs than all is accuracy on the validation split, since nothing looks at the test set during "
     "a training; the paper's is on the test set. Its accuracies are read off smoothed curves."
 )
-FOLD = re.compile(r"fold_(?P<by_class>class_)?(?P<metric>accuracy|loss)(?P<difference>_difference)?")
 MEMORY = "Peak memory is that of tensors: of the whole training on a GPU, of one measured step of it on a CPU."
 RMSE = "RMSE is standardised as by the authors' code: by the truth's deviation over all shapes, channels and points."
 COLUMNS = {

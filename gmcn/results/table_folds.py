@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from gmcn import tasks
 from gmcn.artifacts import read_json
+from gmcn.config.sections import FOLD
 from gmcn.config.tables import fold_file, points_file
 from gmcn.data.folds import descriptors, fold_of, near_duplicates
 from gmcn.data.objects import POINTS, TRAIN, read_split
 from gmcn.errors import InputError
 from gmcn.results.folds import Candidate, estimate, verdicts
-from gmcn.results.metrics import FOLD, at
+from gmcn.results.reading import at
 from gmcn.results.table import Cell, Row
-
-METRICS = {"accuracy": (100, True), "loss": (1, False)}  # the factor that they are shown with, and if larger is better
+from gmcn.tasks.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ def fold_rows(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], com
         for one in judged
     ]
     labels = known[0].labels if known and by_class else None
-    decided = verdicts(candidates, METRICS[metric][1], labels)
+    decided = verdicts(candidates, _validated(table)[metric].larger_is_better, labels)
     rows = []
     for row, one, verdict in zip(table["rows"], judged, decided, strict=True):
-        cells = {name: _cell(name, one, judged[0], verdict) for name in table["columns"]}
+        cells = {name: _cell(table, name, one, judged[0], verdict) for name in table["columns"]}
         file = _files(table, row) if "variant" in row else points_file(table)
         missing = f"{command}/{file}" if one is None else None
         seeds = len(table["seeds"]) if "variant" in row else None
@@ -60,13 +62,18 @@ def fold_rows(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], com
     return rows
 
 
+def _validated(table: Mapping[str, Any]) -> dict[str, Metric]:
+    """By name, the metrics of which the trainings say what every object was worth."""
+    return {metric.name: metric for task in table["tasks"] for metric in tasks.validated(task)}
+
+
 def _parts(column: str) -> tuple[bool, str, bool]:
     """Split a column's name: whether the mean is over classes, the metric, whether it is a difference."""
-    match = FOLD.fullmatch(column)
-    return bool(match["by_class"]), match["metric"], bool(match["difference"])
+    by_class, metric, difference = re.fullmatch(FOLD, column).groups()
+    return bool(by_class), metric, bool(difference)
 
 
-def _cell(column: str, one: Judged | None, first: Judged | None, verdict: str | None) -> Cell:
+def _cell(table: Mapping[str, Any], column: str, one: Judged | None, first: Judged | None, verdict: str | None) -> Cell:
     if one is None or column == "verdict":
         return Cell(None, text=verdict)
     if column in ("training_seconds", "parameters"):
@@ -75,7 +82,7 @@ def _cell(column: str, one: Judged | None, first: Judged | None, verdict: str | 
     if metric not in one.values or (is_difference and (first is None or first is one)):
         return Cell(None)
     values = one.values[metric] - first.values[metric] if is_difference else one.values[metric]
-    scale = METRICS[metric][0]
+    scale = _validated(table)[metric].scale
     mean, error = estimate(scale * values, one.labels if by_class else None)
     return Cell(None, mean, error)
 
@@ -93,7 +100,7 @@ def _variant(table: Mapping[str, Any], row: Mapping[str, Any], paths: Mapping[st
     if not paths.keys() >= set(wanted.values()):
         return None
     trainings = {place: read_json(paths[file]) for place, file in wanted.items()}
-    of_seeds = [_one_seed(paths, wanted, trainings, seed) for seed in seeds]
+    of_seeds = [_one_seed(table, paths, wanted, trainings, seed) for seed in seeds]
     if any(other.names != of_seeds[0].names for other in of_seeds):
         raise InputError(f"the seeds of {row['variant']} were judged on different objects; make their trainings again")
     first = trainings[1, seeds[0]]
@@ -108,9 +115,15 @@ def _variant(table: Mapping[str, Any], row: Mapping[str, Any], paths: Mapping[st
     )
 
 
-def _one_seed(paths: Mapping[str, Any], wanted: Mapping[Any, str], trainings: Mapping[Any, Any], seed: int) -> Judged:
+def _one_seed(
+    table: Mapping[str, Any],
+    paths: Mapping[str, Any],
+    wanted: Mapping[Any, str],
+    trainings: Mapping[Any, Any],
+    seed: int,
+) -> Judged:
     """All objects as the folds of one seed have judged them."""
-    names, labels, values = [], [], {name: [] for name in METRICS}
+    names, labels, values = [], [], {name: [] for name in _validated(table)}
     for (fold, own), training in trainings.items():
         if own != seed:
             continue
@@ -120,7 +133,7 @@ def _one_seed(paths: Mapping[str, Any], wanted: Mapping[Any, str], trainings: Ma
         judged = training["validation"]
         names += judged["names"]
         labels += judged["labels"]
-        for name in METRICS:
+        for name in values:
             values[name] += judged[name]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

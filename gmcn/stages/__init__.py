@@ -206,6 +206,7 @@ STAGES = {
             job="{table}",
             sources=(
                 "gmcn/config/resolving.py",
+                "gmcn/config/sections.py",
                 "gmcn/config/tables.py",
                 "gmcn/data/folds.py",
                 "gmcn/data/objects.py",

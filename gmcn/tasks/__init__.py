@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gmcn.errors import unknown
 
 if TYPE_CHECKING:
+    from gmcn.tasks.metric import Metric
     from gmcn.tasks.task import Measures, Objective, Settings
 
 DEFAULT_TASK = "classification"
@@ -28,6 +29,11 @@ def objective(settings: Settings, task: str = DEFAULT_TASK) -> Objective:
 def measures(task: str = DEFAULT_TASK) -> Measures:
     """The measures of a task. Raises :class:`gmcn.errors.InputError` for an unknown task."""
     return _module(task, "measures").Measures()
+
+
+def validated(task: str = DEFAULT_TASK) -> tuple[Metric, ...]:
+    """The metrics of every object that a training validates, the loss first."""
+    return _module(task, "objective").Objective.metrics
 
 
 def _module(task: str, part: str) -> ModuleType:

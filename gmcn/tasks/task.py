@@ -77,7 +77,7 @@ class Measures(Protocol):
 
     metrics: tuple[Metric, ...]
     headline: Metric  # by which results are compared
-    averaged: tuple[str, ...]  # what of the measured is averaged over seeds, the metrics among them
+    details: tuple[str, ...]  # what else of the measured is averaged over seeds, besides the metrics
 
     def measure(
         self, network: Network, data: ObjectSet, device: torch.device | str, progress: Callable[[int], object]

@@ -31,7 +31,7 @@ class Measures:
 
     metrics = (ACCURACY, CLASS_ACCURACY, LOSS)
     headline = ACCURACY
-    averaged = ("accuracy", "class_accuracy", "loss", "per_class")
+    details = ("per_class",)
 
     def measure(
         self,

@@ -28,7 +28,7 @@ class Measures:
 
     metrics = (ERROR, RIVAL)
     headline = ERROR
-    averaged = ("error", "rival")
+    details = ()
 
     def measure(
         self,
