@@ -93,28 +93,35 @@ def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
     A damaged ``last.ckpt`` gives way to the checkpoint before it; where both are, the training starts afresh. So it
     does where other code has finished it: there is nothing left for the new code to do.
     """
-    for path in (Path(folder) / name for name in (LAST, PREVIOUS)):
+    found, warnings = _search(Path(folder), key)
+    for warning in warnings:
+        log.warning("%s", warning)
+    return found
+
+
+def _search(folder: Path, key: str) -> tuple[Path | None, list[str]]:
+    """The checkpoint, and why others are not used."""
+    warnings: list[str] = []
+    for path in (folder / name for name in (LAST, PREVIOUS)):
         if not path.exists():
             continue
         state = _state_in(path)
         if state is None:
-            log.warning("%s is damaged, or of another version, and not used", path)
+            warnings.append(f"{path} is damaged, or of another version, and not used")
         elif state["key"] != key:
-            log.warning("%s belongs to other settings or other data: training starts afresh", path)
-            return None
+            return None, [*warnings, f"{path} belongs to other settings or other data: training starts afresh"]
         elif state.get("finished_by") not in (None, code_key()):
-            log.warning("%s is from a training that other code has finished: training starts afresh", path)
-            return None
+            return None, [*warnings, f"{path} is from a training that other code has finished: training starts afresh"]
         else:
-            return path
-    return None
+            return path, warnings
+    return None, warnings
 
 
 def resumable(
     artifact: str | os.PathLike, *, settings: Mapping[str, Any], seed: int, output: str | os.PathLike
 ) -> bool:
     """True if :func:`gmcn.training.train` with these arguments would continue from a checkpoint."""
-    return find_checkpoint(output, training_key(artifact, settings, seed)) is not None
+    return _search(Path(output), training_key(artifact, settings, seed))[0] is not None  # who trains says the warnings
 
 
 @of_content
