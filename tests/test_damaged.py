@@ -14,7 +14,7 @@ from gmcn.artifacts import load_tensors, read_json, read_metadata, save_tensors
 from gmcn.errors import InputError
 from gmcn.tracking.delivery import send_left_over
 from gmcn.tracking.journal import FOLDER, Journal
-from tests.config.test_config import SMALL
+from tests.config.examples import SMALL
 from tests.conftest import ROOT
 from tests.damage import EDITS, VALUES, altered, fuzz, outcome, replaced
 

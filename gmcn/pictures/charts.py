@@ -52,6 +52,8 @@ def draw_curves(histories: Mapping[str, Path], path: Path) -> None:
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    if panels[0].dataLim.y0 >= 0:  # the loss
+        panels[0].set_ylim(bottom=0)
     panels[-1].legend(fontsize=8)
     _save(figure, path)
 

@@ -1,177 +1,15 @@
-"""The configuration: what it resolves to, and what it says to someone who made a mistake."""
+"""The configuration as it is read: mistakes are explained, text is understood, names are names."""
 
 from __future__ import annotations
 
 import copy
-import json
 
 import pytest
 import yaml
 
 from gmcn import config
-from gmcn.errors import InputError, unknown
-from gmcn.stages import STAGES
-from gmcn.stages.options import DATASET
-from tests.conftest import ROOT
-
-REAL = config.load(ROOT / "config.yaml")
-
-SMALL = {
-    "datasets": {"digits": {"kind": "digits"}, "solids10": {"kind": "solids"}},
-    "fits": {"kmeans8": {"method": "kmeans", "components": 8}, "kmeans4": {"method": "kmeans", "components": 4}},
-    "variants": {
-        "base": {
-            "fit": "kmeans8",
-            "seeds": [0],
-            "network": {"layers": [[8, 4]], "kernel_components": 5},
-            "training": {"epochs": 3, "batch_size": 4},
-            "probe": {"shapes": 2},
-            "datasets": {"digits": {"training": {"batch_size": 8}}},
-        },
-        "child": {"base": "base", "training": {"epochs": 9}, "datasets": {"solids10": {"fit": "kmeans4"}}},
-    },
-}
-
-
-def changed(path: str, value: object) -> dict:
-    """A copy of the small configuration with one key, given as ``a.b.c``, set."""
-    new = copy.deepcopy(SMALL)
-    place = new
-    *keys, last = path.split(".")
-    for key in keys:
-        place = place.setdefault(key, {})
-    place[last] = value
-    return new
-
-
-def sentence(raw: dict) -> str:
-    with pytest.raises(InputError) as error:
-        config.check(raw)
-    text = str(error.value)
-    assert "\n" not in text
-    return text
-
-
-def test_real_configuration_is_valid_and_every_pair_resolves():
-    for dataset in REAL["datasets"]:
-        for variant in REAL["variants"]:
-            assert config.resolve(REAL, dataset, variant)["fit"] in (None, *REAL["fits"])
-
-
-def test_five_layer_network_is_the_papers():
-    resolved = config.resolve(REAL, "modelnet10", "treehem2")
-    assert resolved["network"]["layers"] == [[8, 64], [16, 32], [32, 16], [64, 8]]
-    assert config.fit(REAL, resolved["fit"])["components"] == 128
-    assert (resolved["training"]["epochs"], resolved["training"]["batch_size"]) == (60, 21)
-
-
-def test_resolve_merges_mappings_and_replaces_the_rest():
-    resolved = config.resolve(SMALL, "digits", "child")
-    assert resolved["training"] == {
-        "epochs": 9,
-        "batch_size": 8,
-    }  # own key over the base's, data set's from the base
-    assert resolved["network"] == SMALL["variants"]["base"]["network"]
-    assert config.resolve(SMALL, "solids10", "child")["fit"] == "kmeans4"
-    assert "base" not in resolved
-    assert "datasets" not in resolved
-    lists = changed("variants.child.network", {"layers": []})
-    assert config.resolve(lists, "digits", "child")["network"] == {"layers": [], "kernel_components": 5}
-
-
-def test_a_network_of_another_kind_replaces_that_of_the_base():
-    raw = changed("variants.child.network", {"kind": "pointnet2", "dropout": 0.1})
-    raw["variants"]["heir"] = {"base": "child", "network": {"radii": [0.5, 1.0]}}
-    raw["variants"]["same"] = {"base": "base", "network": {"kind": "gmcn", "kernel_components": 3}}
-    config.check(raw)
-    heir = config.resolve(raw, "digits", "heir")
-    assert heir["network"] == {"kind": "pointnet2", "dropout": 0.1, "radii": [0.5, 1.0]}
-    assert heir["training"]["epochs"] == 9
-    assert config.resolve(raw, "digits", "same")["network"] == {
-        "kind": "gmcn",
-        "layers": [[8, 4]],
-        "kernel_components": 3,
-    }
-    raw["variants"]["heir"]["network"] = {"layers": []}
-    assert "unknown key 'variants.heir.network.layers'" in sentence(raw)
-
-
-def test_resolving_leaves_the_configuration_as_it_was():
-    before = copy.deepcopy(SMALL)
-    resolved = config.resolve(SMALL, "digits", "child")
-    resolved["network"]["layers"].append([1, 1])
-    resolved["training"]["epochs"] = 0
-    assert before == SMALL
-
-
-def test_a_variant_on_a_fold_is_that_variant():
-    own, fold = (config.resolve(SMALL, "digits", name) for name in ("child", "child-fold2of5"))
-    assert fold["training"].pop("fold") == "2 of 5"
-    assert fold == own
-    config.check_target(SMALL, "results/runs/digits_child-fold2of5/seed0/training.json")
-    heir = changed("variants.heir", {"base": "child-fold1of2", "training": {"epochs": "4"}})
-    assert config.resolve(config.check(heir), "digits", "heir")["training"]["fold"] == "1 of 2"
-
-
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("child-fold6of5", "'child-fold6of5' names fold 6 of 5, which does not exist"),
-        ("child-fold1of1", "names fold 1 of 1, which does not exist"),
-        ("child-fold0of5", "unknown variant 'child-fold0of5'"),
-        ("chid-fold1of5", "unknown variant 'chid'; did you mean 'child'?"),
-        ("child-fold1of5-fold1of5", "unknown variant 'child-fold1of5'"),
-    ],
-)
-def test_a_fold_that_is_none_is_refused_in_one_sentence(name, part):
-    for ask in (
-        lambda: config.resolve(SMALL, "digits", name),
-        lambda: config.check_target(SMALL, f"results/runs/digits_{name}/seed0/training.json"),
-    ):
-        with pytest.raises(InputError) as error:
-            ask()
-        assert part in str(error.value)
-
-
-def test_stages_are_given_only_what_they_read():
-    train = config.stage_settings(SMALL, "train", "digits", "child")
-    assert set(train) == {"network", "training"}
-    assert config.stage_settings(SMALL, "probe", "digits", "child") == {"shapes": 2}
-    assert config.stage_settings(SMALL, "fit", "digits", "kmeans4")["components"] == 4
-    one = config.stage_settings(REAL, "download", "mnist", "t10k-labels-idx1-ubyte.gz")
-    assert [file["name"] for file in one["files"]] == ["t10k-labels-idx1-ubyte.gz"]
-    assert len(config.stage_settings(REAL, "download", "mnist", None)["files"]) == 4
-
-
-def test_without_a_fit_networks_are_trained_on_the_objects_themselves():
-    raw = copy.deepcopy(SMALL)
-    raw["variants"]["raw"] = {"base": "child", "fit": None, "network": {"kind": "pointnet"}}
-    del raw["variants"]["base"]["probe"]  # which a network without mixtures inside does not need
-    assert config.check(raw)["variants"]["raw"]["fit"] is None
-    resolved = config.resolve(raw, "digits", "raw")
-    assert (resolved["fit"], config.measured(resolved)) == (None, ["footprint"])
-    assert config.measured(config.resolve(SMALL, "digits", "child")) == ["rmse", "footprint"]
-    assert config.stage_settings(raw, "probe", "digits", "raw") == {}
-    with pytest.raises(InputError, match="variant 'base' has no probe"):
-        config.resolve(raw, "digits", "base")
-    raw["tables"] = {
-        "one": {"title": "One", "dataset": "digits", "columns": ["accuracy"], "rows": [{"variant": "raw"}]}
-    }
-    assert config.tables.table_of(raw, "one")["rows"][0]["label"] == "raw"
-
-
-def test_only_another_task_than_the_default_is_a_setting_of_stages():
-    said = copy.deepcopy(SMALL)
-    said["variants"]["child"]["task"] = "classification"
-    assert config.check(said)
-    stages = ("train", "evaluate", "probe", "footprint", "summarise")
-    for stage in stages:
-        assert config.stage_settings(said, stage, "digits", "child") == config.stage_settings(
-            SMALL, stage, "digits", "child"
-        )
-    said["variants"]["child"]["task"] = "density"
-    given = {stage: config.stage_settings(said, stage, "digits", "child").get("task") for stage in stages}
-    assert given == {**dict.fromkeys(stages, "density"), "probe": None}
+from gmcn.errors import InputError
+from tests.config.examples import SMALL, changed, sentence
 
 
 def test_tasks_are_those_of_the_library():
@@ -181,46 +19,6 @@ def test_tasks_are_those_of_the_library():
         InputError, match=r"unknown task 'classification2'; did you mean 'classification'.*variants\.child"
     ):
         config.check(said)
-
-
-def test_the_number_of_processes_makes_nothing_run_again():
-    more = copy.deepcopy(SMALL)
-    more["every_variant"] = {"training": {"devices": 2, "nodes": 3}}
-    assert config.check(more)
-    assert config.processes_of(SMALL, "digits", "child") == {"devices": 1, "nodes": 1}
-    assert config.processes_of(more, "digits", "child") == {"devices": 2, "nodes": 3}
-    for stage in ("train", "footprint"):
-        before, after = (config.stage_settings(some, stage, "digits", "child") for some in (SMALL, more))
-        assert before == after
-
-
-@pytest.mark.parametrize("stage", [name for name, stage in STAGES.items() if DATASET in stage.options])
-def test_a_description_makes_nothing_run_again(stage):
-    before, after = REAL, copy.deepcopy(REAL)
-    for section in ("datasets", "fits", "variants"):
-        for name in after[section]:
-            after[section][name]["description"] = f"another word on {name}"
-    config.check(after)
-    for dataset in REAL["datasets"]:
-        names = {"download": [None], "sample": [None], "fit": REAL["fits"], "draw-fits": [None]}
-        for name in names.get(stage, REAL["variants"]):
-            given = [config.stage_settings(some, stage, dataset, name) for some in (before, after)]
-            assert given[0] == given[1]
-            assert "description" not in json.dumps(given)
-
-
-def test_a_description_is_of_one_variant_and_not_of_its_heirs():
-    raw = changed("variants.base.description", "eight Gaussians")
-    config.check(raw)
-    assert config.resolve(raw, "digits", "child") == config.resolve(SMALL, "digits", "child")
-    assert "'variants.base.description' is 7, but must be text" in sentence(changed("variants.base.description", 7))
-
-
-def test_every_kind_of_network_has_a_variant():
-    from gmcn.models import NETWORKS
-
-    networks = (config.resolve(REAL, "digits", variant)["network"] for variant in REAL["variants"])
-    assert {network.get("kind", "gmcn") for network in networks} == set(NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -397,33 +195,6 @@ def test_without_jsonschema_names_are_checked_and_it_is_said(monkeypatch, caplog
     assert "config.yaml is no configuration" in sentence({"variants": 3})
 
 
-def test_addresses_with_passwords_are_known_by_data_set_and_file():
-    raw = copy.deepcopy(SMALL)
-    urls = {"a": "https://anna:s3cret@host/a", "b": "https://host/b", "c": "https://host/c?token=1", "d": None}
-    raw["datasets"]["mine"] = {"kind": "clouds", "files": [{"name": key, "url": url} for key, url in urls.items()]}
-    assert config.secret_addresses(raw) == {"mine/a": urls["a"], "mine/c": urls["c"]}
-
-
-def test_incomplete_variant_says_what_is_missing():
-    bare = changed("variants.bare", {"fit": "kmeans8", "seeds": [0]})
-    with pytest.raises(InputError, match="'bare' has no network and no training and no probe"):
-        config.resolve(bare, "digits", "bare")
-
-
-def test_every_variant_wins_and_shrink_divides_networks_and_fits():
-    raw = changed("every_variant", {"seeds": [4], "training": {"epochs": 1}})
-    raw["shrink"] = 4
-    raw["fits"]["tree"] = {"method": "eckart", "components": 125, "branching": 5}
-    config.check(raw)
-    resolved = config.resolve(raw, "digits", "child")
-    assert resolved["training"] == {"epochs": 1, "batch_size": 8}
-    assert (resolved["seeds"], resolved["network"]["layers"]) == ([4], [[2, 1]])
-    assert resolved["network"]["kernel_components"] == 5
-    assert config.stage_settings(raw, "fit", "digits", "kmeans8")["components"] == 2
-    assert config.fit(raw, "tree")["components"] == 25
-    assert raw["fits"]["kmeans8"]["components"] == 8
-
-
 def test_files_are_merged_in_their_order(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text(yaml.safe_dump(SMALL))
@@ -449,35 +220,3 @@ def test_unreadable_files_are_named(tmp_path, content, part):
         config.load(path)
     assert "broken.yaml" in str(error.value)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("target", "part"),
-    [
-        ("results/digit_treehem2.json", "unknown data set 'digit'; did you mean 'digits'?"),
-        ("results/digits_treehem.json", "unknown variant 'treehem'; did you mean"),
-        ("results/digits.json", "names no variant"),
-        ("results/runs/digits_nothing/rmse.json", "unknown variant 'nothing'"),
-        ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'"),
-        ("results/points/digit.safetensors", "unknown data set 'digit'"),
-        ("results/tables/mnist2.md", "unknown table 'mnist2'; did you mean 'mnist'?"),
-        ("results/figures/figure4.png", "is no figure: they are called .*, and figure2, figure3"),
-    ],
-)
-def test_unknown_names_in_targets(target, part):
-    with pytest.raises(InputError, match=part.replace("?", r"\?")) as error:
-        config.check_target(REAL, target)
-    assert "known: " in str(error.value) or "called" in str(error.value)
-
-
-def test_of_many_known_names_the_closest_are_shown():
-    sentence = str(unknown("variant", "small7", [f"large{number}" for number in range(20)] + ["small"]))
-    assert sentence.startswith("unknown variant 'small7'; did you mean 'small'? (known: ")
-    assert sentence.endswith(" and 9 more)")
-
-
-@pytest.mark.parametrize(
-    "target", ["results/digits_treehem2.json", "all", "-n", "--report", "results/report.zip", "results", "2"]
-)
-def test_known_targets_and_other_arguments_pass(target):
-    config.check_target(REAL, target)

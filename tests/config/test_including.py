@@ -9,7 +9,7 @@ import yaml
 
 from gmcn import config
 from gmcn.errors import InputError
-from tests.config.test_config import REAL, SMALL
+from tests.config.examples import REAL, SMALL
 from tests.conftest import ROOT
 
 

@@ -15,7 +15,7 @@ from gmcn.config.tables import fold_file, points_file, table_of
 from gmcn.data.folds import fold_of
 from gmcn.errors import InputError
 from gmcn.results.tables import tabulate
-from tests.config.test_config import SMALL
+from tests.config.examples import SMALL
 
 FOLDS, COUNT = 2, 40
 COLUMNS = [

@@ -1,0 +1,41 @@
+"""Names of targets that the configuration does not know."""
+
+from __future__ import annotations
+
+import pytest
+
+from gmcn import config
+from gmcn.errors import InputError, unknown
+from tests.config.examples import REAL
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        ("results/digit_treehem2.json", "unknown data set 'digit'; did you mean 'digits'?"),
+        ("results/digits_treehem.json", "unknown variant 'treehem'; did you mean"),
+        ("results/digits.json", "names no variant"),
+        ("results/runs/digits_nothing/rmse.json", "unknown variant 'nothing'"),
+        ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'"),
+        ("results/points/digit.safetensors", "unknown data set 'digit'"),
+        ("results/tables/mnist2.md", "unknown table 'mnist2'; did you mean 'mnist'?"),
+        ("results/figures/figure4.png", "is no figure: they are called .*, and figure2, figure3"),
+    ],
+)
+def test_unknown_names_in_targets(target, part):
+    with pytest.raises(InputError, match=part.replace("?", r"\?")) as error:
+        config.check_target(REAL, target)
+    assert "known: " in str(error.value) or "called" in str(error.value)
+
+
+def test_of_many_known_names_the_closest_are_shown():
+    sentence = str(unknown("variant", "small7", [f"large{number}" for number in range(20)] + ["small"]))
+    assert sentence.startswith("unknown variant 'small7'; did you mean 'small'? (known: ")
+    assert sentence.endswith(" and 9 more)")
+
+
+@pytest.mark.parametrize(
+    "target", ["results/digits_treehem2.json", "all", "-n", "--report", "results/report.zip", "results", "2"]
+)
+def test_known_targets_and_other_arguments_pass(target):
+    config.check_target(REAL, target)
