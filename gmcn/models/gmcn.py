@@ -135,20 +135,21 @@ class GMCN(Network):
             "generator": None if seed is None else torch.Generator().manual_seed(seed),
         }
 
-        def inner(components: int) -> dict[str, int | None]:
-            return {
-                "convolve_fit": None if convolve_fit is None else convolve_fit * components,
-                "fit_at": None if fit_at is None else max(fit_at * components, fit_at_least),
-            }
+        def convolved(components: int) -> int | None:
+            return None if convolve_fit is None else convolve_fit * components
+
+        def at(components: int | None) -> int | None:
+            return nodes(components, fit_at, fit_at_last, fit_at_least)
 
         blocks, channels, halved = [], in_channels, 1
         for width, components in layers:
-            blocks.append(GCL(channels, width, components, norm=norm, **inner(components), **every_block))
+            fits = every_block | {"convolve_fit": convolved(components), "fit_at": at(components)}
+            blocks.append(GCL(channels, width, components, norm=norm, **fits))
             channels, halved = width, max(1, components // 2)
         # No norm at the end: the integral does not change with the scale of space. Where convolutions are fitted,
         # the last one is fitted as if it halved the components once more.
-        last = {**inner(halved), "fit_at": None if fit_at is None else fit_at_last}
-        blocks.append(GCL(channels, classes, None, norm=None, **last, **every_block))
+        fits = every_block | {"convolve_fit": convolved(halved), "fit_at": at(None)}
+        blocks.append(GCL(channels, classes, None, norm=None, **fits))
         self.blocks = nn.ModuleList(blocks)
         self.output_norm = BatchNorm(classes)
 
@@ -209,6 +210,13 @@ class GMCN(Network):
         """The kernel decay, with the same learning rate, decoupled from the optimiser as in the authors' code."""
         if kernel_decay:
             self.decay_kernels_(rate * kernel_decay)
+
+
+def nodes(components: int | None, fit_at: int | None, fit_at_last: int, fit_at_least: int) -> int | None:
+    """Those at which a layer with so many Gaussians fits (None: the last layer), or None for all centres."""
+    if fit_at is None:
+        return None
+    return fit_at_last if components is None else max(fit_at * components, fit_at_least)
 
 
 def _above_zero(tensor: Tensor) -> Tensor:
