@@ -256,10 +256,18 @@ inline __attribute__((always_inline)) T add_row(const T* from, std::int64_t n, T
 template <typename T, int D>
 void scatter(const Lanes<T, D>& gradients, const T* weights, T kernel_weight, std::int64_t n,
              const Lanes<T, D>& of_data, Gaussian<T, D>& of_kernel) {
-  T sum = 0;
-  for (std::int64_t i = 0; i < n; ++i) of_data.weights[i] += gradients.weights[i] * kernel_weight;
-  for (std::int64_t i = 0; i < n; ++i) sum += gradients.weights[i] * weights[i];
-  of_kernel.weight += sum;
+  Vector<T> sums = {};
+  std::int64_t i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) {
+    const Vector<T> v = load(gradients.weights + i);
+    store(of_data.weights + i, load(of_data.weights + i) + v * kernel_weight);
+    sums += v * load(weights + i);
+  }
+  of_kernel.weight += sum_of_lanes<T>(sums);
+  for (; i < n; ++i) {
+    of_data.weights[i] += gradients.weights[i] * kernel_weight;
+    of_kernel.weight += gradients.weights[i] * weights[i];
+  }
   GMCN_UNROLL
   for (int d = 0; d < D; ++d) of_kernel.position[d] += add_row(gradients.positions[d], n, of_data.positions[d]);
   GMCN_UNROLL
