@@ -40,9 +40,9 @@ GMCN_HD bool whiten(const T* position, const T* covariance, Whitened<T, D>& resu
   return whiten<T, D, T>(covariance, result.factor, result.scale);
 }
 
-// t = W (x - mu)
-template <int D, typename V, typename T>
-GMCN_HD void standardise(const V* x, const T* position, const T* factor, V* t) {
+// t = W (x - mu). Either may be the same in all lanes, x or the Gaussian.
+template <int D, typename X, typename P, typename F, typename V>
+GMCN_HD void standardise(const X* x, const P* position, const F* factor, V* t) {
   V d[D];
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) d[i] = x[i] - position[i];
