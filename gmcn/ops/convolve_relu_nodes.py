@@ -21,7 +21,7 @@ def convolve_relu_nodes(
     """max(0, convolution) with ``n`` components, in time O(N F K n) and without the convolved mixture.
 
     The components of positive weight are sorted by Morton code, and the radix tree over that order is opened at the
-    node of largest sqrt(mass * sum of squared distances from its mean) until there are n. Each node is the Gaussian of
+    node of largest mass * sum of squared distances from its mean until there are n. Each node is the Gaussian of
     its components' mass, mean and covariance, times max(0, f) / g: at its mean f is the convolution and g its positive
     part, all components of each. This is equation (7) with the mean of each group in place of every centre. Slots that
     stay empty have weight 0, position 0 and the identity as covariance. The gradient is exact for a fixed tree.

@@ -53,7 +53,7 @@ def test_twin(dim, components, kernel_components, n):
 
 
 @DIMS
-@pytest.mark.parametrize(("smallest", "largest"), [(1e-2, 1e-1), (1e3, 1e6), (1e-4, 1e4)], ids=["thin", "huge", "both"])
+@pytest.mark.parametrize(("smallest", "largest"), [(1e-6, 1e-4), (1e3, 1e6), (1e-4, 1e4)], ids=["thin", "huge", "both"])
 def test_twin_of_thin_and_huge_covariances(dim, smallest, largest):
     checks.assert_twins(to(16), inputs(dim, components=17, smallest=smallest, largest=largest), 1e-9)
 
@@ -264,7 +264,6 @@ def test_a_node_where_the_convolution_is_negative_weighs_nothing(ops):
     assert (ops.convolve_relu_nodes(data, kernels, 2).weights > 0.8).all()
 
 
-@pytest.mark.xfail(strict=True, reason="upstream * mass / g is beyond float32")
 def test_gradients_where_the_positive_part_is_almost_nothing():
     """The mean of two wide members that are far apart: from where g is a normal number to where it is zero."""
     wide = 50 * torch.eye(3)
