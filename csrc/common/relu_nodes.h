@@ -44,11 +44,12 @@ GMCN_HD double spread_priority(const double* begin, const double* end) {
 
 // The density of its mass below which nothing of a node is left where it stands: far from all of its members, the ratio
 // of two numbers that are almost zero says nothing, and its gradient would overflow.
-inline constexpr double kLeastDensity = 1e-30;
+template <typename T>
+inline constexpr T kLeastDensity = sizeof(T) == 4 ? T(1e-30) : T(1e-60);
 
 template <typename T>
 GMCN_HD bool is_void(T mass, T g) {
-  return g <= mass * T(kLeastDensity);  // not so for what is not a number
+  return g <= mass * kLeastDensity<T>;  // not so for what is not a number
 }
 
 // The weight of a node of that mass where the whole convolution is f and its positive part is g.

@@ -45,7 +45,7 @@ class NodeGroups {
       double mass = 0, first[D] = {};
       for (std::int32_t k = ranges_[j].begin; k < ranges_[j].end; ++k) {
         const MemberRow<T, D>& row = rows_[k];
-        group[static_cast<std::uint32_t>(keys_[k])] = j;
+        group[row.component] = j;
         mass += row.weight;
         for (int d = 0; d < D; ++d) first[d] += static_cast<double>(row.weight) * row.offset[d];
       }

@@ -45,10 +45,11 @@ struct MemberGradient {
   T constant, first[D], second[kPacked<D>], mean[D];
 };
 
-// A member's weight, and its centre from the low corner of the box.
+// A member's weight, its centre from the low corner of the box, and which component it is.
 template <typename T, int D>
 struct MemberRow {
   T weight, offset[D];
+  std::uint32_t component;
 };
 
 template <typename T, int D>
@@ -60,9 +61,10 @@ struct LaneKernels {
   // many they are.
   std::int32_t (*keys)(const Lanes<T, D>& lanes, std::int64_t count, const T* low, const T* per_unit,
                        std::uint64_t* keys);
-  // Of the members in the order of their keys, rows[k], and the running sums of relu_nodes.h before each and after all.
-  void (*sums)(const Lanes<T, D>& lanes, const std::uint64_t* keys, std::int32_t members, const T* low,
-               MemberRow<T, D>* rows, double* sums);
+  // Of the members in the order of their keys, rows[k], and the running sums of relu_nodes.h before each and after all;
+  // in the keys, components become places in that order.
+  void (*sums)(const Lanes<T, D>& lanes, std::uint64_t* keys, std::int32_t members, const T* low, MemberRow<T, D>* rows,
+               double* sums);
   // nodes[group[i]].covariance += weight (covariance + d d^T) of component i, d from the node's position; group[i] < 0:
   // no member.
   void (*covariances)(const Lanes<T, D>& lanes, std::int64_t count, const std::int32_t* group, Gaussian<T, D>* nodes);

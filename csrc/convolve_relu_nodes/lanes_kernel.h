@@ -79,15 +79,16 @@ std::int32_t keys(const Lanes<T, D>& lanes, std::int64_t count, const T* low, co
 }
 
 template <typename T, int D>
-void sums(const Lanes<T, D>& lanes, const std::uint64_t* keys, std::int32_t members, const T* low,
-          MemberRow<T, D>* rows, double* sums) {
+void sums(const Lanes<T, D>& lanes, std::uint64_t* keys, std::int32_t members, const T* low, MemberRow<T, D>* rows,
+          double* sums) {
   constexpr int kSums = kSpreadSums<D>;
   double run[kSums] = {};
   T corner[D];
   for (int d = 0; d < D; ++d) corner[d] = low[d];
   for (int k = 0; k < kSums; ++k) sums[k] = 0;
   for (std::int32_t k = 0; k < members; ++k) {
-    const auto i = static_cast<std::uint32_t>(keys[k]);
+    const auto i = rows[k].component = static_cast<std::uint32_t>(keys[k]);
+    keys[k] = keys[k] >> 32 << 32 | static_cast<std::uint32_t>(k);
     const double w = rows[k].weight = lanes.weights[i];
     double square = 0;
     run[0] += w;

@@ -94,14 +94,7 @@ def test_the_same_components_meet_in_a_node(dim, dtype, n):
 
 @DIMS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize(
-    "n",
-    [
-        16,
-        pytest.param(64, marks=pytest.mark.xfail(reason="keys end with the component's number, not its place")),
-        pytest.param(120, marks=pytest.mark.xfail(reason="keys end with the component's number, not its place")),
-    ],
-)
+@pytest.mark.parametrize("n", [16, 64, 120])
 def test_ties_are_cut_at_their_places_in_the_order(dim, dtype, n):
     """Many centres are the same; what weighs nothing has no place."""
     data, kernels = (

@@ -14,7 +14,8 @@ from gmcn.ops.reference.convolve import convolve
 from gmcn.ops.reference.convolve_fit import match_moments
 from gmcn.ops.reference.evaluate import evaluate
 
-LEAST_DENSITY = 1e-30  # of its mass, below which nothing of a node is left where it stands
+# Of its mass, below which nothing of a node is left where it stands.
+LEAST_DENSITY = {torch.float32: 1e-30, torch.float64: 1e-60}
 
 
 def convolve_relu_nodes(
@@ -29,7 +30,7 @@ def convolve_relu_nodes(
     0, position 0 and identity covariance.
     """
     nodes, f, g, _ = parts(data, kernels, n)
-    void = g <= LEAST_DENSITY * nodes.weights
+    void = g <= LEAST_DENSITY[g.dtype] * nodes.weights
     share = torch.where(void, 0.0, f.relu()) / torch.where(void, 1.0, g)  # a divisor is replaced before it makes 0/0
     return nodes._replace(weights=nodes.weights * share)
 
