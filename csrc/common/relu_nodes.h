@@ -28,7 +28,8 @@ GMCN_HD std::uint32_t cell_code(const T* offset, const T* per_unit) {
 template <int D>
 inline constexpr int kSpreadSums = D + 2;
 
-// What is cut first: a group's mass times its spread, sum w |c - mean|^2. The group lies between two running sums.
+// What is cut first: a group's mass times its spread, sum w |c - mean|^2. The group lies between two running sums; what
+// is within their rounding is no spread.
 template <int D>
 GMCN_HD double spread_priority(const double* begin, const double* end) {
   const double mass = end[0] - begin[0];
@@ -39,7 +40,7 @@ GMCN_HD double spread_priority(const double* begin, const double* end) {
     first += x * x;
   }
   const double spread = end[D + 1] - begin[D + 1] - first / mass;
-  return spread > 0 ? spread * mass : 0.0;
+  return spread > 1e-12 * end[D + 1] ? spread * mass : 0.0;
 }
 
 // The density of its mass below which nothing of a node is left where it stands: far from all of its members, the ratio

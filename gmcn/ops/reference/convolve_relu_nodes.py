@@ -14,6 +14,7 @@ from gmcn.ops.reference.convolve import convolve
 from gmcn.ops.reference.convolve_fit import match_moments
 from gmcn.ops.reference.evaluate import evaluate
 
+ROUNDING = 1e-12  # of a running sum: a spread below it is none
 # Of its mass, below which nothing of a node is left where it stands.
 LEAST_DENSITY = {torch.float32: 1e-30, torch.float64: 1e-60}
 
@@ -74,8 +75,9 @@ def groups(
 ) -> Tensor:  # [N]
     """Which of at most ``n`` nodes each member belongs to; -1 for all others.
 
-    Ranges of the members' Morton order are split as in a radix tree: always the one of largest mass * q, where q
-    is its sum of squared distances from its mean, weighted. The left part keeps its place, the right one is appended.
+    Ranges of the members' Morton order are split as in a radix tree: always the one of largest mass * q, where q is its
+    sum of squared distances from its mean, weighted (none within the rounding of the running sums). The left part keeps
+    its place, the right one is appended.
     """
     group = torch.full_like(members, -1, dtype=torch.long)
     index = members.nonzero()[:, 0]
@@ -95,7 +97,8 @@ def groups(
         mass, *moments, squares = (b - a for a, b in zip(sums[first], sums[end], strict=True))
         if mass == 0:
             return 0.0
-        return max(0.0, squares - sum(moment**2 for moment in moments) / mass) * mass
+        spread = squares - sum(moment**2 for moment in moments) / mass
+        return spread * mass if spread > ROUNDING * sums[end][-1] else 0.0
 
     ranges, priorities = [(0, len(order))], [priority(0, len(order))]
     while len(ranges) < n and (largest := max(priorities)) >= 0:
