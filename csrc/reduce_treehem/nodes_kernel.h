@@ -6,58 +6,63 @@
 namespace gmcn::GMCN_PATH {
 
 template <typename T, int D, int M>
-void ascend(const Nodes<T, D>& nodes) {
-  Merge<T, D, M> unkept;
-  for (std::int32_t k = 0; k < nodes.n - 1; ++k) {
-    const std::int32_t node = nodes.post_order[k], i = node - nodes.n;
-    Gaussian<T, D> collected[M];
-    Slot places[M];
-    Gaussian<T, D>* const kept = nodes.inner + static_cast<std::size_t>(i) * nodes.t;
-    const int m = nodes.collect(node, collected, places);
-    if (m > M) __builtin_unreachable();  // two children keep at most t each
-    if (m > nodes.t) {
-      Merge<T, D, M>& state = nodes.states ? reinterpret_cast<Merge<T, D, M>*>(nodes.states)[i] : unkept;
-      merge<T, D>(collected, m, nodes.t, nodes.options, state, kept);
-    } else {
-      for (int j = 0; j < m; ++j) kept[j] = collected[j];
-    }
-    nodes.counts[i] = static_cast<std::uint8_t>(m < nodes.t ? m : nodes.t);
-    nodes.masses[i] = nodes.mass(nodes.left[i]) + nodes.mass(nodes.right[i]);
+void merge_batch(const Merges& b, int m, int t, const MergeOptions<T>& options, const Fields<T, D>& gaussians) {
+  Merge<T, D, M>* const state = static_cast<Merge<T, D, M>*>(b.state);
+  if (m > M) __builtin_unreachable();
+  for (int l = 0; l < b.merges; ++l) {
+    Gaussian<T, D> in[M], out[M];
+    for (int j = 0; j < m; ++j) in[j] = gaussians[b.in[j][l]];
+    merge<T, D>(in, m, t, options, state[l], out);
+    for (int k = 0; k < t; ++k) gaussians.set(b.out + k * b.merges + l, out[k]);
   }
 }
 
 template <typename T, int D, int M>
-void descend(const Nodes<T, D>& nodes) {
-  for (std::int32_t k = nodes.n - 2; k >= 0; --k) {
-    const std::int32_t node = nodes.post_order[k], i = node - nodes.n;
-    if (!nodes.live[i]) continue;
-    Gaussian<T, D> collected[M];
-    Slot places[M];
-    const int m = nodes.collect(node, collected, places);
-    if (m > M) __builtin_unreachable();  // two children keep at most t each
-    nodes.template pass_down<M>(collected, places, m, nodes.t, reinterpret_cast<const Merge<T, D, M>*>(nodes.states)[i],
-                                nodes.kept(node), nodes.gradients(node));
-    nodes.mark_children(node);
+void merge_batch_vjp(const Merges& b, int m, int t, const MergeOptions<T>& options, const Fields<T, D>& gaussians,
+                     const std::int32_t* place, const Fields<T, D>& gradients, std::int32_t to) {
+  const Merge<T, D, M>* const state = static_cast<const Merge<T, D, M>*>(b.state);
+  if (m > M) __builtin_unreachable();
+  for (int l = 0; l < b.merges; ++l) {
+    Gaussian<T, D> in[M], out[M], upstream[M], gradient[M] = {};
+    for (int j = 0; j < m; ++j) in[j] = gaussians[b.in[j][l]];
+    for (int k = 0; k < t; ++k) {
+      const std::int32_t made = b.out + k * b.merges + l;
+      out[k] = gaussians[made], upstream[k] = gradients[place[made]];
+    }
+    merge_vjp<T, D>(in, m, t, options, state[l], out, upstream, gradient);
+    for (int j = 0; j < m; ++j) gradients.set(to + j * b.merges + l, gradient[j]);
   }
 }
 
 template <typename T, int D>
-void ascend_any(const Nodes<T, D>& nodes) {
-  meeting(nodes.t) == 4   ? ascend<T, D, 4>(nodes)
-  : meeting(nodes.t) == 8 ? ascend<T, D, 8>(nodes)
-                          : ascend<T, D, kMaxMerge>(nodes);
+std::size_t state_size(int m, int) {
+  return kBatch * (m <= 4 ? sizeof(Merge<T, D, 4>) : m <= 8 ? sizeof(Merge<T, D, 8>) : sizeof(Merge<T, D>));
 }
 
 template <typename T, int D>
-void descend_any(const Nodes<T, D>& nodes) {
-  meeting(nodes.t) == 4   ? descend<T, D, 4>(nodes)
-  : meeting(nodes.t) == 8 ? descend<T, D, 8>(nodes)
-                          : descend<T, D, kMaxMerge>(nodes);
+void merge_any(const Merges& b, const MergeOptions<T>& options, const Fields<T, D>& gaussians) {
+  if (b.m <= 4)
+    merge_batch<T, D, 4>(b, b.m, b.t, options, gaussians);
+  else if (b.m <= 8)
+    merge_batch<T, D, 8>(b, b.m, b.t, options, gaussians);
+  else
+    merge_batch<T, D, kMaxMerge>(b, b.m, b.t, options, gaussians);
+}
+
+template <typename T, int D>
+void merge_any_vjp(const Merges& b, const MergeOptions<T>& options, const Fields<T, D>& gaussians,
+                   const std::int32_t* place, const Fields<T, D>& gradients, std::int32_t to) {
+  if (b.m <= 4)
+    merge_batch_vjp<T, D, 4>(b, b.m, b.t, options, gaussians, place, gradients, to);
+  else if (b.m <= 8)
+    merge_batch_vjp<T, D, 8>(b, b.m, b.t, options, gaussians, place, gradients, to);
+  else
+    merge_batch_vjp<T, D, kMaxMerge>(b, b.m, b.t, options, gaussians, place, gradients, to);
 }
 
 template <typename T, int D>
 NodeKernels<T, D> node_kernels() {
-  return {ascend_any<T, D>, descend_any<T, D>};
+  return {state_size<T, D>, merge_any<T, D>, merge_any_vjp<T, D>};
 }
 
 template NodeKernels<float, 2> node_kernels();
