@@ -47,6 +47,15 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
       "convolve_fit_backward(Tensor weights_gradient, Tensor positions_gradient, Tensor covariances_gradient,"
       " Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights, Tensor kernel_positions,"
       " Tensor kernel_covariances, int n) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_relu_nodes(Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights,"
+      " Tensor kernel_positions, Tensor kernel_covariances, int n)"
+      " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "convolve_relu_nodes_backward(Tensor weights_gradient, Tensor positions_gradient, Tensor covariances_gradient,"
+      " Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights, Tensor kernel_positions,"
+      " Tensor kernel_covariances, Tensor node_positions, Tensor node_covariances, Tensor mass, Tensor f, Tensor g,"
+      " Tensor group, int n) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   // Fitting points; no gradients. What they compute is in gmcn/fitting.
   m.def("kmeans_start(Tensor points, Tensor mass, Tensor uniform, bool farthest) -> Tensor");
   m.def("lloyd(Tensor points, Tensor mass, Tensor centres, int iterations) -> (Tensor, Tensor)");

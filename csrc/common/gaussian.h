@@ -14,6 +14,11 @@ inline constexpr double kLog2E = 1.4426950408889634074;
 inline constexpr double kTwoPi = 6.2831853071795864769;
 inline constexpr double kLn2Times2 = 1.3862943611198906188;  // 1 / (log2(e) / 2)
 
+inline constexpr double kWhitening = 0.84932180028801904272;  // sqrt(log2(e) / 2)
+
+template <typename T, int D>
+inline constexpr T kNormalisation = D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969);  // (2 pi)^(-D/2)
+
 template <typename T, int D>
 struct Whitened {
   T position[D];
@@ -25,11 +30,11 @@ struct Whitened {
 template <typename T, int D, typename V>
 GMCN_HD auto whiten(const V* covariance, V* factor, V& scale) {
   const auto good = inverse_cholesky<V, D>(covariance, factor);
-  scale = V{} + (D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969));  // (2 pi)^(-D/2)
+  scale = V{} + kNormalisation<T, D>;
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) scale *= factor[i * (i + 1) / 2 + i];
   GMCN_UNROLL
-  for (int i = 0; i < kPacked<D>; ++i) factor[i] *= T(0.84932180028801904272);  // sqrt(log2(e) / 2)
+  for (int i = 0; i < kPacked<D>; ++i) factor[i] *= T(kWhitening);
   return good;
 }
 
@@ -40,9 +45,9 @@ GMCN_HD bool whiten(const T* position, const T* covariance, Whitened<T, D>& resu
   return whiten<T, D, T>(covariance, result.factor, result.scale);
 }
 
-// t = W (x - mu)
-template <int D, typename V, typename T>
-GMCN_HD void standardise(const V* x, const T* position, const T* factor, V* t) {
+// t = W (x - mu). Either may be the same in all lanes, x or the Gaussian.
+template <int D, typename X, typename P, typename F, typename V>
+GMCN_HD void standardise(const X* x, const P* position, const F* factor, V* t) {
   V d[D];
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) d[i] = x[i] - position[i];
@@ -78,22 +83,23 @@ GMCN_HD V least_squared_norm(const V* centre, const V* half, const T* position, 
 //   zeroth = sum g e (one per set of weights),  first = sum h e t,  second = sum h e t t^T.
 // whitened_vjp turns them into gradients of weight, position and covariance:
 //   d/dw = scale zeroth,   d/dmu = 2 ln2 W^T first,   d/dC = ln2 W^T (2 ln2 second - (sum h e) 1) W.
-template <typename T, int D>
-GMCN_HD void whitened_vjp(const Whitened<T, D>& g, T weighted_zeroth, const T* first, const T* second,
-                          T* position_gradient, T* covariance_gradient) {  // both are added to
-  T inside[kPacked<D>], outside[kPacked<D>];
+// V is a scalar or a vector of lanes, T its element.
+template <typename T, int D, typename V>
+GMCN_HD void whitened_vjp(const V* factor, V weighted_zeroth, const V* first, const V* second, V* position_gradient,
+                          V* covariance_gradient) {  // both are added to
+  V inside[kPacked<D>], outside[kPacked<D>];
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = i; j < D; ++j)
-      inside[packed<D>(i, j)] = T(kLn2Times2) * second[packed<D>(i, j)] - (i == j ? weighted_zeroth : T(0));
+      inside[packed<D>(i, j)] = T(kLn2Times2) * second[packed<D>(i, j)] - (i == j ? weighted_zeroth : V{});
   }
-  congruence<T, D>(g.factor, inside, outside);
-  add_scaled<T, D>(T(0.5 * kLn2Times2), outside, covariance_gradient);
+  congruence<V, D>(factor, inside, outside);
+  add_scaled<V, D>(V{} + T(0.5 * kLn2Times2), outside, covariance_gradient);
   GMCN_UNROLL
   for (int j = 0; j < D; ++j) {
     GMCN_UNROLL
-    for (int i = j; i < D; ++i) position_gradient[j] += T(kLn2Times2) * g.factor[i * (i + 1) / 2 + j] * first[i];
+    for (int i = j; i < D; ++i) position_gradient[j] += T(kLn2Times2) * factor[i * (i + 1) / 2 + j] * first[i];
   }
 }
 

@@ -48,11 +48,11 @@ GMCN_HD T trace(const T* a) {
 
 template <typename T, int D>
 GMCN_HD T inner(const T* a, const T* b) {  // sum_ij a_ij b_ij = tr(a b)
-  T sum = 0;
+  T sum = {};
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
-    for (int j = i; j < D; ++j) sum += (i == j ? T(1) : T(2)) * a[packed<D>(i, j)] * b[packed<D>(i, j)];
+    for (int j = i; j < D; ++j) sum += (i == j ? T{} + 1 : T{} + 2) * a[packed<D>(i, j)] * b[packed<D>(i, j)];
   }
   return sum;
 }
@@ -61,7 +61,7 @@ template <typename T, int D>
 GMCN_HD void multiply(const T* a, const T* x, T* y) {  // y = a x
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
-    y[i] = 0;
+    y[i] = T{};
     GMCN_UNROLL
     for (int j = 0; j < D; ++j) y[i] += a[packed<D>(i, j)] * x[j];
   }
@@ -172,7 +172,7 @@ GMCN_HD bool is_positive_definite(const T* c) {
   return c[5] - l2 * c[2] - l21 * (c[4] - l2 * c[1]) > T(0);
 }
 
-// a = W^T S W for a lower triangular W (by rows) and a packed S.
+// a = W^T S W for a lower triangular W (by rows) and a packed S. T may be a vector of lanes, each of them a matrix.
 template <typename T, int D>
 GMCN_HD void congruence(const T* w, const T* s, T* a) {
   T sw[D][D];
@@ -180,7 +180,7 @@ GMCN_HD void congruence(const T* w, const T* s, T* a) {
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = 0; j < D; ++j) {
-      sw[i][j] = 0;
+      sw[i][j] = T{};
       GMCN_UNROLL
       for (int k = j; k < D; ++k) sw[i][j] += s[packed<D>(i, k)] * w[k * (k + 1) / 2 + j];
     }
@@ -189,7 +189,7 @@ GMCN_HD void congruence(const T* w, const T* s, T* a) {
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = i; j < D; ++j) {
-      T sum = 0;
+      T sum = {};
       GMCN_UNROLL
       for (int k = i; k < D; ++k) sum += w[k * (k + 1) / 2 + i] * sw[k][j];
       a[packed<D>(i, j)] = sum;

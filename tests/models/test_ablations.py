@@ -27,6 +27,8 @@ OPTIONS = [
     {"em_refine": 2, "reduction": "em"},
     {"em_refine": 1, "reduction_count": "authors", "convolve_fit": 4},
     {"reduction": "treehem8"},
+    {"fit_at": 2, "fit_at_last": 16},
+    {"fit_at": 4, "em_refine": 1, "reduction_count": "authors"},
 ]
 WITH = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ",".join(f"{k}={v}" for k, v in options.items()))
 

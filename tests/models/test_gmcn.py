@@ -170,8 +170,54 @@ def test_convolve_fit():
     assert model(random_mixture(3, 12)).isfinite().all()
 
 
-def test_config_builds_the_same_network():
-    model = network(2, convolve_fit=2, reduction="em", relu_smoothing=(0.1, 0.2))
+@pytest.mark.parametrize(
+    ("options", "nodes"),
+    [
+        ({}, [None, None, None]),
+        ({"fit_at": 4}, [32, 16, 64]),
+        ({"fit_at": 1}, [16, 16, 64]),
+        ({"fit_at": 1, "fit_at_least": 1, "fit_at_last": 2}, [8, 4, 2]),
+        ({"fit_at_least": 32, "fit_at_last": 32}, [None, None, None]),
+    ],
+)
+def test_fit_at_nodes(options, nodes):
+    model = network(**options)
+    assert [block.fit_at for block in model.blocks] == nodes
+    mixture = model.normalize_input(random_mixture(3, 12))
+    for block, components in zip(model.blocks, (8, 4, None), strict=True):
+        mixture = block(mixture)
+        assert mixture.components == (components or block.fit_at or mixture.components)
+
+
+@DIMS
+def test_invariances_of_a_fit_at_nodes(dim):
+    """Translation, scale, mass and the order of components; what weighs nothing changes nothing but the average."""
+    options = {"fit_at": 2, "fit_at_least": 4, "fit_at_last": 16}
+    model, mixture = evaluated(dim, **options), random_mixture(3, 12, dim=dim)
+    shift = torch.tensor([10.0, -20.0, 30.0], dtype=torch.float64)[:dim]
+    moved = Mixture(7 * mixture.weights, 4 * mixture.positions + shift, 16 * mixture.covariances)
+    shuffled = moved.map(lambda tensor: tensor[:, torch.randperm(12, generator=torch.Generator().manual_seed(0))])
+    torch.testing.assert_close(model(shuffled), model(mixture), rtol=1e-7, atol=1e-8)
+
+
+def test_a_fit_at_nodes_is_of_mixtures_that_are_not_negative():
+    mixture = random_mixture(3, 12)
+    mixture.weights[1, 2] = -1e-3
+    with pytest.raises(RuntimeError, match="negative weight"):
+        network(fit_at=2)(mixture)
+
+
+def test_older_files_fit_at_all_centres():
+    old = {key: value for key, value in network().config.items() if not key.startswith("fit_at")}
+    assert build(old).config == network().config
+    assert network().config["fit_at"] is None
+
+
+@pytest.mark.parametrize(
+    "options", [{"convolve_fit": 2, "reduction": "em", "relu_smoothing": (0.1, 0.2)}, {"fit_at": 2, "fit_at_last": 8}]
+)
+def test_config_builds_the_same_network(options):
+    model = network(2, **options)
     again = GMCN(**json.loads(json.dumps(model.config))).double()
     again.load_state_dict(model.state_dict())
     mixture = random_mixture(3, 12, dim=2)
@@ -241,6 +287,11 @@ def test_arguments_are_kept_however_they_are_given():
             lambda: network(reduction="kmeans"),
             "'reduction' cannot be 'kmeans': How a layer gets back to few Gaussians: treehem<T>, em",
         ),
+        (lambda: network(fit_at=0), "'fit_at' is 0, but must be at least 1"),
+        (lambda: network(fit_at=2, fit_at_last=0), "'fit_at_last' is 0"),
+        (lambda: network(fit_at=2, reduction="none"), "reduction 'none' does not go with fit_at"),
+        (lambda: network(fit_at=2, convolve_fit=2), "fit_at and convolve_fit exclude each other"),
+        (lambda: network(fit_at=2, relu_offset=0.1), "must be 0 where a layer is fitted at nodes"),
         (lambda: network(norm="layer"), "batch, instance, running"),
         (lambda: network(dim=4), "'dim' is 4, but must be one of 2, 3"),
     ],

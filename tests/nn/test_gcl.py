@@ -49,13 +49,46 @@ def test_convolve_fit():
     torch.testing.assert_close(3 * ops.integrate(convolved), ops.integrate(exact))
 
 
+@DIMS
+@pytest.mark.parametrize("reduction", ["treehem2", "em"])
+def test_fit_at_nodes(dim, reduction):
+    layer, mixture = block(3, 4, 8, dim=dim, fit_at=16, reduction=reduction), random_mixture(2, 3, 7, dim=dim)
+    convolved, fitted, reduced = layer.stages(mixture)
+    assert (convolved.components, fitted.components, reduced.components) == (7 * 3 * 5, 16, 8)
+    kernels = layer.convolution.kernels()
+    kernels = kernels._replace(weights=kernels.weights / 3)
+    for one, other in zip(fitted, ops.convolve_relu_nodes(mixture, kernels, 16), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(layer(mixture), layer.norm(layer.reduction(fitted)), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("components", "nodes", "given", "fitted", "left"),
+    [(8, 8, 7, 8, 8), (8, 200, 7, 105, 8), (None, 64, 7, 64, 64), (8, 4, 7, 4, 4), (8, 16, 0, 1, 1)],
+    ids=["nothing to reduce", "few components", "no reduction", "fewer nodes than wanted", "nothing given"],
+)
+def test_numbers_of_nodes(components, nodes, given, fitted, left):
+    layer = block(3, 4, components, fit_at=nodes)
+    stages = layer.stages(random_mixture(2, 3, given))
+    assert [stage.components for stage in stages] == [given * 3 * 5, fitted, left]
+
+
+def test_all_centres_are_nodes_where_there_are_enough():
+    nodes, exact = (block(3, 4, None, norm=None, fit_at=count) for count in (105, None))
+    mixture = random_mixture(2, 3, 7)
+    torch.testing.assert_close(ops.integrate(nodes(mixture)), ops.integrate(exact(mixture)))
+
+
 def test_division_by_channels():
     mixture = random_mixture(2, 3, 7)
     mean, total = (block(3, 4, None, divide_by_channels=divide).stages(mixture)[0] for divide in (True, False))
     torch.testing.assert_close(3 * mean.weights, total.weights)
 
 
-@pytest.mark.parametrize("options", [{}, {"reduction": "em"}, {"convolve_fit": 16}, {"norm": "instance"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"reduction": "em"}, {"convolve_fit": 16}, {"fit_at": 16}, {"fit_at": 8}, {"norm": "instance"}]
+)
 def test_gradients_reach_everything(options):
     layer = block(3, 4, 8, **options)
     mixture = random_mixture(2, 3, 7).map(lambda tensor: tensor.requires_grad_())
@@ -93,6 +126,13 @@ def test_reduction_layer_em_and_none():
         (lambda: Reduction("em"), "components is None"),
         (lambda: Reduction("treehem2", 0), "components is 0"),
         (lambda: GCL(1, 2, 4, convolve_fit=0), "convolve_fit is 0"),
+        (lambda: GCL(1, 2, 4, fit_at=0), "fit_at is 0 nodes; it must lie in 1 to 32767"),
+        (lambda: GCL(1, 2, 4, fit_at=32768), "fit_at is 32768 nodes"),
+        (lambda: GCL(1, 2, 4, fit_at=8, convolve_fit=8), "fit_at and convolve_fit exclude each other"),
+        (lambda: GCL(1, 2, 4, fit_at=8, relu_offset=0.1), r"relu_offset 0\.1 and .* must be 0 where a layer"),
+        (lambda: GCL(1, 2, 4, fit_at=8, relu_smoothing=(0.0, 0.5)), r"relu_smoothing \[0\.0, 0\.5\] must be 0"),
+        (lambda: GCL(1, 2, 4, fit_at=8, reduction="none"), "reduction 'none' does not go with fit_at"),
+        (lambda: block(3, 4, 8, fit_at=8)(random_mixture(2, 2, 7)), r"\[2, 2, 7\].*\[B, 3, N\]"),
         (lambda: block(3, 4, 8)(random_mixture(2, 2, 7)), r"\[2, 2, 7\].*\[B, 3, N\]"),
         (lambda: block(3, 4, 8)(random_mixture(2, 7)), r"\[2, 7\].*\[B, 3, N\]"),
     ],
@@ -106,3 +146,4 @@ def test_printed_form():
     text = repr(GCL(3, 4, 8, dim=2, convolve_fit=16))
     for words in ("treehem2", "dim=2", "offset=0.0", "convolve_fit=16", "mode='batch'"):
         assert words in text
+    assert "fit_at=16" in repr(GCL(3, 4, 8, fit_at=16))

@@ -52,6 +52,13 @@ def test_totals_of_appendix_a():
     assert unfused["bytes"] / MIB == pytest.approx(781.4, abs=0.05)
 
 
+def test_a_layer_at_nodes_stores_those():
+    network = {"layers": [[2, 4], [2, 2]], "classes": 3, "kernel_components": 3, "fit_at": 2, "fit_at_last": 500}
+    layers = theoretical_footprint({**network, "dim": 2, "fit_at_least": 5}, components=8, batch_size=1, fused=False)
+    assert [layer["N_o"] for layer in layers["layers"]] == [8, 5, 2 * 2 * 3]
+    assert [layer["N_p"] for layer in layers["layers"]] == [4, 2, 1]
+
+
 def test_without_reduction_everything_convolved_goes_on():
     network = {"layers": [[2, 4]], "classes": 3, "dim": 2, "kernel_components": 3, "reduction": "none"}
     first, last = theoretical_footprint(network, components=8, batch_size=1, fused=False)["layers"]

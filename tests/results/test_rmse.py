@@ -13,9 +13,11 @@ from gmcn import ops
 from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
 from gmcn.results import probe
+from gmcn.results.networks import load_networks
 from gmcn.results.probing import probe_network
 from gmcn.results.rmse import ErrorSum, random_positions
 from tests.ops.golden import standardised_mse
+from tests.training.conftest import Recorder
 
 
 def test_standardised_mse_is_the_authors_formula():
@@ -90,6 +92,37 @@ def test_a_fitted_convolution_is_measured_against_the_exact_one(variant):
         points = random_positions(truth.positions, truth.covariances, 1500, torch.Generator().manual_seed(5))
         error = ops.evaluate(truth, points).relu() - ops.evaluate(block.stages(data)[1], points)
     assert layer["relu"]["rmse"] == pytest.approx(error.square().mean().sqrt().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("option", ["fit_at", "convolve_fit"])
+def test_the_exact_fit_stands_beside_another(variant, option):
+    """That of the same functions: what the layer has without the option."""
+    model = gmcn.load(variant.runs, seed=0)
+    mixture = read_split(variant.mixtures, TEST).inputs
+    wanted = probe_network(model, mixture, 2_000, seed=1)
+    assert all("exact" not in layer for layer in wanted)
+    setattr(model.blocks[0], option, 6)
+    first, last = probe_network(model, mixture, 2_000, seed=1)
+    assert first["exact"] == {kind: wanted[0][kind] for kind in ("all", "relu", "reduction")}
+    assert first["relu"]["rmse"] > first["exact"]["relu"]["rmse"]
+    assert "exact" not in last
+
+
+def test_exact_errors_are_averaged_and_logged(variant, tmp_path, monkeypatch):
+    def at_nodes(*arguments):
+        networks = load_networks(*arguments)
+        for network in networks:
+            network.model.blocks[0].fit_at = 6
+        return networks
+
+    monkeypatch.setattr("gmcn.results.probing.load_networks", at_nodes)
+    run = Recorder()
+    settings, output = {"positions": 500, "shapes": 5}, tmp_path / "rmse.json"
+    result = probe(variant.mixtures, models=variant.models, settings=settings, output=output, device="cpu", run=run)
+    exact = [seed["layers"][0]["exact"]["all"]["rmse"] for seed in result["seeds"].values()]
+    assert result["mean"]["layers"][0]["exact"]["all"]["rmse"] == pytest.approx(sum(exact) / 2)
+    logged = [metrics.get("rmse/exact/all/rmse") for _, metrics in run.metrics]
+    assert logged == [result["mean"]["layers"][0]["exact"]["all"]["rmse"], None]
 
 
 def test_rmse_file(variant):
