@@ -25,42 +25,33 @@ class Reductions {
         wanted_(wanted),
         t_(per_node),
         scales_(mixtures),
-        order_(static_cast<std::size_t>(mixtures) * components),
+        order_(static_cast<std::size_t>(mixtures) * components + kBatch),
         roots_(mixtures),
         rows_(static_cast<std::size_t>(mixtures) * wanted, -1),
-        forest_(mixtures * components, mixtures * wanted, per_node, options, for_gradient) {}
+        forest_(mixtures * components, mixtures * wanted, per_node, options, for_gradient),
+        components_memory_(Forest<T, D>::allocate(components, components_)),
+        codes_(components_.stride),
+        keys_(components) {}
 
   // Takes component(i) for i < n of a mixture, in units in which the average variance is one. False: a weight or a
   // covariance is unusable.
   template <typename F>
   bool read(std::int32_t mixture, const F& component) {
-    unsorted_.resize(n_), codes_.resize(n_), keys_.resize(n_);
-    T low[D] = {}, high[D] = {}, trace_sum = 0;
-    for (std::int32_t i = 0; i < n_; ++i) {
-      unsorted_[i] = component(i);
-      for (int d = 0; d < D; ++d) {
-        const T x = unsorted_[i].position[d];
-        low[d] = i ? std::min(low[d], x) : x, high[d] = i ? std::max(high[d], x) : x;
-        trace_sum += unsorted_[i].covariance[packed<D>(d, d)];
-      }
-    }
-    const T scale = scales_[mixture] = std::sqrt(trace_sum / (T(n_) * D));
+    const NodeKernels<T, D>& kernels = node_kernels<T, D>();
+    for (std::int32_t i = 0; i < n_; ++i) components_.set(i, component(i));
+    Gaussian<T, D> padding = components_[0];
+    for (T& c : padding.covariance) c = 0;
+    for (std::int32_t i = n_; i % kBatch != 0; ++i) components_.set(i, padding);
+    const T scale = scales_[mixture] = kernels.survey(components_, n_, codes_.data());
     if (!(scale > T(0)) || !(scale < T(INFINITY))) return false;
-    for (std::int32_t i = 0; i < n_; ++i) {
-      Gaussian<T, D>& g = unsorted_[i];
-      codes_[i] = morton_code<T, D>(g.position, low, high);
-      T finite = g.weight;
-      for (int d = 0; d < D; ++d) g.position[d] /= scale, finite += g.position[d];
-      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale * scale, finite += g.covariance[p];
-      if (!(g.weight >= T(0)) || !std::isfinite(finite) || !is_positive_definite<T, D>(g.covariance)) return false;
-    }
-    sort_codes(codes_.data(), n_, 30, sorted_);
-    const std::int32_t first = mixture * n_;
-    for (std::int32_t k = 0; k < n_; ++k) {
-      keys_[k] = static_cast<std::uint64_t>(codes_[sorted_[k]]) << 32 | static_cast<std::uint32_t>(sorted_[k]);
-      order_[first + k] = sorted_[k];
-      forest_.gaussians.set(first + k, unsorted_[sorted_[k]]);
-    }
+    std::int32_t* const order = order_.data() + static_cast<std::size_t>(mixture) * n_;
+    if (n_ <= kernels.few)
+      kernels.sort_few(codes_.data(), n_, order);
+    else
+      sort_codes(codes_.data(), n_, 30, sorted_), std::copy(sorted_.begin(), sorted_.end(), order);
+    if (!kernels.make_leaves(components_, order, n_, scale, forest_.gaussians, mixture * n_)) return false;
+    for (std::int32_t k = 0; k < n_; ++k)
+      keys_[k] = static_cast<std::uint64_t>(codes_[order[k]]) << 32 | static_cast<std::uint32_t>(order[k]);
     tree_.build(keys_);
     plant(mixture);
     return true;
@@ -84,7 +75,7 @@ class Reductions {
   template <typename F>
   void backward(const Stored<T, D>& upstream, std::int64_t row, const F& write) {
     fit();
-    forest_.make_gradients(mixtures_ * wanted_);
+    forest_.make_gradients();
     std::vector<T> scale_gradients(mixtures_);
     for (std::int32_t r = 0; r < mixtures_ * wanted_; ++r) {
       const T scale = scales_[r / wanted_];
@@ -125,7 +116,7 @@ class Reductions {
     for (std::int32_t g = 0; g < n_ - 1; ++g) {
       const std::int32_t node = planted(mixture, n_ + g);
       nodes[n_ + g].left = planted(mixture, tree_.left[g]), nodes[n_ + g].right = planted(mixture, tree_.right[g]);
-      nodes[n_ + g].missing = 2;
+      nodes[n_ + g].missing = (tree_.left[g] >= n_) + (tree_.right[g] >= n_);
       nodes[tree_.left[g]].parent = nodes[tree_.right[g]].parent = node;
     }
     roots_[mixture] = planted(mixture, tree_.root);
@@ -133,8 +124,11 @@ class Reductions {
   }
 
   void fit() {
+    components_memory_.reset();
     for (std::int32_t mixture = 0; mixture < mixtures_; ++mixture)
-      for (std::int32_t k = 0; k < n_; ++k) forest_.finish(planted(mixture, k)), forest_.merge(false);
+      for (std::int32_t node = planted(mixture, n_); node < planted(mixture, 2 * n_ - 1); ++node)
+        if (forest_.nodes[node].right - forest_.nodes[node].left == 1)  // two leaves
+          forest_.make(node), forest_.merge(false);
     forest_.merge(true);
     for (std::int32_t mixture = 0; mixture < mixtures_; ++mixture) select(mixture);
     forest_.merge(refits_, rows_.data());
@@ -164,7 +158,7 @@ class Reductions {
       const std::int32_t more = count(left) + count(right) - t_;
       if (more > wanted_ - total) {
         selected_[place].refit = t_ + wanted_ - total;
-        std::int32_t unused[kMaxMerge];
+        std::int32_t unused[kMaxMerge + 1];
         total += std::min(forest_.collect(node, unused), selected_[place].refit) - t_;
         continue;
       }
@@ -204,34 +198,25 @@ class Reductions {
   // Gradients of leaves as those of components, in the order and the units of the input.
   template <typename F>
   void sort_back(std::int32_t mixture, T scale_gradient, const F& write) {
-    const T scale = scales_[mixture];
     const std::int32_t first = mixture * n_;
-    for (std::int32_t k = first; k < first + n_; ++k) {
-      const Gaussian<T, D> g = forest_.gradients[forest_.place[k]], leaf = forest_.gaussians[k];
-      for (int d = 0; d < D; ++d) scale_gradient -= g.position[d] * leaf.position[d] / scale;
-      scale_gradient -= 2 * inner<T, D>(g.covariance, leaf.covariance) / scale;
-    }
-    const T trace_gradient = scale_gradient / (2 * scale * T(n_) * D);
-    for (std::int32_t k = first; k < first + n_; ++k) {
-      Gaussian<T, D> g = forest_.gradients[forest_.place[k]];
-      for (int d = 0; d < D; ++d) g.position[d] /= scale;
-      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale * scale;
-      for (int d = 0; d < D; ++d) g.covariance[packed<D>(d, d)] += trace_gradient;
-      write(order_[k], g);
-    }
+    if (!components_memory_) components_memory_ = Forest<T, D>::allocate(n_, components_);
+    node_kernels<T, D>().finish_gradients(forest_.gaussians, first, n_, scales_[mixture], scale_gradient,
+                                          forest_.place.get(), forest_.gradients, components_);
+    for (std::int32_t k = 0; k < n_; ++k) write(order_[first + k], components_[k]);
   }
 
   std::int32_t mixtures_, n_, wanted_;
   int t_;
   std::vector<T> scales_;            // [mixtures]
-  std::vector<std::int32_t> order_;  // [mixtures, n] component of each leaf
+  std::vector<std::int32_t> order_;  // [mixtures, n] component of each leaf; vectors read more
   std::vector<std::int32_t> roots_;  // [mixtures]
   std::vector<std::int32_t> rows_;   // [mixtures, wanted] Gaussians of the result; -1: none
   Forest<T, D> forest_;
   std::vector<typename Forest<T, D>::Refit> refits_;
 
   // Of one mixture at a time.
-  std::vector<Gaussian<T, D>> unsorted_;
+  Fields<T, D> components_;  // before the fit; their gradients after it
+  std::unique_ptr<T[]> components_memory_;
   std::vector<std::uint32_t> codes_;
   std::vector<std::int32_t> sorted_;
   std::vector<std::uint64_t> keys_;
