@@ -3,23 +3,32 @@
 
 #include <cstdint>
 
-#include "macros.h"
+#include "elementwise.h"
 
 namespace gmcn {
 
-GMCN_HD std::uint32_t spread_bits(std::uint32_t v) {  // bit k of 10 -> bit 3 k
+template <typename U>
+GMCN_HD U spread_bits(U v) {  // bit k of 10 -> bit 3 k
   v = (v | v << 16) & 0x030000FF;
   v = (v | v << 8) & 0x0300F00F;
   v = (v | v << 4) & 0x030C30C3;
   return (v | v << 2) & 0x09249249;
 }
 
-template <typename T, int D>
-GMCN_HD std::uint32_t morton_code(const T* position, const T* low, const T* high) {
-  std::uint32_t code = 0;
+// V is a number or a vector of them (elementwise.h).
+template <typename V, int D>
+GMCN_HD auto morton_code(const V* position, const V* low, const V* high) {
+  using Code = std::conditional_t<std::is_floating_point_v<V>, std::uint32_t, Index<V>>;
+  Code code = {};
+  GMCN_UNROLL
   for (int d = 0; d < D; ++d) {
-    const T cell = T(1024) * ((position[d] - low[d]) / (high[d] - low[d]));  // not a number where the box is flat
-    code |= spread_bits(cell >= T(1023) ? 1023u : cell > T(0) ? static_cast<std::uint32_t>(cell) : 0u) << (2 - d);
+    // Not a number where the box is flat.
+    V cell = larger(Scalar<V>(1024) * ((position[d] - low[d]) / (high[d] - low[d])), V{});
+    cell = cell < splat<V>(1023) ? cell : splat<V>(1023);
+    if constexpr (std::is_floating_point_v<V>)
+      code |= spread_bits(static_cast<Code>(cell)) << (2 - d);
+    else
+      code |= spread_bits(__builtin_convertvector(cell, Code)) << (2 - d);
   }
   return code;
 }

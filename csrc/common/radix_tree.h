@@ -32,35 +32,27 @@ inline void sort_codes(const std::uint32_t* codes, std::int32_t n, int bits, std
 struct RadixTree {
   std::int32_t leaves = 0, root = 0;
   std::vector<std::int32_t> left, right;  // [n - 1], of inner node n + g at g
-  std::vector<std::int32_t> post_order;   // inner nodes, children before parents
 
   void build(const std::vector<std::uint64_t>& keys) {  // [n] ascending, distinct
     leaves = static_cast<std::int32_t>(keys.size());
     const std::int32_t inner = leaves - 1;
-    left.assign(std::max(inner, 0), 0), right.assign(std::max(inner, 0), 0);
-    post_order.clear(), post_order.reserve(std::max(inner, 0));
+    left.resize(std::max(inner, 0)), right.resize(std::max(inner, 0));
     // A Cartesian tree on keys[g] ^ keys[g + 1]: within a range the largest of these marks the highest differing bit.
-    std::vector<std::int32_t> stack;
-    const auto difference = [&](std::int32_t g) { return keys[g] ^ keys[g + 1]; };
-    for (std::int32_t g = 0; g < inner; ++g) {
+    // Gaps that are still open lie on a stack, above one that nothing ends; no two have the same highest bit.
+    struct Gap {
+      std::uint64_t difference;
+      std::int32_t at;
+    } open[65], *top = open;
+    *top = {~std::uint64_t{0}, 0};
+    for (std::int32_t g = 0; g <= inner; ++g) {
+      const std::uint64_t difference = g < inner ? keys[g] ^ keys[g + 1] : ~std::uint64_t{0};
       std::int32_t below = g;  // left child: leaf g unless gaps of smaller difference end here
-      while (!stack.empty() && difference(stack.back()) < difference(g)) {
-        const std::int32_t done = stack.back();
-        stack.pop_back();
-        right[done] = below, below = leaves + done;
-        post_order.push_back(below);
-      }
-      left[g] = below;
-      stack.push_back(g);
+      for (; top->difference < difference; --top) right[top->at] = below, below = leaves + top->at;
+      if (g == inner)
+        root = below;
+      else
+        left[g] = below, *++top = {difference, g};
     }
-    std::int32_t below = leaves - 1;
-    while (!stack.empty()) {
-      const std::int32_t done = stack.back();
-      stack.pop_back();
-      right[done] = below, below = leaves + done;
-      post_order.push_back(below);
-    }
-    root = below;
   }
 
   bool is_leaf(std::int32_t node) const { return node < leaves; }

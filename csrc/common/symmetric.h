@@ -7,7 +7,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "macros.h"
+#include "elementwise.h"
 
 namespace gmcn {
 
@@ -40,7 +40,7 @@ GMCN_HD void unpack(const T* symmetric, T* full) {  // packed -> [D, D]
 
 template <typename T, int D>
 GMCN_HD T trace(const T* a) {
-  T sum = 0;
+  T sum = {};
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) sum += a[packed<D>(i, i)];
   return sum;
@@ -87,7 +87,7 @@ GMCN_HD void set_identity(T scale, T* a) {
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
-    for (int j = i; j < D; ++j) a[packed<D>(i, j)] = i == j ? scale : T(0);
+    for (int j = i; j < D; ++j) a[packed<D>(i, j)] = i == j ? scale : T{};
   }
 }
 
@@ -98,7 +98,7 @@ GMCN_HD void sandwich(const T* a, const T* b, T* c) {  // c = a b a, symmetric a
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = 0; j < D; ++j) {
-      ab[i][j] = 0;
+      ab[i][j] = T{};
       GMCN_UNROLL
       for (int k = 0; k < D; ++k) ab[i][j] += a[packed<D>(i, k)] * b[packed<D>(k, j)];
     }
@@ -107,7 +107,7 @@ GMCN_HD void sandwich(const T* a, const T* b, T* c) {  // c = a b a, symmetric a
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = i; j < D; ++j) {
-      T sum = 0;
+      T sum = {};
       GMCN_UNROLL
       for (int k = 0; k < D; ++k) sum += ab[i][k] * a[packed<D>(k, j)];
       c[packed<D>(i, j)] = sum;
@@ -163,13 +163,16 @@ GMCN_HD auto inverse_cholesky(const V* c, V* w) {
 }
 
 // By the signs of the pivots; false for what is not a number.
-template <typename T, int D>
-GMCN_HD bool is_positive_definite(const T* c) {
-  const T minor = c[0] * c[D] - c[1] * c[1];
-  if (!(c[0] > T(0)) || !(minor > T(0))) return false;
-  if constexpr (D == 2) return true;
-  const T l2 = c[2] / c[0], l21 = (c[4] - l2 * c[1]) * c[0] / minor;
-  return c[5] - l2 * c[2] - l21 * (c[4] - l2 * c[1]) > T(0);
+template <typename V, int D>
+GMCN_HD auto is_positive_definite(const V* c) {
+  const V minor = c[0] * c[D] - c[1] * c[1];
+  const auto good = (c[0] > V{}) & (minor > V{});
+  if constexpr (D == 2) {
+    return good;
+  } else {
+    const V l2 = c[2] / c[0], l21 = (c[4] - l2 * c[1]) * c[0] / minor;
+    return good & (c[5] - l2 * c[2] - l21 * (c[4] - l2 * c[1]) > V{});
+  }
 }
 
 // a = W^T S W for a lower triangular W (by rows) and a packed S. T may be a vector of lanes, each of them a matrix.

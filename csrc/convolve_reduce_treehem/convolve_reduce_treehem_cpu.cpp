@@ -14,10 +14,12 @@ struct Cpu : ReductionsOnCpu {
                        const Rows<T, D>& of_data, const Rows<T, D>& of_kernels) {
     ConvolvedGradients<T, D> gradients(s, mixtures.source.source);
     check_values(gradients.add([&](std::int64_t b, Gaussian<T, D>* result) {
-      auto reduction = read_mixture<T, D>(mixtures, b, options);
-      if (!reduction) return false;
-      reduction->backward(upstream, b * options.wanted, result);
-      for (std::int64_t i = 0; i < mixtures.n; ++i) of_weights[b * mixtures.n + i] = result[i].weight;
+      auto reductions = read_mixtures<T, D>(mixtures, b, b + 1, options, true, b);
+      if (!reductions) return false;
+      reductions->backward(upstream, b * options.wanted,
+                           [&](std::int32_t, std::int32_t i, const Gaussian<T, D>& gradient) {
+                             result[i] = gradient, of_weights[b * mixtures.n + i] = gradient.weight;
+                           });
       return true;
     }));
     gradients.write(of_data, of_kernels);

@@ -9,14 +9,12 @@ struct Cpu : ReductionsOnCpu {
   template <typename T, int D>
   static void backward(const Batch<Stored<T, D>>& mixtures, const TreehemOptions& options, const Stored<T, D>& upstream,
                        const Rows<T, D>& result) {
-    check_values(run_tasks(mixtures.b, [&](std::int64_t b) {
-      auto reduction = read_mixture<T, D>(mixtures, b, options);
-      if (!reduction) return false;
-      std::vector<Gaussian<T, D>> gradients(mixtures.n);
-      reduction->backward(upstream, b * options.wanted, gradients.data());
-      for (std::int64_t i = 0; i < mixtures.n; ++i) result.write(b * mixtures.n + i, gradients[i]);
-      return true;
-    }));
+    for_groups<T, D>(mixtures, options, true, [&](Reductions<T, D>& reductions, std::int64_t begin) {
+      reductions.backward(upstream, begin * options.wanted,
+                          [&](std::int32_t b, std::int32_t i, const Gaussian<T, D>& gradient) {
+                            result.write((begin + b) * mixtures.n + i, gradient);
+                          });
+    });
   }
 };
 

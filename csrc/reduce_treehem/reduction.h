@@ -1,201 +1,165 @@
-// TreeHEM for one mixture (section 4.1 and appendix D): a radix tree over the Morton order of the centres; bottom-up
-// each node merges what its children keep to t Gaussians; top-down the heaviest nodes are opened until n Gaussians are
-// selected.
+// TreeHEM for a few mixtures of equal size (section 4.1 and appendix D): for each a radix tree over the Morton order of
+// the centres; bottom-up each node merges what its children keep to t Gaussians; top-down the heaviest nodes are opened
+// until n Gaussians are selected.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <memory>
-#include <queue>
 #include <utility>
 #include <vector>
 
 #include "../common/morton.h"
 #include "../common/radix_tree.h"
-#include "nodes.h"
+#include "forest.h"
 
 namespace gmcn {
 
 template <typename T, int D>
-class Reduction {
+class Reductions {
  public:
-  Reduction(std::int32_t components, std::int32_t wanted, int per_node, MergeOptions<T> options)
-      : n_(components), wanted_(wanted), t_(per_node), options_(options) {}
+  Reductions(std::int32_t mixtures, std::int32_t components, std::int32_t wanted, int per_node,
+             const MergeOptions<T>& options, bool for_gradient)
+      : mixtures_(mixtures),
+        n_(components),
+        wanted_(wanted),
+        t_(per_node),
+        scales_(mixtures),
+        order_(static_cast<std::size_t>(mixtures) * components + kBatch),
+        roots_(mixtures),
+        rows_(static_cast<std::size_t>(mixtures) * wanted, -1),
+        forest_(mixtures * components, mixtures * wanted, per_node, options, for_gradient),
+        components_memory_(Forest<T, D>::allocate(components, components_)),
+        codes_(components_.stride),
+        keys_(components) {}
 
-  // Takes component(i) for i < n, in units in which the average variance is one. False: a weight or a covariance is
-  // unusable.
+  // Takes component(i) for i < n of a mixture, in units in which the average variance is one. False: a weight or a
+  // covariance is unusable.
   template <typename F>
-  bool read(const F& component) {
-    std::vector<Gaussian<T, D>> unsorted(n_);
-    T low[D] = {}, high[D] = {}, trace_sum = 0;
-    for (std::int32_t i = 0; i < n_; ++i) {
-      unsorted[i] = component(i);
-      for (int d = 0; d < D; ++d) {
-        const T x = unsorted[i].position[d];
-        low[d] = i ? std::min(low[d], x) : x, high[d] = i ? std::max(high[d], x) : x;
-        trace_sum += unsorted[i].covariance[packed<D>(d, d)];
-      }
-    }
-    scale_ = std::sqrt(trace_sum / (T(n_) * D));
-    if (!(scale_ > T(0)) || !(scale_ < T(INFINITY))) return false;
-    std::vector<std::uint32_t> codes(n_);
-    for (std::int32_t i = 0; i < n_; ++i) {
-      Gaussian<T, D>& g = unsorted[i];
-      codes[i] = morton_code<T, D>(g.position, low, high);
-      T finite = g.weight;
-      for (int d = 0; d < D; ++d) g.position[d] /= scale_, finite += g.position[d];
-      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale_ * scale_, finite += g.covariance[p];
-      if (!(g.weight >= T(0)) || !std::isfinite(finite) || !is_positive_definite<T, D>(g.covariance)) return false;
-    }
-    sort_codes(codes.data(), n_, 30, order_);
-    std::vector<std::uint64_t> keys(n_);
-    leaves_.resize(n_);
-    for (std::int32_t k = 0; k < n_; ++k) {
-      keys[k] = static_cast<std::uint64_t>(codes[order_[k]]) << 32 | static_cast<std::uint32_t>(order_[k]);
-      leaves_[k] = unsorted[order_[k]];
-    }
-    tree_.build(keys);
+  bool read(std::int32_t mixture, const F& component) {
+    const NodeKernels<T, D>& kernels = node_kernels<T, D>();
+    for (std::int32_t i = 0; i < n_; ++i) components_.set(i, component(i));
+    Gaussian<T, D> padding = components_[0];
+    for (T& c : padding.covariance) c = 0;
+    for (std::int32_t i = n_; i % kBatch != 0; ++i) components_.set(i, padding);
+    const T scale = scales_[mixture] = kernels.survey(components_, n_, codes_.data());
+    if (!(scale > T(0)) || !(scale < T(INFINITY))) return false;
+    std::int32_t* const order = order_.data() + static_cast<std::size_t>(mixture) * n_;
+    if (n_ <= kernels.few)
+      kernels.sort_few(codes_.data(), n_, order);
+    else
+      sort_codes(codes_.data(), n_, 30, sorted_), std::copy(sorted_.begin(), sorted_.end(), order);
+    if (!kernels.make_leaves(components_, order, n_, scale, forest_.gaussians, mixture * n_)) return false;
+    for (std::int32_t k = 0; k < n_; ++k)
+      keys_[k] = static_cast<std::uint64_t>(codes_[order[k]]) << 32 | static_cast<std::uint32_t>(order[k]);
+    tree_.build(keys_);
+    plant(mixture);
     return true;
   }
 
-  // Writes exactly `wanted` components; those beyond what the mixture holds have weight 0 and the average covariance.
+  // Writes exactly `wanted` components of each mixture; those beyond what it holds have weight 0 and the average
+  // covariance.
   void forward(const Rows<T, D>& result, std::int64_t row) {
-    fit(false);
-    for (const Selected& s : selected_) {
-      Keep keep(*this, s);
-      for (int k = 0; k < keep.count; ++k) result.write(row++, in_input_units(keep.out[k]));
-      padded_ -= keep.count;
+    fit();
+    for (std::int32_t r = 0; r < mixtures_ * wanted_; ++r) {
+      const T scale = scales_[r / wanted_];
+      Gaussian<T, D> g = value(r);
+      for (int d = 0; d < D; ++d) g.position[d] *= scale;
+      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= scale * scale;
+      result.write(row + r, g);
     }
-    for (; padded_ > 0; --padded_) result.write(row++, in_input_units(padding()));
   }
 
-  // Gradients of all components, for those of the result from `row` on.
-  void backward(const Stored<T, D>& upstream, std::int64_t row, Gaussian<T, D>* gradients) {
-    fit(true);
-    leaf_gradients_.assign(n_, {});
-    inner_gradients_.assign(static_cast<std::size_t>(n_ - 1) * t_, {});
-    live_.assign(n_ - 1, 0);
-    nodes_.leaf_gradients = leaf_gradients_.data(), nodes_.inner_gradients = inner_gradients_.data();
-    nodes_.live = live_.data();
-    T scale_gradient = 0;
-    const auto read_upstream = [&](const Gaussian<T, D>& value) {
-      Gaussian<T, D> g = upstream.at(row++);
-      scale_gradient += 2 * scale_ * inner<T, D>(g.covariance, value.covariance);
+  // write(mixture, i, gradient) for all components of all mixtures; the gradients of the result are those from `row`
+  // on.
+  template <typename F>
+  void backward(const Stored<T, D>& upstream, std::int64_t row, const F& write) {
+    fit();
+    forest_.make_gradients();
+    std::vector<T> scale_gradients(mixtures_);
+    for (std::int32_t r = 0; r < mixtures_ * wanted_; ++r) {
+      const T scale = scales_[r / wanted_];
+      T& scale_gradient = scale_gradients[r / wanted_];
+      const Gaussian<T, D> made = value(r);
+      Gaussian<T, D> g = upstream.at(row + r);
+      scale_gradient += 2 * scale * inner<T, D>(g.covariance, made.covariance);
       for (int d = 0; d < D; ++d) {
-        scale_gradient += g.position[d] * value.position[d];
-        g.position[d] *= scale_;
+        scale_gradient += g.position[d] * made.position[d];
+        g.position[d] *= scale;
       }
-      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= scale_ * scale_;
-      return g;
-    };
-    for (const Selected& s : selected_) {
-      Keep keep(*this, s);
-      Gaussian<T, D> of_kept[kMaxMerge];
-      for (int k = 0; k < keep.count; ++k) of_kept[k] = read_upstream(keep.out[k]);
-      padded_ -= keep.count;
-      if (s.refit) {
-        nodes_.template pass_down<kMaxMerge>(keep.collected, keep.places, keep.m, s.refit, keep.state, keep.out,
-                                             of_kept);
-        nodes_.mark_children(s.node);
-      } else {
-        for (int k = 0; k < keep.count; ++k) nodes_.gradients(s.node)[k] = of_kept[k];
-        nodes_.mark(s.node);
-      }
+      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= scale * scale;
+      if (rows_[r] < 0) continue;
+      forest_.place[rows_[r]] = 1 + r;
+      forest_.gradients.set(1 + r, g);
     }
-    for (; padded_ > 0; --padded_) read_upstream(padding());
-    node_kernels<T, D>().descend(nodes_);
-    sort_back(scale_gradient, gradients);
+    forest_.descend();
+    for (std::int32_t mixture = 0; mixture < mixtures_; ++mixture)
+      sort_back(mixture, scale_gradients[mixture],
+                [&](std::int32_t i, const Gaussian<T, D>& g) { write(mixture, i, g); });
   }
 
  private:
   struct Selected {
     std::int32_t node;
-    std::int32_t refit;  // 0: what the node keeps; else what its children keep, merged to so many Gaussians
+    int refit;  // 0: what the node keeps; else what its children keep, merged to so many Gaussians
   };
 
-  // What a selected node contributes.
-  struct Keep {
-    Keep(const Reduction& reduction, const Selected& s) {
-      const Nodes<T, D>& nodes = reduction.nodes_;
-      if (!s.refit) {
-        count = nodes.count(s.node);
-        for (int k = 0; k < count; ++k) out[k] = nodes.kept(s.node)[k];
-        return;
-      }
-      m = nodes.collect(s.node, collected, places);
-      count = m < s.refit ? m : s.refit;
-      if (m > s.refit)
-        merge<T, D>(collected, m, s.refit, nodes.options, state, out);
-      else
-        for (int k = 0; k < m; ++k) out[k] = collected[k];
+  // The node of the forest that is `node` in the tree of a mixture.
+  std::int32_t planted(std::int32_t mixture, std::int32_t node) const { return 2 * mixture * n_ + node; }
+
+  void plant(std::int32_t mixture) {
+    auto* const nodes = forest_.nodes.data() + planted(mixture, 0);
+    for (std::int32_t k = 0; k < n_; ++k) {
+      nodes[k].left = nodes[k].right = -1, nodes[k].mass = forest_.gaussians.data[mixture * n_ + k];
+      forest_.set_leaf(planted(mixture, k), mixture * n_ + k);
     }
-    Gaussian<T, D> out[kMaxMerge], collected[kMaxMerge];
-    Slot places[kMaxMerge];
-    Merge<T, D> state;
-    int m = 0, count = 0;
-  };
-
-  static Gaussian<T, D> padding() {
-    Gaussian<T, D> g = {};
-    set_identity<T, D>(T(1), g.covariance);
-    return g;
+    for (std::int32_t g = 0; g < n_ - 1; ++g) {
+      const std::int32_t node = planted(mixture, n_ + g);
+      nodes[n_ + g].left = planted(mixture, tree_.left[g]), nodes[n_ + g].right = planted(mixture, tree_.right[g]);
+      nodes[n_ + g].missing = (tree_.left[g] >= n_) + (tree_.right[g] >= n_);
+      nodes[tree_.left[g]].parent = nodes[tree_.right[g]].parent = node;
+    }
+    roots_[mixture] = planted(mixture, tree_.root);
+    forest_.nodes[roots_[mixture]].parent = -1;
   }
 
-  Gaussian<T, D> in_input_units(Gaussian<T, D> g) const {
-    for (int d = 0; d < D; ++d) g.position[d] *= scale_;
-    for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] *= scale_ * scale_;
-    return g;
-  }
-
-  void fit(bool keep_states) {
-    inner_.resize(static_cast<std::size_t>(n_ - 1) * t_);
-    counts_.resize(n_ - 1), masses_.resize(n_ - 1);
-    const std::size_t state_bytes = meeting(t_) == 4   ? sizeof(Merge<T, D, 4>)
-                                    : meeting(t_) == 8 ? sizeof(Merge<T, D, 8>)
-                                                       : sizeof(Merge<T, D>);
-    // As numbers, whose alignment suits.
-    if (keep_states) states_.reset(new double[state_bytes * (n_ - 1) / sizeof(double) + 1]);
-    nodes_ = {n_,
-              t_,
-              options_,
-              tree_.left.data(),
-              tree_.right.data(),
-              tree_.post_order.data(),
-              leaves_.data(),
-              inner_.data(),
-              counts_.data(),
-              masses_.data(),
-              reinterpret_cast<unsigned char*>(states_.get()),
-              nullptr,
-              nullptr,
-              nullptr};
-    node_kernels<T, D>().ascend(nodes_);
-    select();
-    padded_ = wanted_;
+  void fit() {
+    components_memory_.reset();
+    for (std::int32_t mixture = 0; mixture < mixtures_; ++mixture)
+      for (std::int32_t node = planted(mixture, n_); node < planted(mixture, 2 * n_ - 1); ++node)
+        if (forest_.nodes[node].right - forest_.nodes[node].left == 1)  // two leaves
+          forest_.make(node), forest_.merge(false);
+    forest_.merge(true);
+    for (std::int32_t mixture = 0; mixture < mixtures_; ++mixture) select(mixture);
+    forest_.merge(refits_, rows_.data());
   }
 
   // Opens the heaviest full node (the first in the list where masses tie) until `wanted` Gaussians are selected. Where
   // opening a node gives more than are left to place, what its children keep is merged to just as many.
-  void select() {
-    selected_.assign(1, {tree_.root, 0});
-    std::int32_t total = nodes_.count(tree_.root);
-    std::priority_queue<std::pair<T, std::int32_t>> heaviest;  // mass, -(place in the list)
+  void select(std::int32_t mixture) {
+    const auto count = [&](std::int32_t node) -> std::int32_t { return forest_.nodes[node].count; };
+    selected_.assign(1, {roots_[mixture], 0}), heaviest_.clear();
+    std::int32_t total = count(roots_[mixture]);
     const auto offer = [&](std::int32_t place) {
       const std::int32_t node = selected_[place].node;
-      if (!nodes_.is_leaf(node) && nodes_.count(node) == t_) heaviest.emplace(nodes_.mass(node), -place);
+      if (forest_.nodes[node].left < 0 || count(node) != t_) return;
+      heaviest_.emplace_back(forest_.nodes[node].mass, -place);
+      std::push_heap(heaviest_.begin(), heaviest_.end());
     };
     if (total > wanted_)
       selected_[0].refit = total = wanted_;
     else
       offer(0);
-    while (total < wanted_ && !heaviest.empty()) {
-      const std::int32_t place = -heaviest.top().second, node = selected_[place].node;
-      heaviest.pop();
-      const std::int32_t left = tree_.left[node - n_], right = tree_.right[node - n_];
-      const std::int32_t more = nodes_.count(left) + nodes_.count(right) - t_;
+    while (total < wanted_ && !heaviest_.empty()) {
+      std::pop_heap(heaviest_.begin(), heaviest_.end());
+      const std::int32_t place = -heaviest_.back().second, node = selected_[place].node;
+      heaviest_.pop_back();
+      const std::int32_t left = forest_.nodes[node].left, right = forest_.nodes[node].right;
+      const std::int32_t more = count(left) + count(right) - t_;
       if (more > wanted_ - total) {
         selected_[place].refit = t_ + wanted_ - total;
-        total += Keep(*this, selected_[place]).count - t_;
+        std::int32_t unused[kMaxMerge + 1];
+        total += std::min(forest_.collect(node, unused), selected_[place].refit) - t_;
         continue;
       }
       selected_[place].node = left;
@@ -204,38 +168,61 @@ class Reduction {
       offer(place);
       offer(static_cast<std::int32_t>(selected_.size()) - 1);
     }
+    list_rows(mixture * wanted_);
+  }
+
+  // The Gaussians of the selected nodes, or what makes them.
+  void list_rows(std::int32_t row) {
+    for (const Selected& s : selected_) {
+      if (!s.refit) {
+        row = std::copy_n(forest_.kept(s.node), forest_.nodes[s.node].count, rows_.begin() + row) - rows_.begin();
+        continue;
+      }
+      typename Forest<T, D>::Refit refit{row, 0, s.refit, {}};
+      refit.m = forest_.collect(s.node, refit.in);
+      if (refit.m > s.refit)
+        refits_.push_back(refit);
+      else
+        std::copy_n(refit.in, refit.m, rows_.begin() + row);
+      row += std::min(refit.m, s.refit);
+    }
+  }
+
+  Gaussian<T, D> value(std::int32_t row) const {
+    if (rows_[row] >= 0) return forest_.gaussians[rows_[row]];
+    Gaussian<T, D> padding = {};
+    set_identity<T, D>(T(1), padding.covariance);
+    return padding;
   }
 
   // Gradients of leaves as those of components, in the order and the units of the input.
-  void sort_back(T scale_gradient, Gaussian<T, D>* gradients) {
-    for (std::int32_t k = 0; k < n_; ++k) {
-      const Gaussian<T, D>& g = leaf_gradients_[k];
-      for (int d = 0; d < D; ++d) scale_gradient -= g.position[d] * leaves_[k].position[d] / scale_;
-      scale_gradient -= 2 * inner<T, D>(g.covariance, leaves_[k].covariance) / scale_;
-    }
-    const T trace_gradient = scale_gradient / (2 * scale_ * T(n_) * D);
-    for (std::int32_t k = 0; k < n_; ++k) {
-      Gaussian<T, D>& g = gradients[order_[k]] = leaf_gradients_[k];
-      for (int d = 0; d < D; ++d) g.position[d] /= scale_;
-      for (int p = 0; p < kPacked<D>; ++p) g.covariance[p] /= scale_ * scale_;
-      for (int d = 0; d < D; ++d) g.covariance[packed<D>(d, d)] += trace_gradient;
-    }
+  template <typename F>
+  void sort_back(std::int32_t mixture, T scale_gradient, const F& write) {
+    const std::int32_t first = mixture * n_;
+    if (!components_memory_) components_memory_ = Forest<T, D>::allocate(n_, components_);
+    node_kernels<T, D>().finish_gradients(forest_.gaussians, first, n_, scales_[mixture], scale_gradient,
+                                          forest_.place.get(), forest_.gradients, components_);
+    for (std::int32_t k = 0; k < n_; ++k) write(order_[first + k], components_[k]);
   }
 
-  std::int32_t n_, wanted_, padded_ = 0;
+  std::int32_t mixtures_, n_, wanted_;
   int t_;
-  MergeOptions<T> options_;
-  T scale_ = 1;
+  std::vector<T> scales_;            // [mixtures]
+  std::vector<std::int32_t> order_;  // [mixtures, n] component of each leaf; vectors read more
+  std::vector<std::int32_t> roots_;  // [mixtures]
+  std::vector<std::int32_t> rows_;   // [mixtures, wanted] Gaussians of the result; -1: none
+  Forest<T, D> forest_;
+  std::vector<typename Forest<T, D>::Refit> refits_;
+
+  // Of one mixture at a time.
+  Fields<T, D> components_;  // before the fit; their gradients after it
+  std::unique_ptr<T[]> components_memory_;
+  std::vector<std::uint32_t> codes_;
+  std::vector<std::int32_t> sorted_;
+  std::vector<std::uint64_t> keys_;
   RadixTree tree_;
-  std::vector<std::int32_t> order_;             // component of each leaf
-  std::vector<Gaussian<T, D>> leaves_, inner_;  // inner_: t slots per inner node
-  std::vector<T> masses_;                       // of inner nodes
-  std::vector<std::uint8_t> counts_;            // Gaussians an inner node keeps
-  std::unique_ptr<double[]> states_;
-  Nodes<T, D> nodes_{};
   std::vector<Selected> selected_;
-  std::vector<Gaussian<T, D>> leaf_gradients_, inner_gradients_;
-  std::vector<std::uint8_t> live_;
+  std::vector<std::pair<T, std::int32_t>> heaviest_;  // mass, -(place in the list)
 };
 
 }  // namespace gmcn

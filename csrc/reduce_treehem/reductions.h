@@ -1,4 +1,4 @@
-// TreeHEM for a batch of mixtures from any source on the CPU: one task per mixture.
+// TreeHEM for a batch of mixtures from any source on the CPU: one task for a few small mixtures, or one large one.
 #pragma once
 
 #include <optional>
@@ -8,13 +8,17 @@
 
 namespace gmcn {
 
-// The tree of mixture b; nothing where a value of it is unusable.
+// The trees of mixtures begin to end; nothing where a value of one is unusable, which `bad` then names.
 template <typename T, int D, typename Source>
-std::optional<Reduction<T, D>> read_mixture(const Batch<Source>& mixtures, std::int64_t b, const TreehemOptions& o) {
-  std::optional<Reduction<T, D>> reduction;
-  reduction.emplace(mixtures.n, o.wanted, o.t, MergeOptions<T>{T(o.kl_threshold), T(o.virtual_samples)});
-  if (!reduction->read([&](std::int32_t i) { return mixtures.source(b, i); })) reduction.reset();
-  return reduction;
+std::optional<Reductions<T, D>> read_mixtures(const Batch<Source>& mixtures, std::int64_t begin, std::int64_t end,
+                                              const TreehemOptions& o, bool for_gradient, std::int64_t& bad) {
+  std::optional<Reductions<T, D>> reductions;
+  reductions.emplace(end - begin, mixtures.n, o.wanted, o.t, MergeOptions<T>{T(o.kl_threshold), T(o.virtual_samples)},
+                     for_gradient);
+  for (std::int64_t b = begin; b < end && reductions; ++b)
+    if (!reductions->read(b - begin, [&](std::int32_t i) { return mixtures.source(b, i); }))
+      bad = b, reductions.reset();
+  return reductions;
 }
 
 inline void check_values(std::int64_t bad_mixture) {
@@ -24,13 +28,28 @@ inline void check_values(std::int64_t bad_mixture) {
 }
 
 struct ReductionsOnCpu {
+  // use(reductions, begin) for all mixtures, some of them at a time: nodes that can be merged side by side fill lanes,
+  // and the working space stays in a core's own cache.
+  template <typename T, int D, typename Source, typename F>
+  static void for_groups(const Batch<Source>& mixtures, const TreehemOptions& options, bool for_gradient,
+                         const F& use) {
+    constexpr std::int64_t kLeaves = 2048;
+    const std::int64_t size = std::max<std::int64_t>(1, kLeaves / mixtures.n), groups = (mixtures.b + size - 1) / size;
+    std::vector<std::int64_t> bad(groups);
+    const std::int64_t first_bad = run_tasks(groups, [&](std::int64_t group) {
+      const std::int64_t begin = group * size, end = std::min(mixtures.b, begin + size);
+      auto reductions = read_mixtures<T, D>(mixtures, begin, end, options, for_gradient, bad[group]);
+      if (reductions) use(*reductions, begin);
+      return reductions.has_value();
+    });
+    check_values(first_bad < 0 ? -1 : bad[first_bad]);
+  }
+
   template <typename T, int D, typename Source>
   static void forward(const Batch<Source>& mixtures, const TreehemOptions& options, const Rows<T, D>& result) {
-    check_values(run_tasks(mixtures.b, [&](std::int64_t b) {
-      auto reduction = read_mixture<T, D>(mixtures, b, options);
-      if (reduction) reduction->forward(result, b * options.wanted);
-      return reduction.has_value();
-    }));
+    for_groups<T, D>(mixtures, options, false, [&](Reductions<T, D>& reductions, std::int64_t begin) {
+      reductions.forward(result, begin * options.wanted);
+    });
   }
 };
 

@@ -180,6 +180,36 @@ def test_bad_weights(weight):
         gmcn.ops.reduce_treehem(mixture, 4)
 
 
+def test_first_bad_mixture_of_many():
+    mixture = random_mixture((300,), 12, 3, positive=True)
+    mixture.weights[[299, 211, 257], 3] = -1.0
+    with pytest.raises(RuntimeError, match=r"^reduce_treehem: mixture 211 "):
+        gmcn.ops.reduce_treehem(mixture, 4)
+
+
+@DIMS
+@pytest.mark.parametrize(("components", "n", "t"), [(33, 8, 2), (33, 13, 4), (12, 1, 2), (2100, 9, 2)])
+def test_mixtures_do_not_depend_on_their_neighbours(dim, components, n, t):
+    """They are merged side by side, also with those whose distances overflow."""
+    mixture = random_mixture((19,), components, dim, positive=True).to(torch.float32)
+    mixture.weights[3:8] *= torch.rand(5, components, generator=torch.Generator().manual_seed(0)).round()
+    mixture.positions[[4, 11]] *= 1e25
+    upstream = random_mixture((19,), n, dim, seed=1).to(torch.float32)
+
+    def both(part):
+        given, gradients = mixture.map(lambda tensor: tensor[part]), upstream.map(lambda tensor: tensor[part])
+        operations, options = torch.ops.gmcn, (n, t, 0.5, 4.0)
+        return [
+            *operations.reduce_treehem(*given, *options),
+            *operations.reduce_treehem_backward(*gradients, *given, *options),
+        ]
+
+    together = both(slice(None))
+    for b in range(19):
+        for alone, all_of_them in zip(both(slice(b, b + 1)), together, strict=True):
+            torch.testing.assert_close(alone[0], all_of_them[b], rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("shape", [(0,), (2, 0)])
 def test_empty(ops, shape):
     assert ops.reduce_treehem(random_mixture(shape, 9, 3), 4).covariances.shape == (*shape, 4, 3, 3)
