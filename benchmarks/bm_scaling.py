@@ -1,9 +1,10 @@
 """Time and memory against the number of components.
 
 The task: 8 mixtures of N components in 3D, float32, from 256 to 16,384: the dense fit with offset 0, the reduction to
-32 with T = 2, and the convolution-fitting to 32 (of 8 channels of N / 32 Gaussians with 4 kernel Gaussians). Slope: of
-the straight line through the logarithms of N and of the seconds; 2 is quadratic, 1 is linear. What a call costs by
-itself makes the slope of all sizes smaller; that of the last doubling shows the operation alone.
+32 with T = 2, the convolution-fitting to 32 (of 8 channels of N / 32 Gaussians with 4 kernel Gaussians), and the dense
+fit of the same convolution at 256 nodes, with kernels that are positive, so that there are as many nodes at each size.
+Slope: of the straight line through the logarithms of N and of the seconds; 2 is quadratic, 1 is linear. What a call
+costs by itself makes the slope of all sizes smaller; that of the last doubling shows the operation alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from gmcn import Mixture, ops
 
-B, KEPT = 8, 32
+B, KEPT, NODES = 8, 32, 256
+OPERATIONS = ("relu_fit", "reduce_treehem", "convolve_fit", "convolve_relu_nodes")
 CHANNELS, KERNEL = 8, 4  # of the convolution
 COLUMNS = ("forward, ms", "forward + backward, ms")
 
@@ -31,10 +33,11 @@ def workload(name: str, n: int, device: str) -> tuple[Callable[..., Mixture], Se
     if name == "reduce_treehem":
         mixture = random_mixture(B, n, device=device, positive=True)
         return lambda *given: ops.reduce_treehem(Mixture(*given), KEPT), mixture
-    data = random_mixture(1, CHANNELS, n // (CHANNELS * KERNEL), device=device)
-    kernels = random_mixture(B, CHANNELS, KERNEL, device=device, seed=1)
-    inputs = [*data, *kernels]
-    return lambda *given: ops.convolve_fit(Mixture(*given[:3]), Mixture(*given[3:]), KEPT), inputs
+    at_nodes = name == "convolve_relu_nodes"
+    fit, count = (ops.convolve_relu_nodes, NODES) if at_nodes else (ops.convolve_fit, KEPT)
+    data = random_mixture(1, CHANNELS, n // (CHANNELS * KERNEL), device=device, positive=at_nodes)
+    kernels = random_mixture(B, CHANNELS, KERNEL, device=device, seed=1, positive=at_nodes)
+    return lambda *given: fit(Mixture(*given[:3]), Mixture(*given[3:]), count), [*data, *kernels]
 
 
 def measure_sizes(name: str, sizes: Sequence[int], options: Namespace) -> list[dict[str, Any]]:
@@ -69,7 +72,7 @@ def plot(rows: Sequence[dict[str, Any]], slopes: dict[str, dict[str, float | Non
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True, constrained_layout=True)
     for axis, column in zip(axes, COLUMNS, strict=True):
-        for name, marker in zip(slopes, "osD", strict=True):
+        for name, marker in zip(slopes, "osD^", strict=False):
             own = [row for row in rows if row["operation"] == name and row[column] is not None]
             words = "failed" if slopes[name][column] is None else f"slope {slopes[name][column]:.2f}"
             axis.loglog(
@@ -88,12 +91,13 @@ def plot(rows: Sequence[dict[str, Any]], slopes: dict[str, dict[str, float | Non
 
 
 def main() -> None:
-    options = arguments(__doc__)
+    chosen = {"nargs": "+", "choices": OPERATIONS, "default": OPERATIONS, "help": "operations (default: all)"}
+    options = arguments(__doc__, ("--operations", chosen))
     sizes = (64, 128) if options.smoke else tuple(2**power for power in range(8, 15))
     rows: list[dict[str, Any]] = []
     slopes: dict[str, dict[str, float | None]] = {}
     with memory_limited(options):
-        for name in ("relu_fit", "reduce_treehem", "convolve_fit"):
+        for name in options.operations:
             own = measure_sizes(name, sizes, options)
             slopes[name] = {column: slope(own, column) for column in COLUMNS}
             rows += own

@@ -10,6 +10,12 @@ A pair is one Gaussian at one point. In the centred form, W the whitening matrix
 
 and going back, after the first four again, 1 for the weight, 2 for h = upstream x weight x exponential, 3 for h t, 3
 and 6 for its sums, 6 for the gradient of the point.
+
+convolve_relu_nodes has components in its lanes and goes over the nodes. Forward a pair costs the same 20; going back,
+after the first four again (19 with AVX-512), 2 for h = upstream x exponential and for weight x exponential, 1 for the
+weight, 3 for h t, 3 and 6 for its sums, 6 for W^T t and 3 for the gradient of the node: 43. What each component costs
+besides, however few the nodes, counts as well (``NODE_OPERATIONS``), and the bytes that go through memory. Sorting and
+the tree have no limit that a data sheet gives; they count as nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +23,9 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+import time
 from argparse import Namespace
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -32,6 +40,15 @@ OPERATIONS = {"avx512": (20, 40), "avx2": (16, 33), "baseline": (35, 67)}
 # 63 / 4 and 67 / 4 in loops over four points. The backward pass goes over the pairs twice, for components and points.
 SLOTS = {1: (15.75, 59.75), 2: (16.75, 63.0)}
 LANES_PER_SM = 4 * 32
+# The same of convolve_relu_nodes, and its operations per component (forward, backward). Forward: 10 to convolve, 27 to
+# whiten and, of the same unit's time in multiply-adds, six divisions and three roots (with AVX-512 10 and 12 cycles of
+# two each; AVX2 5 and 6; baseline 3 and 3). Backward: all this again, 64 for the gradients of the Gaussian, 22 to add
+# them to data and kernel, 24 (47 for every second component) for its share in its node.
+NODE_OPERATIONS = {
+    "avx512": ((20, 43), (229, 339)),
+    "avx2": ((16, 35), (115, 200)),
+    "baseline": ((35, 69), (100, 250)),
+}
 
 
 def pair_limits(options: Namespace, weight_sets: int = 1) -> tuple[float, float]:
@@ -45,6 +62,36 @@ def pair_limits(options: Namespace, weight_sets: int = 1) -> tuple[float, float]
         forward += weight_sets - 1  # another multiply-add for the value, and two for the weight and h
         backward += 2 * (weight_sets - 1)
     return rate / forward, rate / (forward + backward)
+
+
+def node_limits(
+    options: Namespace, pairs: Sequence[float], components: float, traffic: Sequence[float]
+) -> tuple[float, float]:
+    """Seconds that convolve_relu_nodes takes on the CPU at least, forward and forward + backward.
+
+    ``pairs`` that are visited and bytes of ``traffic`` are those forward and backward.
+    """
+    rate = vector_rate(options.threads, seconds=0.01 if options.smoke else 0.05)
+    bandwidth = memory_rate(2**20 if options.smoke else 2**26)
+    forward, backward = (
+        (count * of_pair + components * of_component) / rate + moved / bandwidth
+        for count, moved, of_pair, of_component in zip(
+            pairs, traffic, *NODE_OPERATIONS[_inspect.cpu_path()], strict=True
+        )
+    )
+    return forward, forward + backward
+
+
+def memory_rate(size: int) -> float:
+    """Bytes per second that torch's threads read and write when they copy so many; the best of five."""
+    source, target = torch.ones(2, size, dtype=torch.uint8)
+
+    def run() -> float:
+        began = time.perf_counter()
+        target.copy_(source)
+        return 2 * size / (time.perf_counter() - began)
+
+    return max(run() for _ in range(5))
 
 
 def vector_rate(threads: int, seconds: float) -> float:

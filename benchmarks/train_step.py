@@ -1,14 +1,17 @@
 """Whole training steps.
 
 The task: one step (forward, backward, Adam, kernel decay) of the paper's five-layer network for ModelNet10, float32, on
-random mixtures of 128 Gaussians. Pairs: what the exact dense fits evaluate forward, 802.8 M per shape. Peak: of tensors
-that torch holds, network and Adam's moments included, over appendix A's minimum without fusing; resident: what the
-process grows by.
+random mixtures of 128 Gaussians. Pairs: what the dense fits evaluate forward, 802.8 M per shape at all centres, fewer
+where fit_at chooses nodes. Peak: of tensors that torch holds, network and Adam's moments included, over appendix A's
+minimum without fusing; resident: what a process of its own grows by in one step (the peak of its resident memory).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+import subprocess
+import sys
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable
@@ -29,26 +32,34 @@ COMPONENTS = 128
 LARGEST = 25  # rows of a profile
 
 
-def measure(network: dict[str, Any], batch: int, options: Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def measure(
+    network: dict[str, Any], batch: int, options: Namespace, *, time_only: bool = False
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The row of one batch size, and its profile."""
-    progress(f"training step, batch {batch}")
+    progress(f"training step, {_name(network, batch)}, {options.threads} threads")
     mixture = random_mixture(batch, COMPONENTS, device=options.device, positive=True)
     labels = (torch.arange(batch) % 10).to(options.device)
     theory = theoretical_footprint(network, components=COMPONENTS, batch_size=batch, fused=False)
-    pairs = sum(layer["D"] // (layer["N_o"] + layer["N_p"]) * layer["N_o"] ** 2 for layer in theory["layers"])
-    row: dict[str, Any] = {"batch": batch, "seconds": None, "shapes/s": None, "G pairs/s": None, "peak, MiB": None}
+    pairs = sum(
+        batch * layer["F_o"] * layer["F_i"] * layer["N_i"] * layer["N_k"] * layer["N_o"] for layer in theory["layers"]
+    )
+    row: dict[str, Any] = {"batch": batch, "fit_at": network["fit_at"] or "exact", "threads": options.threads}
+    row |= dict.fromkeys(("seconds", "ms/shape", "shapes/s", "G pairs/s", "peak, MiB"))
     operations: list[dict[str, Any]] = []
     try:
         with given_up_after(options.limit):
             step = training_step(network, mixture, labels)
             seconds = seconds_of(step, options)
-            row |= {"seconds": seconds, "shapes/s": batch / seconds, "G pairs/s": pairs / seconds / 1e9}
+            row |= {"seconds": seconds, "ms/shape": 1e3 * seconds / batch, "shapes/s": batch / seconds}
+            row |= {"G pairs/s": pairs / seconds / 1e9}
+            if time_only:
+                return row, operations
             operations = profile(step, options)
             if options.device == "cuda":  # where they add up to less than the step, the GPU waits
                 row |= {"kernels, ms": sum(operation["ms"] for operation in operations)}
             peak = tensor_peak(step, options)
             row |= {"peak, MiB": peak / 2**20, "minimum, MiB": theory["bytes"] / 2**20, "ratio": peak / theory["bytes"]}
-            row |= {"resident, MiB": None if options.device == "cuda" else peak_of(step, options)}
+            row |= {"resident, MiB": None if options.device == "cuda" else resident(network, batch, options)}
     except TimeoutError:
         row |= {"remark": f"out of time ({options.limit:g} s)"}
     except (RuntimeError, MemoryError) as error:
@@ -56,6 +67,13 @@ def measure(network: dict[str, Any], batch: int, options: Namespace) -> tuple[di
             raise
         row |= {"remark": "out of memory"}
     return row, operations
+
+
+def resident(network: dict[str, Any], batch: int, options: Namespace) -> float:
+    """MiB that :func:`once` says, in a process of its own: memory that others have freed would hide some."""
+    command = [sys.executable, __file__, "--once", "--threads", str(options.threads), "--batch", str(batch)]
+    command += ["--fit-at", str(network["fit_at"] or 0), *(["--smoke"] if options.smoke else [])]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def tensor_peak(step: Callable[[], None], options: Namespace) -> int:
@@ -97,6 +115,10 @@ def profile(step: Callable[[], None], options: Namespace) -> list[dict[str, Any]
     return [*rows, row("everything else", sum(calls[name] for name in rest), sum(times[name] for name in rest))]
 
 
+def _name(network: dict[str, Any], batch: int) -> str:
+    return f"batch {batch}" + (f", fit_at {network['fit_at']}" if network["fit_at"] else "")
+
+
 def _short(name: str) -> str:
     """A kernel's or operation's name without its arguments; what torch derives from ours by its own name."""
     if derived := re.fullmatch(r"GeneratedBackwardFor_gmcn_(\w+)_default(Backward)?", name):
@@ -106,9 +128,15 @@ def _short(name: str) -> str:
 
 
 def once(network: dict[str, Any], batch: int, options: Namespace) -> None:
-    """One step for a profiler that looks between cudaProfilerStart and Stop (ncu --profile-from-start off)."""
+    """One step for a profiler that looks between cudaProfilerStart and Stop (ncu --profile-from-start off).
+
+    On the CPU: prints by how many MiB the peak of the process's resident memory grows in one step.
+    """
     labels = (torch.arange(batch) % 10).to(options.device)
     step = training_step(network, random_mixture(batch, COMPONENTS, device=options.device, positive=True), labels)
+    if options.device == "cpu":
+        print(peak_of(step, options))  # not by getrusage, whose maximum a process inherits from its parent
+        return
     step()
     with torch.cuda.profiler.profile():
         step()
@@ -116,21 +144,35 @@ def once(network: dict[str, Any], batch: int, options: Namespace) -> None:
 
 
 def main() -> None:
-    batches = ("--batch", {"type": int, "nargs": "+", "default": [4], "help": "shapes per step"})
-    single = ("--once", {"action": "store_true", "help": "measure nothing: one step for ncu, after one to warm up"})
-    options = arguments(__doc__, batches, single)
-    network = SMALL if options.smoke else NETWORK
+    batches = ("--batch", {"type": int, "nargs": "+", "default": [4, 21], "help": "shapes per step (default: 4 21)"})
+    single = (
+        "--once",
+        {"action": "store_true", "help": "one step: for ncu after one to warm up; on the CPU its memory"},
+    )
+    words = "the network's option fit_at, 0: the exact dense fit (default: 0 4 2 1)"
+    nodes = {"type": int, "nargs": "+", "default": [0, 4, 2, 1], "help": words}
+    counts = {"type": int, "nargs": "+", "help": "measure with each of these numbers of threads (default: --threads)"}
+    options = arguments(__doc__, batches, ("--fit-at", nodes), ("--each-threads", counts), single)
+    if options.smoke:
+        options.batch, options.fit_at = options.batch[:1], options.fit_at[:2]
+    networks = [(SMALL if options.smoke else NETWORK) | {"fit_at": fit_at or None} for fit_at in options.fit_at]
     if options.once:
-        once(network, options.batch[0], options)
+        once(networks[0], options.batch[0], options)
         return
     rows, profiles, text = [], {}, ""
-    for batch in options.batch:
-        row, profiles[batch] = measure(network, batch, options)
-        rows.append(row)
-        text += f"Operations of one training step, batch {batch}, by their own time\n\n"
-        text += table(("operation", "calls", "ms", "share"), profiles[batch]) + "\n\n"
-        save("train_step", __doc__, rows, options, profiles=profiles)
-        write_text(options.output / "train_step_profile.md", text)
+    for network, batch in itertools.product(networks, options.batch):
+        counts = options.each_threads or [options.threads]
+        for threads in counts:
+            torch.set_num_threads(threads)
+            own = Namespace(**{**vars(options), "threads": threads})
+            row, operations = measure(network, batch, own, time_only=threads != counts[0])
+            rows.append(row)
+            if operations:
+                profiles[_name(network, batch)] = operations
+                text += f"Operations of one training step, {_name(network, batch)}, by their own time\n\n"
+                text += table(("operation", "calls", "ms", "share"), operations) + "\n\n"
+            save("train_step", __doc__, rows, options, profiles=profiles)
+            write_text(options.output / "train_step_profile.md", text)
     report("train_step", __doc__, rows, options, profiles=profiles)
     print(text)
 

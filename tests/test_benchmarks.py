@@ -7,14 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
+from gmcn.artifacts import read_metadata, save_tensors
+from gmcn.data.objects import TRAIN, read_split
+from gmcn.models.loading import model_path
+from gmcn.training.datamodule import TrainingData
 from tests.conftest import ROOT
 
-SCRIPTS = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("bm_*.py")), "train_step"]
+SCRIPTS = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("bm_*.py")), "train_step", "fidelity"]
 FAST = "bm_evaluate"
 
 
@@ -40,11 +45,29 @@ def test_a_benchmark(script, tmp_path):
     assert words in done.stdout
     if name == "scaling":
         assert {"scaling.png", "scaling.svg"} <= {path.name for path in tmp_path.iterdir()}
-        assert set(result["slopes"]) == {"relu_fit", "reduce_treehem", "convolve_fit"}
+        assert set(result["slopes"]) == {"relu_fit", "reduce_treehem", "convolve_fit", "convolve_relu_nodes"}
+    if name == "convolve_relu_nodes":
+        assert {row["layer"] for row in result["rows"]} == {"1", "2", "all"}
+        errors = [
+            row["error"] for row in result["rows"] if row["way"] == "gmcn.ops.convolve_relu_nodes" and "error" in row
+        ]
+        assert len(errors) == 2
+        assert max(errors) < 1e-5
+    if name == "train_step":
+        assert [row["fit_at"] for row in result["rows"]] == ["exact", 4]
+        assert all(row["resident, MiB"] >= 0 for row in result["rows"])
+    if name == "fidelity":
+        ways = [row["layers"] for row in result["rows"] if row["network"] == "modelnet10_small"]
+        assert ways == ["exact", "r = 8", "r = 4", "r = 2", "r = 1", "convolve_fit 4"]
 
 
 def test_the_summary_judges_what_was_measured(tmp_path):
-    rows = [{"batch": 4, "seconds": 2.0, "ratio": 1.6}]
+    rows = [
+        {"batch": 4, "fit_at": "exact", "threads": 2, "seconds": 2.0, "ratio": 1.6},
+        {"batch": 21, "fit_at": "exact", "threads": 1, "ms/shape": 400.0, "resident, MiB": 200.0},
+        {"batch": 21, "fit_at": 4, "threads": 1, "ms/shape": 20.0, "resident, MiB": 150.0},
+        {"batch": 21, "fit_at": 4, "threads": 2, "ms/shape": 12.0},
+    ]
     made = {"device": "cpu", "smoke": False, "cpu_path": "avx512", "threads": 2, "commit": "abc"}
     (tmp_path / "train_step.json").write_text(json.dumps({"rows": rows, "provenance": made}))
     done = run("summary", "--output", tmp_path)
@@ -52,7 +75,29 @@ def test_the_summary_judges_what_was_measured(tmp_path):
     verdicts = {row["what"]: row["verdict"] for row in json.loads((tmp_path / "summary.json").read_text())["rows"]}
     assert verdicts["training step, batch 4: seconds"] == "met"
     assert verdicts["training step, batch 4: peak over minimum"] == "NOT MET"
+    assert verdicts["training step, batch 21, r = 4, 2 threads: ms per shape"] == "met"
+    assert verdicts["training step, batch 21, r = 4: peak memory over exact"] == "met"
+    assert verdicts["training step, batch 21, r = 2, 2 threads: ms per shape"] == "not measured"
     assert verdicts["relu_fit, forward: slope from 256 to 16,384"] == "not measured"
+
+
+def test_fidelity_is_measured_on_what_was_held_out(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import fidelity
+
+    metadata = read_metadata(model_path(Path("digits_treehem2")))
+    count = 40
+    tensors = {"labels": torch.arange(count) % 10, "split": torch.zeros(count, dtype=torch.long)}
+    tensors |= {"weights": torch.arange(1.0, count + 1)[:, None], "positions": torch.zeros(count, 1, 2)}
+    tensors |= {"covariances": torch.eye(2).expand(count, 1, 2, 2).contiguous()}
+    save_tensors(tmp_path / "digits.safetensors", tensors, {"class_names": metadata["class_names"]})
+    fraction = metadata["settings"]["training"]["validation_fraction"]
+    data = read_split(tmp_path / "digits.safetensors", TRAIN)
+    indices = TrainingData(data, batch_size=8, seed=metadata["seed"], validation_fraction=fraction).validation_indices
+    mixture, labels = fidelity.held_out("digits_treehem2", tmp_path / "digits.safetensors", count)
+    assert mixture.weights[:, 0].tolist() == (indices + 1).tolist()
+    assert labels.tolist() == (indices % 10).tolist()
+    assert len(fidelity.held_out("digits_treehem2", tmp_path / "digits.safetensors", 3)[1]) == 3
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
