@@ -95,10 +95,18 @@ def test_settings_are_the_papers(name, batch, reductions):
 
 
 def test_both_families_differ_in_the_learning_rate_alone():
-    paper, best = (config.resolve(REAL, "modelnet10", name) for name in ("paper", "treehem2"))
+    paper, best = (config.resolve(REAL, "modelnet10", name) for name in ("paper", "best"))
     changed = {key for key in paper["training"] if paper["training"][key] != best["training"][key]}
     assert changed == {"schedule", "warmup_epochs"}
     assert {key: paper[key] for key in ("fit", "network")} == {key: best[key] for key in ("fit", "network")}
+
+
+def test_what_is_fitted_at_nodes():
+    """Ours, and never a result that stands for the paper's or has a pretrained network."""
+    exact = [("modelnet10", "paper"), ("digits", "treehem2"), ("modelnet10", "small"), ("modelnet10", "best")]
+    assert all(config.resolve(REAL, *names)["network"].get("fit_at") is None for names in exact)
+    nodes = [config.resolve(REAL, "modelnet10", name)["network"]["fit_at"] for name in ("treehem2", "fast")]
+    assert min(nodes) >= 2  # the first one's name promises a reduction
 
 
 def test_tables_10_and_12_have_the_papers_inputs():
