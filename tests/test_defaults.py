@@ -29,6 +29,7 @@ LAYERS = ((4, 8), (6, 4))
 NETWORKS = {
     "gmcn": GMCN(LAYERS, 5, seed=1),
     "fitted": GMCN(LAYERS, 5, seed=1, convolve_fit=2, reduction_count="authors"),
+    "nodes": GMCN(LAYERS, 5, seed=1, fit_at=2, fit_at_last=16, fit_at_least=4),
     "em": GMCN(LAYERS, 5, seed=1, reduction="em", em_refine=1, norm="running"),
     "pointnet": PointNet(5, seed=1),
     "pointnet2": PointNet2(5, seed=1, features="gaussians"),
@@ -87,6 +88,7 @@ USES = {
             "convolve": (CHANNELS, CHANNELS),
             "convolve_fit": (CHANNELS, CHANNELS, 3),
             "convolve_relu_fit": (CHANNELS, CHANNELS),
+            "convolve_relu_nodes": (CHANNELS, CHANNELS, 3),
             "convolve_reduce_treehem": (ops.convolve_relu_fit(CHANNELS, CHANNELS), CHANNELS, CHANNELS, 3),
         }.items()
     },

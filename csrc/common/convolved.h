@@ -22,6 +22,19 @@ class ConvolvedGradients {
         data_(parts_ * s_.b * s_.f * s_.n),
         kernels_(groups_ * s_.g * s_.f * s_.k) {}
 
+  // add(b, begin, end, data, kernels) adds what the channels from begin to end of shape b give to the gradients of its
+  // data [F, N], zero so far, and of all kernels [G, F, K].
+  template <typename F>
+  void add_shapes(const F& add) {
+    run_tasks(groups_ * parts_, [&](std::int64_t task) {
+      const std::int64_t group = task / parts_, part = task % parts_;
+      for (std::int64_t b = group * s_.b / groups_; b < (group + 1) * s_.b / groups_; ++b)
+        add(b, part * s_.g / parts_, (part + 1) * s_.g / parts_, data_.data() + (part * s_.b + b) * s_.f * s_.n,
+            kernels_.data() + group * s_.g * s_.f * s_.k);
+      return true;
+    });
+  }
+
   // gradients_of(b, rows) fills the rows [N F K] of mixture b, or returns false. Returns the first bad mixture or -1.
   template <typename F>
   std::int64_t add(const F& gradients_of) {

@@ -78,22 +78,23 @@ GMCN_HD V least_squared_norm(const V* centre, const V* half, const T* position, 
 //   zeroth = sum g e (one per set of weights),  first = sum h e t,  second = sum h e t t^T.
 // whitened_vjp turns them into gradients of weight, position and covariance:
 //   d/dw = scale zeroth,   d/dmu = 2 ln2 W^T first,   d/dC = ln2 W^T (2 ln2 second - (sum h e) 1) W.
-template <typename T, int D>
-GMCN_HD void whitened_vjp(const Whitened<T, D>& g, T weighted_zeroth, const T* first, const T* second,
-                          T* position_gradient, T* covariance_gradient) {  // both are added to
-  T inside[kPacked<D>], outside[kPacked<D>];
+// V is a scalar or a vector of lanes, T its element.
+template <typename T, int D, typename V>
+GMCN_HD void whitened_vjp(const V* factor, V weighted_zeroth, const V* first, const V* second, V* position_gradient,
+                          V* covariance_gradient) {  // both are added to
+  V inside[kPacked<D>], outside[kPacked<D>];
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = i; j < D; ++j)
-      inside[packed<D>(i, j)] = T(kLn2Times2) * second[packed<D>(i, j)] - (i == j ? weighted_zeroth : T(0));
+      inside[packed<D>(i, j)] = T(kLn2Times2) * second[packed<D>(i, j)] - (i == j ? weighted_zeroth : V{});
   }
-  congruence<T, D>(g.factor, inside, outside);
-  add_scaled<T, D>(T(0.5 * kLn2Times2), outside, covariance_gradient);
+  congruence<V, D>(factor, inside, outside);
+  add_scaled<V, D>(V{} + T(0.5 * kLn2Times2), outside, covariance_gradient);
   GMCN_UNROLL
   for (int j = 0; j < D; ++j) {
     GMCN_UNROLL
-    for (int i = j; i < D; ++i) position_gradient[j] += T(kLn2Times2) * g.factor[i * (i + 1) / 2 + j] * first[i];
+    for (int i = j; i < D; ++i) position_gradient[j] += T(kLn2Times2) * factor[i * (i + 1) / 2 + j] * first[i];
   }
 }
 

@@ -172,7 +172,7 @@ GMCN_HD bool is_positive_definite(const T* c) {
   return c[5] - l2 * c[2] - l21 * (c[4] - l2 * c[1]) > T(0);
 }
 
-// a = W^T S W for a lower triangular W (by rows) and a packed S.
+// a = W^T S W for a lower triangular W (by rows) and a packed S. T may be a vector of lanes, each of them a matrix.
 template <typename T, int D>
 GMCN_HD void congruence(const T* w, const T* s, T* a) {
   T sw[D][D];
@@ -180,7 +180,7 @@ GMCN_HD void congruence(const T* w, const T* s, T* a) {
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = 0; j < D; ++j) {
-      sw[i][j] = 0;
+      sw[i][j] = T{};
       GMCN_UNROLL
       for (int k = j; k < D; ++k) sw[i][j] += s[packed<D>(i, k)] * w[k * (k + 1) / 2 + j];
     }
@@ -189,7 +189,7 @@ GMCN_HD void congruence(const T* w, const T* s, T* a) {
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
     for (int j = i; j < D; ++j) {
-      T sum = 0;
+      T sum = {};
       GMCN_UNROLL
       for (int k = i; k < D; ++k) sum += w[k * (k + 1) / 2 + i] * sw[k][j];
       a[packed<D>(i, j)] = sum;

@@ -2,9 +2,8 @@
 // which becomes one Gaussian of the same mass, mean and second moment. Its components are never stored: they are made
 // from a data and a kernel Gaussian where they are needed.
 #include <algorithm>
-#include <bit>
-#include <queue>
 
+#include "../common/cut.h"
 #include "../common/moments.h"
 #include "../common/morton.h"
 #include "../common/radix_tree.h"
@@ -34,7 +33,7 @@ struct Groups {
   const Gaussian<T, D>* kernels;
   ConvolvedSizes s;
   std::vector<std::int32_t> order;
-  std::vector<std::pair<std::int32_t, std::int32_t>> ranges;  // [begin, end) in that order
+  std::vector<Range> ranges;  // in that order
 
   std::int64_t data_index(std::int64_t i) const { return i % (s.n * s.f); }                          // [F, N]
   std::int64_t kernel_index(std::int64_t i) const { return i / s.n % s.f * s.k + i / (s.n * s.f); }  // [F, K]
@@ -82,36 +81,11 @@ struct Groups {
       keys[k] = static_cast<std::uint64_t>(codes[order[k]]) << 32 | static_cast<std::uint32_t>(k);
       sums[k + 1] = sums[k] + weights[order[k]];
     }
-    cut(keys, sums, wanted);
+    // The group of largest |mass| is split first.
+    cut(keys, wanted, [&](std::int32_t b, std::int32_t e) { return std::abs(sums[e] - sums[b]); }, ranges);
   }
 
-  // From the root of the radix tree, the group of largest |mass| (the first in the list where they tie) is split until
-  // there are `wanted`; a single component cannot be split.
-  void cut(const std::vector<std::uint64_t>& keys, const std::vector<double>& sums, std::int32_t wanted) {
-    ranges.assign(1, {0, static_cast<std::int32_t>(keys.size())});
-    std::priority_queue<std::pair<double, std::int32_t>> heaviest;  // |mass|, -(place in the list)
-    const auto offer = [&](std::int32_t place) {
-      const auto [begin, end] = ranges[place];
-      if (end - begin > 1) heaviest.emplace(std::abs(sums[end] - sums[begin]), -place);
-    };
-    offer(0);
-    while (static_cast<std::int32_t>(ranges.size()) < wanted && !heaviest.empty()) {
-      const std::int32_t place = -heaviest.top().second;
-      heaviest.pop();
-      const auto [begin, end] = ranges[place];
-      const std::uint64_t bit = std::bit_floor(keys[begin] ^ keys[end - 1]);
-      const auto split =
-          static_cast<std::int32_t>(std::partition_point(keys.begin() + begin, keys.begin() + end,
-                                                         [&](std::uint64_t key) { return !(key & bit); }) -
-                                    keys.begin());
-      ranges[place] = {begin, split};
-      ranges.emplace_back(split, end);
-      offer(place);
-      offer(static_cast<std::int32_t>(ranges.size()) - 1);
-    }
-  }
-
-  Gaussian<T, D> moments(const std::pair<std::int32_t, std::int32_t>& range) const {
+  Gaussian<T, D> moments(const Range& range) const {
     Gaussian<T, D> result = {}, c;
     for (std::int32_t k = range.first; k < range.second; ++k) {
       component(order[k], c);
@@ -126,8 +100,8 @@ struct Groups {
   }
 
   // Gradients of the data and kernel Gaussians behind one group, added.
-  void add_gradients(const std::pair<std::int32_t, std::int32_t>& range, const Gaussian<T, D>& upstream,
-                     Gaussian<T, D>* data_gradients, Gaussian<T, D>* kernel_gradients) const {
+  void add_gradients(const Range& range, const Gaussian<T, D>& upstream, Gaussian<T, D>* data_gradients,
+                     Gaussian<T, D>* kernel_gradients) const {
     const Gaussian<T, D> merged = moments(range);
     for (std::int32_t k = range.first; k < range.second; ++k) {
       const std::int64_t i = data_index(order[k]), j = kernel_index(order[k]);

@@ -33,10 +33,10 @@ struct ConvolveReluNodes {
     Tensor mass = empty_like_of(weights, shape), f = empty_like_of(weights, shape), g = empty_like_of(weights, shape);
     Tensor group = short_like_of(weights, {s.b, s.g, s.components()});
     dispatch(weights, s.d, [&]<typename T, int D>() {
-      Backend::template forward<T, D>(s, convolved_batch<T, D>(s, data, kernels), n, result.rows<T, D>(),
-                                      NodeRows<T, std::int16_t>{mass.mutable_data_ptr<T>(), f.mutable_data_ptr<T>(),
-                                                                g.mutable_data_ptr<T>(),
-                                                                group.mutable_data_ptr<std::int16_t>()});
+      Backend::template forward<T, D>(
+          s, convolved_batch<T, D>(s, data, kernels), n, result.rows<T, D>(),
+          NodeRows<T, std::int16_t>{mass.mutable_data_ptr<T>(), f.mutable_data_ptr<T>(), g.mutable_data_ptr<T>(),
+                                    group.mutable_data_ptr<std::int16_t>()});
     });
     return std::tuple_cat(result.tuple(), std::tuple(mass, f, g, group));
   }

@@ -214,16 +214,13 @@ __global__ void __launch_bounds__(kPairThreads)
   for (int j = 0; j < G; ++j) {
     const std::int64_t i = begin + j * kPairThreads + threadIdx.x;
     if (i >= n) return;
-    Whitened<T, D> whitened;
-    for (int d = 0; d < D; ++d) whitened.position[d] = g[j].position[d];
-    for (int p = 0; p < kPacked<D>; ++p) whitened.factor[p] = g[j].factor[p];
     Gaussian<T, D> gradient = {};
     T weight_gradients[W], weighted_zeroth = 0;
     for (int w = 0; w < W; ++w) {
       weight_gradients[w] = g[j].scale * total[j].zeroth[w];
       weighted_zeroth += g[j].weights[w] * total[j].zeroth[w];
     }
-    whitened_vjp<T, D>(whitened, weighted_zeroth, total[j].first, total[j].second, gradient.position,
+    whitened_vjp<T, D>(g[j].factor, weighted_zeroth, total[j].first, total[j].second, gradient.position,
                        gradient.covariance);
     finish(b, static_cast<std::int32_t>(i), gradient, weight_gradients);
   }

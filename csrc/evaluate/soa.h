@@ -88,7 +88,7 @@ inline __attribute__((always_inline)) Gaussian<T, D> component_gradient(const We
     weight_gradients[w] = g.gaussian.scale * sums.zeroth[w];
     weighted_zeroth += g.weights[w] * sums.zeroth[w];
   }
-  whitened_vjp<T, D>(g.gaussian, weighted_zeroth, sums.first, sums.second, result.position, result.covariance);
+  whitened_vjp<T, D>(g.gaussian.factor, weighted_zeroth, sums.first, sums.second, result.position, result.covariance);
   return result;
 }
 

@@ -7,6 +7,7 @@
 #endif
 #define GMCN_PATH avx2
 #define GMCN_VECTOR_BYTES 32
+#include "../convolve_relu_nodes/lanes_kernel.h"
 #include "../evaluate/pairs_kernel.h"
 #include "../fit/steps_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"

@@ -9,6 +9,7 @@
 #define GMCN_AVX512
 #define GMCN_PATH avx512
 #define GMCN_VECTOR_BYTES 64
+#include "../convolve_relu_nodes/lanes_kernel.h"
 #include "../evaluate/pairs_kernel.h"
 #include "../fit/steps_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"

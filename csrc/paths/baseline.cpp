@@ -1,6 +1,7 @@
 // What is compiled once per instruction set, for baseline.
 #define GMCN_PATH baseline
 #define GMCN_VECTOR_BYTES 16
+#include "../convolve_relu_nodes/lanes_kernel.h"
 #include "../evaluate/pairs_kernel.h"
 #include "../fit/steps_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"

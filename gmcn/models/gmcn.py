@@ -95,6 +95,14 @@ class GMCN(Network):
             "Fused convolution-fitting of section 6 to this multiple of a layer's Gaussians (2 in appendix A, "
             "table 5); null: exact convolution, as in the paper's results.",
         ] = None,
+        fit_at: Annotated[
+            int | None,
+            at_least(1),
+            "Make the dense fit at few nodes of a convolution, this multiple of a layer's Gaussians, to which they are "
+            "then reduced; null: at all centres, as the paper does.",
+        ] = None,
+        fit_at_last: Annotated[int, at_least(1), "Nodes of the last layer, which is not reduced (fit_at)."] = 64,
+        fit_at_least: Annotated[int, at_least(1), "Nodes that the other layers have at least (fit_at)."] = 16,
         divide_by_channels: Annotated[bool, "Divide a convolution's weights by its input channels."] = True,
         norm: Annotated[
             Literal["batch", "instance", "running"],
@@ -130,15 +138,18 @@ class GMCN(Network):
         def convolved(components: int) -> int | None:
             return None if convolve_fit is None else convolve_fit * components
 
+        def at(components: int | None) -> int | None:
+            return nodes(components, fit_at, fit_at_last, fit_at_least)
+
         blocks, channels, halved = [], in_channels, 1
         for width, components in layers:
-            blocks.append(
-                GCL(channels, width, components, convolve_fit=convolved(components), norm=norm, **every_block)
-            )
+            fits = every_block | {"convolve_fit": convolved(components), "fit_at": at(components)}
+            blocks.append(GCL(channels, width, components, norm=norm, **fits))
             channels, halved = width, max(1, components // 2)
         # No norm at the end: the integral does not change with the scale of space. Where convolutions are fitted,
         # the last one is fitted as if it halved the components once more.
-        blocks.append(GCL(channels, classes, None, convolve_fit=convolved(halved), norm=None, **every_block))
+        fits = every_block | {"convolve_fit": convolved(halved), "fit_at": at(None)}
+        blocks.append(GCL(channels, classes, None, norm=None, **fits))
         self.blocks = nn.ModuleList(blocks)
         self.output_norm = BatchNorm(classes)
 
@@ -199,6 +210,13 @@ class GMCN(Network):
         """The kernel decay, with the same learning rate, decoupled from the optimiser as in the authors' code."""
         if kernel_decay:
             self.decay_kernels_(rate * kernel_decay)
+
+
+def nodes(components: int | None, fit_at: int | None, fit_at_last: int, fit_at_least: int) -> int | None:
+    """Those at which a layer with so many Gaussians fits (None: the last layer), or None for all centres."""
+    if fit_at is None:
+        return None
+    return fit_at_last if components is None else max(fit_at * components, fit_at_least)
 
 
 def _above_zero(tensor: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from gmcn.nn.convolution import GaussianConvolution
 from gmcn.nn.norm import MixtureNorm
 from gmcn.nn.reduction import Reduction, pad
 from gmcn.nn.relu_fit import ReLUFit
+from gmcn.ops.convolve_relu_nodes import MOST_NODES
 
 
 class GCL(nn.Module):
@@ -26,6 +27,10 @@ class GCL(nn.Module):
         relu_offset, relu_smoothing: see :class:`~gmcn.nn.ReLUFit`.
         convolve_fit: number of components to which the convolution itself is fitted, before its rectification
             (section 6); None convolves exactly.
+        fit_at: number of nodes of the convolution's positive part at which the dense fit is made, see
+            :func:`gmcn.ops.convolve_relu_nodes`; None fits at all centres, as the paper does. The reduction then starts
+            from the nodes, and a layer that is not reduced (``components`` None) ends with them. Its input must not
+            have negative weights.
         divide_by_channels: divide the kernel weights by F, as the authors' later code does: the output is the mean
             over the input channels instead of the sum of section 4. Values then stay of order one at every depth,
             where the sum multiplies them by about ten per layer, and absolute constants (the offset and smoothing
@@ -46,6 +51,7 @@ class GCL(nn.Module):
         relu_offset: float = 0.0,
         relu_smoothing: tuple[float, float] = (0.0, 0.0),
         convolve_fit: int | None = None,
+        fit_at: int | None = None,
         divide_by_channels: bool = True,
         norm: Literal["batch", "instance", "running"] | None = "batch",
         norm_weighted: bool = True,
@@ -61,15 +67,37 @@ class GCL(nn.Module):
         self.norm = None
         if norm is not None:
             self.norm = MixtureNorm(out_channels, mode=norm, weighted=norm_weighted, gradient=norm_gradient)
-        self.convolve_fit, self.divide_by_channels = convolve_fit, divide_by_channels
+        self.convolve_fit, self.fit_at, self.divide_by_channels = convolve_fit, fit_at, divide_by_channels
+        if fit_at is not None:
+            self._check_nodes(fit_at)
+
+    def _check_nodes(self, nodes: int) -> None:
+        """InputError unless there can be so many, and the other options leave a fit at nodes possible."""
+        relu, reduction = self.relu_fit, self.reduction
+        if not 1 <= nodes <= MOST_NODES:
+            raise InputError(
+                f"GCL: fit_at is {nodes} nodes; it must lie in 1 to {MOST_NODES}, or be None for all centres"
+            )
+        if self.convolve_fit is not None:
+            raise InputError("GCL: fit_at and convolve_fit exclude each other; leave out one of them")
+        if relu.offset or any(relu.smoothing):
+            raise InputError(
+                f"GCL: relu_offset {relu.offset} and relu_smoothing {list(relu.smoothing)} must be 0 where a layer is "
+                "fitted at nodes (fit_at): that fit knows no constants"
+            )
+        if reduction.method == "none" and reduction.components is not None:
+            raise InputError(
+                "GCL: reduction 'none' does not go with fit_at, whose nodes are a reduction; choose another one (as "
+                "many nodes as components are not reduced again)"
+            )
 
     def stages(
         self,
         mixture: Mixture,  # [B, F, N]
-    ) -> tuple[Mixture, Mixture, Mixture]:  # [B, G, N*F*K], [B, G, N*F*K], [B, G, components]
+    ) -> tuple[Mixture, Mixture, Mixture]:  # [B, G, N*F*K], [B, G, N*F*K] or [B, G, fit_at], [B, G, components]
         """The mixture after the convolution, after the dense fit and after the reduction, before the norm."""
         convolved = self._convolve(mixture)
-        fitted = self.relu_fit(convolved)
+        fitted = self.relu_fit(convolved) if self.fit_at is None else self._fit_at_nodes(mixture, self.fit_at)
         return convolved, fitted, self.reduction(fitted)
 
     def forward(
@@ -77,8 +105,10 @@ class GCL(nn.Module):
         mixture: Mixture,  # [B, F, N]
     ) -> Mixture:  # [B, G, components]
         node_size = self.reduction.node_size
+        if self.fit_at is not None:
+            reduced = self.reduction(self._fit_at_nodes(mixture, self.fit_at))
         # Steps of EM look at the dense fit again.
-        if self.convolve_fit is None and node_size is not None and not self.reduction.em_refine:
+        elif self.convolve_fit is None and node_size is not None and not self.reduction.em_refine:
             reduced = self._reduce_unstored(mixture, self._kernels(mixture), node_size)
         else:
             # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
@@ -105,6 +135,15 @@ class GCL(nn.Module):
         # Covariances of a convolution are sums: so are their averages.
         data, kernel = (some.covariances.diagonal(dim1=-2, dim2=-1).mean((1, 2, 3)) for some in (mixture, kernels))
         return pad(reduced, missing, data[:, None] + kernel)  # [B, G]
+
+    def _fit_at_nodes(
+        self,
+        mixture: Mixture,  # [B, F, N]
+        nodes: int,
+    ) -> Mixture:  # [B, G, min(nodes, N*F*K)]
+        kernels = self._kernels(mixture)
+        convolved = mixture.weights.shape[1:].numel() * kernels.components
+        return ops.convolve_relu_nodes(mixture, kernels, max(1, min(nodes, convolved)))  # one of no components is empty
 
     def _kernels(
         self,
@@ -133,4 +172,5 @@ class GCL(nn.Module):
         return ops.convolve_fit(mixture, self._kernels(mixture), self.convolve_fit)
 
     def extra_repr(self) -> str:
-        return f"convolve_fit={self.convolve_fit}, divide_by_channels={self.divide_by_channels}"
+        fitted = f"convolve_fit={self.convolve_fit}, fit_at={self.fit_at}"
+        return f"{fitted}, divide_by_channels={self.divide_by_channels}"

@@ -11,6 +11,7 @@ from gmcn.ops import reference
 from gmcn.ops.convolve import convolve, convolve_fit
 from gmcn.ops.convolve_reduce_treehem import convolve_reduce_treehem
 from gmcn.ops.convolve_relu_fit import convolve_relu_fit
+from gmcn.ops.convolve_relu_nodes import convolve_relu_nodes
 from gmcn.ops.evaluate import evaluate
 from gmcn.ops.integrate import integrate
 from gmcn.ops.reduce_em import reduce_em
@@ -23,6 +24,7 @@ __all__ = [
     "convolve_fit",
     "convolve_reduce_treehem",
     "convolve_relu_fit",
+    "convolve_relu_nodes",
     "evaluate",
     "integrate",
     "reduce_em",

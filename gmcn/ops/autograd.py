@@ -32,12 +32,14 @@ def call(name: str, *arguments: Any) -> Any:
     return getattr(torch.ops.gmcn, name)(*arguments)
 
 
-def differentiable(name: str, tensors: int, *, kept: int = 0, kernels: tuple[int, ...] = ()) -> None:
+def differentiable(
+    name: str, tensors: int, *, results: tuple[int, ...] = (), kept: int = 0, kernels: tuple[int, ...] = ()
+) -> None:
     """Register ``gmcn::<name>_backward`` as the derivative of ``gmcn::<name>``.
 
     The operation takes so many ``tensors`` and then numbers. Its last ``kept`` outputs are for the backward operation
-    alone, which takes the gradients of the others, the tensors, what is kept, and the numbers, and gives a gradient for
-    each tensor. ``kernels``: see :func:`register`.
+    alone, which takes the gradients of the others, the tensors, those of the others whose places are ``results``, what
+    is kept, and the numbers, and gives a gradient for each tensor. ``kernels``: see :func:`register`.
     """
     outputs = len(getattr(torch.ops.gmcn, name).default._schema.returns) - kept
 
@@ -48,7 +50,7 @@ def differentiable(name: str, tensors: int, *, kept: int = 0, kernels: tuple[int
     def setup_context(ctx: Any, inputs: Sequence[Any], output: Sequence[Tensor]) -> None:
         ctx.numbers = inputs[tensors:]
         ctx.mark_non_differentiable(*output[outputs:])
-        ctx.save_for_backward(*inputs[:tensors], *output[outputs:])
+        ctx.save_for_backward(*inputs[:tensors], *(output[place] for place in results), *output[outputs:])
 
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found = call(f"{name}_backward", *gradients[:outputs], *ctx.saved_tensors, *ctx.numbers)

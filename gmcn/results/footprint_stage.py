@@ -36,7 +36,7 @@ def footprint(
 ) -> dict[str, Any]:
     """Theory and measurement for the variant's network and batch; writes ``output`` and returns it.
 
-    ``theory`` has the tables with stored convolutions (``unfused``) and with fused fitting (``fused``), for the
+    ``theory`` has the tables of layers as they are (``unfused``) and with fused fitting (``fused``), for the
     training's batch size and, under ``paper``, for that of the paper's tables. ``ratio`` is measured over theory.
     The network is that of the first of ``models``: those of other seeds differ in values only. Appendix A is about
     networks with mixtures inside; for others there is only the measurement.
@@ -70,7 +70,7 @@ def footprint(
         "ratio": {name: measured["bytes"] / table["bytes"] for name, table in expected.items()},
     }
     write_json(output, result)
-    ratio = f", {result['ratio']['unfused']:.2f} of the minimum with stored convolutions" if expected else ""
+    ratio = f", {result['ratio']['unfused']:.2f} of the minimum without fused fitting" if expected else ""
     log.info("a training step of %d shapes takes %.1f MiB%s", batch_size, measured["bytes"] / 2**20, ratio)
     run.log_metrics(
         {

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import torch
+from torch import Tensor
 
 from gmcn import ops
 from gmcn.artifacts import write_json
@@ -54,8 +55,10 @@ def probe(
     ``settings`` are those of :class:`ProbeSettings`. Per seed and layer: the errors ``all`` (fitted and reduced against
     max(f, 0) of the convolved mixture f), ``relu`` (dense fit against max(f, 0)) and ``reduction`` (reduced against the
     dense fit), each as plain ``rmse`` and ``standardised``. Where a layer fits the convolution first
-    (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both fits. Raises
-    :class:`gmcn.errors.InputError` for networks without mixtures inside, which have no such layers.
+    (``convolve_fit``), f is the exact one all the same, and ``relu`` the error of both fits; where it fits at nodes
+    (``fit_at``), ``relu`` is the error of these nodes. Beside such errors stand, under ``exact``, those of the exact
+    convolution and the dense fit at all its centres, for the same f. Raises :class:`gmcn.errors.InputError` for
+    networks without mixtures inside, which have no such layers.
     """
     own = read(ProbeSettings, settings, "probe")
     device = select_device(device)
@@ -90,12 +93,35 @@ def probe(
         numbers = (layer[kind]["rmse"] for kind in KINDS)
         log.info("layer %s: RMSE %.4g (dense fit %.4g, reduction %.4g)", layer["layer"], *numbers)
     for index, layer in enumerate(mean):
-        numbers = {f"rmse/{kind}/{unit}": layer[kind][unit] for kind in KINDS for unit in layer[kind]}
+        numbers = {f"rmse/{kind}/{unit}": value for kind in KINDS for unit, value in layer[kind].items()}
+        for kind, errors in layer.get("exact", {}).items():
+            numbers |= {f"rmse/exact/{kind}/{unit}": value for unit, value in errors.items()}
         run.log_metrics(numbers, step=index)
     return result
 
 
 KINDS = ("all", "relu", "reduction")
+
+
+class _Errors:
+    """Those of one layer's fit and reduction, against the rectified function."""
+
+    def __init__(self) -> None:
+        self.sums = {kind: ErrorSum() for kind in KINDS}
+
+    def add(
+        self,
+        points: Tensor,  # [B, G, M, D]
+        truth: Tensor,  # [B, G, M]
+        fitted: Mixture,  # [B, G, N]
+        reduced: Mixture,  # [B, G, P]
+    ) -> None:
+        dense, sparse = ops.evaluate(fitted, points), ops.evaluate(reduced, points)
+        for kind, pair in zip(KINDS, ((truth, sparse), (truth, dense), (dense, sparse)), strict=True):
+            self.sums[kind].add(*pair)
+
+    def results(self) -> dict[str, Any]:
+        return {kind: errors.result() for kind, errors in self.sums.items()}
 
 
 @torch.no_grad()
@@ -110,30 +136,32 @@ def probe_network(
 
     ``progress`` is told how many more shapes are done.
     """
-    sums = [{kind: ErrorSum() for kind in KINDS} for _ in model.blocks]
+    sums = [_Errors() for _ in model.blocks]
+    exact = {index: _Errors() for index, block in enumerate(model.blocks) if block.convolve_fit or block.fit_at}
     shapes = len(mixture.weights)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, shapes, BATCH):
         data = model.normalize_input(mixture.map(lambda tensor, start=start: tensor[start : start + BATCH]))
-        for block, errors in zip(model.blocks, sums, strict=True):
+        for index, block in enumerate(model.blocks):
             convolved, fitted, reduced = block.stages(data)
             if block.convolve_fit is not None:
                 convolved = block.convolve(data)
             count = -(-positions // (shapes * convolved.weights.shape[1]))
             points = random_positions(convolved.positions, convolved.covariances, count, generator)
             truth = ops.evaluate(convolved, points).clamp(min=0)
-            dense, sparse = ops.evaluate(fitted, points), ops.evaluate(reduced, points)
-            errors["all"].add(truth, sparse)
-            errors["relu"].add(truth, dense)
-            errors["reduction"].add(dense, sparse)
+            sums[index].add(points, truth, fitted, reduced)
+            if index in exact:
+                dense = block.relu_fit(convolved)
+                exact[index].add(points, truth, dense, block.reduction(dense))
             data = reduced if block.norm is None else block.norm(reduced)
         progress(min(BATCH, shapes - start))
     channels = [model.in_channels, *(block.convolution.out_channels for block in model.blocks)]
     return [
         {
             "layer": f"{channels[index]} -> {channels[index + 1]}",
-            "positions": errors["all"].count,
-            **{kind: errors[kind].result() for kind in KINDS},
+            "positions": errors.sums["all"].count,
+            **errors.results(),
+            **({"exact": exact[index].results()} if index in exact else {}),
         }
         for index, errors in enumerate(sums)
     ]

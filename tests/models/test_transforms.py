@@ -15,6 +15,7 @@ from .test_point_networks import evaluated as evaluated_points
 OPTIONS = {
     "paper": {},
     "fitted": {"convolve_fit": 2},
+    "nodes": {"fit_at": 2, "fit_at_last": 16, "fit_at_least": 4},
     "em": {"reduction": "em", "em_refine": 1},
     "authors": {"reduction_count": "authors", "norm": "instance"},
 }

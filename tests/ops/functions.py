@@ -68,6 +68,10 @@ OPERATIONS = {
         of_two(lambda ops, data, kernels: ops.convolve_relu_fit(data, kernels)),
         lambda seed: inputs(*TWO, seed=seed),
     ),
+    "convolve_relu_nodes": (
+        of_two(lambda ops, data, kernels: ops.convolve_relu_nodes(data, kernels, 3)),
+        lambda seed: [*inputs(TWO[0], seed=seed, positive=True), *inputs(TWO[1], seed=seed + 10)],
+    ),
     "convolve_reduce_treehem": (
         reduced_convolution,
         lambda seed: [inputs((2, 2, 12), seed=seed, positive=True)[0], *inputs(*TWO, seed=seed)],

@@ -16,6 +16,8 @@ from .workload import random_mixture
 
 KERNELS = random_mixture((3, 2), 5, 3, seed=7, positive=True).to(torch.float32)
 
+SIGNED = random_mixture((3, 2), 5, 3, seed=7).to(torch.float32)
+
 
 def channels(mixture: Mixture) -> Mixture:  # [B, N] -> [B, 2, N]
     return mixture.map(lambda tensor: torch.stack((tensor, tensor), 1))
@@ -37,6 +39,8 @@ OPERATIONS = {
     "reduce_treehem t": lambda mixture: compiled.reduce_treehem(mixture, 8, 8),
     "convolve_fit": lambda mixture: compiled.convolve_fit(channels(mixture), KERNELS, 8),
     "convolve_relu_fit": lambda mixture: compiled.convolve_relu_fit(channels(mixture), KERNELS),
+    "convolve_relu_nodes": lambda mixture: compiled.convolve_relu_nodes(channels(mixture), KERNELS, 8),
+    "convolve_relu_nodes signs": lambda mixture: compiled.convolve_relu_nodes(channels(mixture), SIGNED, 8),
     "convolve_reduce_treehem": convolve_reduce,
 }
 REFUSALS = (ValueError, RuntimeError)
@@ -95,6 +99,7 @@ def test_counts_that_no_memory_has(count):
         lambda: compiled.reduce_treehem(mixture, 8, count),
         lambda: compiled.reduce_treehem(mixture, count),
         lambda: compiled.convolve_fit(channels(mixture), KERNELS.to(torch.float64), count),
+        lambda: compiled.convolve_relu_nodes(channels(mixture), KERNELS.to(torch.float64), count),
     ):
         result, _ = damage.outcome(call, errors=REFUSALS)
         assert result is None or result.components <= 2 * 33 * 5

@@ -41,6 +41,12 @@ def cases(dim: int, n: int, dtype: torch.dtype) -> Iterator[Case]:
     both = *random_mixture(2, 3, n, dim=dim, dtype=dtype), *random_mixture(2, 3, 5, dim=dim, dtype=dtype)
     yield "convolve_fit", both, lambda *given: ops.convolve_fit(Mixture(*given[:3]), Mixture(*given[3:]), 16)
     yield "convolve_relu_fit", both, lambda *given: ops.convolve_relu_fit(Mixture(*given[:3]), Mixture(*given[3:]))
+    both = *random_mixture(2, 3, n, dim=dim, dtype=dtype, positive=True), *both[3:]
+    yield (
+        "convolve_relu_nodes",
+        both,
+        lambda *given: ops.convolve_relu_nodes(Mixture(*given[:3]), Mixture(*given[3:]), 16),
+    )
     weights = torch.rand(2, 2, 3 * n * 5, dtype=dtype)
     yield (
         "convolve_reduce_treehem",

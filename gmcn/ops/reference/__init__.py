@@ -8,6 +8,7 @@ from gmcn.ops.reference.convolve import convolve
 from gmcn.ops.reference.convolve_fit import convolve_fit
 from gmcn.ops.reference.convolve_reduce_treehem import convolve_reduce_treehem
 from gmcn.ops.reference.convolve_relu_fit import convolve_relu_fit
+from gmcn.ops.reference.convolve_relu_nodes import convolve_relu_nodes
 from gmcn.ops.reference.evaluate import evaluate, integrate
 from gmcn.ops.reference.reduce_em import reduce_em
 from gmcn.ops.reference.reduce_treehem import reduce_treehem
@@ -19,6 +20,7 @@ __all__ = [
     "convolve_fit",
     "convolve_reduce_treehem",
     "convolve_relu_fit",
+    "convolve_relu_nodes",
     "evaluate",
     "integrate",
     "reduce_em",

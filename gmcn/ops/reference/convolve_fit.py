@@ -30,7 +30,7 @@ def convolve_fit(
         )
     ]
     slots = torch.tensor(chosen, dtype=torch.long, device=convolved.weights.device)
-    return _match_moments(convolved, slots.reshape(batch, channels, components), n)
+    return match_moments(convolved, slots.reshape(batch, channels, components), n)
 
 
 def _slots(
@@ -65,7 +65,7 @@ def _slots(
     return slots
 
 
-def _match_moments(
+def match_moments(
     mixture: Mixture,  # [B, G, N]
     slots: Tensor,  # [B, G, N]
     n: int,

@@ -39,8 +39,13 @@ def morton_codes(
 ) -> list[int]:  # [N]
     """Cells of the bounding box's 1024^D grid along the Z-order curve; x is the most significant axis."""
     low, high = positions.amin(0), positions.amax(0)
-    cells = torch.nan_to_num((positions - low) / (high - low), nan=0.0) * 2**BITS
-    cells = cells.clamp(0, 2**BITS - 1).long().tolist()
+    return cell_codes(torch.nan_to_num((positions - low) / (high - low), nan=0.0) * 2**BITS)
+
+
+def cell_codes(
+    cells: Tensor,  # [N, D]
+) -> list[int]:  # [N]
+    """Z-order codes of positions in units of the grid's cells."""
 
     def interleave(cell: list[int]) -> int:
         code = 0
@@ -49,7 +54,17 @@ def morton_codes(
                 code |= (value >> bit & 1) << (3 * bit + 2 - axis)
         return code
 
-    return [interleave(cell) for cell in cells]
+    return [interleave(cell) for cell in cells.clamp(0, 2**BITS - 1).long().tolist()]
+
+
+def split(
+    keys: list[int],  # [N] ascending, all different
+    first: int,
+    last: int,
+) -> int:
+    """First of the keys ``first`` to ``last`` (included) that goes right: has the highest bit in which they differ."""
+    bit = (keys[first] ^ keys[last]).bit_length() - 1
+    return bisect_left(keys, keys[last] >> bit << bit, first, last)
 
 
 def build(
@@ -63,8 +78,7 @@ def build(
     while ranges:
         node, first, last = ranges.pop()
         top_down.append(node)
-        bit = (keys[first] ^ keys[last]).bit_length() - 1
-        middle = bisect_left(keys, keys[last] >> bit << bit, first, last)  # first key of the right child
+        middle = split(keys, first, last)
         # Karras' numbering: an inner node has the number of the end of its range that touches its sibling.
         left[node] = middle - 1 if middle - 1 > first else leaves - 1 + first
         right[node] = middle if middle < last else leaves - 1 + last
