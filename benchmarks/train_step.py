@@ -1,13 +1,14 @@
 """Whole training steps.
 
 The task: one step (forward, backward, Adam, kernel decay) of the paper's five-layer network for ModelNet10, float32, on
-random mixtures of 128 Gaussians. Pairs: what the exact dense fits evaluate forward, 802.8 M per shape. Peak: of tensors
-that torch holds, network and Adam's moments included, over appendix A's minimum without fusing; resident: what the
-process grows by.
+random mixtures of 128 Gaussians. Pairs: what the dense fits evaluate forward, 802.8 M per shape at all centres, fewer
+where fit_at chooses nodes. Peak: of tensors that torch holds, network and Adam's moments included, over appendix A's
+minimum without fusing; resident: what the process grows by.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from argparse import Namespace
 from collections import defaultdict
@@ -31,12 +32,15 @@ LARGEST = 25  # rows of a profile
 
 def measure(network: dict[str, Any], batch: int, options: Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The row of one batch size, and its profile."""
-    progress(f"training step, batch {batch}")
+    progress(f"training step, {_name(network, batch)}")
     mixture = random_mixture(batch, COMPONENTS, device=options.device, positive=True)
     labels = (torch.arange(batch) % 10).to(options.device)
     theory = theoretical_footprint(network, components=COMPONENTS, batch_size=batch, fused=False)
-    pairs = sum(layer["D"] // (layer["N_o"] + layer["N_p"]) * layer["N_o"] ** 2 for layer in theory["layers"])
-    row: dict[str, Any] = {"batch": batch, "seconds": None, "shapes/s": None, "G pairs/s": None, "peak, MiB": None}
+    pairs = sum(
+        batch * layer["F_o"] * layer["F_i"] * layer["N_i"] * layer["N_k"] * layer["N_o"] for layer in theory["layers"]
+    )
+    row: dict[str, Any] = {"batch": batch, "fit_at": network["fit_at"] or "exact"}
+    row |= {"seconds": None, "shapes/s": None, "G pairs/s": None, "peak, MiB": None}
     operations: list[dict[str, Any]] = []
     try:
         with given_up_after(options.limit):
@@ -97,6 +101,10 @@ def profile(step: Callable[[], None], options: Namespace) -> list[dict[str, Any]
     return [*rows, row("everything else", sum(calls[name] for name in rest), sum(times[name] for name in rest))]
 
 
+def _name(network: dict[str, Any], batch: int) -> str:
+    return f"batch {batch}" + (f", fit_at {network['fit_at']}" if network["fit_at"] else "")
+
+
 def _short(name: str) -> str:
     """A kernel's or operation's name without its arguments; what torch derives from ours by its own name."""
     if derived := re.fullmatch(r"GeneratedBackwardFor_gmcn_(\w+)_default(Backward)?", name):
@@ -118,17 +126,19 @@ def once(network: dict[str, Any], batch: int, options: Namespace) -> None:
 def main() -> None:
     batches = ("--batch", {"type": int, "nargs": "+", "default": [4], "help": "shapes per step"})
     single = ("--once", {"action": "store_true", "help": "measure nothing: one step for ncu, after one to warm up"})
-    options = arguments(__doc__, batches, single)
-    network = SMALL if options.smoke else NETWORK
+    nodes = {"type": int, "nargs": "+", "default": [0], "help": "the network's option fit_at; 0: the exact dense fit"}
+    options = arguments(__doc__, batches, ("--fit-at", nodes), single)
+    networks = [(SMALL if options.smoke else NETWORK) | {"fit_at": fit_at or None} for fit_at in options.fit_at]
     if options.once:
-        once(network, options.batch[0], options)
+        once(networks[0], options.batch[0], options)
         return
     rows, profiles, text = [], {}, ""
-    for batch in options.batch:
-        row, profiles[batch] = measure(network, batch, options)
+    for network, batch in itertools.product(networks, options.batch):
+        row, operations = measure(network, batch, options)
         rows.append(row)
-        text += f"Operations of one training step, batch {batch}, by their own time\n\n"
-        text += table(("operation", "calls", "ms", "share"), profiles[batch]) + "\n\n"
+        profiles[_name(network, batch)] = operations
+        text += f"Operations of one training step, {_name(network, batch)}, by their own time\n\n"
+        text += table(("operation", "calls", "ms", "share"), operations) + "\n\n"
         save("train_step", __doc__, rows, options, profiles=profiles)
         write_text(options.output / "train_step_profile.md", text)
     report("train_step", __doc__, rows, options, profiles=profiles)
