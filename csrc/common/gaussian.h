@@ -14,6 +14,11 @@ inline constexpr double kLog2E = 1.4426950408889634074;
 inline constexpr double kTwoPi = 6.2831853071795864769;
 inline constexpr double kLn2Times2 = 1.3862943611198906188;  // 1 / (log2(e) / 2)
 
+inline constexpr double kWhitening = 0.84932180028801904272;  // sqrt(log2(e) / 2)
+
+template <typename T, int D>
+inline constexpr T kNormalisation = D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969);  // (2 pi)^(-D/2)
+
 template <typename T, int D>
 struct Whitened {
   T position[D];
@@ -25,11 +30,11 @@ struct Whitened {
 template <typename T, int D, typename V>
 GMCN_HD auto whiten(const V* covariance, V* factor, V& scale) {
   const auto good = inverse_cholesky<V, D>(covariance, factor);
-  scale = V{} + (D == 2 ? T(1 / kTwoPi) : T(0.063493635934240969));  // (2 pi)^(-D/2)
+  scale = V{} + kNormalisation<T, D>;
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) scale *= factor[i * (i + 1) / 2 + i];
   GMCN_UNROLL
-  for (int i = 0; i < kPacked<D>; ++i) factor[i] *= T(0.84932180028801904272);  // sqrt(log2(e) / 2)
+  for (int i = 0; i < kPacked<D>; ++i) factor[i] *= T(kWhitening);
   return good;
 }
 
@@ -40,9 +45,9 @@ GMCN_HD bool whiten(const T* position, const T* covariance, Whitened<T, D>& resu
   return whiten<T, D, T>(covariance, result.factor, result.scale);
 }
 
-// t = W (x - mu)
-template <int D, typename V, typename T>
-GMCN_HD void standardise(const V* x, const T* position, const T* factor, V* t) {
+// t = W (x - mu). Either may be the same in all lanes, x or the Gaussian.
+template <int D, typename X, typename P, typename F, typename V>
+GMCN_HD void standardise(const X* x, const P* position, const F* factor, V* t) {
   V d[D];
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) d[i] = x[i] - position[i];

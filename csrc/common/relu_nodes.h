@@ -2,8 +2,6 @@
 // weighs. A host's and a device's code share these formulas, so that both cut the same groups.
 #pragma once
 
-#include <cmath>
-
 #include "morton.h"
 #include "relu_fit.h"
 
@@ -30,8 +28,7 @@ GMCN_HD std::uint32_t cell_code(const T* offset, const T* per_unit) {
 template <int D>
 inline constexpr int kSpreadSums = D + 2;
 
-// What the group that lies between two running sums would gain from a cut: the root of its mass times its spread
-// sum w |c - mean|^2.
+// What is cut first: a group's mass times its spread, sum w |c - mean|^2. The group lies between two running sums.
 template <int D>
 GMCN_HD double spread_priority(const double* begin, const double* end) {
   const double mass = end[0] - begin[0];
@@ -42,7 +39,7 @@ GMCN_HD double spread_priority(const double* begin, const double* end) {
     first += x * x;
   }
   const double spread = end[D + 1] - begin[D + 1] - first / mass;
-  return spread > 0 ? std::sqrt(spread * mass) : 0.0;
+  return spread > 0 ? spread * mass : 0.0;
 }
 
 // The weight of a node of that mass where the whole convolution is f and its positive part is g.

@@ -48,6 +48,21 @@ inline __attribute__((always_inline)) void store(T* address, Vector<T> v) {
   std::memcpy(address, &v, sizeof(v));
 }
 
+// Lane i is from[index[i]].
+template <typename T>
+inline __attribute__((always_inline)) Vector<T> gather(const T* from, const std::int32_t* index) {
+#if defined(GMCN_AVX512)
+  if constexpr (sizeof(T) == 4)
+    return (Vector<T>)_mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4);
+  else
+    return (Vector<T>)_mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)), from, 8);
+#else
+  Vector<T> v;
+  for (int lane = 0; lane < kLanes<T>; ++lane) v[lane] = from[index[lane]];
+  return v;
+#endif
+}
+
 // Whether a comparison holds in any lane.
 template <typename M>
 inline __attribute__((always_inline)) bool any(M mask) {

@@ -48,11 +48,11 @@ GMCN_HD T trace(const T* a) {
 
 template <typename T, int D>
 GMCN_HD T inner(const T* a, const T* b) {  // sum_ij a_ij b_ij = tr(a b)
-  T sum = 0;
+  T sum = {};
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
     GMCN_UNROLL
-    for (int j = i; j < D; ++j) sum += (i == j ? T(1) : T(2)) * a[packed<D>(i, j)] * b[packed<D>(i, j)];
+    for (int j = i; j < D; ++j) sum += (i == j ? T{} + 1 : T{} + 2) * a[packed<D>(i, j)] * b[packed<D>(i, j)];
   }
   return sum;
 }
@@ -61,7 +61,7 @@ template <typename T, int D>
 GMCN_HD void multiply(const T* a, const T* x, T* y) {  // y = a x
   GMCN_UNROLL
   for (int i = 0; i < D; ++i) {
-    y[i] = 0;
+    y[i] = T{};
     GMCN_UNROLL
     for (int j = 0; j < D; ++j) y[i] += a[packed<D>(i, j)] * x[j];
   }

@@ -87,12 +87,12 @@ struct Groups {
 
   Gaussian<T, D> moments(const Range& range) const {
     Gaussian<T, D> result = {}, c;
-    for (std::int32_t k = range.first; k < range.second; ++k) {
+    for (std::int32_t k = range.begin; k < range.end; ++k) {
       component(order[k], c);
       add_to_mean<T, D>(c, result);
     }
     if (!finish_mean<T, D>(result)) return result;
-    for (std::int32_t k = range.first; k < range.second; ++k) {
+    for (std::int32_t k = range.begin; k < range.end; ++k) {
       component(order[k], c);
       add_to_covariance<T, D>(c, result, result.covariance);
     }
@@ -103,7 +103,7 @@ struct Groups {
   void add_gradients(const Range& range, const Gaussian<T, D>& upstream, Gaussian<T, D>* data_gradients,
                      Gaussian<T, D>* kernel_gradients) const {
     const Gaussian<T, D> merged = moments(range);
-    for (std::int32_t k = range.first; k < range.second; ++k) {
+    for (std::int32_t k = range.begin; k < range.end; ++k) {
       const std::int64_t i = data_index(order[k]), j = kernel_index(order[k]);
       Gaussian<T, D> c;
       component(order[k], c);

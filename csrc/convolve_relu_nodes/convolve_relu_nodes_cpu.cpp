@@ -31,6 +31,7 @@ struct Workspace {
   Arrays<T, 1> scratch;
   Arrays<T, 2> values;
   std::vector<std::int32_t> group;  // of every lane
+  std::vector<Gaussian<T, D>> gaussians;
 };
 
 template <typename T, int D>
@@ -46,14 +47,13 @@ struct Forward {
     const Lanes<T, D>& lanes = work.lanes.lanes();
     const auto& box = work.lanes.box();
     NodeGroups<T, D>& groups = work.groups;
-    groups.build(lanes, box.empty ? 0 : work.lanes.positive(), box.low, box.high, static_cast<std::int32_t>(n));
-    std::fill(work.group.begin(), work.group.end(), -1);
-    std::vector<Gaussian<T, D>> nodes(groups.size());
-    for (std::int32_t j = 0; j < groups.size(); ++j) {
-      groups.mark(j, work.group.data());
-      nodes[j] = groups.moments(lanes, j);
+    const std::int64_t positive = box.empty ? 0 : work.lanes.positive();
+    groups.build(lanes, positive, box.low, box.high, static_cast<std::int32_t>(n));
+    std::fill_n(work.group.begin(), work.lanes.size(), -1);
+    std::vector<Gaussian<T, D>>& nodes = work.gaussians;
+    groups.moments(lanes, positive, work.group.data(), nodes);
+    for (std::int32_t j = 0; j < groups.size(); ++j)
       for (int d = 0; d < D; ++d) work.nodes.rows[d][j] = nodes[j].position[d];
-    }
     if (!evaluate(lanes, groups.size(), work)) return false;
     write(nodes, mixture, work);
     return true;
@@ -114,8 +114,9 @@ struct Backward {
       std::copy_n(group + (run.f + s.f * run.k) * s.n, s.n, work.group.data() + run.begin);
     lane_kernels<T, D>().members(lanes, positive, work.group.data(), of_groups.data(), rows);
     for (const Run& run : work.lanes.runs())
-      scatter(rows.from(run.begin), data.lanes.lanes().weights + run.f * s.n, kernels[run.f * s.k + run.k].weight,
-              of_data.from(run.f * s.n), of_kernels[run.f * s.k + run.k]);
+      lane_kernels<T, D>().scatter(rows.from(run.begin), data.lanes.lanes().weights + run.f * s.n,
+                                   kernels[run.f * s.k + run.k].weight, s.n, of_data.from(run.f * s.n),
+                                   of_kernels[run.f * s.k + run.k]);
   }
 
  private:
@@ -161,24 +162,6 @@ struct Backward {
     for (int p = 0; p < kPacked<D>; ++p) result.second[p] = gradient.covariance[p] / node.weight;
     result.constant = gradient.weight - inner<T, D>(result.second, node.covariance);
     return result;
-  }
-
-  // One run's rows, added to its data and its kernel's Gaussian.
-  void scatter(const Lanes<T, D>& rows, const T* weights, T kernel_weight, const Lanes<T, D>& of_data,
-               Gaussian<T, D>& of_kernel) const {
-    const auto add = [this](const T* from, T* to) {
-      T sum = 0;
-      for (std::int64_t i = 0; i < s.n; ++i) to[i] += from[i], sum += from[i];
-      return sum;
-    };
-    T sum = 0;
-    for (std::int64_t i = 0; i < s.n; ++i) {
-      of_data.weights[i] += rows.weights[i] * kernel_weight;
-      sum += rows.weights[i] * weights[i];
-    }
-    of_kernel.weight += sum;
-    for (int d = 0; d < D; ++d) of_kernel.position[d] += add(rows.positions[d], of_data.positions[d]);
-    for (int p = 0; p < kPacked<D>; ++p) of_kernel.covariance[p] += add(rows.covariances[p], of_data.covariances[p]);
   }
 };
 

@@ -13,10 +13,10 @@ namespace gmcn {
 template <typename T, int D>
 inline constexpr int kEntries = 1 + D + kPacked<D>;
 
-// So many components, zero.
+// So many components, zero, and room for a vector more.
 template <typename T, int D>
 struct LaneArrays {
-  explicit LaneArrays(std::int64_t count) : arrays(count) {}
+  explicit LaneArrays(std::int64_t count) : arrays(count + kLanePadding) {}
   Lanes<T, D> lanes() const {
     Lanes<T, D> result;
     result.weights = arrays.rows[0];
@@ -24,7 +24,6 @@ struct LaneArrays {
     for (int p = 0; p < kPacked<D>; ++p) result.covariances[p] = arrays.rows[1 + D + p];
     return result;
   }
-  void clear() { std::fill_n(arrays.data.get(), arrays.size * kEntries<T, D>, T(0)); }
   Arrays<T, kEntries<T, D>> arrays;
 };
 
@@ -81,7 +80,7 @@ class ConvolvedLanes {
         for (std::int64_t f = 0; f < s_.f; ++f) {
           const Gaussian<T, D>& kernel = kernels[f * s_.k + k];
           if ((kernel.weight > T(0)) != positive) continue;
-          add(data.lanes.lanes().from(f * s_.n), kernel, lanes_.from(end));
+          lane_kernels<T, D>().convolve(data.lanes.lanes().from(f * s_.n), kernel, s_.n, lanes_.from(end));
           if (positive) include(data.boxes[f], kernel);
           runs_.push_back({f, k, end});
           end += s_.n;
@@ -99,15 +98,6 @@ class ConvolvedLanes {
   const typename DataLanes<T, D>::Box& box() const { return box_; }
 
  private:
-  void add(const Lanes<T, D>& data, const Gaussian<T, D>& kernel, const Lanes<T, D>& to) const {
-    const std::int64_t n = s_.n;
-    for (std::int64_t i = 0; i < n; ++i) to.weights[i] = data.weights[i] * kernel.weight;
-    for (int d = 0; d < D; ++d)
-      for (std::int64_t i = 0; i < n; ++i) to.positions[d][i] = data.positions[d][i] + kernel.position[d];
-    for (int p = 0; p < kPacked<D>; ++p)
-      for (std::int64_t i = 0; i < n; ++i) to.covariances[p][i] = data.covariances[p][i] + kernel.covariance[p];
-  }
-
   void include(const typename DataLanes<T, D>::Box& box, const Gaussian<T, D>& kernel) {
     if (box.empty) return;
     T low[D], high[D];

@@ -38,17 +38,34 @@ struct NodePoints {
   const T* upstream;  // [count], of a backward pass
 };
 
-// What a backward pass needs of the nodes of groups, for the gradient of a member with weight w, centre x = mean + d
-// and covariance C:  d/dw = constant + first d + <second, C + d d^T>,  d/dx = w (first + 2 second d),  d/dC = w second.
+// What a backward pass needs of a node for the gradient of a member with weight w, centre x = mean + d and covariance
+// C: d/dw = constant + first d + <second, C + d d^T>,  d/dx = w (first + 2 second d),  d/dC = w second.
 template <typename T, int D>
 struct MemberGradient {
   T constant, first[D], second[kPacked<D>], mean[D];
 };
 
+// A member's weight, and its centre from the low corner of the box.
+template <typename T, int D>
+struct MemberRow {
+  T weight, offset[D];
+};
+
 template <typename T, int D>
 struct LaneKernels {
-  // codes[i] = cell_code of component i, less than count.
-  void (*codes)(const Lanes<T, D>& lanes, std::int64_t count, const T* low, const T* per_unit, std::uint32_t* codes);
+  // to = n data components, each with the kernel's Gaussian: weights multiply, the rest adds up. A vector more may be
+  // read and written.
+  void (*convolve)(const Lanes<T, D>& data, const Gaussian<T, D>& kernel, std::int64_t n, const Lanes<T, D>& to);
+  // Members, those of `count` components with weights above zero: keys[k] = cell_code << 32 | component. Returns how
+  // many they are.
+  std::int32_t (*keys)(const Lanes<T, D>& lanes, std::int64_t count, const T* low, const T* per_unit,
+                       std::uint64_t* keys);
+  // Of the members in the order of their keys, rows[k], and the running sums of relu_nodes.h before each and after all.
+  void (*sums)(const Lanes<T, D>& lanes, const std::uint64_t* keys, std::int32_t members, const T* low,
+               MemberRow<T, D>* rows, double* sums);
+  // nodes[group[i]].covariance += weight (covariance + d d^T) of component i, d from the node's position; group[i] < 0:
+  // no member.
+  void (*covariances)(const Lanes<T, D>& lanes, std::int64_t count, const std::int32_t* group, Gaussian<T, D>* nodes);
   // values[j] = the sum of the first `count` components at node j. False: a covariance is not positive definite.
   // scratch: a vector (64 bytes) per node, aligned.
   bool (*values)(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>& nodes, T* scratch, T* values);
@@ -56,9 +73,13 @@ struct LaneKernels {
   // of_nodes[d][j]. scratch: D vectors per node.
   void (*vjp)(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>& nodes, T* scratch,
               const Lanes<T, D>& gradients, T* const of_nodes[D]);
-  // Adds the gradients of members; group[i] < 0: none.
+  // Adds the gradients of members.
   void (*members)(const Lanes<T, D>& lanes, std::int64_t count, const std::int32_t* group,
                   const MemberGradient<T, D>* of_groups, const Lanes<T, D>& gradients);
+  // Adds the gradients of n components to those of their data, which have these weights, and of their kernel's
+  // Gaussian.
+  void (*scatter)(const Lanes<T, D>& gradients, const T* weights, T kernel_weight, std::int64_t n,
+                  const Lanes<T, D>& of_data, Gaussian<T, D>& of_kernel);
 };
 
 template <typename T, int D>

@@ -23,13 +23,12 @@ struct WhitenedLanes {
     return good;
   }
 
-  // t = W (x - mu) for a point, and exp2(-|t|^2)
-  inline __attribute__((always_inline)) Vector<T> at(const NodePoints<T, D>& nodes, std::int32_t j,
-                                                     Vector<T>* t) const {
-    Vector<T> x[D];
+  // t = W (mu - x) for a point, whose coordinates are operands in memory, and exp2(-|t|^2)
+  inline __attribute__((always_inline)) Vector<T> at(const T* const (&rows)[D], std::int32_t j, Vector<T>* t) const {
+    T x[D];
     GMCN_UNROLL
-    for (int d = 0; d < D; ++d) x[d] = Vector<T>{} + nodes.x[d][j];
-    standardise<D>(x, position, factor, t);
+    for (int d = 0; d < D; ++d) x[d] = rows[d][j];
+    standardise<D>(position, x, factor, t);
     Vector<T> y = minus_square<T>(t[0]);
     GMCN_UNROLL
     for (int i = 1; i < D; ++i) y -= t[i] * t[i];
@@ -43,13 +42,81 @@ inline __attribute__((always_inline)) bool all(M mask) {
 }
 
 template <typename T, int D>
-void codes(const Lanes<T, D>& lanes, std::int64_t count, const T* low, const T* per_unit, std::uint32_t* codes) {
-  T corner[D], scale[D];
-  for (int d = 0; d < D; ++d) corner[d] = low[d], scale[d] = per_unit[d];
+void convolve(const Lanes<T, D>& data, const Gaussian<T, D>& kernel, std::int64_t n, const Lanes<T, D>& to) {
+  for (std::int64_t i = 0; i < n; i += kLanes<T>) {
+    store(to.weights + i, load(data.weights + i) * kernel.weight);
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) store(to.positions[d] + i, load(data.positions[d] + i) + kernel.position[d]);
+    GMCN_UNROLL
+    for (int p = 0; p < kPacked<D>; ++p)
+      store(to.covariances[p] + i, load(data.covariances[p] + i) + kernel.covariance[p]);
+  }
+}
+
+template <typename T, int D>
+std::int32_t keys(const Lanes<T, D>& lanes, std::int64_t count, const T* low, const T* per_unit, std::uint64_t* keys) {
+  using Bits = typename VectorOf<T>::bits;
+  std::int32_t members = 0;
+  for (std::int64_t begin = 0; begin < count; begin += kLanes<T>) {
+    Bits code = {};
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) {
+      Vector<T> cell = (load(lanes.positions[d] + begin) - low[d]) * per_unit[d];
+      cell = cell > Vector<T>{} ? cell : Vector<T>{};  // what is not a number becomes zero, as in cell_code
+      cell = cell < Vector<T>{} + T(1023) ? cell : Vector<T>{} + T(1023);
+      Bits v = __builtin_convertvector(cell, Bits);
+      v = (v | v << 16) & 0x030000FF;
+      v = (v | v << 8) & 0x0300F00F;
+      v = (v | v << 4) & 0x030C30C3;
+      code |= ((v | v << 2) & 0x09249249) << (2 - d);
+    }
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+      keys[members] = static_cast<std::uint64_t>(code[lane]) << 32 | static_cast<std::uint32_t>(begin + lane);
+      members += lanes.weights[begin + lane] > T(0);
+    }
+  }
+  return members;
+}
+
+template <typename T, int D>
+void sums(const Lanes<T, D>& lanes, const std::uint64_t* keys, std::int32_t members, const T* low,
+          MemberRow<T, D>* rows, double* sums) {
+  constexpr int kSums = kSpreadSums<D>;
+  double run[kSums] = {};
+  T corner[D];
+  for (int d = 0; d < D; ++d) corner[d] = low[d];
+  for (int k = 0; k < kSums; ++k) sums[k] = 0;
+  for (std::int32_t k = 0; k < members; ++k) {
+    const auto i = static_cast<std::uint32_t>(keys[k]);
+    const double w = rows[k].weight = lanes.weights[i];
+    double square = 0;
+    run[0] += w;
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) {
+      const double c = rows[k].offset[d] = lanes.positions[d][i] - corner[d];
+      square += c * c;
+      run[1 + d] += w * c;
+    }
+    run[D + 1] += w * square;
+    sums += kSums;
+    GMCN_UNROLL
+    for (int q = 0; q < kSums; ++q) sums[q] = run[q];
+  }
+}
+
+template <typename T, int D>
+void covariances(const Lanes<T, D>& lanes, std::int64_t count, const std::int32_t* group, Gaussian<T, D>* nodes) {
   for (std::int64_t i = 0; i < count; ++i) {
-    T offset[D];
-    for (int d = 0; d < D; ++d) offset[d] = lanes.positions[d][i] - corner[d];
-    codes[i] = cell_code<T, D>(offset, scale);
+    if (group[i] < 0) continue;
+    Gaussian<T, D>& node = nodes[group[i]];
+    const T weight = lanes.weights[i];
+    T delta[D], spread[kPacked<D>];
+    GMCN_UNROLL
+    for (int d = 0; d < D; ++d) delta[d] = lanes.positions[d][i] - node.position[d];
+    GMCN_UNROLL
+    for (int p = 0; p < kPacked<D>; ++p) spread[p] = lanes.covariances[p][i];
+    add_outer<T, D>(T(1), delta, spread);
+    add_scaled<T, D>(weight, spread, node.covariance);
   }
 }
 
@@ -57,6 +124,8 @@ template <typename T, int D>
 bool values(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>& nodes, T* scratch, T* values) {
   constexpr int kUnroll = 2;
   const std::int32_t m = nodes.count;
+  const T* x[D];  // copies that no store can alias
+  for (int d = 0; d < D; ++d) x[d] = nodes.x[d];
   std::memset(scratch, 0, m * sizeof(Vector<T>));
   auto good = Vector<T>{} == Vector<T>{};
   for (std::int64_t i = 0; i < count; i += kUnroll * kLanes<T>) {
@@ -70,7 +139,7 @@ bool values(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>
     for (std::int32_t j = 0; j < m; ++j) {
       Vector<T> sum = load(scratch + j * kLanes<T>), t[D];
       GMCN_UNROLL
-      for (int u = 0; u < kUnroll; ++u) sum += components[u].weight * components[u].at(nodes, j, t);
+      for (int u = 0; u < kUnroll; ++u) sum += components[u].weight * components[u].at(x, j, t);
       store(scratch + j * kLanes<T>, sum);
     }
   }
@@ -82,6 +151,8 @@ template <typename T, int D>
 void vjp(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>& nodes, T* scratch,
          const Lanes<T, D>& gradients, T* const of_nodes[D]) {
   const std::int32_t m = nodes.count;
+  const T *x[D], *const upstream = nodes.upstream;  // copies that no store can alias
+  for (int d = 0; d < D; ++d) x[d] = nodes.x[d];
   std::memset(scratch, 0, D * m * sizeof(Vector<T>));
   for (std::int64_t i = 0; i < count; i += kLanes<T>) {
     WhitenedLanes<T, D> g;
@@ -89,7 +160,7 @@ void vjp(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>& n
     Vector<T> zeroth = {}, first[D] = {}, second[kPacked<D>] = {};
     for (std::int32_t j = 0; j < m; ++j) {
       Vector<T> t[D], ht[D];
-      const Vector<T> e = g.at(nodes, j, t), h = e * nodes.upstream[j], weighted = e * g.weight;
+      const Vector<T> e = g.at(x, j, t), h = e * upstream[j], weighted = e * g.weight;
       zeroth += h;
       GMCN_UNROLL
       for (int d = 0; d < D; ++d) {
@@ -113,7 +184,7 @@ void vjp(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>& n
     Vector<T> of_position[D] = {}, of_covariance[kPacked<D>] = {};
     store(gradients.weights + i, zeroth * g.scale);
     GMCN_UNROLL
-    for (int d = 0; d < D; ++d) first[d] *= g.weight;
+    for (int d = 0; d < D; ++d) first[d] *= -g.weight;
     GMCN_UNROLL
     for (int p = 0; p < kPacked<D>; ++p) second[p] *= g.weight;
     whitened_vjp<T, D>(g.factor, zeroth * g.weight, first, second, of_position, of_covariance);
@@ -124,37 +195,90 @@ void vjp(const Lanes<T, D>& lanes, std::int64_t count, const NodePoints<T, D>& n
   }
   for (std::int32_t j = 0; j < m; ++j)
     for (int d = 0; d < D; ++d)
-      of_nodes[d][j] -= T(kLn2Times2) * nodes.upstream[j] * sum_of_lanes<T>(load(scratch + (D * j + d) * kLanes<T>));
+      of_nodes[d][j] += T(kLn2Times2) * upstream[j] * sum_of_lanes<T>(load(scratch + (D * j + d) * kLanes<T>));
 }
 
 template <typename T, int D>
 void members(const Lanes<T, D>& lanes, std::int64_t count, const std::int32_t* group,
              const MemberGradient<T, D>* of_groups, const Lanes<T, D>& gradients) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (group[i] < 0) continue;
-    const MemberGradient<T, D>& node = of_groups[group[i]];
-    const T weight = lanes.weights[i];
-    T delta[D], spread[kPacked<D>], scaled[D], of_weight = node.constant;
+  constexpr std::int32_t kStride = sizeof(MemberGradient<T, D>) / sizeof(T);
+  const MemberGradient<T, D>& base = *of_groups;
+  for (std::int64_t i = 0; i < count; i += kLanes<T>) {
+    std::int32_t index[kLanes<T>];
+    alignas(Vector<T>) T inside[kLanes<T>];  // one for members, zero for others, which read the first node
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+      const std::int32_t j = group[i + lane];
+      index[lane] = j < 0 ? 0 : j * kStride;
+      inside[lane] = j < 0 ? T(0) : T(1);
+    }
+    const Vector<T> member = load(inside), weight = load(lanes.weights + i) * member;
+    Vector<T> delta[D], first[D], second[kPacked<D>], spread[kPacked<D>], scaled[D];
+    Vector<T> of_weight = gather(&base.constant, index);
     GMCN_UNROLL
     for (int d = 0; d < D; ++d) {
-      delta[d] = lanes.positions[d][i] - node.mean[d];
-      of_weight += node.first[d] * delta[d];
+      delta[d] = load(lanes.positions[d] + i) - gather(base.mean + d, index);
+      first[d] = gather(base.first + d, index);
+      of_weight += first[d] * delta[d];
     }
     GMCN_UNROLL
-    for (int p = 0; p < kPacked<D>; ++p) spread[p] = lanes.covariances[p][i];
-    add_outer<T, D>(T(1), delta, spread);
-    multiply<T, D>(node.second, delta, scaled);
-    gradients.weights[i] += of_weight + inner<T, D>(node.second, spread);
+    for (int p = 0; p < kPacked<D>; ++p) {
+      second[p] = gather(base.second + p, index);
+      spread[p] = load(lanes.covariances[p] + i);
+    }
+    add_outer<Vector<T>, D>(Vector<T>{} + T(1), delta, spread);
+    multiply<Vector<T>, D>(second, delta, scaled);
+    of_weight += inner<Vector<T>, D>(second, spread);
+    store(gradients.weights + i, load(gradients.weights + i) + member * of_weight);
     GMCN_UNROLL
-    for (int d = 0; d < D; ++d) gradients.positions[d][i] += weight * (node.first[d] + 2 * scaled[d]);
+    for (int d = 0; d < D; ++d)
+      store(gradients.positions[d] + i, load(gradients.positions[d] + i) + weight * (first[d] + T(2) * scaled[d]));
     GMCN_UNROLL
-    for (int p = 0; p < kPacked<D>; ++p) gradients.covariances[p][i] += weight * node.second[p];
+    for (int p = 0; p < kPacked<D>; ++p)
+      store(gradients.covariances[p] + i, load(gradients.covariances[p] + i) + weight * second[p]);
   }
+}
+
+// to += from; returns the sum of what was added.
+template <typename T>
+inline __attribute__((always_inline)) T add_row(const T* from, std::int64_t n, T* to) {
+  Vector<T> sums = {};
+  std::int64_t i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) {
+    const Vector<T> v = load(from + i);
+    store(to + i, load(to + i) + v);
+    sums += v;
+  }
+  T sum = sum_of_lanes<T>(sums);
+  for (; i < n; ++i) to[i] += from[i], sum += from[i];
+  return sum;
+}
+
+template <typename T, int D>
+void scatter(const Lanes<T, D>& gradients, const T* weights, T kernel_weight, std::int64_t n,
+             const Lanes<T, D>& of_data, Gaussian<T, D>& of_kernel) {
+  Vector<T> sums = {};
+  std::int64_t i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) {
+    const Vector<T> v = load(gradients.weights + i);
+    store(of_data.weights + i, load(of_data.weights + i) + v * kernel_weight);
+    sums += v * load(weights + i);
+  }
+  of_kernel.weight += sum_of_lanes<T>(sums);
+  for (; i < n; ++i) {
+    of_data.weights[i] += gradients.weights[i] * kernel_weight;
+    of_kernel.weight += gradients.weights[i] * weights[i];
+  }
+  GMCN_UNROLL
+  for (int d = 0; d < D; ++d) of_kernel.position[d] += add_row(gradients.positions[d], n, of_data.positions[d]);
+  GMCN_UNROLL
+  for (int p = 0; p < kPacked<D>; ++p)
+    of_kernel.covariance[p] += add_row(gradients.covariances[p], n, of_data.covariances[p]);
 }
 
 template <typename T, int D>
 LaneKernels<T, D> lane_kernels() {
-  return {codes<T, D>, values<T, D>, vjp<T, D>, members<T, D>};
+  return {convolve<T, D>, keys<T, D>, sums<T, D>,    covariances<T, D>,
+          values<T, D>,   vjp<T, D>,  members<T, D>, scatter<T, D>};
 }
 
 template LaneKernels<float, 2> lane_kernels();
