@@ -42,15 +42,25 @@ GMCN_HD double spread_priority(const double* begin, const double* end) {
   return spread > 0 ? spread * mass : 0.0;
 }
 
+// The density of its mass below which nothing of a node is left where it stands: far from all of its members, the ratio
+// of two numbers that are almost zero says nothing, and its gradient would overflow.
+inline constexpr double kLeastDensity = 1e-30;
+
+template <typename T>
+GMCN_HD bool is_void(T mass, T g) {
+  return g <= mass * T(kLeastDensity);  // not so for what is not a number
+}
+
 // The weight of a node of that mass where the whole convolution is f and its positive part is g.
 template <typename T>
 GMCN_HD T node_weight(T mass, T f, T g) {
-  return corrected_weight(mass, f, g, T(0), T(0));
+  return is_void(mass, g) ? T(0) : corrected_weight(mass, f, g, T(0), T(0));
 }
 
 // Gradients with respect to mass (of_x), f and g, for the upstream gradient of the weight.
 template <typename T>
 GMCN_HD FitGradient<T> node_weight_vjp(T upstream, T mass, T f, T g) {
+  if (is_void(mass, g)) return {T(0), T(0), T(0)};
   return corrected_weight_vjp(upstream, mass, f, g, T(0), T(0));
 }
 

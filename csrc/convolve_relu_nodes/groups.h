@@ -42,14 +42,15 @@ class NodeGroups {
   void moments(const Lanes<T, D>& lanes, std::int64_t count, std::int32_t* group, std::vector<Gaussian<T, D>>& nodes) {
     nodes.assign(size(), {});
     for (std::int32_t j = 0; j < size(); ++j) {
-      Gaussian<T, D>& node = nodes[j];
+      double mass = 0, first[D] = {};
       for (std::int32_t k = ranges_[j].begin; k < ranges_[j].end; ++k) {
         const MemberRow<T, D>& row = rows_[k];
         group[static_cast<std::uint32_t>(keys_[k])] = j;
-        node.weight += row.weight;
-        for (int d = 0; d < D; ++d) node.position[d] += row.weight * row.offset[d];
+        mass += row.weight;
+        for (int d = 0; d < D; ++d) first[d] += static_cast<double>(row.weight) * row.offset[d];
       }
-      for (int d = 0; d < D; ++d) node.position[d] = low_[d] + node.position[d] / node.weight;
+      nodes[j].weight = static_cast<T>(mass);
+      for (int d = 0; d < D; ++d) nodes[j].position[d] = static_cast<T>(low_[d] + first[d] / mass);
     }
     lane_kernels<T, D>().covariances(lanes, count, group, nodes.data());
     for (Gaussian<T, D>& node : nodes)

@@ -244,7 +244,6 @@ def test_a_node_where_the_convolution_is_negative_weighs_nothing(ops):
     assert (ops.convolve_relu_nodes(data, kernels, 2).weights > 0.8).all()
 
 
-@pytest.mark.xfail(strict=True, reason="upstream * mass / g exceeds float32 where g is almost nothing")
 def test_gradients_where_the_positive_part_is_almost_nothing():
     """The mean of two members that are far apart: from where g is normal to where it is zero."""
     identity = 0.5 * torch.eye(2)

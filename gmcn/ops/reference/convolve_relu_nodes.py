@@ -14,6 +14,8 @@ from gmcn.ops.reference.convolve import convolve
 from gmcn.ops.reference.convolve_fit import match_moments
 from gmcn.ops.reference.evaluate import evaluate
 
+LEAST_DENSITY = 1e-30  # of its mass, below which nothing of a node is left where it stands
+
 
 def convolve_relu_nodes(
     data: Mixture,  # [B, F, N]
@@ -27,7 +29,8 @@ def convolve_relu_nodes(
     0, position 0 and identity covariance.
     """
     nodes, f, g, _ = parts(data, kernels, n)
-    share = f.relu() / torch.where(g == 0, 1.0, g)  # a divisor is replaced before it can make 0/0
+    void = g <= LEAST_DENSITY * nodes.weights
+    share = torch.where(void, 0.0, f.relu()) / torch.where(void, 1.0, g)  # a divisor is replaced before it makes 0/0
     return nodes._replace(weights=nodes.weights * share)
 
 
@@ -70,7 +73,7 @@ def groups(
 ) -> Tensor:  # [N]
     """Which of at most ``n`` nodes each member belongs to; -1 for all others.
 
-    Ranges of the members' Morton order are split as in a radix tree: always the one of largest sqrt(mass * q), where q
+    Ranges of the members' Morton order are split as in a radix tree: always the one of largest mass * q, where q
     is its sum of squared distances from its mean, weighted. The left part keeps its place, the right one is appended.
     """
     group = torch.full_like(members, -1, dtype=torch.long)
@@ -91,7 +94,7 @@ def groups(
         mass, *moments, squares = (b - a for a, b in zip(sums[first], sums[end], strict=True))
         if mass == 0:
             return 0.0
-        return math.sqrt(max(0.0, squares - sum(moment**2 for moment in moments) / mass) * mass)
+        return max(0.0, squares - sum(moment**2 for moment in moments) / mass) * mass
 
     ranges, priorities = [(0, len(order))], [priority(0, len(order))]
     while len(ranges) < n and (largest := max(priorities)) >= 0:
