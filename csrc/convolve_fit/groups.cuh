@@ -43,11 +43,23 @@ struct GroupsSpace {
   }
 };
 
+template <typename S, typename T, int D>
+__device__ Gaussian<S, D> converted(const Gaussian<T, D>& g) {
+  Gaussian<S, D> result;
+  result.weight = static_cast<S>(g.weight);
+  GMCN_UNROLL
+  for (int d = 0; d < D; ++d) result.position[d] = static_cast<S>(g.position[d]);
+  GMCN_UNROLL
+  for (int p = 0; p < kPacked<D>; ++p) result.covariance[p] = static_cast<S>(g.covariance[p]);
+  return result;
+}
+
 // The rule of convolve_fit: positive and negative components are separated first, then along the Morton order; what has
 // the largest |mass| is split.
 template <typename T, int D>
 struct CutByMass {
   static constexpr int kSums = 1;
+  using Sum = T;  // of masses and means
   const T *low, *high;
 
   __device__ static bool counts(T) { return true; }
@@ -96,11 +108,13 @@ struct BlockGroups {
     const auto each = [&](const auto& add) {
       for (std::int64_t k = range.begin + lane() % Lanes; k < range.end; k += Lanes) add(source(mixture, component(k)));
     };
-    Gaussian<T, D> group = {};
-    each([&](const Gaussian<T, D>& member) { add_to_mean<T, D>(member, group); });
-    group.weight = warp_sum<Lanes>(group.weight);
-    for (int d = 0; d < D; ++d) group.position[d] = warp_sum<Lanes>(group.position[d]);
-    const bool has_mass = finish_mean<T, D>(group);
+    using Sum = typename Rule::Sum;
+    Gaussian<Sum, D> mean = {};
+    each([&](const Gaussian<T, D>& member) { add_to_mean<Sum, D>(converted<Sum>(member), mean); });
+    mean.weight = warp_sum<Lanes>(mean.weight);
+    for (int d = 0; d < D; ++d) mean.position[d] = warp_sum<Lanes>(mean.position[d]);
+    const bool has_mass = finish_mean<Sum, D>(mean);
+    Gaussian<T, D> group = converted<T>(mean);
     T covariance[kPacked<D>] = {};
     if (has_mass) each([&](const Gaussian<T, D>& member) { add_to_covariance<T, D>(member, group, covariance); });
     for (int p = 0; p < kPacked<D>; ++p) {

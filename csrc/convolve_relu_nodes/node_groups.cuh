@@ -11,6 +11,7 @@ namespace gmcn {
 template <typename T, int D>
 struct CutBySpread {
   static constexpr int kSums = kSpreadSums<D>;
+  using Sum = double;  // as on the CPU: centres may lie far from the origin
   T low[D], per_unit[D];
 
   __device__ CutBySpread(const T* lowest, const T* highest) {

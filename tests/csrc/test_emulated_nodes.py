@@ -21,7 +21,7 @@ SIZES = [  # batch, channels, components, outputs, kernel components; n
     ((2, 2, 33, 2, 5), 40),  # two nodes per lane
     ((1, 2, 40, 2, 5), 200),  # four, of two warps
     ((5, 9, 33, 3, 5), 64),  # more channels than warps; blocks take several mixtures; the backward pass in parts
-    ((1, 4, 420, 2, 5), 600),  # too large for shared memory; two blocks for the nodes of a mixture
+    ((1, 4, 420, 1, 5), 600),  # too large for shared memory; two blocks for the nodes of a mixture
     ((0, 3, 7, 4, 5), 4),
     ((2, 0, 7, 4, 5), 4),
     ((2, 3, 0, 4, 5), 4),
