@@ -19,6 +19,7 @@ from typing import Any
 from gpu_machine import ROOT, search_path
 
 KERNELS = "evaluate_pairs|gradients_of_gaussians|gradients_of_points|reduce_mixtures|prepare_gaussians"
+KERNELS += "|make_nodes|sums_at_nodes"
 SECTIONS = ("SpeedOfLight", "Occupancy", "WarpStateStats", "InstructionStats", "LaunchStats", "MemoryWorkloadAnalysis")
 GOOD, NO_TIME = "good", "no time left"
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
@@ -60,7 +61,7 @@ def steps(device: str, results: Path, library: Path | None, capability: str | No
     common = ("--device", device, "--output", str(results))
     yield Step("every kernel", (python, "benchmarks/gpu_exercise.py", *common), 45, 0.4, tries=3)
     common += ("--seconds", "0.3", "--limit", "15" if on_gpu else "25")
-    batches = ("--batch", "4", "21", "64")
+    batches = ("--batch", "4", *(("21", "64", "128") if on_gpu else ()), "--fit-at", "4", "2", "1", "0")
     yield Step("training step", (python, "benchmarks/train_step.py", *common, *batches), 100, 0.5)
     yield from _tests(device)
     for name in ("evaluate", "relu_fit"):
@@ -89,8 +90,9 @@ def _tools(python: str) -> Iterator[Step]:
     chosen = ("--clock-control", "none", "--profile-from-start", "off", "--launch-count", "30")
     chosen += ("--kernel-name-base", "function", "--kernel-name", f"regex:{KERNELS}")
     chosen += tuple(word for section in SECTIONS for word in ("--section", section))
-    once = (python, "benchmarks/train_step.py", "--once", "--device", "cuda", "--batch", "21")
-    yield Step("ncu", ("ncu", *chosen, *once), 90, aid=True)
+    once = (python, "benchmarks/train_step.py", "--once", "--device", "cuda", "--batch", "21", "--fit-at")
+    for name, fit_at in (("ncu, fit_at 4", "4"), ("ncu", "0")):
+        yield Step(name, ("ncu", *chosen, *once, fit_at), 90, 0.5, aid=True)
     for tool in ("memcheck", "racecheck"):
         command = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "66", "--print-limit", "50")
         exercise = (python, "tests/sanitizers/exercise.py")

@@ -17,16 +17,18 @@ __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % 32
 __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x / 32); }
 __device__ __forceinline__ int warps() { return static_cast<int>(blockDim.x / 32); }
 
-// In every lane, the combination of all lanes' values; combine must be commutative.
-template <typename V, typename F>
+// In every lane, the combination of all lanes' values, or of those of the `Lanes` neighbours that it is one of; combine
+// must be commutative.
+template <int Lanes = 32, typename V, typename F>
 __device__ V warp_reduce(V value, const F& combine) {
-  for (int offset = 16; offset > 0; offset /= 2) value = combine(value, __shfl_xor_sync(kWholeWarp, value, offset));
+  for (int offset = Lanes / 2; offset > 0; offset /= 2)
+    value = combine(value, __shfl_xor_sync(kWholeWarp, value, offset));
   return value;
 }
 
-template <typename V>
+template <int Lanes = 32, typename V>
 __device__ V warp_sum(V value) {
-  return warp_reduce(value, [](V a, V b) { return a + b; });
+  return warp_reduce<Lanes>(value, [](V a, V b) { return a + b; });
 }
 
 // Room for a value of each warp. One for all the functions below, of all types, since shared memory is scarce.

@@ -1,5 +1,8 @@
-// The groups that the convolved components of one output mixture are cut into, by one block: what Groups does on the
-// CPU. The components are made from a data and a kernel Gaussian wherever they are needed.
+// The groups that the convolved components of one output mixture are cut into, by one block: what Groups and NodeGroups
+// do on the CPU. The components are made from a data and a kernel Gaussian wherever they are needed.
+//
+// A rule says which components are cut (those whose two factors have counts(weight)), the code of each, what is added
+// up along the order of codes, and from two of these sums the priority of what lies between them.
 #pragma once
 
 #include "../common/moments.h"
@@ -11,71 +14,118 @@ namespace gmcn {
 
 struct Range {
   std::int32_t begin, end;
+  double priority;  // negative where it cannot be split
 };
 
-struct GroupsSpace {    // in shared memory, or, where a mixture is too large, in global memory
-  std::uint64_t* keys;  // [count] sign and Morton code, component
-  double* sums;         // [count + 1] of the weights in that order
+struct GroupsBytes {
+  std::int64_t near, global;
+};
+
+template <typename Rule>
+struct GroupsSpace {
+  // In shared memory, or, where a mixture is too large, in global memory.
+  std::uint64_t* keys;  // [count] code, component
   Range* ranges;        // [most]
   std::int32_t* winners;
+  // [count + 1, Rule::kSums] in the order of keys. A single one is near as well; several would take more room than all
+  // the rest, and each cut reads few of them.
+  double* sums;
 
-  GMCN_HD GroupsSpace(Pieces& pieces, std::int64_t count, std::int64_t most) {
-    keys = pieces.take<std::uint64_t>(count), sums = pieces.take<double>(count + 1);
-    ranges = pieces.take<Range>(most), winners = pieces.take<std::int32_t>(Tournament::space(most));
+  GMCN_HD GroupsSpace(Pieces& near, Pieces& global, std::int64_t count, std::int64_t most) {
+    keys = near.take<std::uint64_t>(count), ranges = near.take<Range>(most);
+    winners = near.take<std::int32_t>(Tournament::space(most));
+    sums = (Rule::kSums > 1 ? global : near).template take<double>((count + 1) * Rule::kSums);
   }
-  static std::int64_t bytes(std::int64_t count, std::int64_t most) {
-    Pieces pieces(nullptr);
-    GroupsSpace(pieces, count, most);
-    return pieces.bytes();
+  static GroupsBytes bytes(std::int64_t count, std::int64_t most) {
+    Pieces near(nullptr), global(nullptr);
+    GroupsSpace(near, global, count, most);
+    return {near.bytes(), global.bytes()};
   }
 };
 
+template <typename S, typename T, int D>
+__device__ Gaussian<S, D> converted(const Gaussian<T, D>& g) {
+  Gaussian<S, D> result;
+  result.weight = static_cast<S>(g.weight);
+  GMCN_UNROLL
+  for (int d = 0; d < D; ++d) result.position[d] = static_cast<S>(g.position[d]);
+  GMCN_UNROLL
+  for (int p = 0; p < kPacked<D>; ++p) result.covariance[p] = static_cast<S>(g.covariance[p]);
+  return result;
+}
+
+// The rule of convolve_fit: positive and negative components are separated first, then along the Morton order; what has
+// the largest |mass| is split.
 template <typename T, int D>
+struct CutByMass {
+  static constexpr int kSums = 1;
+  using Sum = T;  // of masses and means
+  const T *low, *high;
+
+  __device__ static bool counts(T) { return true; }
+  __device__ std::uint32_t code(const Gaussian<T, D>& g) const {
+    return morton_code<T, D>(g.position, low, high) | (g.weight > T(0) ? 1u << 30 : 0u);
+  }
+  __device__ double term(int, const Gaussian<T, D>& g) const { return static_cast<double>(g.weight); }
+  __device__ double priority(const double* begin, const double* end) const { return std::fabs(*end - *begin); }
+};
+
+template <typename T, int D, template <typename, int> typename RuleOf>
 struct BlockGroups {
+  using Rule = RuleOf<T, D>;
+
   Convolved<T, D> source;
   std::int64_t mixture;
   std::int32_t count;  // convolved components
   std::int32_t most;   // groups: no more than components
-  GroupsSpace space;
-  std::int32_t groups = 0;
+  GroupsSpace<Rule> space;
+  std::int32_t members = 0, groups = 0;
 
   __device__ std::int32_t component(std::int64_t k) const { return static_cast<std::int32_t>(space.keys[k]); }
 
-  // Positive and negative components are separated first, then along the Morton order. The weights are added in double
-  // precision: of two groups the same one as on the CPU is heavier, or they tie but for the rounding of that.
+  // Sums are in double precision: of two groups the same one as on the CPU comes first, or they tie but for the
+  // rounding of that.
   __device__ void build() {
     if (count == 0) return;
     T low[D], high[D];
     box(low, high);
-    for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x) {
-      const Gaussian<T, D> g = source(mixture, static_cast<std::int32_t>(i));
-      const std::uint32_t code = morton_code<T, D>(g.position, low, high) | (g.weight > T(0) ? 1u << 30 : 0u);
-      space.keys[i] = static_cast<std::uint64_t>(code) << 32 | static_cast<std::uint32_t>(i);
-    }
-    block_sort(space.keys, static_cast<std::uint32_t>(count));
-    if (threadIdx.x == 0) space.sums[0] = 0;
-    block_scan<double>(
-        count, [&](std::int64_t k) { return static_cast<double>(source(mixture, component(k)).weight); },
-        [&](std::int64_t k, double, double sum) { space.sums[k + 1] = sum; });
-    cut();
+    const Rule rule{low, high};
+    list_members(rule);
+    if (members == 0) return;
+    block_sort(space.keys, static_cast<std::uint32_t>(members));
+    if (threadIdx.x < Rule::kSums) space.sums[threadIdx.x] = 0;
+#pragma unroll 1
+    for (int s = 0; s < Rule::kSums; ++s)
+      block_scan<double>(
+          members, [&](std::int64_t k) { return rule.term(s, source(mixture, component(k))); },
+          [&](std::int64_t k, double, double sum) { space.sums[(k + 1) * Rule::kSums + s] = sum; });
+    cut(rule);
   }
 
-  // The Gaussian of one group, by one warp; in all its lanes.
-  __device__ Gaussian<T, D> moments(Range range) const {
-    Gaussian<T, D> group = {};
-    for (std::int64_t k = range.begin + lane(); k < range.end; k += 32)
-      add_to_mean<T, D>(source(mixture, component(k)), group);
-    group.weight = warp_sum(group.weight);
-    for (int d = 0; d < D; ++d) group.position[d] = warp_sum(group.position[d]);
-    if (!finish_mean<T, D>(group)) return group;
-    for (std::int64_t k = range.begin + lane(); k < range.end; k += 32)
-      add_to_covariance<T, D>(source(mixture, component(k)), group, group.covariance);
-    for (int p = 0; p < kPacked<D>; ++p) group.covariance[p] = warp_sum(group.covariance[p]);
+  // The Gaussian of one range, by `Lanes` neighbours in a warp; in all of them. The lanes of a warp come here together.
+  template <int Lanes = 32>
+  __device__ Gaussian<T, D> moments(const Range& range) const {
+    const auto each = [&](const auto& add) {
+      for (std::int64_t k = range.begin + lane() % Lanes; k < range.end; k += Lanes) add(source(mixture, component(k)));
+    };
+    using Sum = typename Rule::Sum;
+    Gaussian<Sum, D> mean = {};
+    each([&](const Gaussian<T, D>& member) { add_to_mean<Sum, D>(converted<Sum>(member), mean); });
+    mean.weight = warp_sum<Lanes>(mean.weight);
+    for (int d = 0; d < D; ++d) mean.position[d] = warp_sum<Lanes>(mean.position[d]);
+    const bool has_mass = finish_mean<Sum, D>(mean);
+    Gaussian<T, D> group = converted<T>(mean);
+    T covariance[kPacked<D>] = {};
+    if (has_mass) each([&](const Gaussian<T, D>& member) { add_to_covariance<T, D>(member, group, covariance); });
+    for (int p = 0; p < kPacked<D>; ++p) {
+      covariance[p] = warp_sum<Lanes>(covariance[p]);
+      if (has_mass) group.covariance[p] = covariance[p];
+    }
     return group;
   }
 
  private:
-  // The box that contains all convolved centres: per channel, the sum of the boxes of data and kernels.
+  // The box that contains all members' centres: per channel, the sum of the boxes of data and kernels.
   __device__ void box(T* low, T* high) const {
     const auto smaller = [](T a, T b) { return b < a ? b : a; };
     const auto larger = [](T a, T b) { return b > a ? b : a; };
@@ -86,8 +136,9 @@ struct BlockGroups {
         T lower = 0, upper = 0;
         const auto add = [&](const Stored<T, D>& part, std::int64_t channel) {
           T least = T(INFINITY), most = -T(INFINITY);
-          for (std::int64_t i = lane(); i < part.n; i += 32) {
-            const T x = part.positions[(channel * part.n + i) * D + d];
+          for (std::int64_t i = channel * part.n + lane(); i < (channel + 1) * part.n; i += 32) {
+            if (!Rule::counts(part.weights[i])) continue;
+            const T x = part.positions[i * D + d];
             least = smaller(least, x), most = larger(most, x);
           }
           lower += warp_reduce(least, smaller), upper += warp_reduce(most, larger);
@@ -100,24 +151,45 @@ struct BlockGroups {
     }
   }
 
-  // From the root of the radix tree, the group of largest |mass| (the first in the list where they tie) is split until
-  // there are `most`; a single component cannot be split.
-  __device__ void cut() {
+  __device__ void list_members(const Rule& rule) {
+    __shared__ std::int32_t shared_members;
+    const auto counts = [&](std::int64_t k) {
+      const auto i = static_cast<std::int32_t>(k);
+      const T data = source.data.weights[source.data_row(mixture, i)];
+      return Rule::counts(data) && Rule::counts(source.kernels.weights[source.kernel_row(mixture, i)]) ? 1 : 0;
+    };
+    block_scan<std::int32_t>(count, counts, [&](std::int64_t i, std::int32_t here, std::int32_t until_here) {
+      if (here) {
+        const std::uint64_t code = rule.code(source(mixture, static_cast<std::int32_t>(i)));
+        space.keys[until_here - 1] = code << 32 | static_cast<std::uint32_t>(i);
+      }
+      if (i == count - 1) shared_members = until_here;
+    });
+    members = shared_members;
+  }
+
+  // From the root of the radix tree, the range of largest priority (the first in the list where they tie) is split
+  // until there are `most`; a single component cannot be split.
+  __device__ void cut(const Rule& rule) {
     __shared__ std::int32_t shared_groups;
     if (warp() == 0) {
       const Tournament tournament{space.winners, most};
-      const auto offered = [&](std::int32_t place) {
-        const Range r = space.ranges[place];
-        return r.end - r.begin > 1 ? std::fabs(space.sums[r.end] - space.sums[r.begin]) : -1.0;
+      const auto put = [&](std::int32_t place, std::int32_t begin, std::int32_t end) {
+        const double* const sums = space.sums;
+        const double priority =
+            rule.priority(sums + std::int64_t{begin} * Rule::kSums, sums + std::int64_t{end} * Rule::kSums);
+        space.ranges[place] = {begin, end, end - begin > 1 ? priority : -1.0};
       };
-      if (lane() == 0) space.ranges[0] = {0, count};
+      const auto offered = [&](std::int32_t place) { return space.ranges[place].priority; };
+      if (lane() == 0) put(0, 0, members);
       __syncwarp();
       std::int32_t size = 1, place = tournament.play<double>(0, 1, offered);
       while (size < most && place >= 0) {
         const Range range = space.ranges[place];
         const std::int32_t middle = split(range);
         __syncwarp();  // all lanes have read the range before it changes
-        if (lane() == 0) space.ranges[place] = {range.begin, middle}, space.ranges[size] = {middle, range.end};
+        if (lane() == 0) put(place, range.begin, middle);
+        if (lane() == 1) put(size, middle, range.end);
         ++size;
         __syncwarp();
         place = tournament.grow<double>(place, size, offered);
@@ -129,7 +201,7 @@ struct BlockGroups {
   }
 
   // Where the highest differing bit of a range's keys changes; equal codes are split by their places in the order.
-  __device__ std::int32_t split(Range range) const {
+  __device__ std::int32_t split(const Range& range) const {
     const auto key = [&](std::int64_t k) {
       return (space.keys[k] & 0xffffffff00000000u) | static_cast<std::uint64_t>(k);
     };

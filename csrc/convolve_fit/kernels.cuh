@@ -2,37 +2,16 @@
 // which group each component is in, and from that the gradients are gathered.
 #pragma once
 
-#include "groups.cuh"
+#include "launch_groups.cuh"
 
 namespace gmcn {
 
-inline constexpr int kGroupThreads = 256;
+template <typename T, int D>
+using FitJob = GroupsJob<T, D, CutByMass>;
 
 template <typename T, int D>
-struct GroupsJob {
-  Convolved<T, D> source;  // [B, F, N] with [G, F, K]
-  std::int64_t tasks;      // B G
-  std::int32_t count, most;
-  std::int64_t wanted;
-  unsigned char* space;  // [blocks, space_bytes], or in shared memory where that is zero
-  std::int64_t space_bytes;
-
-  // f(mixture, its groups) for all output mixtures.
-  template <typename F>
-  __device__ void each(const F& f) const {
-    for (std::int64_t mixture = blockIdx.x; mixture < tasks; mixture += gridDim.x) {
-      Pieces pieces(space_bytes ? space + blockIdx.x * space_bytes : dynamic_shared());
-      BlockGroups<T, D> groups{source, mixture, count, most, GroupsSpace(pieces, count, most)};
-      groups.build();
-      f(mixture, groups);
-      __syncthreads();
-    }
-  }
-};
-
-template <typename T, int D>
-__global__ void __launch_bounds__(kGroupThreads) fit_groups(GroupsJob<T, D> job, Rows<T, D> result) {
-  job.each([&](std::int64_t mixture, const BlockGroups<T, D>& groups) {
+__global__ void __launch_bounds__(kGroupThreads) fit_groups(FitJob<T, D> job, Rows<T, D> result) {
+  job.each([&](std::int64_t mixture, const auto& groups) {
     const std::int64_t row = mixture * job.wanted;
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
       const Gaussian<T, D> group = groups.moments(groups.space.ranges[i]);
@@ -60,8 +39,8 @@ struct MemberGradients {
 };
 
 template <typename T, int D>
-__global__ void __launch_bounds__(kGroupThreads) find_members(GroupsJob<T, D> job, MemberGradients<T, D> members) {
-  job.each([&](std::int64_t mixture, const BlockGroups<T, D>& groups) {
+__global__ void __launch_bounds__(kGroupThreads) find_members(FitJob<T, D> job, MemberGradients<T, D> members) {
+  job.each([&](std::int64_t mixture, const auto& groups) {
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
       const Range range = groups.space.ranges[i];
       const Gaussian<T, D> group = groups.moments(range);

@@ -105,9 +105,10 @@ struct Cuda {
            upstream.data());
     const GivenPoints<T, D> at{points, m};
     const WriteGradient<T, D> write_gaussian{result, n};
+    const PreparedRows<T, D, 1> rows{gaussians.data(), n};
     launch_by_rows<kGaussiansPerThread>(b, n, [&](auto per_thread, std::int64_t blocks) {
-      launch(gradients_of_gaussians<T, D, 1, per_thread, GivenPoints<T, D>, WriteGradient<T, D>>, blocks, kPairThreads,
-             0, on.stream, gaussians.data(), n, upstream.data(), at, m, write_gaussian);
+      launch(gradients_of_gaussians<T, D, 1, per_thread, PreparedRows<T, D, 1>, GivenPoints<T, D>, WriteGradient<T, D>>,
+             blocks, kPairThreads, 0, on.stream, rows, n, upstream.data(), at, m, write_gaussian);
     });
     if (!of_points) return;
     const WritePointGradient<T, D> write{of_points, m};

@@ -34,20 +34,35 @@ __device__ __forceinline__ Place place_of_block(std::int64_t count, int per_bloc
   return {blockIdx.x / blocks, static_cast<std::int64_t>(blockIdx.x % blocks) * per_block};
 }
 
-// Rows [B, N] prepared once, kPairThreads of one mixture by each block. weights(g, w) is weight w of a component g.
+// weights(g, w) is weight w of a component g.
+template <typename T, int D, int W, typename F>
+__device__ PreparedGaussian<T, D, W> prepared(const Gaussian<T, D>& g, const F& weights) {
+  PreparedGaussian<T, D, W> result;
+  const bool good = whiten<T, D, T>(g.covariance, result.factor, result.scale);
+  for (int d = 0; d < D; ++d) result.position[d] = g.position[d];
+  for (int w = 0; w < W; ++w) result.weights[w] = good ? weights(g, w) * result.scale : T(NAN);
+  return result;
+}
+
+// Rows [B, N] prepared once, kPairThreads of one mixture by each block.
 template <typename T, int D, int W, typename Source, typename F>
 __global__ void __launch_bounds__(kPairThreads)
     prepare_gaussians(Source source, std::int64_t n, F weights, PreparedGaussian<T, D, W>* result) {
   const auto [b, begin] = place_of_block(n, kPairThreads);
   const std::int64_t i = begin + threadIdx.x;
   if (i >= n) return;
-  const Gaussian<T, D> g = source(b, static_cast<std::int32_t>(i));
-  PreparedGaussian<T, D, W> prepared;
-  const bool good = whiten<T, D, T>(g.covariance, prepared.factor, prepared.scale);
-  for (int d = 0; d < D; ++d) prepared.position[d] = g.position[d];
-  for (int w = 0; w < W; ++w) prepared.weights[w] = good ? weights(g, w) * prepared.scale : T(NAN);
-  result[b * n + i] = prepared;
+  result[b * n + i] = prepared<T, D, W>(source(b, static_cast<std::int32_t>(i)), weights);
 }
+
+template <typename T, int D, int W>
+struct PreparedRows {
+  const PreparedGaussian<T, D, W>* rows;  // [B, N]
+  std::int64_t n;
+
+  __device__ const PreparedGaussian<T, D, W>& operator()(std::int64_t b, std::int64_t i) const {
+    return rows[b * n + i];
+  }
+};
 
 template <typename T, int D>
 __device__ __forceinline__ T minus_squared_norm(const T* t) {
@@ -55,6 +70,16 @@ __device__ __forceinline__ T minus_squared_norm(const T* t) {
   GMCN_UNROLL
   for (int i = 1; i < D; ++i) y -= t[i] * t[i];
   return y;
+}
+
+// The values of one Gaussian at a point, added.
+template <typename T, int D, int W>
+__device__ __forceinline__ void add_values(const PreparedGaussian<T, D, W>& g, const T* x, T* values) {
+  T t[D];
+  standardise<D>(x, g.position, g.factor, t);
+  const T e = fast_exp2(minus_squared_norm<T, D>(t));
+  GMCN_UNROLL
+  for (int w = 0; w < W; ++w) values[w] += e * g.weights[w];
 }
 
 // Copies `count` objects into shared memory in 16-byte steps and lets all threads see them.
@@ -95,13 +120,7 @@ __global__ void __launch_bounds__(kPairThreads)
     for (int i = 0; i < count; ++i) {
       const PreparedGaussian<T, D, W> g = tile[i];
       GMCN_UNROLL
-      for (int p = 0; p < P; ++p) {
-        T t[D];
-        standardise<D>(x[p], g.position, g.factor, t);
-        const T e = fast_exp2(minus_squared_norm<T, D>(t));
-        GMCN_UNROLL
-        for (int w = 0; w < W; ++w) run[p][w] += e * g.weights[w];
-      }
+      for (int p = 0; p < P; ++p) add_values<T, D, W>(g, x[p], run[p]);
     }
     GMCN_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -162,12 +181,12 @@ struct GaussianSums {
   }
 };
 
-// Gradients of Gaussians: G of them per thread, over points of `upstream` [B, m_most]. finish(b, i, gradient, weights)
-// takes the gradient without weights, and those of the W weights.
-template <typename T, int D, int W, int G, typename Points, typename Finish>
+// Gradients of Gaussians: G of them per thread, over points of `upstream` [B, m_most]. gaussians(b, i) is a prepared
+// one; finish(b, i, gradient, weights) takes the gradient without weights, and those of the W weights.
+template <typename T, int D, int W, int G, typename Gaussians, typename Points, typename Finish>
 __global__ void __launch_bounds__(kPairThreads)
-    gradients_of_gaussians(const PreparedGaussian<T, D, W>* gaussians, std::int64_t n,
-                           const UpstreamPoint<T, D, W>* upstream, Points points, std::int64_t m_most, Finish finish) {
+    gradients_of_gaussians(Gaussians gaussians, std::int64_t n, const UpstreamPoint<T, D, W>* upstream, Points points,
+                           std::int64_t m_most, Finish finish) {
   __shared__ UpstreamPoint<T, D, W> tile[kPairThreads];
   const auto [b, begin] = place_of_block(n, kPairThreads * G);
   const std::int64_t m_count = points.count(b);
@@ -176,7 +195,7 @@ __global__ void __launch_bounds__(kPairThreads)
   GMCN_UNROLL
   for (int j = 0; j < G; ++j) {  // beyond the end: the last one again
     const std::int64_t i = begin + j * kPairThreads + threadIdx.x;
-    g[j] = gaussians[b * n + (i < n ? i : n - 1)];
+    g[j] = gaussians(b, i < n ? i : n - 1);
   }
   for (std::int64_t start = 0; start < m_count; start += kPairThreads) {
     const int count = static_cast<int>(m_count - start < kPairThreads ? m_count - start : kPairThreads);
@@ -207,6 +226,25 @@ __global__ void __launch_bounds__(kPairThreads)
   }
 }
 
+// What one Gaussian adds to the gradient of a point, but for the factor kOfPoint.
+inline constexpr double kOfPoint = -kLn2Times2;
+template <typename T, int D, int W>
+__device__ __forceinline__ void add_of_point(const PreparedGaussian<T, D, W>& g, const UpstreamPoint<T, D, W>& at,
+                                             T* sums) {
+  T t[D], h = 0;
+  standardise<D>(at.x, g.position, g.factor, t);
+  GMCN_UNROLL
+  for (int w = 0; w < W; ++w) h += g.weights[w] * at.upstream[w];
+  h *= fast_exp2(minus_squared_norm<T, D>(t));
+  GMCN_UNROLL
+  for (int d = 0; d < D; ++d) t[d] *= h;
+  GMCN_UNROLL
+  for (int d = 0; d < D; ++d) {
+    GMCN_UNROLL
+    for (int c = d; c < D; ++c) sums[d] += t[c] * g.factor[c * (c + 1) / 2 + d];
+  }
+}
+
 // Gradients of points: thread by point. finish(b, m, gradient) takes dL/dx.
 template <typename T, int D, int W, int P, typename Points, typename Finish>
 __global__ void __launch_bounds__(kPairThreads)
@@ -230,20 +268,7 @@ __global__ void __launch_bounds__(kPairThreads)
     for (int i = 0; i < count; ++i) {
       const PreparedGaussian<T, D, W> g = tile[i];
       GMCN_UNROLL
-      for (int p = 0; p < P; ++p) {
-        T t[D], h = 0;
-        standardise<D>(at[p].x, g.position, g.factor, t);
-        GMCN_UNROLL
-        for (int w = 0; w < W; ++w) h += g.weights[w] * at[p].upstream[w];
-        h *= fast_exp2(minus_squared_norm<T, D>(t));
-        GMCN_UNROLL
-        for (int d = 0; d < D; ++d) t[d] *= h;
-        GMCN_UNROLL
-        for (int d = 0; d < D; ++d) {
-          GMCN_UNROLL
-          for (int c = d; c < D; ++c) run[p][d] += t[c] * g.factor[c * (c + 1) / 2 + d];
-        }
-      }
+      for (int p = 0; p < P; ++p) add_of_point<T, D, W>(g, at[p], run[p]);
     }
     GMCN_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -256,7 +281,7 @@ __global__ void __launch_bounds__(kPairThreads)
     const std::int64_t m = begin + p * kPairThreads + threadIdx.x;
     T gradient[D];
     GMCN_UNROLL
-    for (int d = 0; d < D; ++d) gradient[d] = -T(kLn2Times2) * total[p][d];
+    for (int d = 0; d < D; ++d) gradient[d] = T(kOfPoint) * total[p][d];
     if (m < m_count) finish(b, m, gradient);
   }
 }

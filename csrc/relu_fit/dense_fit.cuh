@@ -186,9 +186,11 @@ class BatchedDenseFit {
     launch(fit_upstream<T, D, Source>, b_ * blocks_for(n_, kPairThreads), kPairThreads, 0, on_.stream, at, vjp,
            points.data(), of_coarse.data());
     const WriteFitGradient<T, D, Source> write{source_, gradients, n_};
+    using Prepared = PreparedRows<T, D, 2>;
+    const Prepared prepared{gaussians_.data(), n_};
     launch_by_rows<kGaussiansPerThread>(b_, n_, [&](auto per_thread, std::int64_t blocks) {
-      launch(gradients_of_gaussians<T, D, 2, per_thread, ListedCentres<T, D>, WriteFitGradient<T, D, Source>>, blocks,
-             kPairThreads, 0, on_.stream, gaussians_.data(), n_, points.data(), at, n_, write);
+      launch(gradients_of_gaussians<T, D, 2, per_thread, Prepared, ListedCentres<T, D>, WriteFitGradient<T, D, Source>>,
+             blocks, kPairThreads, 0, on_.stream, prepared, n_, points.data(), at, n_, write);
     });
     const AddCentreGradient<T, D, Source> add{at, source_, of_coarse.data(), gradients};
     launch_by_rows<kPointsPerThread>(b_, n_, [&](auto per_thread, std::int64_t blocks) {

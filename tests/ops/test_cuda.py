@@ -31,7 +31,14 @@ def reduce_treehem(mixture):
     return gmcn.ops.reduce_treehem(mixture, 32)
 
 
-OPERATIONS = pytest.mark.parametrize("operation", [evaluate, relu_fit, reduce_treehem])
+def convolve_relu_nodes(mixture):
+    """Of one input channel, with kernels of both signs."""
+    kernels = random_mixture((3, 1), 4, 3, seed=7).to(mixture.weights.device, mixture.weights.dtype)
+    return gmcn.ops.convolve_relu_nodes(mixture.map(lambda tensor: tensor[:, None]), kernels, 150)
+
+
+OPERATIONS = pytest.mark.parametrize("operation", [evaluate, relu_fit, reduce_treehem, convolve_relu_nodes])
+OF_POSITIVE = (reduce_treehem, convolve_relu_nodes)
 
 
 def leaves_of(mixture, device="cuda"):
@@ -61,7 +68,7 @@ def test_just_below_what_a_block_may_share_without_asking(components, dtype):
 @pytest.mark.parametrize("components", [640, 2560])
 def test_as_on_the_cpu_at_the_sizes_of_the_network(operation, components):
     """In float64, where both make the same decisions."""
-    mixture = random_mixture((3,), components, 3, positive=operation is reduce_treehem, spread=3.0)
+    mixture = random_mixture((3,), components, 3, positive=operation in OF_POSITIVE, spread=3.0)
     for ours, theirs in zip(results(operation, mixture.to("cuda")), results(operation, mixture), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9 * float(theirs.abs().max()))
 
