@@ -172,8 +172,8 @@ struct Cpu {
     if (s.mixtures() == 0) return;
     const auto kernels = read_kernels(s, mixtures.source.kernels);
     const Forward<T, D> of_mixture{s, n, result, kept};
-    const std::int64_t threads = torch::stable::get_num_threads();
-    const std::int64_t parts = std::clamp<std::int64_t>(4 * threads / s.b, 1, s.g);
+    // Of a shape's channels: tasks small enough that all threads end together.
+    const std::int64_t parts = std::clamp<std::int64_t>(32 * torch::stable::get_num_threads() / s.b, 1, s.g);
     std::atomic<bool> negative = false;
     std::vector<std::int64_t> bad_of(s.b * parts);
     const std::int64_t bad = run_tasks(s.b * parts, [&](std::int64_t task) {
