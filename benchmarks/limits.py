@@ -42,7 +42,7 @@ SLOTS = {1: (15.75, 59.75), 2: (16.75, 63.0)}
 LANES_PER_SM = 4 * 32
 # The same of convolve_relu_nodes, and its operations per component (forward, backward). Forward: 10 to convolve, and
 # whitening, whose six divisions and three roots hold the divider for 10 and 12 cycles each with AVX-512 (5 and 6 with
-# AVX2, 3 and 3 baseline; measured) and count as the two multiply-adds of each such cycle; its 27 others fit beside them.
+# AVX2, 3 and 3 baseline; measured) and count as the two multiply-adds of each such cycle; 27 others fit beside them.
 # Backward: all this again, 64 for the gradients of the Gaussian, 22 to add them to data and kernel, 24 (47 for every
 # second component) for its share in its node.
 NODE_OPERATIONS = {
