@@ -40,14 +40,15 @@ OPERATIONS = {"avx512": (20, 40), "avx2": (16, 33), "baseline": (35, 67)}
 # 63 / 4 and 67 / 4 in loops over four points. The backward pass goes over the pairs twice, for components and points.
 SLOTS = {1: (15.75, 59.75), 2: (16.75, 63.0)}
 LANES_PER_SM = 4 * 32
-# The same of convolve_relu_nodes, and its operations per component (forward, backward). Forward: 10 to convolve, 27 to
-# whiten and, of the same unit's time in multiply-adds, six divisions and three roots (with AVX-512 10 and 12 cycles of
-# two each; AVX2 5 and 6; baseline 3 and 3). Backward: all this again, 64 for the gradients of the Gaussian, 22 to add
-# them to data and kernel, 24 (47 for every second component) for its share in its node.
+# The same of convolve_relu_nodes, and its operations per component (forward, backward). Forward: 10 to convolve, and
+# whitening, whose six divisions and three roots hold the divider for 10 and 12 cycles each with AVX-512 (5 and 6 with
+# AVX2, 3 and 3 baseline; measured) and count as the two multiply-adds of each such cycle; 27 others fit beside them.
+# Backward: all this again, 64 for the gradients of the Gaussian, 22 to add them to data and kernel, 24 (47 for every
+# second component) for its share in its node.
 NODE_OPERATIONS = {
-    "avx512": ((20, 43), (229, 339)),
-    "avx2": ((16, 35), (115, 200)),
-    "baseline": ((35, 69), (100, 250)),
+    "avx512": ((20, 43), (202, 312)),
+    "avx2": ((16, 35), (97, 182)),
+    "baseline": ((35, 69), (64, 214)),
 }
 
 
