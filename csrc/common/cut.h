@@ -42,7 +42,7 @@ template <typename F>
 void cut(const std::vector<std::uint64_t>& keys, std::int32_t wanted, const F& priority, std::vector<Range>& ranges) {
   ranges.assign(1, {0, static_cast<std::int32_t>(keys.size())});
   std::vector<std::pair<double, std::int32_t>> heap;  // priority, -(place in the list)
-  heap.reserve(wanted);
+  heap.reserve(std::min<std::size_t>(wanted, keys.size()));
   const auto offer = [&](std::int32_t place) {
     const auto [begin, end] = ranges[place];
     if (end - begin < 2) return;

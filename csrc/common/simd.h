@@ -159,7 +159,7 @@ inline __attribute__((always_inline)) Vector<T> exp2(Vector<T> y) {
 #endif
 }
 
-// -x x - y, one instruction where the instruction set has it
+// -x x, one instruction where the instruction set has it
 template <typename T>
 inline __attribute__((always_inline)) Vector<T> minus_square(Vector<T> x) {
 #if defined(GMCN_AVX512)

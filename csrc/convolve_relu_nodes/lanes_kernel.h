@@ -64,11 +64,7 @@ std::int32_t keys(const Lanes<T, D>& lanes, std::int64_t count, const T* low, co
       Vector<T> cell = (load(lanes.positions[d] + begin) - low[d]) * per_unit[d];
       cell = cell > Vector<T>{} ? cell : Vector<T>{};  // what is not a number becomes zero, as in cell_code
       cell = cell < Vector<T>{} + T(1023) ? cell : Vector<T>{} + T(1023);
-      Bits v = __builtin_convertvector(cell, Bits);
-      v = (v | v << 16) & 0x030000FF;
-      v = (v | v << 8) & 0x0300F00F;
-      v = (v | v << 4) & 0x030C30C3;
-      code |= ((v | v << 2) & 0x09249249) << (2 - d);
+      code |= spread_bits(__builtin_convertvector(cell, Bits)) << (2 - d);
     }
     for (int lane = 0; lane < kLanes<T>; ++lane) {
       keys[members] = static_cast<std::uint64_t>(code[lane]) << 32 | static_cast<std::uint32_t>(begin + lane);

@@ -26,8 +26,7 @@ def theoretical_footprint(
     ``network`` holds the arguments of :class:`gmcn.models.GMCN` with ``classes`` and ``dim``; ``components`` is the
     number of input Gaussians. Unfused (table 6), a layer stores all N_o = F_i N_i N_k Gaussians of its convolution, or
     its nodes where it fits at these (``fit_at``); fused (table 5), a convolution with built-in fitting stores N_o = 2
-    N_p. The last layer, which is not reduced,
-    counts with half of its input Gaussians as N_p, as in the paper's tables.
+    N_p. The last layer, which is not reduced, counts with half of its input Gaussians as N_p, as in the paper's tables.
     """
     network = {**defaults(GMCN), **network}
     kernel, dim, reduced = network["kernel_components"], network["dim"], network["reduction"] != "none"

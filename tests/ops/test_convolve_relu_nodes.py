@@ -202,6 +202,15 @@ def test_homogeneous_in_the_weights(ops, which):
     assert_same(ops.convolve_relu_nodes(*given, 16), expected._replace(weights=8 * expected.weights))
 
 
+@pytest.mark.parametrize("power", [-80, 70])
+def test_weights_whose_products_are_no_numbers_of_float32(ops, power):
+    """Densities are divided before anything is multiplied with them."""
+    data, kernels = (value.to(torch.float32) for value in inputs(3))
+    expected = ops.convolve_relu_nodes(data, kernels, 16).weights
+    found = ops.convolve_relu_nodes(data._replace(weights=2.0**power * data.weights), kernels, 16).weights
+    torch.testing.assert_close(found, 2.0**power * expected, rtol=1e-4, atol=0)
+
+
 # What has no weight, or too much.
 
 
