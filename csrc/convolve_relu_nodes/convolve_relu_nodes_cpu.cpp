@@ -80,8 +80,12 @@ struct Forward {
         kept.g[row] = work.values.rows[0][j];
         kept.f[row] = kept.g[row] + work.values.rows[1][j];
       } else {
-        set_identity<T, D>(T(1), node.covariance);
-        kept.g[row] = kept.f[row] = 0;
+        // Where the first node is: what comes next must not see that there are fewer.
+        if (nodes.empty())
+          set_identity<T, D>(T(1), node.covariance);
+        else
+          node = nodes[0];
+        node.weight = kept.g[row] = kept.f[row] = 0;
       }
       kept.mass[row] = node.weight;
       node.weight = node_weight(node.weight, kept.f[row], kept.g[row]);
@@ -137,6 +141,8 @@ struct Backward {
       of_positive[place] = g.of_f + g.of_g, of_others[place] = g.of_f;
       live.push_back(static_cast<std::int32_t>(j));
     }
+    for (std::int64_t j = n - 1; j > 0 && kept.mass[mixture * n + j] == T(0); --j)  // these repeat the first
+      accumulate(gradients[j], T(0), gradients[0]);
     Arrays<T, D> of_nodes(live.size());
     NodePoints<T, D> at{static_cast<std::int32_t>(live.size()), {}, of_positive};
     for (int d = 0; d < D; ++d) at.x[d] = work.nodes.rows[d];

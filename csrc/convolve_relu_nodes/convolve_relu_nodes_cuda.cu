@@ -32,11 +32,13 @@ struct Cuda {
     const OnDevice on(mixtures.like);
     const std::int64_t all_nodes = mixtures.b * n;
     const Scratch<UpstreamPoint<T, D, 2>> points(mixtures.like, all_nodes);
-    const Scratch<T> of_mass(mixtures.like, all_nodes), of_positions(mixtures.like, all_nodes * D);
+    const Scratch<T> of_mass(mixtures.like, all_nodes), of_positions(mixtures.like, all_nodes * D),
+        of_covariances(mixtures.like, all_nodes * D * D);
     launch(node_upstream<T, D>, blocks_for(all_nodes, kNodeThreads), kNodeThreads, 0, on.stream,
-           Nodes<T, D>{nodes, upstream, kept}, all_nodes, points.data(), of_mass.data(), of_positions.data());
+           Nodes<T, D>{nodes, upstream, kept}, all_nodes, points.data(),
+           Rows<T, D>{of_mass.data(), of_positions.data(), of_covariances.data()});
     add_at_nodes(mixtures, n, on, GradientsOfNodes<T, D>{n, points.data(), of_positions.data()});
-    const Stored<T, D> of_nodes{of_mass.data(), of_positions.data(), upstream.covariances, n};
+    const Stored<T, D> of_nodes{of_mass.data(), of_positions.data(), of_covariances.data(), n};
 
     // The parts depend on shapes alone, and so does the order of all sums.
     const std::int64_t shape_bytes = s.g * mixtures.n * (1 + D + D * D) * std::int64_t(sizeof(T));

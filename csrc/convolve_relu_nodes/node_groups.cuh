@@ -71,8 +71,13 @@ __global__ void __launch_bounds__(kGroupThreads) make_nodes(GroupsJob<T, D, CutB
         group[groups.component(k)] = static_cast<std::int16_t>(i);
       if (i < nodes && lane() % kNodeLanes == 0) put(i, node);
     }
-    Gaussian<T, D> empty = {};
+    __syncthreads();
+    Gaussian<T, D> empty = {};  // where the first node is: what comes next must not see that there are fewer
     set_identity<T, D>(T(1), empty.covariance);
+    if (nodes > 0) {
+      for (int d = 0; d < D; ++d) empty.position[d] = result.positions[row * D + d];
+      pack<T, D>(result.covariances + row * D * D, empty.covariance);
+    }
     if (negative) {
       empty.weight = T(NAN);
       for (T& x : empty.position) x = T(NAN);

@@ -16,22 +16,26 @@ struct Nodes {
 };
 
 // Every node with the upstream gradients of the two parts of the convolution there, f = positive part + rest; and its
-// own: that of its mass, and what its position has so far.
+// own: that of its mass, of its covariance, and what its position has so far. Slots without a member are the last ones;
+// they repeat the first node.
 template <typename T, int D>
 __global__ void __launch_bounds__(kNodeThreads)
-    node_upstream(Nodes<T, D> nodes, std::int64_t count, UpstreamPoint<T, D, 2>* points, T* of_mass, T* of_positions) {
+    node_upstream(Nodes<T, D> nodes, std::int64_t count, UpstreamPoint<T, D, 2>* points, Rows<T, D> own) {
   const std::int64_t row = blockIdx.x * std::int64_t{kNodeThreads} + threadIdx.x;
   if (row >= count) return;
   const FitGradient<T> of =
       node_weight_vjp(nodes.upstream.weights[row], nodes.kept.mass[row], nodes.kept.f[row], nodes.kept.g[row]);
   UpstreamPoint<T, D, 2> point;
-  for (int d = 0; d < D; ++d) {
-    point.x[d] = nodes.nodes.positions[row * D + d];
-    of_positions[row * D + d] = nodes.upstream.positions[row * D + d];
-  }
+  for (int d = 0; d < D; ++d) point.x[d] = nodes.nodes.positions[row * D + d];
   point.upstream[0] = of.of_f + of.of_g, point.upstream[1] = of.of_f;
   points[row] = point;
-  of_mass[row] = of.of_x;
+  Gaussian<T, D> gradient = nodes.upstream.at(row);
+  gradient.weight = of.of_x;
+  const std::int64_t n = nodes.nodes.n;
+  if (row % n == 0)
+    for (std::int64_t slot = row + n - 1; slot > row && nodes.kept.mass[slot] == T(0); --slot)
+      accumulate(nodes.upstream.at(slot), T(0), gradient);
+  own.write(row, gradient);
 }
 
 template <typename T, int D>

@@ -24,7 +24,8 @@ def convolve_relu_nodes(
     node of largest mass * sum of squared distances from its mean until there are n. Each node is the Gaussian of
     its components' mass, mean and covariance, times max(0, f) / g: at its mean f is the convolution and g its positive
     part, all components of each. This is equation (7) with the mean of each group in place of every centre. Slots that
-    stay empty have weight 0, position 0 and the identity as covariance. The gradient is exact for a fixed tree.
+    stay empty repeat the first node with weight 0; where no component is positive, all have weight 0, position 0 and
+    the identity as covariance. The gradient is exact for a fixed tree.
 
     Raises ValueError where shapes, dtypes or devices do not fit or n is not in 1 to 32767, and RuntimeError where a
     covariance is not positive definite or a weight of the data is negative (on CUDA its mixture's weights become

@@ -63,6 +63,18 @@ def test_fit_at_nodes(dim, reduction):
         assert torch.equal(one, other)
 
 
+def test_a_layer_at_nodes_moves_and_grows_with_its_input():
+    """Also where members are too few for its nodes: those slots must not stand anywhere of their own."""
+    layer, mixture = block(3, 4, 8, fit_at=100, norm=None), random_mixture(2, 3, 7)
+    assert (layer.stages(mixture)[1].weights == 0).any(-1).all()
+    moved = mixture._replace(positions=mixture.positions + torch.tensor([30.0, -20.0, 10.0]))
+    expected, found = layer(mixture), layer(moved)
+    shift = found.positions - expected.positions
+    live = expected.weights > 1e-3 * expected.weights.amax(-1, keepdim=True)
+    assert torch.allclose(found.weights, expected.weights, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(shift[live], torch.tensor([30.0, -20.0, 10.0]).to(shift), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("components", "nodes", "given", "fitted", "left"),
     [(8, 8, 7, 8, 8), (8, 200, 7, 105, 8), (None, 64, 7, 64, 64), (8, 4, 7, 4, 4), (8, 16, 0, 1, 1)],

@@ -27,8 +27,8 @@ def convolve_relu_nodes(
     """The rectified convolution with ``n`` components: nodes of its positive part, each weighed at its mean.
 
     A node is the Gaussian with the mass, mean and covariance of its members. At its mean the convolution ``f`` and its
-    positive part ``g`` are evaluated exactly, and max(0, f) / g of its mass stays. Slots without a member have weight
-    0, position 0 and identity covariance.
+    positive part ``g`` are evaluated exactly, and max(0, f) / g of its mass stays. Slots without a member repeat the
+    first node with weight 0; where there is none, they have position 0 and identity covariance.
     """
     nodes, f, g, _ = parts(data, kernels, n)
     void = g <= LEAST_DENSITY[g.dtype] * nodes.weights
@@ -56,7 +56,11 @@ def parts(
     empty = nodes.weights == 0
     g = torch.where(empty, 0.0, evaluate(of(positive), nodes.positions))
     f = torch.where(empty, 0.0, g + evaluate(of(~positive), nodes.positions))
-    return nodes, f, g, group
+    # A slot without a member stands where the first node does: what comes next must not see that there are fewer.
+    repeats = empty & ~empty[..., :1]
+    positions = torch.where(repeats[..., None], nodes.positions[..., :1, :], nodes.positions)
+    covariances = torch.where(repeats[..., None, None], nodes.covariances[..., :1, :, :], nodes.covariances)
+    return Mixture(nodes.weights, positions, covariances), f, g, group
 
 
 def _pairs(
