@@ -105,7 +105,7 @@ def test_what_is_fitted_at_nodes():
     """Ours, and never a result that stands for the paper's or has a pretrained network."""
     exact = [("modelnet10", "paper"), ("digits", "treehem2"), ("modelnet10", "small"), ("modelnet10", "best")]
     assert all(config.resolve(REAL, *names)["network"].get("fit_at") is None for names in exact)
-    nodes = [config.resolve(REAL, "modelnet10", name)["network"]["fit_at"] for name in ("treehem2", "fast")]
+    nodes = [config.resolve(REAL, "modelnet10", name)["network"]["fit_at"] for name in ("treehem2", "fast-small")]
     assert min(nodes) >= 2  # the first one's name promises a reduction
 
 
