@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from gmcn import ops
-from gmcn.declared import DERIVED, above, at_least, matching
+from gmcn.declared import DERIVED, above, at_least, at_most, matching
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.models.network import Classes, Dim, InitialSeed, Network
 from gmcn.nn import GCL, BatchNorm, GaussianConvolution, mean_activation, rescale
 from gmcn.nn.norm import mean_variance
+from gmcn.ops.convolve_relu_nodes import MOST_NODES
 
 Positive = Annotated[int, at_least(1), "Channels, then Gaussians."]
 Constant = Annotated[float, at_least(0), "One of the two constants."]
@@ -101,8 +102,12 @@ class GMCN(Network):
             "Make the dense fit at few nodes of a convolution, this multiple of a layer's Gaussians, to which they are "
             "then reduced; null: at all centres, as the paper does.",
         ] = None,
-        fit_at_last: Annotated[int, at_least(1), "Nodes of the last layer, which is not reduced (fit_at)."] = 64,
-        fit_at_least: Annotated[int, at_least(1), "Nodes that the other layers have at least (fit_at)."] = 16,
+        fit_at_last: Annotated[
+            int, at_least(1), at_most(MOST_NODES), "Nodes of the last layer, which is not reduced (fit_at)."
+        ] = 64,
+        fit_at_least: Annotated[
+            int, at_least(1), at_most(MOST_NODES), "Nodes that the other layers have at least (fit_at)."
+        ] = 16,
         divide_by_channels: Annotated[bool, "Divide a convolution's weights by its input channels."] = True,
         norm: Annotated[
             Literal["batch", "instance", "running"],
