@@ -53,8 +53,8 @@ GMCN_HD bool is_void(T mass, T g) {
   return g <= mass * kLeastDensity<T>;  // not so for what is not a number
 }
 
-// The weight of a node of that mass where the whole convolution is f and its positive part is g. The quotient first: the
-// product of two densities would be zero or infinite where each of them is a number.
+// The weight of a node of that mass where the whole convolution is f and its positive part is g. The quotient first:
+// the product of two densities would be zero or infinite where each of them is a number.
 template <typename T>
 GMCN_HD T node_weight(T mass, T f, T g) {
   return is_void(mass, g) ? T(0) : mass * corrected_weight(T(1), f, g, T(0), T(0));

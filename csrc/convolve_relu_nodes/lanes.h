@@ -57,8 +57,8 @@ struct LaneKernels {
   // to = n data components, each with the kernel's Gaussian: weights multiply, the rest adds up. A vector more may be
   // read and written.
   void (*convolve)(const Lanes<T, D>& data, const Gaussian<T, D>& kernel, std::int64_t n, const Lanes<T, D>& to);
-  // Members, those of `count` components with weights (products, rounded) above zero: keys[k] = cell_code << 32 | component. Returns how
-  // many they are.
+  // Members, those of `count` components with weights (products, rounded) above zero: keys[k] = cell_code << 32 |
+  // component. Returns how many they are.
   std::int32_t (*keys)(const Lanes<T, D>& lanes, std::int64_t count, const T* low, const T* per_unit,
                        std::uint64_t* keys);
   // Of the members in the order of their keys, rows[k], and the running sums of relu_nodes.h before each and after all;
