@@ -6,6 +6,28 @@
 #include <stdexcept>
 #include <string>
 
+// Declares what is compiled once per instruction set, in the namespaces of all of them.
+#define GMCN_ON_EVERY_PATH(...) \
+  namespace avx512 {            \
+  __VA_ARGS__                   \
+  }                             \
+  namespace avx2 {              \
+  __VA_ARGS__                   \
+  }                             \
+  namespace baseline {          \
+  __VA_ARGS__                   \
+  }
+
+// Calls the one for this machine.
+#if defined(__x86_64__)
+#define GMCN_ON_THIS_PATH(...)                               \
+  (std::string(cpu_path()) == "avx512" ? avx512::__VA_ARGS__ \
+   : std::string(cpu_path()) == "avx2" ? avx2::__VA_ARGS__   \
+                                       : baseline::__VA_ARGS__)
+#else
+#define GMCN_ON_THIS_PATH(...) baseline::__VA_ARGS__
+#endif
+
 namespace gmcn {
 
 inline bool cpu_supports(const std::string& path) {

@@ -17,7 +17,7 @@ std::vector<Gaussian<T, D>> read_kernels(const ConvolvedSizes& s, const Stored<T
   return result;
 }
 
-// Shapes and channels that one task does; what it works in.
+// What one task works in, for one output mixture after the other.
 template <typename T, int D>
 struct Workspace {
   explicit Workspace(const ConvolvedSizes& s, std::int64_t n) : lanes(s), nodes(n), scratch(n * kVectors), values(n) {

@@ -1,31 +1,15 @@
 // nodes.h for the instruction set of this machine, chosen once per process.
 #include "nodes.h"
 
-#include <string>
-
 #include "../common/cpu_path.h"
 
 namespace gmcn {
 
-#define GMCN_DECLARE(path)          \
-  namespace path {                  \
-  template <typename T, int D>      \
-  NodeKernels<T, D> node_kernels(); \
-  }
-GMCN_DECLARE(avx512)
-GMCN_DECLARE(avx2)
-GMCN_DECLARE(baseline)
-#undef GMCN_DECLARE
+GMCN_ON_EVERY_PATH(template <typename T, int D> NodeKernels<T, D> node_kernels();)
 
 template <typename T, int D>
 const NodeKernels<T, D>& node_kernels() {
-  static const NodeKernels<T, D> chosen = [] {
-#if defined(__x86_64__)
-    if (std::string(cpu_path()) == "avx512") return avx512::node_kernels<T, D>();
-    if (std::string(cpu_path()) == "avx2") return avx2::node_kernels<T, D>();
-#endif
-    return baseline::node_kernels<T, D>();
-  }();
+  static const NodeKernels<T, D> chosen = GMCN_ON_THIS_PATH(node_kernels<T, D>());
   return chosen;
 }
 
