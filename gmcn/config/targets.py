@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +15,7 @@ from gmcn.stages.paths import folder_of
 
 def check_target(config: Mapping[str, Any], target: str) -> None:
     """Raise one sentence when ``target`` is a path below the results that names something unknown."""
-    path, results = PurePosixPath(target), PurePosixPath(config.get("results", "results"))
+    path, results = (PurePosixPath(os.path.abspath(name)) for name in (target, config.get("results", "results")))
     if not path.is_relative_to(results) or path == results:
         return
     folder, *rest = path.relative_to(results).parts
@@ -34,7 +35,7 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
     elif folder == folder_of("table") and name != "all":
         entry(config.get("tables", {}), "table", stem, "")
     elif folder == folder_of("figure") and name != "all":
-        _check_figure(config, path)
+        _check_figure(config, target)
 
 
 def check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> None:
@@ -48,7 +49,8 @@ def check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> 
         entry(config["fits"], kind, name, "")
 
 
-def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:
+def _check_figure(config: Mapping[str, Any], target: str) -> None:
+    path = PurePosixPath(target)
     if path.stem in ILLUSTRATIONS and path.suffix in (".png", ".svg"):
         if ILLUSTRATIONS[path.stem].shows != "nothing" and "illustrations" not in config:
             raise InputError(f"the configuration has no network for {path.stem}: add illustrations.result")
@@ -56,7 +58,7 @@ def _check_figure(config: Mapping[str, Any], path: PurePosixPath) -> None:
     dataset_name, separator, what = path.stem.partition("_")
     if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
         raise InputError(
-            f"'{path}' is no figure: they are called <data set>_fits.png, .svg and .html, and "
+            f"'{target}' is no figure: they are called <data set>_fits.png, .svg and .html, and "
             f"{', '.join(ILLUSTRATIONS)} (.png, .svg)"
         )
     figure_of(config, dataset_name)

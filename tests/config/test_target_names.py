@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gmcn import config
@@ -26,6 +28,13 @@ def test_unknown_names_in_targets(target, part):
     with pytest.raises(InputError, match=part.replace("?", r"\?")) as error:
         config.check_target(REAL, target)
     assert "known: " in str(error.value) or "called" in str(error.value)
+
+
+@pytest.mark.parametrize("results", ["/data/results", "results"])
+def test_a_target_may_be_named_from_the_root(results):
+    target = os.path.abspath(f"{results}/digits_treehem.json")
+    with pytest.raises(InputError, match="unknown variant 'treehem'"):
+        config.check_target({**REAL, "results": results}, target)
 
 
 def test_of_many_known_names_the_closest_are_shown():

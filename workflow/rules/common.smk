@@ -54,8 +54,7 @@ def check_targets():
     """Snakemake would only say that no rule makes such a file."""
     try:
         for target in workflow.dag_settings.targets:
-            path = os.path.relpath(target) if os.path.isabs(target) else target
-            settings_of.check_target(config, path)
+            settings_of.check_target(config, target)
     except InputError as error:
         raise WorkflowError(str(error)) from None
 
