@@ -32,6 +32,7 @@ FLOORS = (
     ("build_info",),
     ("device",),
     ("nn", "data", "fitting"),
+    ("optim",),
     ("models",),
     ("pictures",),
     ("tasks",),

@@ -1,6 +1,7 @@
 """Layers on Gaussian mixtures: the parts of a Gaussian convolution layer (figures 1 and 4) and the whole of it."""
 
 from gmcn.nn.convolution import GaussianConvolution
+from gmcn.nn.gaussian_mixture_layer import GaussianMixtureLayer
 from gmcn.nn.gcl import GCL
 from gmcn.nn.norm import BatchNorm, MixtureNorm, mean_activation, rescale, synchronise
 from gmcn.nn.reduction import Reduction
@@ -10,6 +11,7 @@ __all__ = [
     "GCL",
     "BatchNorm",
     "GaussianConvolution",
+    "GaussianMixtureLayer",
     "MixtureNorm",
     "ReLUFit",
     "Reduction",
