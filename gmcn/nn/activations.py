@@ -86,7 +86,7 @@ class ReLU(Activation):
         t = mean / deviation
         below, at = torch.special.ndtr(t), density(t)
         curve = at / deviation
-        return torch.addcmul(mean * below, deviation, at), below, curve, -t * curve / deviation
+        return torch.addcmul(deviation * at, mean, below), below, curve, (t * curve) / -deviation
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         first, below = self.moments(mean, variance)

@@ -83,56 +83,53 @@ class MeanAnswer(torch.autograd.Function):
         stds: Tensor | None,
         factors: Tensor,
     ) -> Tensor:
-        inner = x.shape[1]
+        inner, squares = x.shape[1], x.square()
         mean = means[:, :inner] @ x.mT  # [K, B]
         along = (factors.flatten(0, 1)[:, :inner] @ x.mT).unflatten(0, factors.shape[:2])  # [K, R, B]
         variance = along.square().sum(1)
         if stds is not None:
-            variance.addmm_(stds.square(), x.square().mT)
+            variance.addmm_(stds.square(), squares.mT)
         first, slope, curve, third = activation.smoothed(mean, variance)
         reach = along * slope[:, None]
-        saved = (x, weights, means, stds, factors, along, reach, first, slope, curve, third)
+        out = means[:, inner:] * weights[:, None]  # [K, o]
+        outer = (factors[..., inner:] * weights[:, None, None]).flatten(0, 1)  # [K R, o]
         ctx.activation = activation
-        ctx.save_for_backward(*saved)
-        return first.mT @ (means[:, inner:] * weights[:, None]) + reach.flatten(0, 1).mT @ _outer(
-            factors, weights, inner
+        ctx.save_for_backward(
+            *(x, weights, means, stds, factors), *(squares, along, reach, first, slope, curve, third, out, outer)
         )
+        return torch.addmm(first.mT @ out, reach.flatten(0, 1).mT, outer)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = upstream  # [B, o]
-        x, weights, means, stds, factors, along, reach, first, slope, curve, third = ctx.saved_tensors
+        x, weights, means, stds, factors, *saved = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *_differentiably(ctx, g, (x, weights, means, stds, factors))
+        squares, along, reach, first, slope, curve, third, out, outer = saved
         inner = x.shape[1]
         g_means, g_factors = torch.empty_like(means), torch.empty_like(factors)
-        torch.mm(first, g, out=g_means[:, inner:])
-        torch.mm(reach.flatten(0, 1), g, out=g_factors.view(-1, means.shape[1])[:, inner:])
+        by_out, by_outer = first @ g, (reach.flatten(0, 1) @ g).unflatten(0, factors.shape[:2])
+        torch.mul(by_out, weights[:, None], out=g_means[:, inner:])
+        torch.mul(by_outer, weights[:, None, None], out=g_factors[..., inner:])
         g_weights = None
         if ctx.needs_input_grad[2]:
-            g_weights = (g_means * means)[:, inner:].sum(1) + (g_factors * factors)[..., inner:].sum((1, 2))
-        g_means[:, inner:] *= weights[:, None]
-        g_factors[..., inner:] *= weights[:, None, None]
+            g_weights = (by_out * means[:, inner:]).sum(1) + (by_outer * factors[..., inner:]).sum((1, 2))
 
-        a = (means[:, inner:] * weights[:, None]) @ g.mT
-        c = (_outer(factors, weights, inner) @ g.mT).view_as(along)
+        a = out @ g.mT
+        c = (outer @ g.mT).view_as(along)
         s = (c * along).sum(1)
         by_mean = (a * slope).addcmul_(s, curve)
         twice = a.mul_(curve).addcmul_(s, third)  # D
         by_along = c.mul_(slope[:, None]).addcmul_(along, twice[:, None]).flatten(0, 1)
         torch.mm(by_mean, x, out=g_means[:, :inner])
         torch.mm(by_along, x, out=g_factors.view(-1, means.shape[1])[:, :inner])
-        g_stds = None if stds is None else (twice @ x.square()).mul_(stds)
+        g_stds = None if stds is None else (twice @ squares).mul_(stds)
         g_x = None
         if ctx.needs_input_grad[1]:
             g_x = by_mean.mT @ means[:, :inner] + by_along.mT @ factors.flatten(0, 1)[:, :inner]
             if stds is not None:
                 g_x.addcmul_(x, twice.mT @ stds.square())
         return None, g_x, g_weights, g_means, g_stds, g_factors
-
-
-def _outer(factors: Tensor, weights: Tensor, inner: int) -> Tensor:  # [K R, o]
-    return (factors[..., inner:] * weights[:, None, None]).flatten(0, 1)
 
 
 def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
