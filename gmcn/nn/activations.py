@@ -86,7 +86,7 @@ class ReLU(Activation):
         t = mean / deviation
         below, at = torch.special.ndtr(t), density(t)
         curve = at / deviation
-        return torch.addcmul(deviation * at, mean, below), below, curve, (t * curve) / -deviation
+        return torch.addcmul(deviation * at, mean, below), below, curve, t * curve / -deviation
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         first, below = self.moments(mean, variance)
@@ -214,7 +214,7 @@ def deviation_of(variance: Tensor) -> Tensor:
 
 def density(x: Tensor) -> Tensor:
     """The standard normal density."""
-    return (x.square() * -0.5).exp() * (1 / math.sqrt(2 * math.pi))
+    return x.square().mul_(-0.5).exp_() * (1 / math.sqrt(2 * math.pi))
 
 
 def owen(h: Tensor, a: Tensor) -> Tensor:

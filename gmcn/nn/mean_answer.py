@@ -1,9 +1,9 @@
 """Equation (1) of :mod:`gmcn.nn.gaussian_mixture_layer` and its gradient, written down once each.
 
 Autograd would go over means and factors several times, once for each slice of them. By hand, each gradient is written
-once, into its place. For G = dF/df [B, o], and with p on the small matrices, it is
+once, into its place. For G = dF/df [B, o], and with s for p times the activation, it is
 
-    A = p m_v Gᵀ,    C = p u_v Gᵀ,    S = Σ_r C (uᵀx)
+    A = m_v Gᵀ,    C = u_v Gᵀ,    S = Σ_r C (uᵀx)
     dF/d(m_w·x) = A E s' + S E s'',    D = 2 dF/d(variance) = A E s'' + S E s''',    dF/d(uᵀx) = C E s' + (uᵀx) D
 
 because a variance acts like half a second derivative: dE s/d(variance) = E s''/2 (the heat equation). Components come
@@ -83,21 +83,20 @@ class MeanAnswer(torch.autograd.Function):
         stds: Tensor | None,
         factors: Tensor,
     ) -> Tensor:
-        inner, squares = x.shape[1], x.square()
+        inner, rows, squares = x.shape[1], factors.flatten(0, 1), x.square()
         mean = means[:, :inner] @ x.mT  # [K, B]
-        along = (factors.flatten(0, 1)[:, :inner] @ x.mT).unflatten(0, factors.shape[:2])  # [K, R, B]
+        along = (rows[:, :inner] @ x.mT).unflatten(0, factors.shape[:2])  # [K, R, B]
         variance = along.square().sum(1)
         if stds is not None:
             variance.addmm_(stds.square(), squares.mT)
-        first, slope, curve, third = activation.smoothed(mean, variance)
-        reach = along * slope[:, None]
-        out = means[:, inner:] * weights[:, None]  # [K, o]
-        outer = (factors[..., inner:] * weights[:, None, None]).flatten(0, 1)  # [K R, o]
+        answers = activation.smoothed(mean, variance)
+        first, slope, curve, third = (answer * weights[:, None] for answer in answers)
+        reach = (along * slope[:, None]).flatten(0, 1)  # [K R, B]
         ctx.activation = activation
         ctx.save_for_backward(
-            *(x, weights, means, stds, factors), *(squares, along, reach, first, slope, curve, third, out, outer)
+            *(x, weights, means, stds, factors), squares, along, first, slope, curve, third, reach, *answers[:2]
         )
-        return torch.addmm(first.mT @ out, reach.flatten(0, 1).mT, outer)
+        return torch.addmm(first.mT @ means[:, inner:], reach.mT, rows[:, inner:])
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -105,35 +104,34 @@ class MeanAnswer(torch.autograd.Function):
         x, weights, means, stds, factors, *saved = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *_differentiably(ctx, g, (x, weights, means, stds, factors))
-        squares, along, reach, first, slope, curve, third, out, outer = saved
-        inner = x.shape[1]
-        g_means, g_factors = torch.empty_like(means), torch.empty_like(factors)
-        by_out, by_outer = first @ g, (reach.flatten(0, 1) @ g).unflatten(0, factors.shape[:2])
-        torch.mul(by_out, weights[:, None], out=g_means[:, inner:])
-        torch.mul(by_outer, weights[:, None, None], out=g_factors[..., inner:])
+        squares, along, first, slope, curve, third, reach, *unweighted = saved
+        inner, rows = x.shape[1], factors.flatten(0, 1)  # [K R, i + o]
+        g_means, g_rows = torch.empty_like(means), torch.empty_like(rows)
+        torch.mm(first, g, out=g_means[:, inner:])
+        torch.mm(reach, g, out=g_rows[:, inner:])
+        a = means[:, inner:] @ g.mT
+        c = (rows[:, inner:] @ g.mT).view_as(along)
+        s = (c * along).sum(1)
         g_weights = None
         if ctx.needs_input_grad[2]:
-            g_weights = (by_out * means[:, inner:]).sum(1) + (by_outer * factors[..., inner:]).sum((1, 2))
-
-        a = out @ g.mT
-        c = (outer @ g.mT).view_as(along)
-        s = (c * along).sum(1)
+            g_weights = (a * unweighted[0] + s * unweighted[1]).sum(1)
         by_mean = (a * slope).addcmul_(s, curve)
         twice = a.mul_(curve).addcmul_(s, third)  # D
         by_along = c.mul_(slope[:, None]).addcmul_(along, twice[:, None]).flatten(0, 1)
         torch.mm(by_mean, x, out=g_means[:, :inner])
-        torch.mm(by_along, x, out=g_factors.view(-1, means.shape[1])[:, :inner])
+        torch.mm(by_along, x, out=g_rows[:, :inner])
         g_stds = None if stds is None else (twice @ squares).mul_(stds)
         g_x = None
         if ctx.needs_input_grad[1]:
-            g_x = by_mean.mT @ means[:, :inner] + by_along.mT @ factors.flatten(0, 1)[:, :inner]
+            g_x = by_mean.mT @ means[:, :inner] + by_along.mT @ rows[:, :inner]
             if stds is not None:
                 g_x.addcmul_(x, twice.mT @ stds.square())
-        return None, g_x, g_weights, g_means, g_stds, g_factors
+        return None, g_x, g_weights, g_means, g_stds, g_rows.view_as(factors)
 
 
 def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
     """The gradients of all inputs, as a graph."""
     wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    found = iter(torch.autograd.grad(by_definition(*inputs, ctx.activation), wanted, g, create_graph=True))
+    output = by_definition(*inputs, ctx.activation)
+    found = iter(torch.autograd.grad(output, wanted, g, create_graph=True, allow_unused=True))
     return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
