@@ -23,7 +23,7 @@ from gmcn.data.folds import descriptors
 from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_split
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
-from gmcn.results.kernels import Kernel, choose_ridge, gram, nngp, ntk, solve
+from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.reading import FORMAT
 from gmcn.tasks.classification.measures import ACCURACY, CLASS_ACCURACY, measure
 from gmcn.tracking import NO_RUN, Run
@@ -75,12 +75,13 @@ def kernel_regression(
     chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))[:limit]
     vectors, labels = vectors[chosen].double(), labels[chosen]
     values = gram(kernel, vectors, vectors)
-    ridge = choose_ridge(values, labels, classes)
+    judged = judge_ridges(values, labels, classes)
+    ridge = max(judged, key=judged.__getitem__)
     solved, mean = solve(values, labels, classes, ridge)
     return Trained(
         lambda new: torch.cat([kernel(part.double(), vectors) @ solved + mean for part in new.split(512)]),
         len(labels),
-        {"ridge": ridge},
+        {"ridge": ridge, "validation": {str(one): accuracy for one, accuracy in judged.items()}},
     )
 
 
@@ -140,7 +141,7 @@ def compare(
     _LOG.info(
         "%s on %s: accuracy %.4f, in %.1f s", rival, result["dataset"], metrics["accuracy"], sum(seconds.values())
     )
-    run.log_metrics({f"rival/{name}": value for name, value in {**metrics, **seconds, **trained.facts}.items()})
+    run.log_metrics({f"rival/{name}": value for name, value in {**metrics, **seconds}.items()})
     return result
 
 

@@ -13,7 +13,7 @@ from gmcn.artifacts import load_tensors, save_tensors
 from gmcn.cli import main
 from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.errors import InputError
-from gmcn.results.kernels import choose_ridge, gram, nngp, ntk, solve
+from gmcn.results.kernels import gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.rivals import RIVALS, compare, kernel_regression, scaled
 from gmcn.results.tables import tabulate
 from tests.conftest import ROOT
@@ -101,13 +101,14 @@ def test_ridge_regression_solves_its_equations():
     torch.testing.assert_close(values @ solved + ridge * solved, targets - mean)
 
 
-def test_the_ridge_is_the_best_on_the_held_out_objects_alone():
+def test_ridges_are_judged_on_objects_that_are_held_out():
     """Noise wants a large one, and a rule without noise a small one."""
     x = drawn(400, 3)
     rule, noisy = (x[:, 0] > 0).long(), (x[:, 0] + 2 * drawn(400, 1, 5).squeeze(1) > 0).long()
     values = nngp(x, x)
-    assert choose_ridge(values, noisy, 2, (1e-6, 1.0)) == 1.0
-    assert choose_ridge(values, rule, 2, (1e-6, 1e6)) == 1e-6
+    noisy, rule = judge_ridges(values, noisy, 2, (1e-6, 1.0)), judge_ridges(values, rule, 2, (1e-6, 1e6))
+    assert noisy[1.0] > noisy[1e-6] + 0.02
+    assert rule[1e-6] > rule[1e6] + 0.02
 
 
 def test_of_many_objects_a_kernel_sees_some_that_a_seed_chooses():
@@ -130,6 +131,8 @@ def test_digits(digits, tmp_path, rival, least):
     assert found["metrics"]["accuracy"]["mean"] == pytest.approx(right.double().mean().item())
     assert found["objects"] == {"train": 1347, "of": 1347, "test": 450}
     assert ("ridge" in found) == (rival in ("nngp", "ntk"))
+    if "ridge" in found:
+        assert found["validation"][str(found["ridge"])] == max(found["validation"].values())
 
 
 @pytest.mark.parametrize("rival", RIVALS)
