@@ -3,12 +3,14 @@
 from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
 from gmcn.config.resolving import FOLD, dataset, figure_of, fit, kind_of, measured, merge, resolve, task_of
+from gmcn.config.sections import RIVALS
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
 __all__ = [
     "FOLD",
     "ILLUSTRATIONS",
+    "RIVALS",
     "SCHEMA",
     "Illustration",
     "check",
