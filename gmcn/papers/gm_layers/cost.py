@@ -148,6 +148,8 @@ def _seconds_of(steps: list[Callable[[], None]], seconds: float) -> list[float]:
 
 
 def _figure(rows: list[dict[str, Any]]) -> Any:
+    from matplotlib.ticker import LogLocator
+
     figure, panels = still.panels(2, len(SWEEPS), 11, 6)
     for column, sweep in enumerate(SWEEPS):
         own = [row for row in rows if row["sweep"] == sweep]
@@ -158,8 +160,10 @@ def _figure(rows: list[dict[str, Any]]) -> Any:
             for prefix, style, label in (("", "o-", "mixture layer"), ("perceptron_", "s--", "perceptron")):
                 axes.plot(places, [unit * row[f"{prefix}{key}"] for row in own], style, ms=4, label=label)
             if key == "bytes":
-                axes.plot(places, [unit * row["predicted_bytes"] for row in own], ":", color="0.4", label="formula")
+                axes.plot(places, [unit * row["predicted_bytes"] for row in own], "kx", ms=6, label="formula")
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.grid(alpha=0.3)
             if even:
                 words = ["full" if row["rank"] == FULL else str(row["rank"]) for row in own]
