@@ -129,9 +129,10 @@ class MeanAnswer(torch.autograd.Function):
         return None, g_x, g_weights, g_means, g_stds, g_rows.view_as(factors)
 
 
-def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Any, ...]) -> list[Tensor | None]:
     """The gradients of all inputs, as a graph."""
+    x, weights, means, stds, factors = inputs
+    output = by_definition(x, weights, means, stds, factors, ctx.activation)
     wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    output = by_definition(*inputs, ctx.activation)
     found = iter(torch.autograd.grad(output, wanted, g, create_graph=True, allow_unused=True))
     return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
