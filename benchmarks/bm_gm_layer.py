@@ -26,9 +26,9 @@ from train_step import tensor_peak
 from gmcn.nn import GaussianMixtureLayer
 from gmcn.nn.mean_answer import by_definition
 from gmcn.optim import WassersteinSGD, flow_groups
+from gmcn.papers.gm_layers.cost import Sizes, training_step
 
-SIZES = {"d": 784, "o": 10, "components": 50, "rank": 4, "batch": 100}
-SMALL = {"d": 16, "o": 3, "components": 4, "rank": 2, "batch": 10}
+SMALL = Sizes(components=4, rank=2, width=16, outputs=3, batch=10)
 PERCEPTRON, RATE, SHARE = "perceptron of equal multiply-adds", 0.1, 0.1
 
 
@@ -56,19 +56,8 @@ class ByAutograd(nn.Module):
         return by_definition(rows, weights, layer.means, layer.stds, layer.factors, layer.activation)
 
 
-def multiply_adds(d: int, o: int, components: int, rank: int) -> int:
-    """Of one object, forward."""
-    return components * ((rank + 2) * (d + 1) + (rank + 1) * o)
-
-
-def perceptron(d: int, hidden: int, o: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, o, bias=False))
-
-
-def ways_of(x: Tensor, sizes: dict[str, int], options: Namespace) -> dict[str, Callable[[], Way]]:
-    d, o, count, rank = (sizes[name] for name in ("d", "o", "components", "rank"))
-    work, generator = multiply_adds(d, o, count, rank), torch.Generator().manual_seed(0)
-    original = GaussianMixtureLayer(d, o, count, rank=rank, generator=generator).to(options.device)
+def ways_of(x: Tensor, sizes: Sizes, options: Namespace) -> dict[str, Callable[[], Way]]:
+    work, original = sizes.multiply_adds(), sizes.layer().to(options.device)
 
     def by(wrapped: Callable[[GaussianMixtureLayer], nn.Module], work: int | None = work) -> Callable[[], Way]:
         def made() -> Way:
@@ -89,11 +78,10 @@ def ways_of(x: Tensor, sizes: dict[str, int], options: Namespace) -> dict[str, C
         network = original.to_mlp(round(enough.item()), torch.Generator().manual_seed(1))
         return plain(network, copy.deepcopy(original), gradients=False)
 
-    hidden = round(work / (d + 1 + o))
     torch.manual_seed(0)
-    network = perceptron(d, hidden, o).to(options.device)
+    network = sizes.perceptron().to(options.device)
     ways = {
-        PERCEPTRON: lambda: plain(network, copy.deepcopy(network)),
+        PERCEPTRON: lambda: plain(copy.deepcopy(network), copy.deepcopy(network)),
         "gmcn.nn.GaussianMixtureLayer": by(lambda layer: layer),
         "torch, by autograd": by(ByAutograd),
         "torch, covariances formed": by(rivals.FormedCovariances, None),
@@ -117,17 +105,12 @@ def error_of(way: Way, x: Tensor, labels: Tensor) -> float:
 
 def measure(way: Way, x: Tensor, labels: Tensor, options: Namespace) -> dict[str, Any]:
     """Columns of one row."""
-
-    def step() -> None:
-        loss = nn.functional.cross_entropy(way.network(x), labels)
-        way.optimizer.zero_grad()
-        loss.backward()
-        way.optimizer.step()
-
+    step = training_step(way.network, way.optimizer, x, labels)
     error = error_of(way, x, labels)
     with torch.no_grad():
         forward = seconds_of(lambda: way.network(x), options)
     seconds = seconds_of(step, options)
+    way.optimizer.zero_grad()  # else the step would begin by giving memory back
     row = {"multiply-adds": way.multiply_adds, "parameters": sum(one.numel() for one in way.network.parameters())}
     row |= {"forward, ms": 1e3 * forward, "step, ms": 1e3 * seconds, "error": error}
     return row | {"peak, MiB": tensor_peak(step, options) / 2**20}
@@ -136,10 +119,10 @@ def measure(way: Way, x: Tensor, labels: Tensor, options: Namespace) -> dict[str
 def main() -> None:
     counts = {"type": int, "nargs": "+", "default": [1, 2], "help": "numbers of threads (default: 1 2)"}
     options = arguments(__doc__, ("--each-threads", counts))
-    sizes = SMALL if options.smoke else SIZES
+    sizes = SMALL if options.smoke else Sizes()
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(sizes["batch"], sizes["d"], generator=generator).to(options.device)
-    labels = torch.randint(sizes["o"], (sizes["batch"],), generator=generator).to(options.device)
+    x = torch.randn(sizes.batch, sizes.width, generator=generator).to(options.device)
+    labels = torch.randint(sizes.outputs, (sizes.batch,), generator=generator).to(options.device)
     rows: list[dict[str, Any]] = []
     with memory_limited(options):
         for threads, (name, made) in itertools.product(options.each_threads, ways_of(x, sizes, options).items()):

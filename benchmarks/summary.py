@@ -94,6 +94,10 @@ def bars(path: str) -> Iterator[Bar]:
         yield Bar(f"training step, batch 21, r = {ratio}, 2 threads: ms per shape", "train_step", value, at_most=most)
         memory = against_exact("resident, MiB", batch=21, fit_at=ratio)
         yield Bar(f"training step, batch 21, r = {ratio}: peak memory over exact", "train_step", memory, at_most=1)
+    for threads in (1, 2):
+        value = cell("times the perceptron", way="gmcn.nn.GaussianMixtureLayer", threads=threads)
+        words = f"step of a mixture layer, threads: {threads}, times a perceptron of equal multiply-adds"
+        yield Bar(words, "gm_layer", value, at_most=1.5)
     for task in ("digits", "paper"):
         ours = {"network": task, "way": "gmcn"}
         value = cell("times OpenMP's", beside=0, **ours)

@@ -106,9 +106,6 @@ class MeanAnswer(torch.autograd.Function):
             return None, *_differentiably(ctx, g, (x, weights, means, stds, factors))
         squares, along, first, slope, curve, third, reach, *unweighted = saved
         inner, rows = x.shape[1], factors.flatten(0, 1)  # [K R, i + o]
-        g_means, g_rows = torch.empty_like(means), torch.empty_like(rows)
-        torch.mm(first, g, out=g_means[:, inner:])
-        torch.mm(reach, g, out=g_rows[:, inner:])
         a = means[:, inner:] @ g.mT
         c = (rows[:, inner:] @ g.mT).view_as(along)
         s = (c * along).sum(1)
@@ -118,6 +115,9 @@ class MeanAnswer(torch.autograd.Function):
         by_mean = (a * slope).addcmul_(s, curve)
         twice = a.mul_(curve).addcmul_(s, third)  # D
         by_along = c.mul_(slope[:, None]).addcmul_(along, twice[:, None]).flatten(0, 1)
+        g_means, g_rows = torch.empty_like(means), torch.empty_like(rows)
+        torch.mm(first, g, out=g_means[:, inner:])
+        torch.mm(reach, g, out=g_rows[:, inner:])
         torch.mm(by_mean, x, out=g_means[:, :inner])
         torch.mm(by_along, x, out=g_rows[:, :inner])
         g_stds = None if stds is None else (twice @ squares).mul_(stds)
@@ -129,9 +129,10 @@ class MeanAnswer(torch.autograd.Function):
         return None, g_x, g_weights, g_means, g_stds, g_rows.view_as(factors)
 
 
-def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Any, ...]) -> list[Tensor | None]:
     """The gradients of all inputs, as a graph."""
+    x, weights, means, stds, factors = inputs
+    output = by_definition(x, weights, means, stds, factors, ctx.activation)
     wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-    output = by_definition(*inputs, ctx.activation)
     found = iter(torch.autograd.grad(output, wanted, g, create_graph=True, allow_unused=True))
     return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs]
