@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from gmcn.declared import DERIVED, FILLED, at_least
 from gmcn.errors import InputError
 from gmcn.models.mlp import Scaling, Size, scaled
-from gmcn.models.network import Classes, InitialSeed, Network
-from gmcn.models.point_sets import Probability, seeded
+from gmcn.models.network import Classes, InitialSeed, Network, Probability, seeded
 from gmcn.nn import GaussianMixtureLayer
 
 Activation = Annotated[Literal["relu", "erf", "gelu", "linear", "tanh", "silu"], "Of the neurons."]

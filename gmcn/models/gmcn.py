@@ -23,8 +23,7 @@ from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.models.heads import Head
 from gmcn.models.heads import head as make_head
-from gmcn.models.network import Classes, Dim, InitialSeed, Network
-from gmcn.models.point_sets import seeded
+from gmcn.models.network import Classes, Dim, InitialSeed, Network, seeded
 from gmcn.nn import GCL, BatchNorm, GaussianConvolution, mean_activation, rescale
 from gmcn.nn.norm import mean_variance
 from gmcn.ops.convolve_relu_nodes import MOST_NODES

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from gmcn.declared import DERIVED, FILLED, at_least
 from gmcn.errors import InputError
-from gmcn.models.network import Classes, InitialSeed, Network
-from gmcn.models.point_sets import Probability, seeded
+from gmcn.models.network import Classes, InitialSeed, Network, Probability, seeded
 
 Size = Annotated[int, at_least(1), "Of one layer."]
 Scaling = Annotated[

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
-from gmcn.declared import DERIVED, at_least, check
+from gmcn.declared import DERIVED, at_least, below, check
 
 # What the data say of every network that classifies, and the training.
 Classes = Annotated[int, at_least(1), DERIVED, "Number of classes."]
 Dim = Annotated[Literal[2, 3], DERIVED, "Dimension of the data (D)."]
+Probability = Annotated[float, at_least(0), below(1)]
 InitialSeed = Annotated[int | None, DERIVED, "Of the initial parameters; None draws them from torch's generator."]
 
 
@@ -61,3 +64,18 @@ class Network(nn.Module):
 
 def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None, network: nn.Module) -> Iterator[None]:
+    """Initial parameters from ``seed``, the global generator left alone; from the global one where it is None.
+
+    A seed's are drawn on the CPU, and the network then goes to torch's default device.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        yield
+    network.to(torch.get_default_device())

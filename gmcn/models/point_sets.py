@@ -6,16 +6,14 @@ rows [E, C], one for each point (or pair of points) of the batch that exists; a 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gmcn.data.objects import Inputs
-from gmcn.declared import at_least, below
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.nn import BatchNorm
@@ -24,7 +22,6 @@ Features = Annotated[
     Literal["positions", "gaussians"],
     "What point networks see of a Gaussian: its position, or also weight and covariance.",
 ]
-Probability = Annotated[float, at_least(0), below(1)]
 
 
 class PointSet(NamedTuple):
@@ -126,18 +123,3 @@ def layers(*widths: int, dropout: Sequence[float] = ()) -> nn.Sequential:
         if index < len(dropout) and dropout[index]:
             modules.append(nn.Dropout(dropout[index]))
     return nn.Sequential(*modules)
-
-
-@contextlib.contextmanager
-def seeded(seed: int | None, network: nn.Module) -> Iterator[None]:
-    """Initial parameters from ``seed``, the global generator left alone; from the global one where it is None.
-
-    A seed's are drawn on the CPU, and the network then goes to torch's default device.
-    """
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
-        yield
-    network.to(torch.get_default_device())

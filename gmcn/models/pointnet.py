@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from gmcn.data.objects import Inputs
 from gmcn.declared import at_least
 from gmcn.models.heads import Head, mixture_head
-from gmcn.models.network import Classes, Dim, InitialSeed, Network
-from gmcn.models.point_sets import Features, Probability, feature_count, layers, maxima, pack, point_set, seeded, spread
+from gmcn.models.network import Classes, Dim, InitialSeed, Network, Probability, seeded
+from gmcn.models.point_sets import Features, feature_count, layers, maxima, pack, point_set, spread
 
 
 class PointNet(Network):

@@ -24,18 +24,8 @@ from torch import Tensor, nn
 
 from gmcn.data.objects import Inputs
 from gmcn.declared import above, at_least
-from gmcn.models.network import Classes, Dim, InitialSeed, Network
-from gmcn.models.point_sets import (
-    Features,
-    PointSet,
-    Probability,
-    feature_count,
-    layers,
-    maxima,
-    pack,
-    point_set,
-    seeded,
-)
+from gmcn.models.network import Classes, Dim, InitialSeed, Network, Probability, seeded
+from gmcn.models.point_sets import Features, PointSet, feature_count, layers, maxima, pack, point_set
 
 POINTS = 1024  # that the published sizes are for
 WIDTHS = ((64, 64, 128), (128, 128, 256), (256, 512, 1024))

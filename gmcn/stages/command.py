@@ -29,7 +29,15 @@ class Command:
 _MESHES = ("meshes", "obj", "off", "ply", "ply_header", "ply_lists", "polygons", "stl", "text")
 # By the field of a pattern and what stands there: further files that it needs.
 SHARED = {
-    "network": dict.fromkeys(("pointnet", "pointnet2", "mlp"), ("gmcn/models/point_sets.py",)),
+    "network": {
+        kind: tuple(f"gmcn/models/{name}.py" for name in names)
+        for kind, names in {
+            "gmcn": ("heads",),
+            "pointnet": ("heads", "point_sets"),
+            "pointnet2": ("point_sets",),
+            "gm-mlp": ("gm_mlp", "mlp"),
+        }.items()
+    },
     "kind": {
         kind: tuple(f"gmcn/data/{name}.py" for name in names)
         for kind, names in {
