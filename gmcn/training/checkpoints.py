@@ -81,6 +81,8 @@ def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed:
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
     for key in ("checkpoint_minutes", "devices", "nodes"):  # how, not what
         training.pop(key)
+    if not training["snapshots"]:  # what older trainings do not say
+        training.pop("snapshots")
     network = dict(settings.get("network", {}))
     if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
         network.pop("kind")

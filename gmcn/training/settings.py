@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from gmcn.data.augmentation import Augmentation
-from gmcn.declared import above, at_least, at_most, below, check, matching
+from gmcn.declared import DISTINCT, above, at_least, at_most, below, check, matching
 from gmcn.errors import InputError
 
 
@@ -50,6 +50,11 @@ class TrainingSettings:
     checkpoint_minutes: Annotated[
         float, at_least(0), "Minutes between checkpoints within an epoch; 0: one after every step."
     ] = 5.0
+    snapshots: Annotated[
+        Sequence[Annotated[int, at_least(0), "A number of epochs."]],
+        DISTINCT,
+        "After which epochs the network is kept beside the trained one, in `snapshots`; 0: before the first step.",
+    ] = ()
     early_batches: Annotated[
         int | None, at_least(1), "Stop every epoch after so many steps (for trying things out); null: never."
     ] = None
@@ -104,6 +109,10 @@ class TrainingSettings:
         if self.warmup_epochs > self.epochs:
             raise InputError(
                 f"training: 'warmup_epochs' is {self.warmup_epochs}, but must be at most the {self.epochs} 'epochs'"
+            )
+        if max(self.snapshots, default=0) > self.epochs:
+            raise InputError(
+                f"training: 'snapshots' has {max(self.snapshots)}, but must be at most the {self.epochs} 'epochs'"
             )
         if self.fold is not None and not self.place[0] <= self.place[1] >= 2:
             raise InputError(
