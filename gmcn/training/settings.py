@@ -89,7 +89,7 @@ class TrainingSettings:
         check(cls, values, "training")
         if values.get("augmentation") is not None:
             values = {**values, "augmentation": Augmentation.read(values["augmentation"])}
-        settings = cls(**values)
+        settings = cls(**{**values, "snapshots": tuple(sorted(values.get("snapshots", ())))})
         settings.check()
         return settings
 
@@ -132,7 +132,7 @@ class TrainingSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, defaults included."""
-        return asdict(self)
+        return {**asdict(self), "snapshots": list(self.snapshots)}
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of optimiser step ``step`` (from 0), before any reduction on a plateau.
