@@ -52,3 +52,10 @@ def test_splats_become_fewer(tmp_path, capsys):
     assert before.positions.equal(same.positions)
     for one, other in zip(before, same, strict=True):
         assert (one - other).abs().max() <= 1e-5 * one.abs().max()
+
+
+def test_a_mixture_layer_takes_the_place_of_a_perceptron(capsys):
+    accuracy, ratio = run("mixture_layer", "--epochs", 20)
+    assert accuracy > 0.95
+    assert 0.7 < ratio < 1.4
+    assert "a network of 2000 neurons" in capsys.readouterr().out

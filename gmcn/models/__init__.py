@@ -7,19 +7,21 @@ from typing import Any
 
 from gmcn.declared import check, options
 from gmcn.errors import InputError, brief, unknown
+from gmcn.models.gm_mlp import GMMLP
 from gmcn.models.gmcn import GMCN
 from gmcn.models.mlp import MLP
 from gmcn.models.network import Network
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
 
-__all__ = ["DEFAULT_KIND", "GMCN", "MLP", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
+__all__ = ["DEFAULT_KIND", "GMCN", "GMMLP", "MLP", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
 
 NETWORKS: dict[str, type[Network]] = {
     "gmcn": GMCN,
     "pointnet": PointNet,
     "pointnet2": PointNet2,
     "mlp": MLP,
+    "gm-mlp": GMMLP,
 }
 DEFAULT_KIND = "gmcn"
 

@@ -3,7 +3,7 @@
     mixture [B, N] -> norm of the input
       -> blocks: convolution with kernel mixtures -> dense fit of the ReLU -> reduction -> spatial norm
       -> one more convolution and dense fit with a channel per class
-      -> integral of each channel -> batch normalisation -> logits [B, classes]
+      -> integral of each channel -> batch normalisation (-> head) -> logits [B, classes]
 
 Nothing in it looks at where a mixture is: convolution moves with its input and the integral forgets positions, so
 that logits are invariant to translation. The spatial norm adds invariance to scale.
@@ -21,7 +21,10 @@ from gmcn import ops
 from gmcn.declared import DERIVED, above, at_least, at_most, matching
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
+from gmcn.models.heads import Head
+from gmcn.models.heads import head as make_head
 from gmcn.models.network import Classes, Dim, InitialSeed, Network
+from gmcn.models.point_sets import seeded
 from gmcn.nn import GCL, BatchNorm, GaussianConvolution, mean_activation, rescale
 from gmcn.nn.norm import mean_variance
 from gmcn.ops.convolve_relu_nodes import MOST_NODES
@@ -115,6 +118,12 @@ class GMCN(Network):
         ] = "batch",
         norm_weighted: Annotated[bool, "Weigh a Gaussian's covariance by its weight in those statistics."] = True,
         norm_gradient: Annotated[bool, "Whether gradients flow through the scale of the normalisation."] = True,
+        head: Annotated[
+            Head | None,
+            "What classifies the integrals of the last layer's channels; null: the integrals of one channel per class "
+            "are the logits, as in the paper.",
+        ] = None,
+        head_channels: Annotated[int, at_least(1), "Channels of the last layer where there is a head."] = 32,
         seed: InitialSeed = None,
     ) -> None:
         super().__init__()
@@ -154,9 +163,12 @@ class GMCN(Network):
         # No norm at the end: the integral does not change with the scale of space. Where convolutions are fitted,
         # the last one is fitted as if it halved the components once more.
         fits = every_block | {"convolve_fit": convolved(halved), "fit_at": at(None)}
-        blocks.append(GCL(channels, classes, None, norm=None, **fits))
+        last = classes if head is None else head_channels
+        blocks.append(GCL(channels, last, None, norm=None, **fits))
         self.blocks = nn.ModuleList(blocks)
-        self.output_norm = BatchNorm(classes)
+        self.output_norm = BatchNorm(last)
+        with seeded(seed, self):
+            self.head = nn.Identity() if head is None else make_head(head, last, classes)
 
     def normalize_input(
         self,
@@ -192,7 +204,7 @@ class GMCN(Network):
         mixture = self.normalize_input(mixture)
         for block in self.blocks:
             mixture = block(mixture)
-        return self.output_norm(ops.integrate(mixture))
+        return self.head(self.output_norm(ops.integrate(mixture)))
 
     def kernel_decay_loss(self) -> Tensor:  # []
         """Equation (8), summed over the layers."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gmcn.declared import DERIVED, FILLED, at_least
 from gmcn.errors import InputError
@@ -18,12 +19,16 @@ from gmcn.models.network import Classes, InitialSeed, Network
 from gmcn.models.point_sets import Probability, seeded
 
 Size = Annotated[int, at_least(1), "Of one layer."]
+Scaling = Annotated[
+    Literal["standardised", "largest"],
+    "Whether an object is shifted and scaled to mean zero and variance one, or divided by its largest magnitude.",
+]
 
 
 class MLP(Network):
     """A perceptron on images or vectors of one shape, with `fit: null`.
 
-    Each object is divided by its largest magnitude, so that logits do not depend on an image's brightness.
+    Logits do not depend on an image's brightness, whichever way it is scaled.
 
     Raises:
         InputError: for a value that cannot be, or an input of another shape.
@@ -38,10 +43,11 @@ class MLP(Network):
         *,
         hidden: Annotated[Sequence[Size], "Sizes of the hidden layers; one is the two-layer perceptron."] = (256,),
         dropout: Annotated[Probability, "Probability to drop a value of a hidden layer."] = 0.0,
+        input: Scaling = "largest",
         seed: InitialSeed = None,
     ) -> None:
         super().__init__()
-        self.classes, self.shape = classes, tuple(shape)
+        self.classes, self.shape, self.input = classes, tuple(shape), input
         with seeded(seed, self):
             modules: list[nn.Module] = []
             for given, wanted in itertools.pairwise([math.prod(shape), *hidden]):
@@ -56,6 +62,14 @@ class MLP(Network):
         """Logits; the softmax belongs to the loss."""
         if inputs.shape[1:] != self.shape:
             raise InputError(f"MLP: the input is {list(inputs.shape)}; this network takes [B, *{list(self.shape)}]")
-        values = inputs.flatten(1).to(next(self.parameters()).dtype)
-        largest = values.abs().amax(1, keepdim=True)
-        return self.layers(values / largest.clamp(min=1e-30))
+        return self.layers(scaled(inputs.flatten(1).to(next(self.parameters()).dtype), self.input))
+
+
+def scaled(
+    values: Tensor,  # [B, d]
+    scaling: str,
+) -> Tensor:  # [B, d]
+    """Each object by itself: of mean zero and variance one ("standardised"), or with the largest magnitude one."""
+    if scaling == "standardised":
+        return functional.layer_norm(values, values.shape[1:])
+    return values / values.abs().amax(1, keepdim=True).clamp(min=1e-30)

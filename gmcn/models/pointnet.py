@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gmcn.data.objects import Inputs
 from gmcn.declared import at_least
+from gmcn.models.heads import Head, mixture_head
 from gmcn.models.network import Classes, Dim, InitialSeed, Network
 from gmcn.models.point_sets import Features, Probability, feature_count, layers, maxima, pack, point_set, seeded, spread
 
@@ -41,6 +42,7 @@ class PointNet(Network):
         dropout: Annotated[
             Probability, "Probability to drop a value of the last hidden layer before the class scores."
         ] = 0.3,
+        head: Head = "fc",
         regularization: Annotated[
             float,
             at_least(0),
@@ -56,7 +58,10 @@ class PointNet(Network):
             self.point_layers = layers(channels, 64, 64)
             self.feature_transform = Transform(64, 64)
             self.deep_layers = layers(64, 64, 128, 1024)
-            self.head = nn.Sequential(layers(1024, 512, 256, dropout=(0.0, dropout)), nn.Linear(256, classes))
+            if head == "mixture":
+                self.head: nn.Module = mixture_head(1024, classes)
+            else:
+                self.head = nn.Sequential(layers(1024, 512, 256, dropout=(0.0, dropout)), nn.Linear(256, classes))
 
     def forward(
         self,

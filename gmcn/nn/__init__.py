@@ -3,6 +3,7 @@
 from gmcn.nn.convolution import GaussianConvolution
 from gmcn.nn.gaussian_mixture_layer import GaussianMixtureLayer
 from gmcn.nn.gcl import GCL
+from gmcn.nn.merging import merge, prune
 from gmcn.nn.norm import BatchNorm, MixtureNorm, mean_activation, rescale, synchronise
 from gmcn.nn.reduction import Reduction
 from gmcn.nn.relu_fit import ReLUFit
@@ -16,6 +17,8 @@ __all__ = [
     "ReLUFit",
     "Reduction",
     "mean_activation",
+    "merge",
+    "prune",
     "rescale",
     "synchronise",
 ]

@@ -46,8 +46,8 @@ class GaussianMixtureLayer(nn.Module):
         factor_out: standard deviation of the factors' entries for v at first, times √R.
         output_deviation: standard deviation of v by itself. It changes no output and gets no gradient; it does change
             ``variance`` and ``measure``.
-        dropout: probability in training that a component is left out, for all objects of a batch alike or not; the
-            others then weigh more.
+        dropout: probability in training that a component is left out; the others then weigh more.
+        train_weights: whether the components' weights have a gradient.
         generator: of the initial parameters.
 
     Raises:
@@ -68,6 +68,7 @@ class GaussianMixtureLayer(nn.Module):
         factor_out: float = 0.5,
         output_deviation: float = 0.0,
         dropout: float = 0.0,
+        train_weights: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class GaussianMixtureLayer(nn.Module):
         else:
             rank = rank if covariance == "low-rank" else 0
             factors = draw(components, rank, dim) * reach / math.sqrt(max(1, rank))
-        self.logits = _parameter(torch.zeros(components, **kind), trained=False)  # [K]
+        self.logits = _parameter(torch.zeros(components, **kind), trained=train_weights)  # [K]
         self.means = _parameter(means)  # [K, d + 1 + o]
         self.stds = None if stds is None else _parameter(stds)  # [K, d + 1]
         self.factors = _parameter(factors)  # [K, R, d + 1 + o]
@@ -147,7 +148,7 @@ class GaussianMixtureLayer(nn.Module):
         return (weights @ squares - (weights @ centre).square()).clamp(min=0)
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # [..., K], [..., K], [..., K, R]
-        """Mean and variance of w·x, and uᵀx of each factor, in float32 at least."""
+        """Mean and variance of w·x, and uᵀx of each factor; in float32 under autocast."""
         if x.shape[-1] != self.in_features:
             raise InputError(
                 f"GaussianMixtureLayer: the input is {list(x.shape)}; this layer takes [..., {self.in_features}]"
@@ -158,7 +159,9 @@ class GaussianMixtureLayer(nn.Module):
             return nn.functional.linear(x, rows[:, :d], rows[:, d] if self.bias else None)
 
         mean = product(x, self.means)
-        along = product(x, self.factors.flatten(0, 1)).view(*mean.shape, -1)
+        along = product(x, self.factors.flatten(0, 1)).view(*mean.shape, self.factors.shape[1])
+        if torch.is_autocast_enabled(x.device.type):  # squares and tails need the digits
+            mean, along = mean.float(), along.float()
         variance = along.square().sum(-1)
         if self.stds is not None:
             variance = variance + product(x.square(), self.stds.square())

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gmcn.errors import InputError
 from gmcn.nn import GaussianMixtureLayer
@@ -113,12 +113,26 @@ class WassersteinSGD(torch.optim.Optimizer):
                 tensor.mul_(1 - group["lr"] * group["decay"]).addcmul_(tensor.grad, rates, value=-1)
         if group["fisher_rao"] and logits.grad is not None:
             logits.addcdiv_(logits.grad, weights, value=-group["lr"] * group["fisher_rao"])
-            floored = logits.log_softmax(0).clamp(min=math.log(max(group["least_weight"], 1e-38)))
-            logits.copy_(floored.log_softmax(0))
+            self._floor(logits, group["least_weight"])
+
+    @staticmethod
+    def _floor(logits: Tensor, least: float) -> None:
+        """No weight below ``least``; InputError where one component has taken them all."""
+        flowed = logits.log_softmax(0)
+        low = math.log(max(least, 1e-30))
+        if len(logits) > 1 and int((flowed > low).sum()) <= 1:
+            raise InputError(
+                f"WassersteinSGD: the Fisher-Rao step leaves one of {len(logits)} components all the weight; lower "
+                "fisher_rao, or the learning rate"
+            )
+        logits.copy_(flowed.clamp(min=low).log_softmax(0))
 
 
-def flow_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Groups for :class:`WassersteinSGD`: one for each Gaussian mixture layer, one for the rest."""
+def flow_groups(network: nn.Module, weights: bool = False) -> list[dict[str, Any]]:
+    """Groups for :class:`WassersteinSGD`: one for each Gaussian mixture layer, one for the rest.
+
+    Raises :class:`gmcn.errors.InputError` where ``weights`` shall move, and no layer's do.
+    """
     groups: list[dict[str, Any]] = []
     seen: set[int] = set()
     for module in network.modules():
@@ -126,5 +140,9 @@ def flow_groups(network: nn.Module) -> list[dict[str, Any]]:
             parameters = module.flow_parameters()
             seen.update(map(id, parameters))
             groups.append({"params": parameters, "mixture": True})
+    if weights and not any(group["params"][0].requires_grad for group in groups):
+        raise InputError(
+            "fisher_rao moves the weights of Gaussian mixture layers, and no layer trains them; set `train_weights`"
+        )
     rest = [parameter for parameter in network.parameters() if id(parameter) not in seen]
     return [*groups, *([{"params": rest}] if rest else [])]

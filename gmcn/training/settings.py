@@ -28,7 +28,21 @@ class TrainingSettings:
         int, at_least(1), "Devices of a node that divide each batch among them; changes the time, not the result."
     ] = 1
     nodes: Annotated[int, at_least(1), "Nodes of a cluster that train together, each with `devices`."] = 1
-    learning_rate: Annotated[float, above(0), "Adam's highest learning rate."] = 1e-3
+    learning_rate: Annotated[float, above(0), "The optimiser's highest learning rate."] = 1e-3
+    optimizer: Annotated[
+        Literal["adam", "wasserstein"],
+        "Adam, or the Wasserstein gradient flow of Gaussian mixture layers (plain gradient descent for all others).",
+    ] = "adam"
+    weight_decay: Annotated[
+        float,
+        at_least(0),
+        "Decay of parameters, as a multiple of the learning rate; for the flow, of the measure's second moment.",
+    ] = 0.0
+    fisher_rao: Annotated[
+        float,
+        at_least(0),
+        "Rate at which the flow moves the components' weights, as a multiple of the learning rate; 0: not.",
+    ] = 0.0
     schedule: Annotated[
         Literal["cosine", "constant", "step", "plateau"],
         "Course of the learning rate after the warm-up; never looks at the test set. `plateau` watches the validation "
@@ -114,6 +128,8 @@ class TrainingSettings:
             raise InputError(
                 f"training: 'snapshots' has {max(self.snapshots)}, but must be at most the {self.epochs} 'epochs'"
             )
+        if self.fisher_rao and self.optimizer != "wasserstein":
+            raise InputError("training: 'fisher_rao' is a rate of the 'optimizer' wasserstein; set it, or leave it out")
         if self.fold is not None and not self.place[0] <= self.place[1] >= 2:
             raise InputError(
                 f"training: 'fold' is '{self.fold}', but there is no such fold; of five they are '1 of 5' ..."

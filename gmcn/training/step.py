@@ -1,4 +1,4 @@
-"""The training step: the objective's gradient, Adam, and a stop at the first value that is not finite."""
+"""The training step: the objective's gradient, the optimiser, and a stop at the first value that is not finite."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gmcn import ranks, tasks
 from gmcn.data.objects import Inputs, count, each
 from gmcn.errors import is_out_of_memory
 from gmcn.models import Network
+from gmcn.optim import WassersteinSGD, flow_groups
 from gmcn.tasks.task import Objective
 from gmcn.training.errors import (
     NonFiniteError,
@@ -33,9 +34,9 @@ Batch = tuple[Inputs, Tensor | None]  # of B objects, labels [B]
 class TrainingStep(L.LightningModule):
     """Trains a network on batches of inputs, with labels where they have any, for an objective.
 
-    Adam on all parameters, then what the network itself does after a step (:meth:`gmcn.models.Network.after_step_`).
-    Sums of the running epoch are part of the checkpoint, so that a resumed epoch reports what an uninterrupted one
-    does.
+    The optimiser on all parameters, then what the network itself does after a step
+    (:meth:`gmcn.models.Network.after_step_`). Sums of the running epoch are part of the checkpoint, so that a resumed
+    epoch reports what an uninterrupted one does.
 
     Every rank is given the whole batch and computes its share of it. A batch goes through the network in
     ``settings.micro_batches`` parts, whose gradients add up to that of the batch; batch statistics are those of a
@@ -64,8 +65,13 @@ class TrainingStep(L.LightningModule):
         return dict.fromkeys((*self.names, "shapes"), 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with torch's betas. Its rate is set before each step, as a function of the step alone."""
-        return torch.optim.Adam(self.model.parameters(), lr=self.settings.learning_rate)
+        """Adam with torch's betas, or the flow. The rate is set before each step, as a function of the step alone."""
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        if self.settings.optimizer == "wasserstein":
+            groups = flow_groups(self.model, self.settings.fisher_rao > 0)
+            return WassersteinSGD(groups, rate, fisher_rao=self.settings.fisher_rao, decay=decay)
+        kind = torch.optim.AdamW if decay else torch.optim.Adam
+        return kind(self.model.parameters(), lr=rate, weight_decay=decay)
 
     @property
     def learning_rate(self) -> float:
@@ -74,7 +80,7 @@ class TrainingStep(L.LightningModule):
         return rate * self.plateau.scale if self.plateau else rate
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Gradient, Adam's step, then the network's own with the same learning rate."""
+        """Gradient, the optimiser's step, then the network's own with the same learning rate."""
         optimizer, rate = self.optimizers(), self.learning_rate
         for group in optimizer.param_groups:
             group["lr"] = rate

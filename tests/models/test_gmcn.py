@@ -299,3 +299,15 @@ def test_arguments_are_kept_however_they_are_given():
 def test_bad_input(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+@pytest.mark.parametrize("head", ["fc", "mixture"])
+def test_a_head_classifies_the_integrals(head):
+    model = GMCN([(2, 4)], 3, seed=0, head=head, head_channels=6).double()
+    again = GMCN([(2, 4)], 3, seed=0, head=head, head_channels=6).double()
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), again.parameters(), strict=True))
+    logits = model(random_mixture(5, 8))
+    assert logits.shape == (5, 3)
+    logits.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.head.parameters() if p.requires_grad)
+    assert not list(GMCN([(2, 4)], 3).head.parameters())

@@ -12,6 +12,7 @@ from gmcn.errors import InputError
 from gmcn.models import GMCN, NETWORKS, PointNet, PointNet2, build, describe
 from gmcn.models.point_sets import maxima, point_set
 from gmcn.models.pointnet2 import ball, farthest_points
+from gmcn.nn import GaussianMixtureLayer
 
 from ..nn.workload import random_mixture
 
@@ -279,3 +280,11 @@ def test_bad_input(make, words):
     with pytest.raises(InputError, match=words) as info:
         make()
     assert "\n" not in str(info.value)
+
+
+def test_a_mixture_layer_as_the_head():
+    model = PointNet(5, head="mixture", seed=0)
+    assert type(model.head) is GaussianMixtureLayer
+    model(random_mixture(4, 10).map(torch.Tensor.float)).sum().backward()
+    assert model.head.means.grad.isfinite().all()
+    assert build(describe(model)).head.components == model.head.components

@@ -35,6 +35,7 @@ CASES = {
     ),
     "pointnet2 on points": ({"kind": "pointnet2"}, SOLIDS, None),
     "mlp": ({"kind": "mlp", "hidden": [8]}, {"kind": "digits", "test_fraction": 0.5}, None),
+    "gm-mlp": ({"kind": "gm-mlp", "components": 3}, {"kind": "digits", "test_fraction": 0.5}, None),
 }
 
 

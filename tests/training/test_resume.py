@@ -211,3 +211,15 @@ def test_nothing_is_ever_unpickled():
     calls = [line for text in sources.values() for line in text.splitlines() if "torch.load(" in line]
     assert calls
     assert all("weights_only=True" in line for line in calls)
+
+
+def test_the_flow_goes_on_where_it_stopped(mixtures, settings, tmp_path):
+    """The optimiser of Gaussian mixture layers, with weights that move by Fisher and Rao's metric or not."""
+    settings["network"] |= {"head": "mixture", "head_channels": 4}
+    settings["training"] |= {"optimizer": "wasserstein", "weight_decay": 1e-3, "checkpoint_minutes": 1e-9}
+    arguments = {"settings": settings, "seed": 0, "device": "cpu", "threads": 1}
+    train(mixtures, output=tmp_path / "straight", **arguments)
+    with pytest.raises(Halt):
+        train(mixtures, output=tmp_path / "halted", run=Recorder({7: crash}), **arguments)
+    assert train(mixtures, output=tmp_path / "halted", **arguments)["resumed"] == 1
+    assert same(tmp_path / "straight", tmp_path / "halted")
