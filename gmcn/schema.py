@@ -25,6 +25,7 @@ from gmcn.errors import InputError
 from gmcn.fitting import FitSettings
 from gmcn.models import NETWORKS
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
+from gmcn.results.dynamics_stage import DynamicsSettings
 from gmcn.results.probing import ProbeSettings
 from gmcn.training import TrainingSettings
 
@@ -77,6 +78,7 @@ class Settings:
     network: Network = OPTIONAL
     training: TrainingSettings = OPTIONAL
     probe: ProbeSettings = OPTIONAL
+    dynamics: DynamicsSettings = OPTIONAL
 
 
 @dataclass(frozen=True)

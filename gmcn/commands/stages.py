@@ -142,6 +142,10 @@ def probe(context: Context) -> None:
     _analyse(context, "probe")
 
 
+def dynamics(context: Context) -> None:
+    _analyse(context, "dynamics")
+
+
 def footprint(context: Context) -> None:
     _analyse(context, "footprint")
 

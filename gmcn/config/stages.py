@@ -44,8 +44,8 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
     resolved = resolve(config, dataset_name, str(name))
     if resolved.get("task") == DEFAULT_TASK:  # said or not, it is the same
         del resolved["task"]
-    if stage == "probe":
-        return resolved.get("probe", {})
+    if stage in ("probe", "dynamics"):
+        return resolved.get(stage, {})
     if stage == "summarise":
         return resolved
     given = {key: resolved[key] for key in STAGES[stage].settings if key in resolved}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 _HOMES = {
+    "dynamics": "dynamics_stage",
     "evaluate": "evaluation",
     "footprint": "footprint_stage",
     "probe": "probing",

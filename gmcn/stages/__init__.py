@@ -45,6 +45,24 @@ MEASURES = (
         lighter="fewer `probe.positions` or `--device cpu`",
     ),
     Stage(
+        "dynamics",
+        "measure how the mixtures of Gaussian mixture layers move",
+        options=ANALYSIS,
+        makes="dynamics",
+        path="runs/{dataset}_{variant}/dynamics.json",
+        settings=("dynamics",),
+        networks=("gm-mlp",),  # others may have such a layer at their end: theirs is measured by its name
+        sources=(
+            "gmcn/results/dynamics_stage.py",
+            "gmcn/results/flow.py",
+            "gmcn/pictures/measure_figures.py",
+            *_NETWORKS,
+            *_PICTURES,
+        ),
+        after=("train",),
+        lighter="fewer `dynamics.objects` or `--device cpu`",
+    ),
+    Stage(
         "footprint",
         "compare the memory in theory and in practice",
         options=ANALYSIS,

@@ -22,6 +22,7 @@ PATHS = {
     "history": _SEED + "/history.csv",
     "training": _SEED + "/training.json",
     "checkpoint": _SEED + "/last.ckpt",
+    "measure": _RUN + "/measure.png",
     "confusion": _RUN + "/confusion.png",
     "pictures": _RUN + "/pictures",
     "curves": _RUN + "/curves.png",

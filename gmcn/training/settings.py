@@ -11,6 +11,8 @@ from gmcn.data.augmentation import Augmentation
 from gmcn.declared import DISTINCT, above, at_least, at_most, below, check, matching
 from gmcn.errors import InputError
 
+HOW = ("checkpoint_minutes", "devices", "nodes")  # a training runs, not what it computes
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
