@@ -1,4 +1,4 @@
-"""A Gaussian mixture layer in the place of a two-layer perceptron, moved by the Wasserstein flow, then cut to a finite one.
+"""A Gaussian mixture layer in the place of a two-layer perceptron, by the Wasserstein flow; and networks drawn of it.
 
 python examples/mixture_layer.py                # on scikit-learn's digits
 """

@@ -53,7 +53,10 @@ def test_tasks_are_those_of_the_library():
         (
             "variants.child.network",
             {"kind": "pointnet", "layers": [[8, 4]]},
-            ["unknown key 'variants.child.network.layers'", "(known here: dropout, features, kind, regularization)"],
+            [
+                "unknown key 'variants.child.network.layers'",
+                "(known here: dropout, features, head, kind, regularization)",
+            ],
         ),
         ("variants.child.network", {"kind": "pointnet", "features": "points"}, ["one of positions, gaussians"]),
         ("variants.child.network", {"kind": "pointnet", "dropout": 1}, ["network.dropout", "less than 1"]),
