@@ -294,6 +294,30 @@ STAGES = {
             ),
             after=("train",),
         ),
+        Stage(
+            "draw-layers",
+            "draw how Gaussian mixture layers behave, from trainings of its own",
+            options=(
+                NAME,
+                POINTS,
+                Option("--kernels", "results of infinite networks to show beside them", nargs="*", metavar="FILE"),
+            ),
+            makes="measured-figure",
+            path="figures/{figure}",
+            job="{figure}",
+            sources=(
+                *_PICTURES,
+                "gmcn/config/illustrations.py",
+                "gmcn/data/objects.py",
+                "gmcn/models/mlp.py",
+                *_MIXTURES,
+                "gmcn/mixture/groups.py",
+                "gmcn/nn/*.py",
+                "gmcn/optim/*.py",
+                "gmcn/papers/gm_layers/*.py",
+            ),
+            after=("sample",),
+        ),
     )
 }
 # Modules whose edit runs no stage again: they read, write and print, and compute no number.
