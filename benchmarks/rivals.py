@@ -109,3 +109,22 @@ def scikit_learn(weights: Tensor, positions: Tensor, covariances: Tensor, points
         model.n_features_in_ = position.shape[-1]
         values.append(mass * torch.from_numpy(model.score_samples(point.numpy())).exp())
     return torch.stack(values)
+
+
+class FormedCovariances(torch.nn.Module):
+    """A Gaussian mixture layer as its equation reads: with dense covariances, memory K (d + 1 + o)²."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer, inner = self.layer, self.layer.inner
+        x = torch.cat((x, x.new_ones(len(x), 1)), 1)
+        stds = torch.nn.functional.pad(layer.stds, (0, layer.out_features))
+        covariances = torch.diag_embed(stds.square()) + layer.factors.mT @ layer.factors  # [K, d + 1 + o, d + 1 + o]
+        along = x @ covariances[..., :inner].mT  # [K, B, d + 1 + o]
+        variance = (along[..., :inner] * x).sum(-1).mT
+        first, slope = layer.activation.moments(x @ layer.means[:, :inner].mT, variance)
+        answers = first.mT[..., None] * layer.means[:, None, inner:] + slope.mT[..., None] * along[..., inner:]
+        return torch.einsum("k,kbo->bo", layer.logits.softmax(0), answers)

@@ -1,8 +1,9 @@
 """Expectations of activations of a normal variable, E s(z) for z ~ N(mean, variance): what a mixture layer needs.
 
-Every activation answers three questions. ``self(x)`` is s(x) itself. ``moments`` are E s and E s', by which an output
-and its covariance with the input are known (Stein's lemma: cov(z, s(z)) = variance E s'). ``second`` are E s² and its
-first two derivatives by the mean, by which the variance of a neuron's output is known. With t = mean / deviation, and
+Every activation answers these questions. ``self(x)`` is s(x) itself. ``moments`` are E s and E s', by which an output
+and its covariance with the input are known (Stein's lemma: cov(z, s(z)) = variance E s'). ``smoothed``, of those in
+closed form, are also E s'' and E s''', by which the gradient is known. ``second`` are E s² and its first two
+derivatives by the mean, by which the variance of a neuron's output is known. With t = mean / deviation, and
 Φ, φ the normal distribution and density:
 
     relu    E s = mean Φ(t) + deviation φ(t),     E s' = Φ(t)
@@ -29,6 +30,7 @@ from gmcn.errors import unknown
 
 Pair = tuple[Tensor, Tensor]
 Triple = tuple[Tensor, Tensor, Tensor]
+Quadruple = tuple[Tensor, Tensor, Tensor, Tensor]
 
 NODES = 32  # of Gauss and Hermite's rule
 OWEN_NODES = 40  # of Gauss and Legendre's, for Owen's function: 1e-15
@@ -36,6 +38,8 @@ OWEN_NODES = 40  # of Gauss and Legendre's, for Owen's function: 1e-15
 
 class Activation:
     """An activation by its name; see the module."""
+
+    closed = True  # whether it has ``smoothed``
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,6 +50,10 @@ class Activation:
 
     def moments(self, mean: Tensor, variance: Tensor) -> Pair:
         """E s(z) and E s'(z), of the shape of both arguments."""
+        return self.smoothed(mean, variance)[:2]
+
+    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
+        """E s(z) and the expectations of its first three derivatives."""
         raise NotImplementedError
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
@@ -59,8 +67,9 @@ class Linear(Activation):
     def __call__(self, x: Tensor) -> Tensor:
         return x
 
-    def moments(self, mean: Tensor, variance: Tensor) -> Pair:
-        return mean, torch.ones_like(mean)
+    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
+        none = torch.zeros_like(mean)
+        return mean, torch.ones_like(mean), none, none
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         return mean.square() + variance, 2 * mean, torch.full_like(mean, 2.0)
@@ -72,11 +81,12 @@ class ReLU(Activation):
     def __call__(self, x: Tensor) -> Tensor:
         return x.relu()
 
-    def moments(self, mean: Tensor, variance: Tensor) -> Pair:
+    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
         deviation = deviation_of(variance)
         t = mean / deviation
-        below = torch.special.ndtr(t)
-        return mean * below + deviation * density(t), below
+        below, at = torch.special.ndtr(t), density(t)
+        curve = at / deviation
+        return torch.addcmul(deviation * at, mean, below), below, curve, t * curve / -deviation
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         first, below = self.moments(mean, variance)
@@ -89,10 +99,11 @@ class Erf(Activation):
     def __call__(self, x: Tensor) -> Tensor:
         return x.erf()
 
-    def moments(self, mean: Tensor, variance: Tensor) -> Pair:
+    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
         shrink = (1 + 2 * variance).rsqrt()
         h = mean * shrink
-        return h.erf(), (2 / math.sqrt(math.pi)) * shrink * (-h.square()).exp()
+        slope = (2 / math.sqrt(math.pi)) * shrink * (-h.square()).exp()
+        return h.erf(), slope, -2 * h * shrink * slope, (4 * h.square() - 2) * shrink.square() * slope
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         shrink = math.sqrt(2) * (1 + 2 * variance).rsqrt()
@@ -109,11 +120,13 @@ class GELU(Activation):
     def __call__(self, x: Tensor) -> Tensor:
         return torch.nn.functional.gelu(x)
 
-    def moments(self, mean: Tensor, variance: Tensor) -> Pair:
+    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
         shrink = (1 + variance).rsqrt()
         h = mean * shrink
-        below, at = torch.special.ndtr(h), density(h)
-        return mean * below + variance * shrink * at, below + h * shrink.square() * at
+        below, at, square = torch.special.ndtr(h), shrink * density(h), shrink.square()
+        bend = square * h.square()
+        first, slope = mean * below + variance * at, below + h * shrink * at
+        return first, slope, at * (1 + square - bend), -h * shrink * at * (1 + 3 * square - bend)
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         # E z² q(z) = (m² + v) Q + 2 m v Q' + v² Q'' for Q = E q(z) by its derivatives in the mean; here q = Φ².
@@ -141,6 +154,8 @@ class Quadrature(Activation):
         name: of the activation.
         derivatives: s, s' and s'' of a tensor.
     """
+
+    closed = False
 
     def __init__(self, name: str, derivatives: Callable[[Tensor], Triple]) -> None:
         super().__init__(name)
@@ -199,7 +214,7 @@ def deviation_of(variance: Tensor) -> Tensor:
 
 def density(x: Tensor) -> Tensor:
     """The standard normal density."""
-    return (-x.square() / 2).exp() / math.sqrt(2 * math.pi)
+    return x.square().mul_(-0.5).exp_() * (1 / math.sqrt(2 * math.pi))
 
 
 def owen(h: Tensor, a: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from gmcn.errors import InputError, unknown
 from gmcn.mixture import Diagonal, Full, GaussianMixture, LowRank
 from gmcn.nn.activations import activation as activation_of
+from gmcn.nn.mean_answer import mean_answer, projected
 
 FAMILIES = ("low-rank", "diagonal", "full")
 
@@ -120,12 +121,10 @@ class GaussianMixtureLayer(nn.Module):
         x: Tensor,  # [..., d]
     ) -> Tensor:  # [..., o]
         """Equation (1)."""
-        mean, variance, along = self._projected(x)
-        first, slope = self.activation.moments(mean, variance)
-        weights = self._weights()
-        along = along * (slope * weights)[..., None]
-        outer = self.factors.flatten(0, 1)[:, self.inner :]
-        return (first * weights) @ self.means[:, self.inner :] + along.flatten(-2) @ outer
+        rows = self._rows(x)
+        flat = rows.reshape(-1, self.inner)
+        output = mean_answer(flat, self._weights(), self.means, self.stds, self.factors, self.activation)
+        return output.view(*x.shape[:-1], self.out_features)
 
     def variance(
         self,
@@ -147,25 +146,17 @@ class GaussianMixtureLayer(nn.Module):
         weights = self.logits.softmax(0)
         return (weights @ squares - (weights @ centre).square()).clamp(min=0)
 
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # [..., K], [..., K], [..., K, R]
-        """Mean and variance of w·x, and uᵀx of each factor; in float32 under autocast."""
+    def _rows(self, x: Tensor) -> Tensor:  # [..., d + 1]
+        """The input, and 1 for the bias."""
         if x.shape[-1] != self.in_features:
             raise InputError(
                 f"GaussianMixtureLayer: the input is {list(x.shape)}; this layer takes [..., {self.in_features}]"
             )
-        d = self.in_features
+        return torch.cat((x, x.new_ones(*x.shape[:-1], 1)), -1) if self.bias else x
 
-        def product(x: Tensor, rows: Tensor) -> Tensor:
-            return nn.functional.linear(x, rows[:, :d], rows[:, d] if self.bias else None)
-
-        mean = product(x, self.means)
-        along = product(x, self.factors.flatten(0, 1)).view(*mean.shape, self.factors.shape[1])
-        if torch.is_autocast_enabled(x.device.type):  # squares and tails need the digits
-            mean, along = mean.float(), along.float()
-        variance = along.square().sum(-1)
-        if self.stds is not None:
-            variance = variance + product(x.square(), self.stds.square())
-        return mean, variance, along
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # [..., K], [..., K], [..., K, R]
+        """Mean and variance of w·x, and uᵀx of each factor."""
+        return projected(self._rows(x), self.means, self.stds, self.factors)
 
     def _weights(self) -> Tensor:  # [K]
         """The components' weights; in training some of them are dropped, and the others weigh more."""

@@ -102,15 +102,16 @@ class WassersteinSGD(torch.optim.Optimizer):
     def _move(self, group: dict[str, Any]) -> None:
         for tensor in group["params"]:
             if tensor.grad is not None:
-                tensor.mul_(1 - group["lr"] * group["decay"]).add_(tensor.grad, alpha=-group["lr"])
+                _shrunk(tensor, group).add_(tensor.grad, alpha=-group["lr"])
 
     def _flow(self, group: dict[str, Any]) -> None:
         logits, *others = group["params"]
         weights = logits.softmax(0)
+        rates = group["lr"] / weights
         for tensor in others:
             if tensor.grad is not None:
-                rates = (group["lr"] / weights).view(-1, *[1] * (tensor.ndim - 1))
-                tensor.mul_(1 - group["lr"] * group["decay"]).addcmul_(tensor.grad, rates, value=-1)
+                own = rates.view(-1, *[1] * (tensor.ndim - 1))
+                _shrunk(tensor, group).addcmul_(tensor.grad, own, value=-1)
         if group["fisher_rao"] and logits.grad is not None:
             logits.addcdiv_(logits.grad, weights, value=-group["lr"] * group["fisher_rao"])
             self._floor(logits, group["least_weight"])
@@ -126,6 +127,11 @@ class WassersteinSGD(torch.optim.Optimizer):
                 "fisher_rao, or the learning rate"
             )
         logits.copy_(flowed.clamp(min=low).log_softmax(0))
+
+
+def _shrunk(tensor: Tensor, group: dict[str, Any]) -> Tensor:
+    """The tensor after its decay, in place; without one it costs no pass."""
+    return tensor.mul_(1 - group["lr"] * group["decay"]) if group["decay"] else tensor
 
 
 def flow_groups(network: nn.Module, weights: bool = False) -> list[dict[str, Any]]:
