@@ -7,7 +7,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,9 +44,9 @@ def draw_measures(
         for panel, mixture, epoch in zip(grid[place], row, epochs, strict=False):
             _panel(panel, mixture, box)
             panel.set_title(f"epoch {epoch}", fontsize=10)
-        grid[place, 0].set_ylabel(f"layer {name}", fontsize=9)
+        grid[place, 0].set_ylabel(name, fontsize=9)
         if far:
-            _ways(grid[place, -1], {seed: layers[place] for seed, layers in lengths.items()})
+            _ways(grid[place, -1], min(shown), {seed: layers[place] for seed, layers in lengths.items()})
     return still.save_both(figure, output)
 
 
@@ -94,12 +93,13 @@ def _panel(axes: Any, mixture: Mixture, box: tuple[float, float, float, float]) 
     still.frame(axes, box)
 
 
-def _ways(axes: Any, paths: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+def _ways(axes: Any, start: int, paths: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
     for seed, path in paths.items():
-        epochs = np.array([int(epoch) for epoch in path])
-        axes.plot(epochs, list(accumulate(step["length"] for step in path.values())), "o-", ms=3, label=f"seed {seed}")
+        far = accumulate((step["length"] for step in path.values()), initial=0.0)
+        axes.plot([start, *map(int, path)], list(far), "o-", ms=3, label=f"seed {seed}")
     axes.set_title("way of the components", fontsize=10)
     axes.set_xlabel("epoch")
     axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -170,7 +170,7 @@ def components(layer: GaussianMixtureLayer, inputs: Tensor) -> dict[str, float]:
     dead = active < 1e-3 if layer.activation.name == "relu" else shares < 1e-6 * shares.max()
     return {
         "components": layer.components,
-        "effective": effective(weights),
+        "effective": effective(layer.logits.double().softmax(0)),
         "effective_by_output": effective(shares),
         "dead": int(dead.sum()),
     }
