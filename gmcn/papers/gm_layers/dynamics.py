@@ -94,19 +94,22 @@ def _figure(runs: Sequence[dict[str, Any]], starts: Sequence[tuple[str, int]], l
     figure, grid = still.panels(2, len(starts), 3.1 * len(starts), 5.6)
     for column, (family, components) in enumerate(starts):
         own = [run for run in runs if (run["covariance"], run["components"]) == (family, components)]
-        for row, number in enumerate(("accuracy", "loss")):
+        for row, number in enumerate((lambda found: 1 - found["accuracy"], lambda found: found["loss"])):
             axes = grid[row, column]
+            if column:
+                axes.sharey(grid[row, 0])
             for index, (line, label) in enumerate(LINES.items()):
-                _line(axes, [[epoch[number] for epoch in run[line]] for run in own], f"C{index}", label)
+                _line(axes, [[number(epoch) for epoch in run[line]] for run in own], f"C{index}", label)
             axes.set_xlabel("epoch")
+            axes.set_yscale("log")
             axes.grid(alpha=0.3)
             axes.xaxis.get_major_locator().set_params(integer=True)
         for kernel, accuracy in limits.items():
-            grid[0, column].axhline(accuracy, color="0.3", ls=":", lw=1, label=f"{kernel.upper()} kernel")
+            grid[0, column].axhline(1 - accuracy, color="0.3", ls=":", lw=1, label=f"{kernel.upper()} kernel")
         grid[0, column].set_title(f"{FAMILIES[family]}, K = {components}", fontsize=10)
-    for row, name in enumerate(("test accuracy", "test cross-entropy")):
+    for row, name in enumerate(("test error", "test cross-entropy")):
         grid[row, 0].set_ylabel(name)
-    grid[0, -1].legend(fontsize=8, loc="lower right")
+    grid[0, -1].legend(fontsize=8, loc="upper right")
     return figure
 
 
