@@ -1,6 +1,7 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
 #   make paper-small                                 every table and figure of the paper, in small
+#   make gm-layers                                   tables and figures of Gaussian mixture layers: an hour
 #   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 #   make fuzz, make audit                            files of strangers, vulnerable dependencies (docs/security.md)
@@ -22,7 +23,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small setup test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
+.PHONY: run paper-small gm-layers setup test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
     lint-codespell ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
@@ -34,6 +35,13 @@ run: $(INSTALLED)
 # ModelNet and MNIST come from $$GMCN_MIRROR or the internet: docs/reproduction.md.
 paper-small: $(INSTALLED)
 	@snakemake --cores all $(ARGS) --configfile workflow/small.yaml -- results/small/tables/all results/small/figures/all
+
+# All tables and figures of docs/gm_layers.md but that of the heads, which is `make gm-layers GM_TABLES=heads`.
+GM_TABLES ?= mnist fashion digits
+GM_FIGURES ?= cost dynamics sampling
+gm-layers: $(INSTALLED)
+	@snakemake --cores all $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.results)
+	@snakemake --cores all $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.md) $(GM_FIGURES:%=$(RESULTS)/figures/gmlayer-%.png)
 
 setup: $(INSTALLED)
 

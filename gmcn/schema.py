@@ -37,7 +37,7 @@ DataSet = Annotated[
     Any,
     Choice(
         "kind",
-        "What the data set is: built in (digits, solids), or files (images, clouds, meshes, splats).",
+        "What the data set is: built in (digits, solids), or files (images, cifar, clouds, meshes, splats).",
         {name: kind.declaration for name, kind in KINDS.items()},
     ),
     "One data set; its kind decides which other keys it takes.",

@@ -90,6 +90,17 @@ def fit(context: Context) -> None:
             log_fit(run, points, output)
 
 
+def rival(context: Context) -> None:
+    from gmcn import results
+
+    name = context.options.rival
+    points = context.path("points")
+    output = context.path("output", "rival")
+    with context.run("rival", {"rival": name}, [("points", points)], name=f"rival {name}") as run:
+        results.compare(points, rival=name, output=output, run=run)
+        run.log_artifact(output)
+
+
 def train(context: Context) -> None:
     options = context.options
     seeds = [options.seed]

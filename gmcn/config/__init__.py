@@ -14,6 +14,7 @@ from gmcn.config.resolving import (
     resolve,
     task_of,
 )
+from gmcn.config.sections import RIVALS
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
@@ -21,6 +22,7 @@ __all__ = [
     "FOLD",
     "ILLUSTRATIONS",
     "MEASURED",
+    "RIVALS",
     "SCHEMA",
     "Illustration",
     "check",

@@ -8,7 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, at_least, at_most_items, matching, together
+from gmcn.declared import (
+    DISTINCT,
+    FILLED,
+    OPTIONAL,
+    WRITTEN,
+    Choice,
+    at_least,
+    at_most_items,
+    matching,
+    one_of,
+    together,
+)
+
+# By the names of the rivals that tables of results may have as rows, the labels of these.
+RIVALS = {
+    "nearest-neighbour": "nearest neighbour",
+    "logistic": "logistic regression",
+    "nngp": "infinite two-layer perceptron, read-out trained (NNGP)",
+    "ntk": "infinite two-layer perceptron, linearised (NTK)",
+}
 
 Name = Annotated[
     str,
@@ -16,7 +35,9 @@ Name = Annotated[
     "letters, digits, dots and hyphens only; an underscore separates data set and variant in file names.",
 ]
 ResultName = Annotated[str, matching("^[^_]+_[^_]+$")]
-Label = Annotated[str, WRITTEN, "What stands at the beginning of the row; without it the layout of the network."]
+Label = Annotated[
+    str, WRITTEN, "What stands at the beginning of the row; without it the layout of the network, or the rival."
+]
 Footnotes = Annotated[list[Annotated[str, WRITTEN, "A footnote."]], "Footnotes."]
 Title = Annotated[str, WRITTEN, "What stands above the table."]
 Value = Annotated[float | str, "The published value."]
@@ -48,9 +69,16 @@ ROWS = "The rows, in their order."
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row: a variant on a data set, and what was published about it."""
+    """One row: a variant, or a rival of all variants, on a data set, and what was published about it."""
 
-    variant: Annotated[str, "Name of the variant."]
+    RULES: ClassVar = one_of("variant", "rival")
+
+    variant: Annotated[str, "Name of the variant."] = OPTIONAL
+    rival: Annotated[
+        Literal[*RIVALS],
+        "What is no network of ours, trained on the sampled objects (docs/reproduction.md): the nearest neighbour, "
+        "logistic regression, or the kernel of an infinitely wide two-layer perceptron.",
+    ] = OPTIONAL
     label: Label = OPTIONAL
     dataset: Annotated[str, "Name of the data set, where it is not the table's."] = OPTIONAL
     paper: Annotated[dict[Metric, Value], PUBLISHED] = OPTIONAL

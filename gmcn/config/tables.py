@@ -9,13 +9,12 @@ from typing import Any
 
 from gmcn import tasks
 from gmcn.config.resolving import DEFAULT_KIND, dataset, fit, kind_of, resolve
-from gmcn.config.sections import FOLD
+from gmcn.config.sections import FOLD, RIVALS
 from gmcn.errors import InputError, unknown
 from gmcn.stages.paths import PATHS
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.tasks.metric import Metric
 
-RIVAL = "nearest neighbour"  # the last row of every comparison over folds
 LEAST_SQUARES = PATHS["least-squares"]
 # The columns of a table of results besides the metrics of tasks, and what their names look like.
 COLUMNS = {
@@ -43,7 +42,7 @@ def check_tables(config: Mapping[str, Any], source: str) -> None:
 def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A table with everything that is left out in the configuration.
 
-    Every row has ``label`` and ``paper``; one that shows a result has ``dataset`` and ``variant``.
+    Every row has ``label`` and ``paper``; one that shows a result has ``dataset``, and ``variant`` or ``rival``.
     """
     tables = config.get("tables", {})
     if name not in tables:
@@ -63,6 +62,10 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             settings = resolve(config, row["dataset"], row["variant"])
             named.add(settings.get("task", DEFAULT_TASK))
             row.setdefault("label", _layout(config, row["variant"], settings))
+        elif "rival" in row:
+            dataset(config, row["dataset"])
+            named.add(DEFAULT_TASK)  # the only one that rivals do
+            row.setdefault("label", RIVALS[row["rival"]])
         rows.append(row)
     common = {"name": name, "title": table["title"], "kind": kind, "columns": list(table["columns"]), "rows": rows}
     common["tasks"] = sorted(named)
@@ -90,7 +93,7 @@ def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any
         **common,
         "tasks": [DEFAULT_TASK],
         "duplicates": duplicates.pop(),
-        "rows": [*rows, {"label": RIVAL, "paper": {}, "dataset": table["dataset"]}],
+        "rows": [*rows, {"label": RIVALS["nearest-neighbour"], "paper": {}, "dataset": table["dataset"]}],
     }
 
 
@@ -118,8 +121,12 @@ def files_of(table: Mapping[str, Any]) -> list[str]:
         places = itertools.product(range(1, table["folds"] + 1), table["seeds"])
         own = [fold_file(table, row, *place) for place in places for row in table["rows"] if "variant" in row]
         return [*own, points_file(table)]
-    files = [PATHS["result"].format(**row) for row in table["rows"] if "variant" in row]
-    return list(dict.fromkeys(files))
+    return list(dict.fromkeys(result_file(row) for row in table["rows"] if "variant" in row or "rival" in row))
+
+
+def result_file(row: Mapping[str, Any]) -> str:
+    """The path of what a row shows of a variant or a rival, relative to the results."""
+    return PATHS["rival" if "rival" in row else "result"].format(**row)
 
 
 def _layout(config: Mapping[str, Any], variant: str, settings: Mapping[str, Any]) -> str:

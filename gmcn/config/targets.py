@@ -9,6 +9,7 @@ from typing import Any
 
 from gmcn.config.illustrations import ILLUSTRATIONS, MEASURED
 from gmcn.config.resolving import dataset, entry, figure_of, measured_dataset, variant_entry
+from gmcn.config.sections import RIVALS
 from gmcn.errors import InputError
 from gmcn.stages.paths import folder_of
 
@@ -28,6 +29,8 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
         check_pair(config, name, target, "variant")
     elif folder == folder_of("mixtures"):
         check_pair(config, stem, target, "fit")
+    elif folder == folder_of("rival"):
+        check_pair(config, stem, target, "rival")
     elif folder == folder_of("points"):
         dataset(config, stem)
     elif folder == folder_of("downloads"):
@@ -46,7 +49,7 @@ def check_pair(config: Mapping[str, Any], stem: str, target: str, kind: str) -> 
     if kind == "variant":
         variant_entry(config, name)
     else:
-        entry(config["fits"], kind, name, "")
+        entry(RIVALS if kind == "rival" else config["fits"], kind, name, "")
 
 
 def _check_figure(config: Mapping[str, Any], target: str) -> None:

@@ -29,7 +29,7 @@ def download(dataset: str, *, settings: dict[str, Any], output: str | os.PathLik
 
     Each of ``settings["files"]`` is looked up as ``$GMCN_MIRROR/<folder>/<name>`` (a folder or a URL, whose query goes
     last; the entry's ``folder`` is by default the data set's name) and then at its ``url``. It must have one of the
-    checksums in ``sha256`` (a string or a list of them) or, uncompressed, the checksum ``content_md5``: a gzip wrapper
+    checksums in ``sha256`` (a string or a list of them), or ``md5``, or, uncompressed, ``content_md5``: a gzip wrapper
     may differ where the content does not. A file that is there already and verifies is kept. ``<name>.json`` beside a
     file says where it came from.
 
@@ -65,6 +65,10 @@ def verify(path: Path, entry: dict[str, Any], origin: str) -> None:
     if entry.get("content_md5"):
         kind, expected = "MD5 of the uncompressed content", [entry["content_md5"]]
         found = _content_md5(path, origin)
+    elif entry.get("md5"):
+        kind, expected = "MD5", [entry["md5"]]
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
     else:
         kind, expected = "SHA-256", entry.get("sha256")
         expected = [expected] if isinstance(expected, str) else expected
@@ -97,7 +101,7 @@ def _bring(dataset: str, entry: dict[str, Any], target: Path) -> str | None:
                 return origin
             tried.append(f"{origin} (does not exist)")
             continue
-        known = bool(entry.get("sha256") or entry.get("content_md5"))
+        known = any(entry.get(key) for key in ("sha256", "md5", "content_md5"))
         shown = plain(origin)
         problem = retrieve(origin, target, lambda path, shown=shown: verify(path, entry, shown), resume=known)
         if problem is None:

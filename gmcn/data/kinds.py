@@ -75,6 +75,9 @@ class File:
         Sha256 | list[Sha256] | None,
         "SHA-256 of the file, or a list of accepted ones; null where none was ever published.",
     ] = None
+    md5: Annotated[
+        str, matching("^[0-9a-f]{32}$"), "MD5 of the file, as CIFAR's authors publish it instead of a SHA-256."
+    ] = OPTIONAL
     content_md5: Annotated[
         str, matching("^[0-9a-f]{32}$"), "MD5 of the uncompressed content, as MNIST's authors publish it."
     ] = OPTIONAL
@@ -119,6 +122,16 @@ class Images(DataSet):
         list[Annotated[str, "A class's name."]], "Names of the classes, in the order of their labels."
     ] = OPTIONAL
     bad_objects: BadObjects = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar(DataSet):
+    """Coloured pictures of CIFAR-10 or CIFAR-100, the binary version in one .tar.gz; each is a vector of its values."""
+
+    files: Files
+    labels: Annotated[
+        Literal["fine", "coarse"], "CIFAR-100: the 100 classes, or the 20 which each hold five of them."
+    ] = "fine"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ PARTS = ("train", "test")
 DROP = "`drop_not_finite: true`"  # the key of clouds and splats
 OPTION = "(of `show` and `predict`: --drop-not-finite)"
 
-# One shape's tensors by name: points [M, 3]; or images [H, W] uint8; or weights [N], positions [N, 3] and covariances
-# [N, 3, 3]. Points are float32, or float64 where their file is that precise: they are cast when they are stored.
-# With DROPPED, how many of a file's rows were left out since they are not finite, which is no tensor of the shape.
+# One shape's tensors by name: points [M, 3]; or images [H, W] uint8; or vectors [d]; or weights [N], positions [N, 3]
+# and covariances [N, 3, 3]. Points are float32, or float64 where their file is that precise: they are cast when they
+# are stored. With DROPPED, how many of a file's rows were left out since they are not finite, which is no tensor of the
+# shape.
 Row = dict[str, np.ndarray]
 DROPPED = "dropped"
 
@@ -39,6 +40,7 @@ class Samples:
     load: Callable[[Any], Row]
     costly: bool = False
     left_out: Sequence[str] = ()  # files that are no objects only because of where they lie
+    about: Mapping[str, Any] = field(default_factory=dict)  # further metadata of the artifact
 
     def __iter__(self) -> Iterator[Row | InputError]:
         """The shapes in order, each as its tensors or as a sentence about its fault."""

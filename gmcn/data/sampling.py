@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmcn.artifacts import TensorWriter, provenance
+from gmcn.data.cifar import read_cifar
 from gmcn.data.clouds import read_clouds
 from gmcn.data.containers import digest
 from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
-from gmcn.data.kinds import Clouds, Digits, Images, Meshes, Solids, Splats
+from gmcn.data.kinds import Cifar, Clouds, Digits, Images, Meshes, Solids, Splats
 from gmcn.data.meshes import read_meshes
 from gmcn.data.parallel import load_all
 from gmcn.data.samples import DROPPED, PARTS, Samples, fault_of, normalize, stored
@@ -41,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "digits": Kind(Digits, read_digits),
     "solids": Kind(Solids, make_solids),
     "images": Kind(Images, read_images),
+    "cifar": Kind(Cifar, read_cifar),
     "clouds": Kind(Clouds, read_clouds),
     "meshes": Kind(Meshes, read_meshes),
     "splats": Kind(Splats, read_splats),
@@ -64,10 +66,10 @@ def sample(
 
     ``settings`` is the data set's entry of the configuration; ``downloads`` the folder that
     :func:`gmcn.data.download` filled (None for built-in sets and those with a ``path``). Points are float32
-    [S, M, 3], with ``normalize: true`` centred and in the unit sphere; images are uint8 [S, H, W]; splats are
-    mixtures: weights [S, N], positions [S, N, 3], covariances [S, N, 3, 3]. ``threads`` is the number of processes
-    that load shapes: the result does not depend on it. With more than one, a script that calls this function needs
-    the usual ``if __name__ == "__main__":``.
+    [S, M, 3], with ``normalize: true`` centred and in the unit sphere; images are uint8 [S, H, W], coloured ones
+    vectors uint8 [S, C H W]; splats are mixtures: weights [S, N], positions [S, N, 3], covariances [S, N, 3, 3].
+    ``threads`` is the number of processes that load shapes: the result does not depend on it. With more than one, a
+    script that calls this function needs the usual ``if __name__ == "__main__":``.
 
     Raises:
         InputError: an unknown kind, a missing or malformed file; any object that cannot be used, all of them
@@ -97,6 +99,7 @@ def sample(
             {
                 "dataset": dataset,
                 "class_names": samples.class_names,
+                **samples.about,
                 "names": [samples.names[index] for index in kept],
                 "refused": refused,
                 "left_out": list(samples.left_out),

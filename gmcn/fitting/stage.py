@@ -98,6 +98,8 @@ def _work(
         if option not in (known := ("method", "covariance_floor", "seed")):
             raise unknown(f"option of the fit '{REDUCTION}'", option, known)
     key = "weights" if ready else "images" if "images" in tensors else "points"
+    if key not in tensors:
+        raise InputError("the data set holds vectors, to which no mixture is fitted; train on them with `fit: null`")
     shapes, *sizes = tensors[key].get_shape()
     size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))
     names, floor = source["names"], options.get("covariance_floor", FLOOR)

@@ -1,10 +1,11 @@
-"""Measures trained networks: accuracy, fitting errors, memory, and the result that gathers them."""
+"""Measures trained networks and their rivals: accuracy, fitting errors, memory, and the result that gathers them."""
 
 from __future__ import annotations
 
 import importlib
 
 _HOMES = {
+    "compare": "rivals",
     "dynamics": "dynamics_stage",
     "evaluate": "evaluation",
     "footprint": "footprint_stage",

@@ -70,11 +70,11 @@ def scaled(value: Value, factor: float) -> Value:
 
 
 def device_of(result: Mapping[str, Any]) -> str | None:
-    """The name of a result's data set."""
+    """The name of the device that a network was trained on, or that a rival says itself."""
     for seed, training in (at(result, "training") or {}).items():
         on_gpu = str(training.get("device")).startswith("cuda")
         return at(result, "provenance", "train", seed, "gpu" if on_gpu else "cpu") or training.get("device")
-    return None
+    return at(result, "device")
 
 
 def _pair(result: Mapping[str, Any], *path: str) -> Value:

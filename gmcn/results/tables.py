@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.artifacts import read_json, write_text
+from gmcn.config.tables import LEAST_SQUARES, result_file
 from gmcn.errors import InputError, foreign
 from gmcn.results.footprint_theory import PAPER, theoretical_footprint
 from gmcn.results.metrics import column, device_of
@@ -55,30 +56,43 @@ def _results(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], comm
     results = _read(table, inputs)
     rows = []
     for row in table["rows"]:
-        result = results.get((row["dataset"], row["variant"]), {})
+        result = results.get(_key(row), {})
         cells = {
             name: Cell(row["paper"].get(name), *column(name, table["tasks"]).read(result)) for name in table["columns"]
         }
-        rows.append(Row(row["label"], cells, **_origin(row, result, command)))
+        rows.append(Row(row["label"] + _part_of(result), cells, **_origin(row, result, command)))
     return rows
 
 
-def _read(table: Mapping[str, Any], paths: Sequence[str | os.PathLike]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Results by data set and variant."""
-    shown = {(row["dataset"], row["variant"]) for row in table["rows"] if "variant" in row}
+def _part_of(result: Mapping[str, Any]) -> str:
+    """How many training objects a rival has seen, where these are not all."""
+    seen, there = at(result, "objects", "train"), at(result, "objects", "of")
+    return "" if seen == there else f" on {seen:,} of {there:,} objects"
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row, or a result, is about."""
+    return tuple(at(row, name) for name in ("dataset", "variant", "rival"))
+
+
+def _read(table: Mapping[str, Any], paths: Sequence[str | os.PathLike]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Results by what they are about."""
+    shown = {_key(row) for row in table["rows"]}
     results = {}
     for path in paths:
         result = read_result(path)
-        key = (at(result, "dataset"), at(result, "variant"))
+        key = dataset, variant, rival = _key(result)
         if key not in shown:
-            raise InputError(f"{path} is the result of {key[1]} on {key[0]}, which {table['name']} does not show")
+            raise InputError(
+                f"{path} is the result of {variant or rival} on {dataset}, which {table['name']} does not show"
+            )
         results[key] = result
     return results
 
 
 def _origin(row: Mapping[str, Any], result: Mapping[str, Any], command: str) -> dict[str, Any]:
     """The facts about a row's result that are not cells."""
-    file = f"{row['dataset']}_{row['variant']}.json"
+    file = result_file(row)
     if not result:
         return {"result": file, "command": f"{command}/{file}"}
     return {
@@ -103,7 +117,7 @@ def _footprint(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], co
         if row["layer"] != "measured":
             values, origin = layers[row["layer"]], {}
         else:
-            result = results.get((row.get("dataset"), row.get("variant")), {})
+            result = results.get(_key(row), {})
             values, origin = _measured(result), _origin(row, result, command)
         cells = {name: Cell(row["paper"].get(name), values.get(name)) for name in table["columns"]}
         rows.append(Row(row["label"], cells, **origin))
@@ -136,7 +150,6 @@ def _folds(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], comman
 
 
 def _least_squares(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], command: str) -> list[Row]:
-    from gmcn.config.tables import LEAST_SQUARES
     from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
 
     measured = read_json(inputs[0]) if inputs else {}

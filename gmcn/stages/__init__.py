@@ -128,6 +128,26 @@ STAGES = {
             lighter="fewer `components` of the fit or a smaller --threads",
         ),
         Stage(
+            "rival",
+            "answer the test split by what is no network of ours",
+            options=(DATASET, POINTS, Option("--rival", "name of a rival, as in a table's rows", required=True)),
+            makes="rival",
+            path="rivals/{dataset}_{rival}.json",
+            job="{dataset}_{rival}",
+            sources=(
+                "gmcn/data/folds.py",  # the vectors of clouds
+                "gmcn/data/objects.py",
+                *_MIXTURES,
+                "gmcn/ops/checks.py",
+                "gmcn/results/kernels.py",
+                "gmcn/results/reading.py",
+                "gmcn/results/rivals.py",
+                "gmcn/tasks/classification/measures.py",
+                "gmcn/pictures/charts.py",
+            ),
+            after=("sample",),
+        ),
+        Stage(
             "train",
             "train a variant's network (all its seeds, or one)",
             options=(
@@ -235,7 +255,7 @@ STAGES = {
                 "gmcn/tasks/{task}/measures.py",
                 "gmcn/results/footprint_theory.py",
             ),
-            after=("summarise", "least-squares"),
+            after=("summarise", "rival", "least-squares"),
         ),
         Stage(
             "least-squares",

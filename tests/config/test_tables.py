@@ -127,6 +127,13 @@ def test_tables_10_and_12_have_the_papers_inputs():
         ),
         ({"columns": ["seconds"]}, "unknown column of results 'seconds'"),
         ({"rows": [{"variant": "paper", "paper": {"acc": 1}}]}, "unknown column of results 'acc'"),
+        (
+            {"rows": [{"rival": "ntkk"}]},
+            "'tables.table9.rows.0.rival' is 'ntkk', but must be one of nearest-neighbour, ",
+        ),
+        ({"rows": [{"rival": "ntk", "dataset": "digit"}]}, "unknown data set 'digit'"),
+        ({"rows": [{"rival": "ntk", "variant": "paper"}]}, "variant"),
+        ({"rows": [{"label": "neither"}]}, "variant"),
         ({"rows": [{"layer": 1, "label": "first"}]}, "unknown key 'tables.table9.rows.0.layer'"),
         ({"kind": "footprint"}, "unknown key 'tables.table9.dataset'"),
         ({"kind": "footprint", "dataset": None}, "the key 'fused' is missing in 'tables.table9'"),

@@ -19,6 +19,8 @@ from tests.config.examples import REAL
         ("results/digits.json", "names no variant"),
         ("results/runs/digits_nothing/rmse.json", "unknown variant 'nothing'"),
         ("results/mixtures/digits_kmeans17.safetensors", "unknown fit 'kmeans17'"),
+        ("results/rivals/digits_ntkk.json", "unknown rival 'ntkk'; did you mean 'ntk'?"),
+        ("results/rivals/digit_ntk.json", "unknown data set 'digit'"),
         ("results/points/digit.safetensors", "unknown data set 'digit'"),
         ("results/tables/mnist2.md", "unknown table 'mnist2'; did you mean 'mnist'?"),
         ("results/figures/figure4.png", "is no figure: they are called .*, and figure2, figure3"),

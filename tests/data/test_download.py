@@ -137,6 +137,16 @@ def test_content_checksum_ignores_the_gzip_wrapper(tmp_path, mirror):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["chairs.npz.json"]
 
 
+def test_the_md5_of_a_file(tmp_path, mirror):
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    run(tmp_path, entry(sha256=None, md5=md5))
+    assert (tmp_path / "out/chairs.npz").is_file()
+    (mirror / "chairs.npz").write_bytes(CONTENT[1:])
+    (tmp_path / "out/chairs.npz").unlink()
+    with pytest.raises(InputError, match=f"is truncated or altered: its MD5 is .*, expected {md5}"):
+        run(tmp_path, entry(sha256=None, md5=md5))
+
+
 def test_no_place_to_take_it_from(tmp_path, monkeypatch):
     monkeypatch.delenv("GMCN_MIRROR", raising=False)
     with pytest.raises(InputError, match=r"no published address.*set GMCN_MIRROR.*chairs/chairs.npz"):

@@ -23,7 +23,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 # Placeholders in examples for a name of the reader's own.
-PLACEHOLDERS = {"<data set>": "digits", "<variant>": "small", "<fit>": "kmeans16"}
+PLACEHOLDERS = {"<data set>": "digits", "<variant>": "small", "<fit>": "kmeans16", "<rival>": "ntk"}
 PROGRAMS = ("gmcn", "make", "pip", "pytest", "python", "snakemake")
 
 

@@ -42,6 +42,7 @@ STAGES = {
     "download": (("--dataset", "published"), "results/datasets/published/images"),
     "sample": (SOLIDS, "results/points/solids10.safetensors"),
     "fit": ((*SOLIDS, "--fit", "kmeans16"), "results/mixtures/solids10_kmeans16.safetensors"),
+    "rival": ((*SOLIDS, "--rival", "nearest-neighbour"), "results/rivals/solids10_nearest-neighbour.json"),
     "train": ((*SOLIDS, "--variant", "smoke", "--seed", "0", "--device", "cpu"), f"{RUN}/seed0/model.safetensors"),
     "evaluate": ((*SOLIDS, "--variant", "smoke", "--device", "cpu"), f"{RUN}/evaluation.json"),
     "probe": ((*SOLIDS, "--variant", "smoke", "--device", "cpu"), f"{RUN}/rmse.json"),
@@ -198,6 +199,7 @@ def test_a_read_only_results_folder(run, folder, stage):
     ("stage", "file"),
     [
         ("fit", STAGES["sample"][1]),
+        ("rival", STAGES["sample"][1]),
         ("train", STAGES["fit"][1]),
         ("evaluate", STAGES["fit"][1]),
         ("evaluate", STAGES["train"][1]),

@@ -14,11 +14,20 @@ VARIANTS = """
 variants:
   other: {{base: smoke, seeds: [0, 1]{other}}}
 tables:
-  solids10: {{title: Solids, dataset: solids10, columns: [accuracy], rows: [{{variant: smoke}}, {{variant: other}}]}}
+  solids10:
+    title: Solids
+    dataset: solids10
+    columns: [accuracy]
+    rows: [{{variant: smoke}}, {{variant: other}}, {{rival: ntk}}]
 tracking: {{enabled: {tracking}}}
 fits: {{kmeans16: {{components: {components}}}}}
 """
-TARGETS = ("results/solids10_smoke.json", "results/solids10_other.json", "results/tables/solids10.md")
+TARGETS = (
+    "results/solids10_smoke.json",
+    "results/solids10_other.json",
+    "results/rivals/solids10_ntk.json",
+    "results/tables/solids10.md",
+)
 
 
 def settings(other: str = "", components: int = 16, tracking: str = "true") -> str:
@@ -36,6 +45,7 @@ def files() -> list[str]:
             for name in ("evaluation.json", "confusion.png", "curves.png", "rmse.json", "footprint.json")
         ]
         made.append(f"solids10_{variant}.json")
+    made.append("rivals/solids10_ntk.json")
     made += [f"tables/solids10.{form}" for form in ("md", "csv", "tex")]
     return [f"results/{name}" for name in made]
 
@@ -104,12 +114,14 @@ def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
     ("source", "expected"),
     [
         ("gmcn/results/probing.py", {"probe": 2, "summarise": 2, "table": 1}),
-        ("gmcn/pictures/charts.py", {"evaluate": 2, "summarise": 2, "table": 1}),
+        ("gmcn/results/rivals.py", {"rival": 1, "table": 1}),
+        ("gmcn/results/kernels.py", {"rival": 1, "table": 1}),
+        ("gmcn/pictures/charts.py", {"evaluate": 2, "rival": 1, "summarise": 2, "table": 1}),
         ("gmcn/results/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
         ("gmcn/results/tables.py", {"table": 1}),
         ("gmcn/pictures/still.py", {}),
         ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
-        ("gmcn/tasks/classification/measures.py", {"evaluate": 2, "summarise": 2, "table": 1}),
+        ("gmcn/tasks/classification/measures.py", {"evaluate": 2, "rival": 1, "summarise": 2, "table": 1}),
         ("gmcn/tasks/classification/objective.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
         ("gmcn/models/loading.py", {}),
         ("gmcn/models/__init__.py", {}),

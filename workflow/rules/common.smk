@@ -125,6 +125,7 @@ wildcard_constraints:
     variant=variants_for(*TASKS),
     seed=r"\d+",
     figure="|".join(settings_of.ILLUSTRATIONS),
+    rival="|".join(settings_of.RIVALS),
     table=names("tables") if config.get("tables") else "(?!)",
     file=r"[^/]+",
 

@@ -142,6 +142,34 @@ use rule evaluate as footprint with:
         "Measuring the memory of {wildcards.variant} on {wildcards.dataset}"
 
 
+rule rival:
+    input:
+        points=path("points"),
+        src=sources("rival"),
+    output:
+        path("rival"),
+    log:
+        log_of("rival"),
+    # No benchmark, as for fits; the result has the seconds.
+    cache: CACHE
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(6000),
+        runtime=growing(60),
+    params:
+        dataset="{dataset}",
+        rival="{rival}",
+        software=software,
+        options=options,
+    message:
+        "Comparing with {wildcards.rival} on {wildcards.dataset}"
+    shell:
+        "python -m gmcn rival --dataset {params.dataset} --rival {params.rival} --points {input.points:q}"
+        " --output {output:q} --threads {threads} {params.options} --log {log:q}"
+
+
 rule summarise:
     input:
         unpack(measures_of),

@@ -5,6 +5,7 @@
 localrules:
     all_results,
     all_tables,
+    results_of_table,
 
 
 checkpoint all_results:
@@ -12,6 +13,14 @@ checkpoint all_results:
         wanted_by(*config.get("tables", {})),
     output:
         touch(f"{RESULTS}/tables/.results"),
+
+
+# What the rows of one table are made of, all of it.
+rule results_of_table:
+    input:
+        lambda wildcards: wanted_by(wildcards.table),
+    output:
+        touch(f"{RESULTS}/tables/{{table}}.results"),
 
 
 rule all_tables:

@@ -1,0 +1,163 @@
+"""The stage `rival`: what is no network of ours answers the test split, for a row of a table of results.
+
+All rivals see an object as one vector: the values of an image or vector, and of a cloud or mixture one whose distances
+are the sliced Wasserstein distance (:func:`gmcn.data.folds.descriptors`). All vectors are divided by one number, so
+that the values of the training objects have a mean square of one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from gmcn.artifacts import provenance, sha256, write_json
+from gmcn.data.folds import descriptors
+from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_split
+from gmcn.device import own_defaults
+from gmcn.errors import InputError, unknown
+from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
+from gmcn.results.reading import FORMAT
+from gmcn.tasks.classification.measures import ACCURACY, CLASS_ACCURACY, measure
+from gmcn.tracking import NO_RUN, Run
+
+LIMIT = 10_000  # training objects of a kernel: its matrix then takes 0.8 GB, and some seconds to solve
+SEED = 0  # which of more there are
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A rival that has seen ``objects`` of the training objects; ``facts`` are for its result."""
+
+    scores: Callable[[Tensor], Tensor]  # vectors [T, d] -> [T, classes]
+    objects: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def nearest_neighbour(vectors: Tensor, labels: Tensor, classes: int) -> Trained:  # [N, d], [N]
+    """The class of the nearest training object."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    model = KNeighborsClassifier(1).fit(vectors.numpy(), labels.numpy())
+    return Trained(lambda new: one_hot(torch.from_numpy(model.predict(new.numpy())), classes).double(), len(labels))
+
+
+def logistic(vectors: Tensor, labels: Tensor, classes: int) -> Trained:  # [N, d], [N]
+    """Logistic regression with scikit-learn's default penalty."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=1000).fit(vectors.numpy(), labels.numpy())
+
+    def scores(new: Tensor) -> Tensor:
+        found = torch.zeros(len(new), classes, dtype=torch.float64)
+        found[:, model.classes_] = torch.from_numpy(model.predict_proba(new.numpy())).double()
+        return found
+
+    return Trained(scores, len(labels))
+
+
+def kernel_regression(
+    kernel: Kernel,
+    vectors: Tensor,  # [N, d]
+    labels: Tensor,  # [N]
+    classes: int,
+    limit: int = LIMIT,
+) -> Trained:
+    """Ridge regression on at most ``limit`` training objects, a part of which chooses the ridge, in float64."""
+    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))[:limit]
+    vectors, labels = vectors[chosen].double(), labels[chosen]
+    values = gram(kernel, vectors, vectors)
+    judged = judge_ridges(values, labels, classes)
+    ridge = max(judged, key=judged.__getitem__)
+    solved, mean = solve(values, labels, classes, ridge)
+    return Trained(
+        lambda new: torch.cat([kernel(part.double(), vectors) @ solved + mean for part in new.split(512)]),
+        len(labels),
+        {"ridge": ridge, "validation": {str(one): accuracy for one, accuracy in judged.items()}},
+    )
+
+
+RIVALS: dict[str, Callable[[Tensor, Tensor, int], Trained]] = {
+    "nearest-neighbour": nearest_neighbour,
+    "logistic": logistic,
+    "nngp": lambda *training: kernel_regression(nngp, *training),
+    "ntk": lambda *training: kernel_regression(ntk, *training),
+}
+
+
+@own_defaults()
+def compare(
+    points: str | os.PathLike,
+    *,
+    rival: str,
+    output: str | os.PathLike,
+    run: Run = NO_RUN,
+) -> dict[str, Any]:
+    """Train ``rival`` on the training objects of the points artifact, let it answer the test split, write ``output``.
+
+    Returns what it writes, which tables read as they read results. Raises :class:`InputError` for an unknown rival and
+    for objects without labels, or all of one class.
+    """
+    if rival not in RIVALS:
+        raise unknown("rival", rival, RIVALS)
+    train, test = read_split(points, TRAIN), read_split(points, TEST)
+    if train.labels is None:
+        raise InputError(f"the objects of {points} have no labels, and a rival is told by the classes that it answers")
+    if len(train.labels.unique()) < 2:
+        raise InputError(f"the training objects of {points} are all of one class, and a rival needs two")
+    vectors, new = scaled(train, test)
+    started = time.perf_counter()
+    trained = RIVALS[rival](vectors, train.labels, len(train.class_names))
+    ended = time.perf_counter()
+    measured = measure(trained.scores(new), test)
+    seconds = {"training": ended - started, "prediction": time.perf_counter() - ended}
+    origin = provenance()
+    metrics = {metric.name: measured[metric.name] for metric in (ACCURACY, CLASS_ACCURACY)}
+    result = {
+        "format": FORMAT,
+        "dataset": train.metadata.get("dataset"),
+        "rival": rival,
+        "metrics": {name: _once(value) for name, value in metrics.items()},
+        "objects": {"train": trained.objects, "of": len(train), "test": len(test)},
+        **trained.facts,
+        "seconds": {name: _once(value) for name, value in seconds.items()},
+        "details": {"per_class": measured["per_class"]},
+        "predictions": measured["predictions"],
+        "inputs": {"points": sha256(points)},
+        "device": origin["cpu"],
+        "threads": torch.get_num_threads(),
+        "run_id": run.id,
+        "provenance": origin,
+    }
+    write_json(output, result)
+    _LOG.info(
+        "%s on %s: accuracy %.4f, in %.1f s", rival, result["dataset"], metrics["accuracy"], sum(seconds.values())
+    )
+    run.log_metrics({f"rival/{name}": value for name, value in {**metrics, **seconds}.items()})
+    return result
+
+
+def scaled(train: ObjectSet, test: ObjectSet) -> tuple[Tensor, Tensor]:  # [N, d], [T, d], float32
+    """The vectors of both splits, divided by one number that the training objects give."""
+    vectors, new = (_vectors(data) for data in (train, test))
+    scale = vectors.square().mean().sqrt().clamp(min=1e-30)
+    return vectors / scale, new / scale
+
+
+def _vectors(data: ObjectSet) -> Tensor:  # [S, d]
+    if data.kind in (IMAGES, VECTORS):
+        return data.inputs.flatten(1).float()
+    return torch.from_numpy(descriptors(data.inputs, clouds=True)[0])
+
+
+def _once(value: float) -> dict[str, float | None]:
+    """As results say mean and deviation over seeds, of which a rival has none."""
+    return {"mean": value, "std": None}
