@@ -357,9 +357,7 @@ def infinite_networks(wildcards):
     files = (f"{RESULTS}/rivals/{dataset}_{kernel}.json" for kernel in ("nngp", "ntk"))
     found = [file for file in files if os.path.isfile(file)]
     return (
-        {"kernels": found}
-        if found and wildcards.figure == "gmlayer-dynamics"
-        else {}
+        {"kernels": found} if found and wildcards.figure == "gmlayer-dynamics" else {}
     )
 
 

@@ -115,7 +115,9 @@ rule draw_layers:
         settings=written(config.get("gm_layers", {})),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],
         kernels=lambda wildcards, input: (
-            f"--kernels {shlex.join(input.kernels)}" if "kernels" in input.keys() else ""
+            f"--kernels {shlex.join(input.kernels)}"
+            if "kernels" in input.keys()
+            else ""
         ),
         options=options,
     message:
