@@ -24,7 +24,9 @@ from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, Keyword, 
 from gmcn.errors import InputError
 from gmcn.fitting import FitSettings
 from gmcn.models import NETWORKS
+from gmcn.papers.gm_layers.figures import LayerSettings
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
+from gmcn.results.dynamics_stage import DynamicsSettings
 from gmcn.results.probing import ProbeSettings
 from gmcn.training import TrainingSettings
 
@@ -77,6 +79,7 @@ class Settings:
     network: Network = OPTIONAL
     training: TrainingSettings = OPTIONAL
     probe: ProbeSettings = OPTIONAL
+    dynamics: DynamicsSettings = OPTIONAL
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Configuration:
     ] = OPTIONAL
     least_squares: LeastSquaresSettings = OPTIONAL
     illustrations: Illustrations = OPTIONAL
+    gm_layers: LayerSettings = OPTIONAL
     figures: Annotated[
         dict[str, Figure],
         "Figures of fits side by side, by data set; what an entry leaves out comes from the one called default.",

@@ -53,3 +53,13 @@ def draw_figure(context: Context) -> None:
         mixtures = mixtures or context.results / input_path(dataset, resolved["fit"])
     output = context.path("output", "figure", figure=options.name)
     draw(options.name, settings=settings, model=model, mixtures=mixtures, output=output)
+
+
+def draw_layers(context: Context) -> None:
+    from gmcn.papers.gm_layers.figures import draw
+
+    options = context.options
+    settings = context.settings("draw-layers")
+    points = options.points or context.place("points", dataset=configuration.measured_dataset({"gm_layers": settings}))
+    output = context.path("output", "measured-figure", figure=options.name)
+    draw(options.name, points=points, settings=settings, kernels=options.kernels or (), output=output)

@@ -153,6 +153,10 @@ def probe(context: Context) -> None:
     _analyse(context, "probe")
 
 
+def dynamics(context: Context) -> None:
+    _analyse(context, "dynamics")
+
+
 def footprint(context: Context) -> None:
     _analyse(context, "footprint")
 

@@ -1,8 +1,19 @@
 """The workflow's configuration: read, checked against its schema, and resolved per data set and variant."""
 
-from gmcn.config.illustrations import ILLUSTRATIONS, Illustration
+from gmcn.config.illustrations import ILLUSTRATIONS, MEASURED, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
-from gmcn.config.resolving import FOLD, dataset, figure_of, fit, kind_of, measured, merge, resolve, task_of
+from gmcn.config.resolving import (
+    FOLD,
+    dataset,
+    figure_of,
+    fit,
+    kind_of,
+    measured,
+    measured_dataset,
+    merge,
+    resolve,
+    task_of,
+)
 from gmcn.config.sections import RIVALS
 from gmcn.config.stages import processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
@@ -10,6 +21,7 @@ from gmcn.config.targets import check_target
 __all__ = [
     "FOLD",
     "ILLUSTRATIONS",
+    "MEASURED",
     "RIVALS",
     "SCHEMA",
     "Illustration",
@@ -21,6 +33,7 @@ __all__ = [
     "kind_of",
     "load",
     "measured",
+    "measured_dataset",
     "merge",
     "processes_of",
     "resolve",

@@ -25,3 +25,10 @@ ILLUSTRATIONS = {
     "figure9": Illustration(f"{_NETWORKS}:kernels", shows="network"),
     "treehem": Illustration(f"{_NETWORKS}:treehem", shows="objects"),
 }
+
+# Those that compute what they show: the function of each. They are of a data set's points, with numbers in a .json.
+_LAYERS = "gmcn.papers.gm_layers"
+MEASURED = {
+    "gmlayer-sampling": f"{_LAYERS}.sampling:sampling",
+    "gmlayer-dynamics": f"{_LAYERS}.dynamics:dynamics",
+}

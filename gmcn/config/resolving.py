@@ -75,6 +75,11 @@ def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
     return figure
 
 
+def measured_dataset(config: Mapping[str, Any]) -> str:
+    """The name of the data set of the figures of Gaussian mixture layers."""
+    return config.get("gm_layers", {}).get("dataset", "mnist")
+
+
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """A deep copy of ``base`` with the keys of ``override`` on top; only mappings are merged."""
     both = copy.deepcopy(dict(base))

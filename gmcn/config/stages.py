@@ -14,13 +14,15 @@ from gmcn.tasks import DEFAULT_TASK
 
 # How a training runs, and not what it computes: a change makes nothing run again.
 PROCESSES = ("devices", "nodes")
+# Stages of no data set, by the section of the configuration that they are given.
+SECTIONS = {"least-squares": "least_squares", "draw-figure": "illustrations", "draw-layers": "gm_layers"}
 
 
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
     """The settings that ``stage`` reads, and no others: a change of any other key must not run it again.
 
     ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, the table for ``table``, and the
-    variant after that; ``least-squares``, ``table`` and ``draw-figure`` are of no data set.
+    variant after that; ``table`` and those of :data:`SECTIONS` are of no data set.
     """
     if stage == "download":
         own = dataset(config, dataset_name)
@@ -37,15 +39,15 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         return copy.deepcopy(fit(config, str(name)))
     if stage == "draw-fits":
         return figure_of(config, dataset_name)
-    if stage in ("least-squares", "draw-figure"):
-        return dict(config.get("least_squares" if stage == "least-squares" else "illustrations", {}))
+    if stage in SECTIONS:
+        return dict(config.get(SECTIONS[stage], {}))
     if stage == "table":
         return table_of(config, str(name))
     resolved = resolve(config, dataset_name, str(name))
     if resolved.get("task") == DEFAULT_TASK:  # said or not, it is the same
         del resolved["task"]
-    if stage == "probe":
-        return resolved.get("probe", {})
+    if stage in ("probe", "dynamics"):
+        return resolved.get(stage, {})
     if stage == "summarise":
         return resolved
     given = {key: resolved[key] for key in STAGES[stage].settings if key in resolved}

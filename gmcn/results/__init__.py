@@ -6,6 +6,7 @@ import importlib
 
 _HOMES = {
     "compare": "rivals",
+    "dynamics": "dynamics_stage",
     "evaluate": "evaluation",
     "footprint": "footprint_stage",
     "probe": "probing",

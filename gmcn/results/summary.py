@@ -144,6 +144,8 @@ def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
             "shapes": content["shapes"],
             "positions": content["settings"]["positions"],
         }
+    if name == "dynamics":
+        return {"layers": content["mean"]["layers"], "std": content["std"]["layers"], "settings": content["settings"]}
     if name == "footprint":
         return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio") if key in content}
     return {key: value for key, value in content.items() if key not in ORIGIN}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from gmcn.stages import STAGES
 
@@ -17,9 +18,11 @@ PATHS = {
     "quality": "mixtures/{dataset}_{fit}.json",
     "run": _RUN,
     "model": _SEED + "/model.safetensors",
+    "snapshot": _SEED + "/snapshots/epoch{epoch}.safetensors",
     "history": _SEED + "/history.csv",
     "training": _SEED + "/training.json",
     "checkpoint": _SEED + "/last.ckpt",
+    "measure": _RUN + "/measure.png",
     "confusion": _RUN + "/confusion.png",
     "pictures": _RUN + "/pictures",
     "curves": _RUN + "/curves.png",
@@ -27,12 +30,17 @@ PATHS = {
     "benchmark": "benchmarks/{stage}/{job}.tsv",
 }
 # A published file's name may have underscores; the names of a configuration have none.
-_FIELDS = {"file": "[^/]+", "seed": r"\d+"}
+_FIELDS = {"file": "[^/]+", "seed": r"\d+", "epoch": r"\d+"}
 
 
 def input_path(dataset: str, fit: str | None) -> str:
     """The input of trainings: the mixtures of a fit, or without a fit (None) the points artifact itself."""
     return PATHS["points" if fit is None else "mixtures"].format(dataset=dataset, fit=fit)
+
+
+def snapshot_of(folder: str | os.PathLike, epoch: int | str) -> Path:
+    """The file of the network after an epoch, in the folder of one seed."""
+    return Path(folder, PurePosixPath(PATHS["snapshot"]).relative_to(_SEED).as_posix().format(epoch=epoch))
 
 
 def name_of(artifact: str) -> str:

@@ -21,7 +21,7 @@ from gmcn.artifacts import atomic, key_of, of_content, sha256
 from gmcn.models import DEFAULT_KIND
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.training.callbacks import FORMAT, LastCheckpoint
-from gmcn.training.settings import TrainingSettings
+from gmcn.training.settings import HOW, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,10 @@ def code_key() -> str:
 def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
     """The key of a training and its checkpoints: of task, network, training settings, seed and artifact's content."""
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
-    for key in ("checkpoint_minutes", "devices", "nodes"):  # how, not what
+    for key in HOW:
         training.pop(key)
+    if not training["snapshots"]:  # what older trainings do not say
+        training.pop("snapshots")
     network = dict(settings.get("network", {}))
     if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
         network.pop("kind")

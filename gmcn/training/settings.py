@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from gmcn.data.augmentation import Augmentation
-from gmcn.declared import above, at_least, at_most, below, check, matching
+from gmcn.declared import DISTINCT, above, at_least, at_most, below, check, matching
 from gmcn.errors import InputError
+
+HOW = ("checkpoint_minutes", "devices", "nodes")  # a training runs, not what it computes
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class TrainingSettings:
     checkpoint_minutes: Annotated[
         float, at_least(0), "Minutes between checkpoints within an epoch; 0: one after every step."
     ] = 5.0
+    snapshots: Annotated[
+        Sequence[Annotated[int, at_least(0), "A number of epochs."]],
+        DISTINCT,
+        "After which epochs the network is kept beside the trained one, in `snapshots`; 0: before the first step.",
+    ] = ()
     early_batches: Annotated[
         int | None, at_least(1), "Stop every epoch after so many steps (for trying things out); null: never."
     ] = None
@@ -98,7 +105,7 @@ class TrainingSettings:
         check(cls, values, "training")
         if values.get("augmentation") is not None:
             values = {**values, "augmentation": Augmentation.read(values["augmentation"])}
-        settings = cls(**values)
+        settings = cls(**{**values, "snapshots": tuple(sorted(values.get("snapshots", ())))})
         settings.check()
         return settings
 
@@ -118,6 +125,10 @@ class TrainingSettings:
         if self.warmup_epochs > self.epochs:
             raise InputError(
                 f"training: 'warmup_epochs' is {self.warmup_epochs}, but must be at most the {self.epochs} 'epochs'"
+            )
+        if max(self.snapshots, default=0) > self.epochs:
+            raise InputError(
+                f"training: 'snapshots' has {max(self.snapshots)}, but must be at most the {self.epochs} 'epochs'"
             )
         if self.fisher_rao and self.optimizer != "wasserstein":
             raise InputError("training: 'fisher_rao' is a rate of the 'optimizer' wasserstein; set it, or leave it out")
@@ -139,7 +150,7 @@ class TrainingSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, defaults included."""
-        return asdict(self)
+        return {**asdict(self), "snapshots": list(self.snapshots)}
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of optimiser step ``step`` (from 0), before any reduction on a plateau.

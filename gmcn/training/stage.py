@@ -43,12 +43,10 @@ from gmcn.training.datamodule import TrainingData, fold_split
 from gmcn.training.errors import Interrupted, LostRankError
 from gmcn.training.joining import cluster_environment, join
 from gmcn.training.settings import TrainingSettings
+from gmcn.training.snapshots import Snapshots
 from gmcn.training.step import TrainingStep
 
 log = logging.getLogger(__name__)
-
-# What a network's file says of its training.
-KEPT = ("task", "dataset", "fit", "seed", "settings", "inputs", "run_id", "provenance")
 
 
 def train(
@@ -64,7 +62,8 @@ def train(
 ) -> dict[str, Any]:
     """Train one network on the training split of an artifact of objects; the test split is never looked at.
 
-    Writes ``model.safetensors`` (the last epoch), ``history.csv`` and ``training.json`` to the folder
+    Writes ``model.safetensors`` (the last epoch), ``history.csv``, ``training.json`` and the files of
+    ``training.snapshots`` to the folder
     ``output``, and returns the content of the last. ``settings`` holds ``network`` (see
     :func:`gmcn.models.build`), ``training`` (:class:`TrainingSettings`) and ``task`` (:mod:`gmcn.tasks`, default
     classification). A ``last.ckpt`` in ``output`` is
@@ -112,13 +111,22 @@ def train(
         history = History(output / "history.csv", run)
         checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes, code_key())
         resume = _resume(output, key)
-        _fit(module, batches, [history, checkpoint], device=device, resume=resume)
+        facts = {
+            "seed": seed,
+            "task": task,
+            "dataset": data.metadata.get("dataset"),
+            "fit": data.metadata.get("fit"),
+            "settings": {"network": dict(settings.get("network", {})), "training": training.as_dict()},
+            "inputs": inputs,
+            "run_id": run.id,
+            "provenance": origin,
+        }
+        metadata = {"network": describe(model), "class_names": data.class_names, **facts}
+        snapshots = Snapshots(output, training.snapshots, metadata)
+        _fit(module, batches, [history, snapshots, checkpoint], device=device, resume=resume)
         peak = checkpoint.peak_memory()
     result = {
-        "seed": seed,
-        "task": task,
-        "dataset": data.metadata.get("dataset"),
-        "fit": data.metadata.get("fit"),
+        **facts,
         "metrics": {name: value for name, value in history.rows[-1].items() if name != "seconds"},
         "seconds": round(history.seconds, 3),
         "steps": history.rows[-1]["step"],
@@ -132,15 +140,11 @@ def train(
         },
         "micro_batches": module.micro_batches,
         "resumed": checkpoint.attempts - 1,
-        "settings": {"network": dict(settings.get("network", {})), "training": training.as_dict()},
-        "inputs": inputs,
         "device": str(device),
         "threads": torch.get_num_threads() if threads is None else threads,
-        "run_id": run.id,
-        "provenance": origin,
     }
     if ranks.rank() == 0:
-        _write(output, model, data, result, run)
+        _write(output, model, metadata, result, run)
         remove_checkpoints(output, but_last=True)
     return result
 
@@ -223,12 +227,7 @@ def _fit(
         ) from None
 
 
-def _write(output: Path, model: Network, data: ObjectSet, result: dict[str, Any], run: Run) -> None:
-    metadata = {
-        "network": describe(model),
-        "class_names": data.class_names,
-        **{name: result[name] for name in KEPT},
-    }
+def _write(output: Path, model: Network, metadata: dict[str, Any], result: dict[str, Any], run: Run) -> None:
     save_tensors(output / "model.safetensors", model.state_dict(), metadata)
     write_json(output / "training.json", result)
     run.log_metrics({"train/seconds": result["seconds"], "train/peak_memory": result["peak_memory"]["bytes"]})

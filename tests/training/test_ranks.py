@@ -11,8 +11,9 @@ import time
 import pytest
 import torch
 
-from gmcn.artifacts import read_json
+from gmcn.artifacts import load_tensors, read_json
 from gmcn.errors import InputError
+from gmcn.stages.paths import snapshot_of
 from gmcn.training import train
 from tests.training.conftest import NETWORK, TRAINING, make_mixtures
 from tests.training.processes import ROOT, run
@@ -108,7 +109,7 @@ def test_two_ranks_have_the_gradient_of_one_process(gradients, parts, name, dtyp
 @pytest.fixture
 def of_two(settings) -> dict:
     """Settings of a training by two ranks, with dropout, which each of them draws for itself."""
-    settings["training"] |= {"devices": 2, "checkpoint_minutes": 1e-9, "learning_rate": 1e-3}
+    settings["training"] |= {"devices": 2, "checkpoint_minutes": 1e-9, "learning_rate": 1e-3, "snapshots": [0, 2]}
     return settings | {"network": {"kind": "pointnet"}}
 
 
@@ -136,6 +137,9 @@ def test_two_ranks_stopped_and_killed_resume_to_the_same_network(mixtures, of_tw
     assert [status for status, _ in resumed] == [0, 0], resumed
     assert read_json(out / "training.json")["resumed"] == 2
     assert same(tmp_path / "straight", out)
+    for epoch in (0, 2):
+        kept = [load_tensors(snapshot_of(folder, epoch))[0] for folder in (tmp_path / "straight", out)]
+        assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
 
 
 @pytest.mark.slow

@@ -139,6 +139,15 @@ def test_a_variant_is_two_lines(pristine):
     assert pristine.plan("results/digits_fast.json", config=new)["train"] == 3
 
 
+def test_a_mixture_layer_s_result_has_its_dynamics_and_figures_their_numbers(pristine):
+    jobs = pristine.plan("results/digits_gm.json")
+    assert (jobs["dynamics"], jobs.get("probe", 0)) == (1, 0)
+    assert pristine.plan("results/runs/digits_smoke/dynamics.json")["dynamics"] == 1  # by its name
+    figures = [f"results/figures/{name}.json" for name in config.MEASURED]
+    small = "gm_layers: {dataset: digits, epochs: 1}"
+    assert pristine.plan(*figures, config=small) == {"sample": 1, "draw_layers": len(figures)}
+
+
 RAW = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"
 
 
@@ -230,6 +239,7 @@ def test_the_password_of_a_data_set_reaches_its_job_and_stands_nowhere(checkout)
 def test_the_status_finds_the_log_of_every_job(pristine):
     targets = ("results/digits_smoke.json", "results/figures/digits_fits.png", "results/points/mnist.safetensors")
     targets = (*targets, "results/tables/table7.md", f"results/{config.tables.LEAST_SQUARES}", "results/figures/all")
+    targets = (*targets, "results/runs/digits_gm/dynamics.json", "results/figures/gmlayer-sampling.png")
     targets = (*targets, "results/rivals/digits_ntk.json")
     said = set(re.findall(r"python -m gmcn (\S+) .*--log (\S+)", pristine.snakemake("-np", targets=targets).text))
     assert {stage for stage, _ in said} == set(STAGES)

@@ -351,6 +351,16 @@ def network_of(wildcards):
     }
 
 
+def infinite_networks(wildcards):
+    """The kernels that gmlayer-dynamics shows, as far as they have been measured."""
+    dataset = settings_of.measured_dataset(config)
+    files = (f"{RESULTS}/rivals/{dataset}_{kernel}.json" for kernel in ("nngp", "ntk"))
+    found = [file for file in files if os.path.isfile(file)]
+    return (
+        {"kernels": found} if found and wildcards.figure == "gmlayer-dynamics" else {}
+    )
+
+
 # Jobs for a cluster: only then there is a limit on their number.
 CLUSTER = workflow.resource_settings.nodes is not None
 # Snakemake does not say which of several GPUs of this machine a job should take: one job at a time.

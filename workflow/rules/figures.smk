@@ -83,6 +83,50 @@ rule draw_figure:
         " --output {params.folder:q} --threads {threads} {params.options} --log {log:q}"
 
 
+rule draw_layers:
+    input:
+        unpack(infinite_networks),
+        points=lambda wildcards: path(
+            "points", dataset=settings_of.measured_dataset(config)
+        ),
+        src=sources("draw-layers"),
+    output:
+        still=report(
+            path("measured-figure") + ".png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        vector=path("measured-figure") + ".svg",
+        numbers=path("measured-figure") + ".json",
+    log:
+        log_of("draw-layers"),
+    benchmark:
+        benchmark_of("draw-layers")
+    wildcard_constraints:
+        figure="|".join(settings_of.MEASURED),
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        settings=written(config.get("gm_layers", {})),
+        folder=lambda wildcards, output: os.path.splitext(output.still)[0],
+        kernels=lambda wildcards, input: (
+            f"--kernels {shlex.join(input.kernels)}"
+            if "kernels" in input.keys()
+            else ""
+        ),
+        options=options,
+    message:
+        "Drawing {wildcards.figure}"
+    shell:
+        "python -m gmcn draw-layers --name {wildcards.figure} --settings {params.settings:q} {params.kernels}"
+        " --points {input.points:q} --output {params.folder:q} --threads {threads} {params.options} --log {log:q}"
+
+
 rule all_figures:
     input:
         expand(path("figure") + ".png", figure=settings_of.ILLUSTRATIONS),

@@ -82,6 +82,39 @@ use rule evaluate as probe with:
         "Measuring the fitting errors of {wildcards.variant} on {wildcards.dataset}"
 
 
+use rule evaluate as dynamics with:
+    input:
+        data=input_of,
+        models=of_seeds("model"),
+        src=sources("dynamics"),
+    output:
+        summary=path("dynamics"),
+        picture=report(
+            path("measure"),
+            caption="../report/measure.rst",
+            category="Measures",
+            labels={"data set": "{dataset}", "variant": "{variant}"},
+        ),
+    log:
+        log_of("dynamics"),
+    benchmark:
+        benchmark_of("dynamics")
+    wildcard_constraints:
+        variant=variants_for(*TASKS),
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(120),
+        gpu=gpus(),
+        turn=gpus(),
+    params:
+        stage="dynamics",
+        settings=settings("dynamics"),
+        device=device,
+        options=options,
+    message:
+        "Measuring how the mixtures move of {wildcards.variant} on {wildcards.dataset}"
+
+
 use rule evaluate as footprint with:
     input:
         data=input_of,
