@@ -23,8 +23,9 @@ from measuring import given_up_after, peak_of, seconds_of
 
 from gmcn.artifacts import write_text
 from gmcn.errors import is_out_of_memory
+from gmcn.results.allocations import peak_of_allocations
 from gmcn.results.footprint_theory import theoretical_footprint
-from gmcn.results.measured_memory import peak_of_allocations, training_step
+from gmcn.results.measured_memory import training_step
 
 NETWORK = {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "dim": 3, "seed": 0}
 SMALL = {"layers": [[2, 8]], "classes": 10, "dim": 3, "seed": 0}

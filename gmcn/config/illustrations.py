@@ -31,4 +31,5 @@ _LAYERS = "gmcn.papers.gm_layers"
 MEASURED = {
     "gmlayer-sampling": f"{_LAYERS}.sampling:sampling",
     "gmlayer-dynamics": f"{_LAYERS}.dynamics:dynamics",
+    "gmlayer-cost": f"{_LAYERS}.cost:cost",
 }

@@ -59,7 +59,11 @@ def footprint(
 
     expected = theory(batch_size)
     task = settings.get("task", DEFAULT_TASK)
-    measured = measure_training_step(Path(artifact), network, task=task, batch_size=batch_size, device=device)
+    own = {key: settings.get("training", {}).get(key) for key in ("optimizer", "weight_decay", "fisher_rao")}
+    training = {key: value for key, value in own.items() if value is not None}
+    measured = measure_training_step(
+        Path(artifact), network, task=task, batch_size=batch_size, device=device, training=training
+    )
     result = {
         **origin(artifact, data, run),
         **data.traits,

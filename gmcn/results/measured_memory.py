@@ -22,6 +22,8 @@ from gmcn import tasks
 from gmcn.data.objects import TRAIN, Inputs, device_of, each, read_split, select
 from gmcn.errors import InputError
 from gmcn.models import build
+from gmcn.results.allocations import peak_of_allocations
+from gmcn.training.optimizers import optimizer_of
 from gmcn.training.settings import TrainingSettings
 
 
@@ -32,17 +34,19 @@ def measure_training_step(
     task: str = tasks.DEFAULT_TASK,
     batch_size: int,
     device: torch.device,
+    training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Bytes at the peak of one step (forward, backward, Adam, any kernel decay) on the first training shapes.
+    """Bytes at the peak of one step (forward, backward, optimiser, any kernel decay) on the first training shapes.
 
-    Network, batch and Adam's moments included. Returns ``bytes``, ``kind`` (how they were counted), ``resident``
-    (bytes or None), ``batch_size``, ``device``. Raises :class:`gmcn.errors.InputError` when the step does not fit
-    into memory.
+    Network, batch and what the optimiser of the settings ``training`` keeps included. Returns ``bytes``, ``kind`` (how
+    they were counted), ``resident`` (bytes or None), ``batch_size``, ``device``. Raises
+    :class:`gmcn.errors.InputError` when the step does not fit into memory.
     """
     request = {
         "artifact": str(artifact.resolve()),
         "network": dict(network),
         "task": task,
+        "training": dict(training or {}),
         "batch_size": batch_size,
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -64,12 +68,14 @@ def training_step(
     inputs: Inputs,
     labels: torch.Tensor | None,
     task: str = tasks.DEFAULT_TASK,
+    training: Mapping[str, Any] | None = None,
 ) -> Any:
-    """A function that makes one step as training does; Adam has its moments already."""
-    model, objective = build(network).to(device_of(inputs)), tasks.objective(TrainingSettings(), task)
-    optimizer = torch.optim.Adam(model.parameters())
+    """A function that makes one step as training does; the optimiser has what it keeps already, Adam its moments."""
+    settings = TrainingSettings.read(training or {})
+    model, objective = build(network).to(device_of(inputs)), tasks.objective(settings, task)
+    optimizer = optimizer_of(model, settings)
     for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     optimizer.step()
     optimizer.zero_grad()
 
@@ -79,21 +85,6 @@ def training_step(
         model.after_step_(1e-3, 0.1)
 
     return step
-
-
-def peak_of_allocations(function: Any) -> int:
-    """Largest sum of tensor memory on the CPU that ``function`` holds at a time, in bytes."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
-        function()
-    # Not by a trace, which takes a file: a full disk would be taken for a lack of memory.
-    events = profiler.profiler.kineto_results.events()
-    memory = [event for event in events if event.name() == "[memory]" and event.device_type().name == "CPU"]
-    now = peak = 0
-    for event in sorted(memory, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        peak = max(peak, now)
-    return peak
 
 
 def _main() -> None:
@@ -106,7 +97,7 @@ def _main() -> None:
     def whole(count: int) -> None:
         inputs = each(select(data.inputs, indices[:count]), lambda tensor: tensor.to(device))
         labels = None if data.labels is None else data.labels[indices[:count]].to(device)
-        training_step(request["network"], inputs, labels, request["task"])()
+        training_step(request["network"], inputs, labels, request["task"], request["training"])()
 
     answer = {"batch_size": request["batch_size"], "device": request["device"], "resident": None}
     if device.type == "cuda":

@@ -15,7 +15,6 @@ from gmcn import ranks, tasks
 from gmcn.data.objects import Inputs, count, each
 from gmcn.errors import is_out_of_memory
 from gmcn.models import Network
-from gmcn.optim import WassersteinSGD, flow_groups
 from gmcn.tasks.task import Objective
 from gmcn.training.errors import (
     NonFiniteError,
@@ -24,6 +23,7 @@ from gmcn.training.errors import (
     is_numerical,
     non_finite_parameters,
 )
+from gmcn.training.optimizers import optimizer_of
 from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -65,13 +65,8 @@ class TrainingStep(L.LightningModule):
         return dict.fromkeys((*self.names, "shapes"), 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with torch's betas, or the flow. The rate is set before each step, as a function of the step alone."""
-        rate, decay = self.settings.learning_rate, self.settings.weight_decay
-        if self.settings.optimizer == "wasserstein":
-            groups = flow_groups(self.model, self.settings.fisher_rao > 0)
-            return WassersteinSGD(groups, rate, fisher_rao=self.settings.fisher_rao, decay=decay)
-        kind = torch.optim.AdamW if decay else torch.optim.Adam
-        return kind(self.model.parameters(), lr=rate, weight_decay=decay)
+        """That of the settings. Its rate is set before each step, as a function of the step alone."""
+        return optimizer_of(self.model, self.settings)
 
     @property
     def learning_rate(self) -> float:

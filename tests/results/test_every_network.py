@@ -16,7 +16,7 @@ from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
 from gmcn.fitting import fit
 from gmcn.models import DEFAULT_KIND, NETWORKS
-from gmcn.results import evaluate, footprint, probe, summarise
+from gmcn.results import dynamics, evaluate, footprint, probe, summarise
 from gmcn.stages import measures_of
 from gmcn.training import train
 from tests.results.test_summary import ResultRecorder
@@ -82,7 +82,7 @@ def made(request, tmp_path_factory) -> SimpleNamespace:
 
 def test_from_a_data_set_to_a_result(made):
     arguments = {"models": made.models, "device": "cpu"}
-    runs = {stage: recorder(stage) for stage in ("evaluate", "footprint", "probe", "summarise")}
+    runs = {stage: recorder(stage) for stage in ("evaluate", "footprint", "probe", "dynamics", "summarise")}
     tested = evaluate(made.artifact, output=made.runs / "evaluation.json", run=runs["evaluate"], **arguments)
     files: dict[str, Path] = {name: made.runs / f"{name}.json" for name in measures_of(made.kind)}
     measured = footprint(
@@ -100,6 +100,10 @@ def test_from_a_data_set_to_a_result(made):
         with pytest.raises(InputError, match=r"model\.safetensors has no mixtures inside, so it has no fitting errors"):
             probe(made.artifact, output=made.folder / "none.json", settings={}, **arguments)
 
+    if "dynamics" in files:
+        few, run = {"neurons": 50, "objects": 20}, runs["dynamics"]
+        dynamics(made.artifact, output=files["dynamics"], settings=few, run=run, **arguments)
+
     run, output = runs["summarise"], made.folder / "toy_rival.json"
     summarise(
         dataset="toy",
@@ -116,7 +120,7 @@ def test_from_a_data_set_to_a_result(made):
     result = json.loads(output.read_text())
     assert result["metrics"]["accuracy"]["mean"] == tested["mean"]["accuracy"] == run.result["metrics"]["accuracy"]
     assert "memory_mib" in run.result["metrics"]
-    stages = {"evaluate", "footprint", *(["probe"] if made.kind == DEFAULT_KIND else [])}
+    stages = {"evaluate", "footprint", *(["probe"] if "rmse" in files else []), *files.keys() & {"dynamics"}}
     assert {stage: result["runs"][stage] for stage in stages} == {stage: f"{stage}-run" for stage in stages}
     assert result["runs"]["train"] == {"0": "train0-run", "1": "train1-run"}
     assert all(runs[stage].metrics for stage in stages)

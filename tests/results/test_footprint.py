@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gmcn.errors import InputError
+from gmcn.results.allocations import peak_of_allocations
 from gmcn.results.footprint_theory import theoretical_footprint
-from gmcn.results.measured_memory import measure_training_step, peak_of_allocations
+from gmcn.results.measured_memory import measure_training_step
 from tests.training.conftest import NETWORK
 
 PAPER = {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "dim": 3, "kernel_components": 5}

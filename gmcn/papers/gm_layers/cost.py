@@ -26,7 +26,7 @@ from gmcn.nn import GaussianMixtureLayer
 from gmcn.optim import WassersteinSGD, flow_groups
 from gmcn.pictures import still
 from gmcn.progress import Progress
-from gmcn.results.measured_memory import peak_of_allocations
+from gmcn.results.allocations import peak_of_allocations
 
 FULL = -1  # as a rank
 SECONDS, LEAST = 0.3, 5  # of a measurement, and steps in it
