@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from gmcn.nn import GaussianMixtureLayer
-from gmcn.optim import WassersteinSGD, flow_groups
+from gmcn.optim import WassersteinSGD
 
 
 def main(arguments: list[str] | None = None) -> tuple[float, float]:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> tuple[float, float]:
 
     # It was: nn.Sequential(nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 10))
     network = nn.Sequential(GaussianMixtureLayer(64, 10, options.components, generator=generator))
-    optimizer = WassersteinSGD(flow_groups(network), lr=0.2)
+    optimizer = WassersteinSGD(network, lr=0.2)
     for epoch in range(options.epochs):
         for batch in torch.randperm(1400, generator=generator).split(32):
             optimizer.zero_grad()

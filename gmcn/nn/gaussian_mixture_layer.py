@@ -52,7 +52,7 @@ class GaussianMixtureLayer(nn.Module):
         generator: of the initial parameters.
 
     Raises:
-        InputError: for sizes that are not positive, an unknown family or activation.
+        InputError: for a size, probability or deviation that cannot be, an unknown family or activation.
     """
 
     def __init__(
@@ -75,17 +75,27 @@ class GaussianMixtureLayer(nn.Module):
         super().__init__()
         if covariance not in FAMILIES:
             raise unknown("covariance of a Gaussian mixture layer", covariance, FAMILIES)
+        dim = in_features + bias + out_features
         sizes = {"in_features": in_features, "out_features": out_features, "components": components}
         for name, size in {**sizes, **({"rank": rank} if covariance == "low-rank" else {})}.items():
-            if size < 1:
-                raise InputError(f"GaussianMixtureLayer: {name} is {size}; it must be at least 1")
+            if not isinstance(size, int) or size < 1:
+                raise InputError(f"GaussianMixtureLayer: {name} is {size}; it must be an integer of at least 1")
+        if covariance == "low-rank" and rank > dim:
+            raise InputError(
+                f'GaussianMixtureLayer: rank is {rank}; neurons have only {dim} dimensions, which "full" all has'
+            )
+        ranges = {"deviation": deviation, "factor_out": factor_out, "output_deviation": output_deviation}
+        for name, value in ranges.items():
+            if not 0 <= value < math.inf:
+                raise InputError(f"GaussianMixtureLayer: {name} is {value}; it must not be negative")
+        if not 0 <= dropout < 1:
+            raise InputError(f"GaussianMixtureLayer: dropout is {dropout}; it must be a probability below 1")
         if output_deviation and covariance == "full":
             raise InputError("GaussianMixtureLayer: output_deviation is for the other families: factors say it here")
         self.in_features, self.out_features, self.covariance = in_features, out_features, covariance
         self.bias, self.output_deviation, self.dropout = bias, output_deviation, dropout
         self.activation = activation_of(activation)
         inner = in_features + bias
-        dim = inner + out_features
         kind: dict[str, Any] = {"dtype": torch.float32, "device": None if generator is None else generator.device}
 
         def draw(*shape: int) -> Tensor:
@@ -130,21 +140,23 @@ class GaussianMixtureLayer(nn.Module):
         self,
         x: Tensor,  # [..., d]
     ) -> Tensor:  # [..., o]
-        """Exact variance of the output of one neuron that is drawn from the measure.
+        """Variance of the output of one neuron that is drawn from the measure: exact where the activation is closed.
 
+        tanh and silu have the error of their quadrature, which grows with the deviation (docs/gm_layers.md).
         That of :meth:`to_mlp`'s network of n neurons is 1 / n of it. Memory K o for each x.
         """
-        mean, variance, along = self._projected(x)
-        zeroth, first, second = self.activation.second(mean, variance)
-        out = self.means[:, self.inner :]  # [K, o]
-        outer = self.factors[..., self.inner :]  # [K, R, o]
-        cross = torch.einsum("...kr,kro->...ko", along, outer)
-        squares = zeroth[..., None] * (out.square() + outer.square().sum(1) + self.output_deviation**2)
-        squares = squares + cross * (2 * first[..., None] * out + second[..., None] * cross)
-        means = self.activation.moments(mean, variance)
-        centre = means[0][..., None] * out + means[1][..., None] * cross
-        weights = self.logits.softmax(0)
-        return (weights @ squares - (weights @ centre).square()).clamp(min=0)
+        with torch.autocast(x.device.type, enabled=False):  # a difference of squares needs the digits
+            mean, variance, along = self._projected(x.to(self.means))
+            zeroth, first, second = self.activation.second(mean, variance)
+            out = self.means[:, self.inner :]  # [K, o]
+            outer = self.factors[..., self.inner :]  # [K, R, o]
+            cross = torch.einsum("...kr,kro->...ko", along, outer)
+            squares = zeroth[..., None] * (out.square() + outer.square().sum(1) + self.output_deviation**2)
+            squares = squares + cross * (2 * first[..., None] * out + second[..., None] * cross)
+            means = self.activation.moments(mean, variance)
+            centre = means[0][..., None] * out + means[1][..., None] * cross
+            weights = self.logits.softmax(0)
+            return (weights @ squares - (weights @ centre).square()).clamp(min=0)
 
     def _rows(self, x: Tensor) -> Tensor:  # [..., d + 1]
         """The input, and 1 for the bias."""
@@ -173,10 +185,11 @@ class GaussianMixtureLayer(nn.Module):
     def measure(self) -> GaussianMixture:
         """The measure over neurons (w, v), in d + 1 + o dimensions, without gradients through clamped deviations.
 
-        A density has no deviation of zero: those below 1e-6 are 1e-6.
+        A density has no deviation of zero: those below 1e-6 are 1e-6, and "full" has 1e-6 more in every direction.
         """
         if self.stds is None:
-            return GaussianMixture(self.logits, self.means, Full.from_root(self.factors.mT))
+            least = 1e-6 * torch.eye(self.means.shape[1]).to(self.factors).expand(self.components, -1, -1)
+            return GaussianMixture(self.logits, self.means, Full.from_root(torch.cat((self.factors.mT, least), 2)))
         outer = self.stds.new_full((self.components, self.out_features), self.output_deviation)
         stds = torch.cat((self.stds.abs(), outer), 1).clamp(min=1e-6)
         covariance = LowRank(stds, self.factors.mT) if self.factors.shape[1] else Diagonal(stds)
@@ -188,7 +201,9 @@ class GaussianMixtureLayer(nn.Module):
         n: int,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:  # [n, d + 1], [n, o]
-        """``n`` independent neurons (w, v), in an order of components that is random too."""
+        """``n`` independent neurons (w, v), in an order of components that is random too. InputError unless n >= 1."""
+        if not isinstance(n, int) or n < 1:
+            raise InputError(f"GaussianMixtureLayer: n is {n}; a network has at least 1 neuron")
         own: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
         dim = self.means.shape[1]
         heights = self.logits.softmax(0).to(generator.device, torch.float64)

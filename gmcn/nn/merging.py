@@ -26,6 +26,7 @@ def merge(
     Raises:
         ValueError: labels that are no integers, of another shape, negative, or that leave a group without one.
     """
+    groups = torch.as_tensor(groups, device=layer.logits.device)
     within, weights = conditional(layer.logits, groups)
     means, factors, stds = [], [], []
     for group in range(len(weights)):

@@ -86,10 +86,12 @@ def test_float32_is_as_good_as_its_digits():
 @pytest.mark.parametrize("covariance", FAMILIES)
 def test_autocast(covariance):
     layer, x = layer_of(covariance, dtype=torch.float32), inputs(50, 3, dtype=torch.float32)
-    exact = layer(x)
+    exact, exact_variance = layer(x), layer.variance(x)
     with torch.autocast("cpu", torch.bfloat16):
         lower = layer(x)
         lower.float().square().sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer.variance(x), exact_variance)
     assert (lower.float() - exact).abs().max() < 0.05 * exact.abs().max()
     assert all(tensor.grad.isfinite().all() for tensor in layer.parameters() if tensor.requires_grad)
 
@@ -197,16 +199,30 @@ def test_pruning_merges_what_has_little_weight():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"components": 0}, "components is 0; it must be at least 1"),
-        ({"rank": 0}, "rank is 0; it must be at least 1"),
+        ({"components": 0}, "components is 0; it must be an integer of at least 1"),
+        ({"rank": 0}, "rank is 0; it must be an integer of at least 1"),
         ({"covariance": "tied"}, "covariance of a Gaussian mixture layer 'tied'"),
         ({"activation": "step"}, "activation 'step'"),
+        ({"components": 2.5}, r"components is 2\.5; it must be an integer"),
+        ({"rank": 7}, "rank is 7; neurons have only 6 dimensions"),
+        ({"deviation": float("nan")}, "deviation is nan; it must not be negative"),
+        ({"dropout": 1.0}, r"dropout is 1\.0; it must be a probability below 1"),
         ({"covariance": "full", "output_deviation": 0.1}, "output_deviation is for the other families"),
     ],
 )
 def test_bad_options_are_one_sentence(options, sentence):
     with pytest.raises(InputError, match=sentence):
         layer_of(**options)
+
+
+def test_a_network_needs_neurons():
+    with pytest.raises(InputError, match="n is 0; a network has at least 1 neuron"):
+        layer_of().to_mlp(0, torch.Generator())
+
+
+def test_neurons_without_spread_have_a_measure():
+    measure = layer_of("full", deviation=0.0, factor_out=0.0).measure()
+    assert measure.log_prob(measure.means).isfinite().all()
 
 
 def test_a_wrong_input_is_one_sentence():

@@ -12,6 +12,7 @@ from torch import nn
 from gmcn.errors import InputError
 from gmcn.nn import GaussianMixtureLayer
 from gmcn.optim import WassersteinSGD, flow_groups
+from gmcn.optim.wasserstein import floored
 
 
 def layer_of(covariance: str = "full", **options) -> GaussianMixtureLayer:
@@ -94,7 +95,7 @@ def test_weights_flow_by_fisher_and_rao():
     by_weight = torch.autograd.grad((output - y).square().mean(), weights)[0]
     expected = (weights.log() - rate * over * by_weight).softmax(0)
     loss_of(layer).backward()
-    WassersteinSGD(flow_groups(layer, weights=True), rate, fisher_rao=over).step()
+    WassersteinSGD(flow_groups(layer), rate, fisher_rao=over).step()
     torch.testing.assert_close(layer.logits.softmax(0), expected.detach(), atol=1e-12, rtol=0)
 
 
@@ -149,7 +150,7 @@ def test_state_and_schedule_resume_bit_for_bit():
 
     def fresh():
         layer = layer_of("low-rank", train_weights=True)
-        optimizer = WassersteinSGD(flow_groups(layer, weights=True), 0.1, fisher_rao=0.1, decay=1e-3)
+        optimizer = WassersteinSGD(flow_groups(layer), 0.1, fisher_rao=0.1, decay=1e-3)
         return layer, optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
 
     whole, half, again = fresh(), fresh(), fresh()
@@ -162,16 +163,47 @@ def test_state_and_schedule_resume_bit_for_bit():
         assert torch.equal(first, second)
 
 
+def test_decay_also_moves_weights():
+    """Components far out lose weight: the gradient of decay / 2 E |theta|² by p_k is decay / 2 (|m_k|² + tr C_k)."""
+    layer, decay, rate, over = layer_of("low-rank", train_weights=True), 0.2, 0.1, 0.5
+    parts = (layer.means, layer.factors, layer.stds)
+    energy = sum(tensor.detach().square().flatten(1).sum(1) for tensor in parts) * decay / 2
+    mean, spread = layer.measure().moments()
+    second = spread.trace() + mean @ mean
+    torch.testing.assert_close(layer.logits.softmax(0) @ energy, second * decay / 2, atol=1e-9, rtol=0)
+    expected = (layer.logits - rate * over * energy).detach().softmax(0)
+    for parameter in layer.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    WassersteinSGD(layer, rate, fisher_rao=over, decay=decay).step()
+    torch.testing.assert_close(layer.logits.softmax(0), expected, atol=1e-12, rtol=0)
+
+
+def test_weights_keep_their_floor():
+    weights = floored(torch.tensor([0.02, 0.07, 0.21, 0.7]), 0.15)
+    torch.testing.assert_close(weights, torch.tensor([0.15, 0.15, 0.7 * 0.21 / 0.91, 0.7 * 0.7 / 0.91]))
+    weights = floored(torch.tensor([0.01, 0.151, 0.239, 0.6]), 0.15)  # the second falls below when the first rises
+    assert weights.min() >= 0.15 - 1e-7
+    torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
+    assert floored(torch.tensor([math.nan, 0.5]), 0.1).isnan().any()  # the training's own stop names the layer
+
+
 def test_what_cannot_be_is_refused():
     layer = layer_of("diagonal")
-    with pytest.raises(InputError, match="must not be negative"):
-        WassersteinSGD(flow_groups(layer), lr=-1.0)
+    with pytest.raises(InputError, match=r"lr is -1\.0, but must not be negative"):
+        WassersteinSGD(layer, lr=-1.0)
+    with pytest.raises(InputError, match="decay is nan, but must not be negative"):
+        WassersteinSGD(layer, decay=math.nan)
+    with pytest.raises(InputError, match="a group does not say whether it is a mixture; pass the network"):
+        WassersteinSGD(layer.parameters())
     with pytest.raises(InputError, match="does not fit the logits"):
         WassersteinSGD([{"params": [layer.logits, nn.Parameter(torch.zeros(2, 2))], "mixture": True}])
-    with pytest.raises(InputError, match=r"least_weight is 0\.5"):
-        WassersteinSGD(flow_groups(layer), least_weight=0.5)
     with pytest.raises(InputError, match="set `train_weights`"):
-        flow_groups(layer, weights=True)
+        WassersteinSGD(layer, fisher_rao=0.1)
+    with pytest.raises(InputError, match="there is no such layer"):
+        WassersteinSGD(nn.Linear(2, 2), fisher_rao=0.1)
+    with pytest.raises(InputError, match=r"least_weight is 0\.5"):
+        WassersteinSGD(layer_of("diagonal", train_weights=True), fisher_rao=0.1, least_weight=0.5)
+    WassersteinSGD(layer, least_weight=0.5)  # weights that stay need no floor
 
 
 def test_weights_that_all_go_to_one_component_are_refused():
@@ -179,4 +211,4 @@ def test_weights_that_all_go_to_one_component_are_refused():
     loss_of(layer).backward()
     layer.logits.grad.mul_(1e6)
     with pytest.raises(InputError, match="leaves one of 3 components all the weight"):
-        WassersteinSGD(flow_groups(layer, weights=True), 1.0, fisher_rao=1.0).step()
+        WassersteinSGD(flow_groups(layer), 1.0, fisher_rao=1.0).step()

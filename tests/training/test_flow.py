@@ -44,10 +44,15 @@ def test_a_rate_that_diverges_names_the_layer(digits, tmp_path):
         trained(digits, tmp_path, learning_rate=1e12)
 
 
+def test_a_rate_that_diverges_is_the_reason_also_where_weights_move(digits, tmp_path):
+    with pytest.raises(NonFiniteError, match=r"training stopped.*try a lower training\.learning_rate"):
+        trained(digits, tmp_path, {"train_weights": True}, learning_rate=1e12, fisher_rao=1e-14)
+
+
 def test_what_cannot_be_is_one_sentence(digits, tmp_path):
     with pytest.raises(InputError, match="'fisher_rao' is a rate of the 'optimizer' wasserstein"):
         trained(digits, tmp_path, optimizer="adam", fisher_rao=0.1)
-    with pytest.raises(InputError, match="no layer trains them; set `train_weights`"):
+    with pytest.raises(InputError, match="a layer does not train; set `train_weights`"):
         trained(digits, tmp_path, fisher_rao=0.1)
     with pytest.raises(InputError, match="'optimizer' is 'sgd', but must be one of"):
         trained(digits, tmp_path, optimizer="sgd")

@@ -18,7 +18,7 @@ from torch import nn
 from gmcn.artifacts import read_json
 from gmcn.errors import foreign
 from gmcn.nn import GaussianMixtureLayer
-from gmcn.optim import WassersteinSGD, flow_groups
+from gmcn.optim import WassersteinSGD
 from gmcn.papers.gm_layers.training import Vectors, evaluated, train
 from gmcn.pictures import still
 from gmcn.progress import Progress
@@ -66,7 +66,7 @@ def compare(
         progress()
         return evaluated(free, data)
 
-    flow = WassersteinSGD(flow_groups(layer), lr=settings.learning_rate)
+    flow = WassersteinSGD(layer, lr=settings.learning_rate)
     mixture, sampled = zip(*train(layer, flow, data, after=both, **own), strict=True)
     particles = train(free, mean_field(free, settings.learning_rate), data, after=alone, **own)
     return {"mixture": list(mixture), "sampled": list(sampled), "particles": particles}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gmcn.nn import GaussianMixtureLayer
-from gmcn.optim import WassersteinSGD, flow_groups
+from gmcn.optim import WassersteinSGD
 from gmcn.papers.gm_layers.training import Vectors, evaluated, train
 from gmcn.pictures import still
 from gmcn.progress import Progress
@@ -32,7 +32,7 @@ def sampling(data: Vectors, settings: LayerSettings, _: Any = ()) -> tuple[dict[
     layer = GaussianMixtureLayer(
         data.train.shape[1], data.classes, settings.components[-1], "low-rank", settings.rank, generator=generator
     )
-    optimizer = WassersteinSGD(flow_groups(layer), lr=settings.learning_rate)
+    optimizer = WassersteinSGD(layer, lr=settings.learning_rate)
     own = {"epochs": settings.epochs, "batch_size": settings.batch_size, "seed": seed}
     trained = train(layer, optimizer, data, after=lambda: evaluated(layer, data), **own)[-1]
     shown = data.test[torch.randperm(len(data.test), generator=generator)[: settings.objects]]
