@@ -56,6 +56,11 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
       " Tensor weights, Tensor positions, Tensor covariances, Tensor kernel_weights, Tensor kernel_positions,"
       " Tensor kernel_covariances, Tensor node_positions, Tensor node_covariances, Tensor mass, Tensor f, Tensor g,"
       " Tensor group, int n) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "layer_moments(Tensor mean, Tensor variance, Tensor along, Tensor weights, int activation) -> (Tensor, Tensor)");
+  m.def(
+      "layer_moments_backward(Tensor value_gradient, Tensor reach_gradient, Tensor mean, Tensor variance, Tensor along,"
+      " Tensor weights, int activation) -> (Tensor, Tensor, Tensor, Tensor)");
   // Fitting points; no gradients. What they compute is in gmcn/fitting.
   m.def("kmeans_start(Tensor points, Tensor mass, Tensor uniform, bool farthest) -> Tensor");
   m.def("lloyd(Tensor points, Tensor mass, Tensor centres, int iterations) -> (Tensor, Tensor)");

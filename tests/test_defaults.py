@@ -81,6 +81,7 @@ USES = {
         for name, rest in {
             "evaluate": (MIXTURE, CLOUDS),
             "integrate": (MIXTURE,),
+            "layer_moments": (torch.zeros(2, 3), torch.ones(2, 3), torch.ones(2, 1, 3), torch.ones(2), "relu"),
             "relu_fit": (MIXTURE,),
             "reduce_em": (MIXTURE, 3),
             "reduce_treehem": (MIXTURE, 3),

@@ -43,7 +43,19 @@ GMCN_HD V larger(V a, V b) {  // b where a is not a number
 template <typename V>
 struct Functions {
   static GMCN_HD V log(V x) { return std::log(x); }
-  static GMCN_HD V exp(V x) { return std::exp(x); }  // of vectors: for x <= 0
+  static GMCN_HD V exp(V x) { return std::exp(x); }  // of vectors: for x <= 0, as the next
+  static GMCN_HD V exp2(V x) { return std::exp2(x); }
 };
+
+template <typename V>
+GMCN_HD V root(V x) {
+  if constexpr (std::is_floating_point_v<V>) {
+    return std::sqrt(x);
+  } else {
+    GMCN_UNROLL
+    for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = std::sqrt(x[i]);
+    return x;
+  }
+}
 
 }  // namespace gmcn

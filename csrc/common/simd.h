@@ -10,7 +10,8 @@
 
 #if defined(GMCN_AVX512)
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++'s own headers, once they are inlined
+#pragma GCC diagnostic ignored "-Wuninitialized"  // g++'s own headers, once they are inlined
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 #endif
@@ -209,6 +210,7 @@ struct Functions<GMCN_PATH::Vector<float>> {
   using V = GMCN_PATH::Vector<float>;
   static GMCN_HD V log(V x) { return GMCN_PATH::log_of_floats(x); }
   static GMCN_HD V exp(V x) { return GMCN_PATH::exp_of_floats(x); }
+  static GMCN_HD V exp2(V x) { return GMCN_PATH::exp2<float>(x); }
 };
 
 template <>
@@ -222,6 +224,7 @@ struct Functions<GMCN_PATH::Vector<double>> {
     for (int lane = 0; lane < GMCN_PATH::kLanes<double>; ++lane) x[lane] = std::exp(x[lane]);
     return x;
   }
+  static GMCN_HD V exp2(V x) { return GMCN_PATH::exp2<double>(x); }
 };
 
 }  // namespace gmcn

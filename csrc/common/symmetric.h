@@ -118,13 +118,7 @@ GMCN_HD void sandwich(const T* a, const T* b, T* c) {  // c = a b a, symmetric a
 // 1 / sqrt(x) for a scalar or each lane of a vector.
 template <typename V>
 GMCN_HD V inverse_root(V x) {
-  if constexpr (std::is_floating_point_v<V>) {
-    return V(1) / std::sqrt(x);
-  } else {
-    GMCN_UNROLL
-    for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = std::sqrt(x[i]);
-    return std::remove_reference_t<decltype(x[0])>(1) / x;
-  }
+  return splat<V>(1) / root(x);
 }
 
 // Inverse Cholesky factor W of a covariance C = L L^T: W = L^-1, lower triangular, stored by rows (w00, w10, w11, ...),

@@ -63,17 +63,21 @@ inline void check_count(std::int64_t count, const char* operation) {
   require(count <= most, operation, ": ", count, " components or points of one mixture are more than ", most);
 }
 
-// Calls f.operator()<T, D>() for the tensor's dtype and the dimension.
+// Calls f.operator()<T>() for the tensor's dtype.
 template <typename F>
-void dispatch(const Tensor& tensor, std::int64_t dimension, const F& f) {
+void dispatch(const Tensor& tensor, const F& f) {
   using torch::headeronly::ScalarType;
   const auto type = tensor.scalar_type();
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "expected float32 or float64 tensors");
+  type == ScalarType::Float ? f.template operator()<float>() : f.template operator()<double>();
+}
+
+// Calls f.operator()<T, D>() for the tensor's dtype and the dimension.
+template <typename F>
+void dispatch(const Tensor& tensor, std::int64_t dimension, const F& f) {
   STD_TORCH_CHECK(dimension == 2 || dimension == 3, "expected mixtures in 2 or 3 dimensions");
-  if (type == ScalarType::Float)
-    dimension == 2 ? f.template operator()<float, 2>() : f.template operator()<float, 3>();
-  else
-    dimension == 2 ? f.template operator()<double, 2>() : f.template operator()<double, 3>();
+  dispatch(tensor,
+           [&]<typename T>() { dimension == 2 ? f.template operator()<T, 2>() : f.template operator()<T, 3>(); });
 }
 
 // Numbers below the smallest normal one count as zero while this lives: far Gaussians would be computed in microcode.
@@ -102,10 +106,10 @@ inline char threads_meet;
 #define GMCN_HAPPENS_AFTER()
 #endif
 
-// Runs f(i) for i < tasks on torch's threads. Returns the smallest i whose task returned false, or -1. An exception is
-// thrown again here: through torch's stable ABI it would lose its words.
+// Runs f(i) for i < tasks on torch's threads, at least `grain` of them on each. Returns the smallest i whose task
+// returned false, or -1. An exception is thrown again here: through torch's stable ABI it would lose its words.
 template <typename F>
-std::int64_t run_tasks(std::int64_t tasks, const F& f) {
+std::int64_t run_tasks(std::int64_t tasks, const F& f, std::int64_t grain = 1) {
   std::atomic<std::int64_t> first_bad{tasks};
   std::exception_ptr thrown;
   std::atomic<bool> has_thrown{false};
@@ -125,7 +129,7 @@ std::int64_t run_tasks(std::int64_t tasks, const F& f) {
     GMCN_HAPPENS_BEFORE();
   };
   GMCN_HAPPENS_BEFORE();
-  torch::stable::parallel_for(0, tasks, 1, run);
+  torch::stable::parallel_for(0, tasks, grain, run);
   GMCN_HAPPENS_AFTER();
   if (has_thrown) {
     try {

@@ -10,6 +10,7 @@
 #include "../convolve_relu_nodes/lanes_kernel.h"
 #include "../evaluate/pairs_kernel.h"
 #include "../fit/steps_kernel.h"
+#include "../layer_moments/rows_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop

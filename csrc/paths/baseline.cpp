@@ -4,4 +4,5 @@
 #include "../convolve_relu_nodes/lanes_kernel.h"
 #include "../evaluate/pairs_kernel.h"
 #include "../fit/steps_kernel.h"
+#include "../layer_moments/rows_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"

@@ -132,9 +132,9 @@ class GaussianMixtureLayer(nn.Module):
     ) -> Tensor:  # [..., o]
         """Equation (1)."""
         rows = self._rows(x)
-        flat = rows.reshape(-1, self.inner)
+        flat = rows if rows.ndim == 2 else rows.reshape(-1, self.inner)  # views cost a small layer time
         output = mean_answer(flat, self._weights(), self.means, self.stds, self.factors, self.activation)
-        return output.view(*x.shape[:-1], self.out_features)
+        return output if rows.ndim == 2 else output.view(*x.shape[:-1], self.out_features)
 
     def variance(
         self,

@@ -12,12 +12,16 @@ first, [K, B] and [K, R, B], so that what is the same for all R of them is a row
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmcn.nn.activations import Activation
+from gmcn.ops.layer_moments import code
+
+_FORWARD, _BACKWARD = torch.ops.gmcn.layer_moments.default, torch.ops.gmcn.layer_moments_backward.default
 
 
 def mean_answer(
@@ -32,6 +36,7 @@ def mean_answer(
     if (
         not activation.closed
         or torch.compiler.is_compiling()
+        or not _has_kernels(x.device.type, x.dtype)
         or torch.is_autocast_enabled(x.device.type)
         or torch._C._are_functorch_transforms_active()
     ):
@@ -83,50 +88,59 @@ class MeanAnswer(torch.autograd.Function):
         stds: Tensor | None,
         factors: Tensor,
     ) -> Tensor:
-        inner, rows, squares = x.shape[1], factors.flatten(0, 1), x.square()
-        mean = means[:, :inner] @ x.mT  # [K, B]
-        along = (rows[:, :inner] @ x.mT).unflatten(0, factors.shape[:2])  # [K, R, B]
-        variance = along.square().sum(1)
-        if stds is not None:
-            variance.addmm_(stds.square(), squares.mT)
-        answers = activation.smoothed(mean, variance)
-        first, slope, curve, third = (answer * weights[:, None] for answer in answers)
-        reach = (along * slope[:, None]).flatten(0, 1)  # [K R, B]
+        squares, sizes = None, (x.shape[1], means.shape[1] - x.shape[1])
+        means_in, means_out = means.split_with_sizes(sizes, 1)
+        rows_in, rows_out = factors.flatten(0, 1).split_with_sizes(sizes, 1)
+        mean = means_in @ x.mT  # [K, B]
+        along = (rows_in @ x.mT).view(*factors.shape[:2], len(x))  # [K, R, B]
+        if stds is None:
+            variance = torch.zeros_like(mean)
+        else:
+            squares = x.square()
+            variance = stds.square() @ squares.mT
+        with torch._C._AutoDispatchBelowAutograd():  # its own gradient, in Python, would only cost
+            value, reach = _FORWARD(mean, variance, along, weights, code(activation.name))
         ctx.activation = activation
-        ctx.save_for_backward(
-            *(x, weights, means, stds, factors), squares, along, first, slope, curve, third, reach, *answers[:2]
-        )
-        return torch.addmm(first.mT @ means[:, inner:], reach.mT, rows[:, inner:])
+        ctx.save_for_backward(x, weights, means, stds, factors, squares, mean, variance, along, value, reach)
+        return torch.addmm(value.mT @ means_out, reach.flatten(0, 1).mT, rows_out)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = upstream  # [B, o]
-        x, weights, means, stds, factors, *saved = ctx.saved_tensors
+        x, weights, means, stds, factors, squares, mean, variance, along, value, reach = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *_differentiably(ctx, g, (x, weights, means, stds, factors))
-        squares, along, first, slope, curve, third, reach, *unweighted = saved
-        inner, rows = x.shape[1], factors.flatten(0, 1)  # [K R, i + o]
-        a = means[:, inner:] @ g.mT
-        c = (rows[:, inner:] @ g.mT).view_as(along)
-        s = (c * along).sum(1)
-        g_weights = None
-        if ctx.needs_input_grad[2]:
-            g_weights = (a * unweighted[0] + s * unweighted[1]).sum(1)
-        by_mean = (a * slope).addcmul_(s, curve)
-        twice = a.mul_(curve).addcmul_(s, third)  # D
-        by_along = c.mul_(slope[:, None]).addcmul_(along, twice[:, None]).flatten(0, 1)
+        sizes = (x.shape[1], means.shape[1] - x.shape[1])
+        rows = factors.flatten(0, 1)  # [K R, i + o]
+        means_in, means_out = means.split_with_sizes(sizes, 1)
+        rows_in, rows_out = rows.split_with_sizes(sizes, 1)
+        with torch._C._AutoDispatchBelowAutograd():
+            by_mean, by_variance, by_along, g_weights = _BACKWARD(
+                means_out @ g.mT,  # A
+                (rows_out @ g.mT).view_as(along),  # C
+                *(mean, variance, along, weights, code(ctx.activation.name)),
+            )
+        by_along = by_along.flatten(0, 1)
         g_means, g_rows = torch.empty_like(means), torch.empty_like(rows)
-        torch.mm(first, g, out=g_means[:, inner:])
-        torch.mm(reach, g, out=g_rows[:, inner:])
-        torch.mm(by_mean, x, out=g_means[:, :inner])
-        torch.mm(by_along, x, out=g_rows[:, :inner])
-        g_stds = None if stds is None else (twice @ squares).mul_(stds)
+        for full, by_input, by_output in ((g_means, by_mean, value), (g_rows, by_along, reach.flatten(0, 1))):
+            first, last = full.split_with_sizes(sizes, 1)
+            torch.mm(by_input, x, out=first)
+            torch.mm(by_output, g, out=last)
+        g_stds = None if stds is None else torch.addmm(stds, by_variance, squares, beta=0, alpha=2).mul_(stds)
         g_x = None
         if ctx.needs_input_grad[1]:
-            g_x = by_mean.mT @ means[:, :inner] + by_along.mT @ rows[:, :inner]
+            g_x = by_mean.mT @ means_in + by_along.mT @ rows_in
             if stds is not None:
-                g_x.addcmul_(x, twice.mT @ stds.square())
+                g_x.addcmul_(x, by_variance.mT @ stds.square(), value=2)
         return None, g_x, g_weights, g_means, g_stds, g_rows.view_as(factors)
+
+
+@functools.cache
+def _has_kernels(device: str, dtype: torch.dtype) -> bool:
+    """Whether :func:`gmcn.ops.layer_moments` is compiled for such numbers."""
+    key = {"cpu": "CPU", "cuda": "CUDA"}.get(device)
+    known = dtype in (torch.float32, torch.float64) and key is not None
+    return known and torch._C._dispatch_has_kernel_for_dispatch_key("gmcn::layer_moments", key)
 
 
 def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Any, ...]) -> list[Tensor | None]:

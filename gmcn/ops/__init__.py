@@ -14,6 +14,7 @@ from gmcn.ops.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.convolve_relu_nodes import convolve_relu_nodes
 from gmcn.ops.evaluate import evaluate
 from gmcn.ops.integrate import integrate
+from gmcn.ops.layer_moments import layer_moments
 from gmcn.ops.reduce_em import reduce_em
 from gmcn.ops.reduce_treehem import reduce_treehem
 from gmcn.ops.refine_em import refine_em
@@ -27,6 +28,7 @@ __all__ = [
     "convolve_relu_nodes",
     "evaluate",
     "integrate",
+    "layer_moments",
     "reduce_em",
     "reduce_treehem",
     "reference",

@@ -140,7 +140,7 @@ def opcheck(name: str, *arguments) -> None:
     """Schema, fake implementation and autograd registration of ``torch.ops.gmcn.<name>``, for any strides."""
 
     def transposed(argument):
-        if not isinstance(argument, Tensor):
+        if not isinstance(argument, Tensor) or argument.ndim < 2:
             return argument
         return argument.detach().mT.contiguous().mT.requires_grad_(argument.requires_grad)
 

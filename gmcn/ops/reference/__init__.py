@@ -10,6 +10,7 @@ from gmcn.ops.reference.convolve_reduce_treehem import convolve_reduce_treehem
 from gmcn.ops.reference.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.reference.convolve_relu_nodes import convolve_relu_nodes
 from gmcn.ops.reference.evaluate import evaluate, integrate
+from gmcn.ops.reference.layer_moments import layer_moments
 from gmcn.ops.reference.reduce_em import reduce_em
 from gmcn.ops.reference.reduce_treehem import reduce_treehem
 from gmcn.ops.reference.refine_em import refine_em
@@ -23,6 +24,7 @@ __all__ = [
     "convolve_relu_nodes",
     "evaluate",
     "integrate",
+    "layer_moments",
     "reduce_em",
     "reduce_treehem",
     "refine_em",

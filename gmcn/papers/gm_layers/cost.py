@@ -4,11 +4,11 @@ For K Gaussians of R factors with a diagonal, i = d + 1 and a batch of B objects
 
     parameters    P = K ((R + 2) i + (R + 1) o)             full: R = i + o, and no diagonal, K i less
     forward       B P multiply-adds; the step twice as many, as inputs get no gradient, and B K (R + 1) o more
-    memory        2 B i for the input and its squares, B K (3 R + 9) for what lies between, and P for the gradients
-                  (or B K R, where that is more)
+    memory        2 B i for the input and its squares, B K (3 R + 5) for what lies between, and P for the gradients
+                  (or B K (R + 1), where that is more)
 
-So time is that of a perceptron of H = P / (i + o) neurons, but for about thirty passes over [K, B] and [K, R, B]. They
-are what a small layer waits for, and they do not depend on d.
+So time is that of a perceptron of H = P / (i + o) neurons, but for what gmcn.ops.layer_moments does with [K, B] and
+[K, R, B], for squares, and for torch's calls. A small layer waits for them; of all but squares d is no part.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Sizes:
     def numbers(self) -> int:
         """That a step holds at its peak, beside the parameters and the input."""
         each = self.batch * self.components
-        largest = max(self.multiply_adds(), each * self._factors())
-        return largest + 2 * self.batch * (self.width + 1) + each * (3 * self._factors() + 9)
+        largest = max(self.multiply_adds(), each * (self._factors() + 1))
+        return largest + 2 * self.batch * (self.width + 1) + each * (3 * self._factors() + 5)
 
     def hidden(self) -> int:
         """Neurons of the perceptron with as many multiply-adds."""
