@@ -139,8 +139,9 @@ class MeanAnswer(torch.autograd.Function):
 def _has_kernels(device: str, dtype: torch.dtype) -> bool:
     """Whether :func:`gmcn.ops.layer_moments` is compiled for such numbers."""
     key = {"cpu": "CPU", "cuda": "CUDA"}.get(device)
-    known = dtype in (torch.float32, torch.float64) and key is not None
-    return known and torch._C._dispatch_has_kernel_for_dispatch_key("gmcn::layer_moments", key)
+    if key is None or dtype not in (torch.float32, torch.float64):
+        return False
+    return torch._C._dispatch_has_kernel_for_dispatch_key("gmcn::layer_moments", key)
 
 
 def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Any, ...]) -> list[Tensor | None]:
