@@ -145,7 +145,11 @@ def test_a_mixture_layer_s_result_has_its_dynamics_and_figures_their_numbers(pri
     assert pristine.plan("results/runs/digits_smoke/dynamics.json")["dynamics"] == 1  # by its name
     figures = [f"results/figures/{name}.json" for name in config.MEASURED]
     small = "gm_layers: {dataset: digits, epochs: 1}"
-    assert pristine.plan(*figures, config=small) == {"sample": 1, "draw_layers": len(figures)}
+    assert pristine.plan(*figures, config=small) == {
+        "sample": 1,
+        "rival": 2,
+        "draw_layers": len(figures),
+    }
 
 
 RAW = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"

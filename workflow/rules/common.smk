@@ -352,13 +352,15 @@ def network_of(wildcards):
 
 
 def infinite_networks(wildcards):
-    """The kernels that gmlayer-dynamics shows, as far as they have been measured."""
+    """The kernels that gmlayer-dynamics shows."""
+    if wildcards.figure != "gmlayer-dynamics":
+        return {}
     dataset = settings_of.measured_dataset(config)
-    files = (f"{RESULTS}/rivals/{dataset}_{kernel}.json" for kernel in ("nngp", "ntk"))
-    found = [file for file in files if os.path.isfile(file)]
-    return (
-        {"kernels": found} if found and wildcards.figure == "gmlayer-dynamics" else {}
-    )
+    return {
+        "kernels": [
+            path("rival", dataset=dataset, rival=kernel) for kernel in ("nngp", "ntk")
+        ]
+    }
 
 
 # Jobs for a cluster: only then there is a limit on their number.
