@@ -115,6 +115,8 @@ def test_another_spelling_of_an_option_means_the_same():
 
 def test_names_of_networks_and_tasks_are_those_of_the_library():
     assert {kind for stage in MEASURES for kind in stage.networks or ()} <= set(models.NETWORKS)
-    assert measures_of(models.DEFAULT_KIND) == [stage.makes for stage in MEASURES]
+    assert {made for kind in models.NETWORKS for made in measures_of(kind)} == {stage.makes for stage in MEASURES}
+    assert measures_of(models.DEFAULT_KIND) == ["rmse", "footprint"]
+    assert measures_of("gm-mlp") == ["dynamics", "footprint"]
     assert config.resolving.DEFAULT_KIND == models.DEFAULT_KIND
     assert "rmse" not in measures_of("pointnet")
