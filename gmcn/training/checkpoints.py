@@ -76,13 +76,18 @@ def code_key() -> str:
     return key_of(*(sha256(path) for pattern in ("**/*.py", "*.so") for path in sorted(package.glob(pattern))))
 
 
+# Settings that older trainings do not say, and what these did: their checkpoints are gone on with.
+NEWER = {"snapshots": [], "optimizer": "adam", "weight_decay": 0.0, "fisher_rao": 0.0}
+
+
 def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
     """The key of a training and its checkpoints: of task, network, training settings, seed and artifact's content."""
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
     for key in HOW:
         training.pop(key)
-    if not training["snapshots"]:  # what older trainings do not say
-        training.pop("snapshots")
+    for key, default in NEWER.items():
+        if training[key] == default:
+            training.pop(key)
     network = dict(settings.get("network", {}))
     if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
         network.pop("kind")

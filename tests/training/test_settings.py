@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from gmcn.artifacts import key_of, sha256
 from gmcn.data import Augmentation
 from gmcn.errors import InputError
 from gmcn.training import TrainingSettings
+from gmcn.training.checkpoints import NEWER, training_key
+from gmcn.training.settings import HOW
 
 
 def test_cosine_rises_linearly_and_falls_to_almost_nothing():
@@ -75,3 +78,14 @@ def test_a_fold_is_what_plateau_can_watch():
 def test_impossible_settings_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         TrainingSettings.read(values)
+
+
+def test_checkpoints_of_older_code_are_gone_on_with(mixtures, settings):
+    """A setting that is new leaves the key as it was, as long as a training does what all did before."""
+    training = TrainingSettings.read(settings["training"]).as_dict()
+    told = {key: value for key, value in training.items() if key not in (*HOW, *NEWER)}
+    older = key_of("classification", settings["network"], told, 0, sha256(mixtures))
+    assert training_key(mixtures, settings, 0) == older
+    for key, value in {"optimizer": "wasserstein", "weight_decay": 0.1, "snapshots": [1]}.items():
+        changed = {**settings, "training": {**settings["training"], key: value}}
+        assert training_key(mixtures, changed, 0) != older
