@@ -12,31 +12,28 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from gmcn.declared import DERIVED, FILLED, at_least
-from gmcn.errors import InputError
-from gmcn.models.mlp import Scaling, Size, scaled
-from gmcn.models.network import Classes, InitialSeed, Network, Probability, seeded
+from gmcn.declared import at_least
+from gmcn.models.mlp import OnValues, Scaling, Shape, Size
+from gmcn.models.network import Classes, InitialSeed, Probability, seeded
 from gmcn.nn import GaussianMixtureLayer
 
 Activation = Annotated[Literal["relu", "erf", "gelu", "linear", "tanh", "silu"], "Of the neurons."]
 Components = Annotated[int, at_least(1), "Gaussians of a layer (K)."]
 
 
-class GMMLP(Network):
+class GMMLP(OnValues):
     """A perceptron of Gaussian mixture layers on images or vectors of one shape, with `fit: null`.
 
     Raises:
         InputError: for a value that cannot be, or an input of another shape.
     """
 
-    takes = ("images", "vectors")
-
     def __init__(
         self,
         classes: Classes,
-        shape: Annotated[Sequence[Size], FILLED, DERIVED, "Of one object: [H, W] of an image, [d] of a vector."],
+        shape: Shape,
         *,
         components: Components = 50,
         covariance: Annotated[
@@ -81,12 +78,3 @@ class GMMLP(Network):
                     layer = nn.Linear(given, wanted)
                 modules += [layer, nn.ReLU()]
             self.layers = nn.Sequential(*modules[:-1])
-
-    def forward(
-        self,
-        inputs: Tensor,  # [B, *shape]
-    ) -> Tensor:  # [B, classes]
-        """Logits; the softmax belongs to the loss."""
-        if inputs.shape[1:] != self.shape:
-            raise InputError(f"GMMLP: the input is {list(inputs.shape)}; this network takes [B, *{list(self.shape)}]")
-        return self.layers(scaled(inputs.flatten(1).to(next(self.parameters()).dtype), self.input))

@@ -18,27 +18,47 @@ from gmcn.errors import InputError
 from gmcn.models.network import Classes, InitialSeed, Network, Probability, seeded
 
 Size = Annotated[int, at_least(1), "Of one layer."]
+Shape = Annotated[Sequence[Size], FILLED, DERIVED, "Of one object: [H, W] of an image, [d] of a vector."]
 Scaling = Annotated[
     Literal["standardised", "largest"],
     "Whether an object is shifted and scaled to mean zero and variance one, or divided by its largest magnitude.",
 ]
 
 
-class MLP(Network):
-    """A perceptron on images or vectors of one shape, with `fit: null`.
+class OnValues(Network):
+    """A network of ``layers`` on the values of images or vectors of one ``shape``, with `fit: null`.
 
     Logits do not depend on an image's brightness, whichever way it is scaled.
+    """
+
+    takes = ("images", "vectors")
+    shape: tuple[int, ...]
+    input: str
+    layers: nn.Module
+
+    def forward(
+        self,
+        inputs: Tensor,  # [B, *shape]
+    ) -> Tensor:  # [B, classes]
+        """Logits; the softmax belongs to the loss."""
+        if inputs.shape[1:] != self.shape:
+            raise InputError(
+                f"{type(self).__name__}: the input is {list(inputs.shape)}; this network takes [B, *{list(self.shape)}]"
+            )
+        return self.layers(scaled(inputs.flatten(1).to(next(self.parameters()).dtype), self.input))
+
+
+class MLP(OnValues):
+    """A perceptron on images or vectors of one shape, with `fit: null`.
 
     Raises:
         InputError: for a value that cannot be, or an input of another shape.
     """
 
-    takes = ("images", "vectors")
-
     def __init__(
         self,
         classes: Classes,
-        shape: Annotated[Sequence[Size], FILLED, DERIVED, "Of one object: [H, W] of an image, [d] of a vector."],
+        shape: Shape,
         *,
         hidden: Annotated[Sequence[Size], "Sizes of the hidden layers; one is the two-layer perceptron."] = (256,),
         dropout: Annotated[Probability, "Probability to drop a value of a hidden layer."] = 0.0,
@@ -53,15 +73,6 @@ class MLP(Network):
                 modules += [nn.Linear(given, wanted), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
             width = hidden[-1] if hidden else math.prod(shape)
             self.layers = nn.Sequential(*modules, nn.Linear(width, classes))
-
-    def forward(
-        self,
-        inputs: Tensor,  # [B, *shape]
-    ) -> Tensor:  # [B, classes]
-        """Logits; the softmax belongs to the loss."""
-        if inputs.shape[1:] != self.shape:
-            raise InputError(f"MLP: the input is {list(inputs.shape)}; this network takes [B, *{list(self.shape)}]")
-        return self.layers(scaled(inputs.flatten(1).to(next(self.parameters()).dtype), self.input))
 
 
 def scaled(
