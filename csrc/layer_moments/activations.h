@@ -1,5 +1,5 @@
 // Expectations of an activation s of a normal variable: E s and those of its first three derivatives. The formulas are
-// those of gmcn/nn/activations.py.
+// those of gmcn/ops/reference/layer_moments.py.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,8 @@
 """Expectations of activations of a normal variable, E s(z) for z ~ N(mean, variance): what a mixture layer needs.
 
-Every activation answers these questions. ``self(x)`` is s(x) itself. ``moments`` are E s and E s', by which an output
-and its covariance with the input are known (Stein's lemma: cov(z, s(z)) = variance E s'). ``smoothed``, of those in
-closed form, are also E s'' and E s''', by which the gradient is known. ``second`` are E s² and its first two
-derivatives by the mean, by which the variance of a neuron's output is known. With t = mean / deviation, and
+Every activation answers three questions. ``self(x)`` is s(x) itself. ``moments`` are E s and E s', by which an output
+and its covariance with the input are known (Stein's lemma: cov(z, s(z)) = variance E s'). ``second`` are E s² and its
+first two derivatives by the mean, by which the variance of a neuron's output is known. With t = mean / deviation, and
 Φ, φ the normal distribution and density:
 
     relu    E s = mean Φ(t) + deviation φ(t),     E s' = Φ(t)
@@ -25,12 +24,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.special import ndtr
 
 from gmcn.errors import unknown
+from gmcn.ops.reference.layer_moments import MOMENTS, deviation_of, normal_density
 
 Pair = tuple[Tensor, Tensor]
 Triple = tuple[Tensor, Tensor, Tensor]
-Quadruple = tuple[Tensor, Tensor, Tensor, Tensor]
 
 NODES = 32  # of Gauss and Hermite's rule
 OWEN_NODES = 40  # of Gauss and Legendre's, for Owen's function: 1e-15
@@ -39,7 +39,7 @@ OWEN_NODES = 40  # of Gauss and Legendre's, for Owen's function: 1e-15
 class Activation:
     """An activation by its name; see the module."""
 
-    closed = True  # whether it has ``smoothed``
+    closed = True  # whether its moments are in closed form, those of gmcn.ops.layer_moments
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -50,11 +50,7 @@ class Activation:
 
     def moments(self, mean: Tensor, variance: Tensor) -> Pair:
         """E s(z) and E s'(z), of the shape of both arguments."""
-        return self.smoothed(mean, variance)[:2]
-
-    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
-        """E s(z) and the expectations of its first three derivatives."""
-        raise NotImplementedError
+        return MOMENTS[self.name](mean, variance)
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         """E s(z)², and its first and second derivatives by the mean."""
@@ -67,10 +63,6 @@ class Linear(Activation):
     def __call__(self, x: Tensor) -> Tensor:
         return x
 
-    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
-        none = torch.zeros_like(mean)
-        return mean, torch.ones_like(mean), none, none
-
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         return mean.square() + variance, 2 * mean, torch.full_like(mean, 2.0)
 
@@ -80,13 +72,6 @@ class ReLU(Activation):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.relu()
-
-    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
-        deviation = deviation_of(variance)
-        t = mean / deviation
-        below, at = distribution(t), density(t)
-        curve = at / deviation
-        return torch.addcmul(deviation * at, mean, below), below, curve, t * curve / -deviation
 
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         first, below = self.moments(mean, variance)
@@ -99,18 +84,12 @@ class Erf(Activation):
     def __call__(self, x: Tensor) -> Tensor:
         return x.erf()
 
-    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
-        shrink = (1 + 2 * variance).rsqrt()
-        h = mean * shrink
-        slope = (2 / math.sqrt(math.pi)) * shrink * (-h.square()).exp()
-        return h.erf(), slope, -2 * h * shrink * slope, (4 * h.square() - 2) * shrink.square() * slope
-
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         shrink = math.sqrt(2) * (1 + 2 * variance).rsqrt()
         h, a = mean * shrink, (1 + 4 * variance).rsqrt()
-        inner, outer = (a * h / math.sqrt(2)).erf(), density(h)
+        inner, outer = (a * h / math.sqrt(2)).erf(), normal_density(h)
         slope = 4 * shrink * outer * inner
-        curve = 4 * shrink.square() * outer * (2 * a * density(a * h) - h * inner)
+        curve = 4 * shrink.square() * outer * (2 * a * normal_density(a * h) - h * inner)
         return 1 - 8 * owen(h, a), slope, curve
 
 
@@ -120,25 +99,17 @@ class GELU(Activation):
     def __call__(self, x: Tensor) -> Tensor:
         return torch.nn.functional.gelu(x)
 
-    def smoothed(self, mean: Tensor, variance: Tensor) -> Quadruple:
-        shrink = (1 + variance).rsqrt()
-        h = mean * shrink
-        below, at, square = distribution(h), shrink * density(h), shrink.square()
-        bend = square * h.square()
-        first, slope = mean * below + variance * at, below + h * shrink * at
-        return first, slope, at * (1 + square - bend), -h * shrink * at * (1 + 3 * square - bend)
-
     def second(self, mean: Tensor, variance: Tensor) -> Triple:
         # E z² q(z) = (m² + v) Q + 2 m v Q' + v² Q'' for Q = E q(z) by its derivatives in the mean; here q = Φ².
         shrink = (1 + variance).rsqrt()
         h, a = mean * shrink, (1 + 2 * variance).rsqrt()
-        f0 = 2 * density(h) * distribution(a * h)  # dQ / dh
-        both = 2 * a * density(h) * density(a * h)
+        f0 = 2 * normal_density(h) * ndtr(a * h)  # dQ / dh
+        both = 2 * a * normal_density(h) * normal_density(a * h)
         f1 = both - h * f0
         slope = -(1 + a.square()) * h * both
         f2 = slope - f0 - h * f1
         f3 = -(1 + a.square()) * (both + h * slope) - 2 * f1 - h * f2
-        q0 = distribution(h) - 2 * owen(h, a)
+        q0 = ndtr(h) - 2 * owen(h, a)
         q1, q2, q3, q4 = (f * shrink**n for n, f in enumerate((f0, f1, f2, f3), 1))
         m, v = mean, variance
         zeroth = (m.square() + v) * q0 + 2 * m * v * q1 + v.square() * q2
@@ -205,21 +176,6 @@ def activation(name: str) -> Activation:
     if name not in ACTIVATIONS:
         raise unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
-
-
-def deviation_of(variance: Tensor) -> Tensor:
-    """The root of a variance, with a finite gradient at zero: 1e-6 in float32, 2e-15 in float64."""
-    return (variance + 64 * torch.finfo(variance.dtype).eps ** 2).sqrt()
-
-
-def distribution(x: Tensor) -> Tensor:
-    """The standard normal distribution: to the last bit torch.special.ndtr, in fewer passes."""
-    return (x * math.sqrt(0.5)).erf().mul_(0.5).add_(0.5)
-
-
-def density(x: Tensor) -> Tensor:
-    """The standard normal density."""
-    return x.square().mul_(-0.5).exp_() * (1 / math.sqrt(2 * math.pi))
 
 
 def owen(h: Tensor, a: Tensor) -> Tensor:

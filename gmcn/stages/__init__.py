@@ -350,6 +350,7 @@ STAGES = {
                 "gmcn/nn/gaussian_mixture_layer.py",
                 "gmcn/nn/mean_answer.py",
                 *(f"gmcn/ops/{name}.py" for name in ("__init__", "autograd", "checks", "layer_moments", "library")),
+                "gmcn/ops/reference/layer_moments.py",
                 "gmcn/optim/*.py",
                 "gmcn/papers/gm_layers/*.py",
                 "gmcn/precision.py",
