@@ -146,17 +146,35 @@ class GaussianMixtureLayer(nn.Module):
         That of :meth:`to_mlp`'s network of n neurons is 1 / n of it. Memory K o for each x.
         """
         with torch.autocast(x.device.type, enabled=False):  # a difference of squares needs the digits
-            mean, variance, along = self._projected(x.to(self.means))
+            mean, variance, along = given = self.pre_activations(x.to(self.means))
             zeroth, first, second = self.activation.second(mean, variance)
-            out = self.means[:, self.inner :]  # [K, o]
-            outer = self.factors[..., self.inner :]  # [K, R, o]
-            cross = torch.einsum("...kr,kro->...ko", along, outer)
-            squares = zeroth[..., None] * (out.square() + outer.square().sum(1) + self.output_deviation**2)
-            squares = squares + cross * (2 * first[..., None] * out + second[..., None] * cross)
-            means = self.activation.moments(mean, variance)
-            centre = means[0][..., None] * out + means[1][..., None] * cross
+            out, cross = self.means[:, self.inner :], self._crossed(along)
+            own = out.square() + self.factors[..., self.inner :].square().sum(1) + self.output_deviation**2
+            squares = zeroth[..., None] * own + cross * (2 * first[..., None] * out + second[..., None] * cross)
             weights = self.logits.softmax(0)
-            return (weights @ squares - (weights @ centre).square()).clamp(min=0)
+            return (weights @ squares - (weights @ self._answers(*given)).square()).clamp(min=0)
+
+    def answers(
+        self,
+        x: Tensor,  # [..., d]
+    ) -> Tensor:  # [..., K, o]
+        """What each component answers: the terms of equation (1) without their weights. Memory K o for each x."""
+        return self._answers(*self.pre_activations(x))
+
+    def _answers(self, mean: Tensor, variance: Tensor, along: Tensor) -> Tensor:
+        first, slope = self.activation.moments(mean, variance)
+        return first[..., None] * self.means[:, self.inner :] + slope[..., None] * self._crossed(along)
+
+    def pre_activations(
+        self,
+        x: Tensor,  # [..., d]
+    ) -> tuple[Tensor, Tensor, Tensor]:  # [..., K], [..., K], [..., K, R]
+        """Mean and variance of w·x in each component, and uᵀx of each factor."""
+        return projected(self._rows(x), self.means, self.stds, self.factors)
+
+    def _crossed(self, along: Tensor) -> Tensor:  # [..., K, R] -> [..., K, o]
+        """C_vw x."""
+        return torch.einsum("...kr,kro->...ko", along, self.factors[..., self.inner :])
 
     def _rows(self, x: Tensor) -> Tensor:  # [..., d + 1]
         """The input, and 1 for the bias."""
@@ -165,10 +183,6 @@ class GaussianMixtureLayer(nn.Module):
                 f"GaussianMixtureLayer: the input is {list(x.shape)}; this layer takes [..., {self.in_features}]"
             )
         return torch.cat((x, x.new_ones(*x.shape[:-1], 1)), -1) if self.bias else x
-
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # [..., K], [..., K], [..., K, R]
-        """Mean and variance of w·x, and uᵀx of each factor."""
-        return projected(self._rows(x), self.means, self.stds, self.factors)
 
     def _weights(self) -> Tensor:  # [K]
         """The components' weights; in training some of them are dropped, and the others weigh more."""
@@ -190,10 +204,26 @@ class GaussianMixtureLayer(nn.Module):
         if self.stds is None:
             least = 1e-6 * torch.eye(self.means.shape[1]).to(self.factors).expand(self.components, -1, -1)
             return GaussianMixture(self.logits, self.means, Full.from_root(torch.cat((self.factors.mT, least), 2)))
-        outer = self.stds.new_full((self.components, self.out_features), self.output_deviation)
-        stds = torch.cat((self.stds.abs(), outer), 1).clamp(min=1e-6)
+        stds = self.deviations().abs().clamp(min=1e-6)
         covariance = LowRank(stds, self.factors.mT) if self.factors.shape[1] else Diagonal(stds)
         return GaussianMixture(self.logits, self.means, covariance)
+
+    def deviations(self) -> Tensor:  # [K, d + 1 + o]
+        """Standard deviations of the diagonal, those of v among them; zero for "full"."""
+        if self.stds is None:
+            return torch.zeros_like(self.means)
+        return torch.cat(
+            (self.stds, self.stds.new_full((self.components, self.out_features), self.output_deviation)), 1
+        )
+
+    def spread(
+        self,
+        component: int,
+        noise: Tensor,  # [n, D + R], standard normal
+    ) -> Tensor:  # [n, D]
+        """How far from the mean of a component the neurons are that this noise makes."""
+        dim = self.means.shape[1]
+        return noise[:, :dim] * self.deviations()[component] + noise[:, dim:] @ self.factors[component]
 
     @torch.no_grad()
     def sample(
@@ -205,16 +235,13 @@ class GaussianMixtureLayer(nn.Module):
         if not isinstance(n, int) or n < 1:
             raise InputError(f"GaussianMixtureLayer: n is {n}; a network has at least 1 neuron")
         own: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-        dim = self.means.shape[1]
         heights = self.logits.softmax(0).to(generator.device, torch.float64)
         drawn = torch.multinomial(heights, n, replacement=True, generator=generator).to(self.means.device)
-        outer = self.means.new_full((self.components, self.out_features), self.output_deviation)
-        stds = torch.zeros_like(self.means) if self.stds is None else torch.cat((self.stds, outer), 1)
-        neurons = self.means[drawn]
+        neurons, width = self.means[drawn], self.means.shape[1] + self.factors.shape[1]
         for component in drawn.unique().tolist():  # by one, for few copies of factors
             places = (drawn == component).nonzero()[:, 0]
-            noise = torch.randn(len(places), dim + self.factors.shape[1], **own).to(self.means)
-            neurons[places] += noise[:, :dim] * stds[component] + noise[:, dim:] @ self.factors[component]
+            noise = torch.randn(len(places), width, **own).to(self.means)
+            neurons[places] += self.spread(component, noise)
         return neurons[:, : self.inner], neurons[:, self.inner :]
 
     def to_mlp(

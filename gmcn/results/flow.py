@@ -141,10 +141,7 @@ def _drawn(
     dim = layer.means.shape[1]
     own: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
     noise = torch.randn(count, dim + layer.factors.shape[1], **own).to(layer.means)
-    stds = torch.zeros_like(layer.means[0])
-    if layer.stds is not None:
-        stds[: layer.inner], stds[layer.inner :] = layer.stds[component], layer.output_deviation
-    neurons = layer.means[component] + noise[:, :dim] * stds + noise[:, dim:] @ layer.factors[component]
+    neurons = layer.means[component] + layer.spread(component, noise)
     moved = flow.means[component] + noise[:, :dim] * flow.stds[component] + noise[:, dim:] @ flow.factors[component]
     return neurons, moved
 
@@ -159,11 +156,9 @@ def components(layer: GaussianMixtureLayer, inputs: Tensor) -> dict[str, float]:
     """
     weights = layer.logits.softmax(0)
     sizes, active = torch.zeros_like(weights), torch.zeros_like(weights)
-    middle, outer = layer.means[:, layer.inner :], layer.factors[..., layer.inner :]
     for part in inputs.split(CHUNK):
-        mean, variance, along = layer._projected(part)
-        value, slope = layer.activation.moments(mean, variance)
-        answers = value[..., None] * middle + slope[..., None] * torch.einsum("nkr,kro->nko", along, outer)
+        mean, variance, _ = layer.pre_activations(part)
+        answers, slope = layer.answers(part), layer.activation.moments(mean, variance)[1]
         sizes += answers.norm(dim=-1).sum(0)
         active = torch.maximum(active, slope.amax(0))
     shares = weights * sizes / (weights @ sizes).clamp(min=torch.finfo(sizes.dtype).tiny)

@@ -89,7 +89,7 @@ def test_weights_flow_by_fisher_and_rao():
     layer, rate, over = layer_of("diagonal", train_weights=True), 0.1, 0.5
     weights = layer.logits.detach().softmax(0).requires_grad_()
     x, y = data()
-    mean, variance, _ = layer._projected(x)
+    mean, variance, _ = layer.pre_activations(x)
     first, _ = layer.activation.moments(mean, variance)
     output = (first * weights) @ layer.means[:, layer.inner :]
     by_weight = torch.autograd.grad((output - y).square().mean(), weights)[0]
