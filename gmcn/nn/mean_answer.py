@@ -13,6 +13,7 @@ first, [K, B] and [K, R, B], so that what is the same for all R of them is a row
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from gmcn.nn.activations import Activation
 from gmcn.ops.layer_moments import code
 
+log = logging.getLogger(__name__)
 _FORWARD, _BACKWARD = torch.ops.gmcn.layer_moments.default, torch.ops.gmcn.layer_moments_backward.default
 
 
@@ -137,11 +139,14 @@ class MeanAnswer(torch.autograd.Function):
 
 @functools.cache
 def _has_kernels(device: str, dtype: torch.dtype) -> bool:
-    """Whether :func:`gmcn.ops.layer_moments` is compiled for such numbers."""
+    """Whether :func:`gmcn.ops.layer_moments` is compiled for such numbers; says once where it could be and is not."""
     key = {"cpu": "CPU", "cuda": "CUDA"}.get(device)
     if key is None or dtype not in (torch.float32, torch.float64):
         return False
-    return torch._C._dispatch_has_kernel_for_dispatch_key("gmcn::layer_moments", key)
+    compiled = torch._C._dispatch_has_kernel_for_dispatch_key("gmcn::layer_moments", key)
+    if not compiled:
+        log.warning("gmcn was built without kernels for %s: mixture layers take torch's own gradient, slower", key)
+    return compiled
 
 
 def _differentiably(ctx: Any, g: Tensor, inputs: tuple[Any, ...]) -> list[Tensor | None]:

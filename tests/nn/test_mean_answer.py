@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gmcn.nn.activations import ACTIVATIONS
-from gmcn.nn.mean_answer import by_definition, mean_answer
+from gmcn.nn.mean_answer import _has_kernels, by_definition, mean_answer
 from tests.nn.test_gaussian_mixture_layer import FAMILIES, inputs, layer_of
 
 CLOSED = [name for name, kind in ACTIVATIONS.items() if kind.closed]
@@ -83,3 +83,14 @@ def test_smoothed_are_derivatives_of_each_other(name):
     for value, by_mean, twice in ((first, slope, curve), (slope, curve, by(curve, mean))):
         torch.testing.assert_close(by(value, mean), by_mean, atol=1e-12, rtol=1e-12)
         torch.testing.assert_close(by(value, variance), twice / 2, atol=1e-12, rtol=1e-12)
+
+
+def test_a_build_without_kernels_is_told_once(monkeypatch, caplog):
+    _has_kernels.cache_clear()
+    monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *_: False)
+    given = arguments("low-rank")
+    found = [mean_answer(*given) for _ in range(2)]
+    monkeypatch.undo()
+    _has_kernels.cache_clear()
+    assert caplog.text.count("built without kernels for CPU") == 1
+    torch.testing.assert_close(found[0], mean_answer(*given))
