@@ -104,8 +104,8 @@ def _figure(runs: Sequence[dict[str, Any]], starts: Sequence[tuple[str, int]], l
             axes.set_yscale("log")
             axes.grid(alpha=0.3)
             axes.xaxis.get_major_locator().set_params(integer=True)
-        for kernel, accuracy in limits.items():
-            grid[0, column].axhline(1 - accuracy, color="0.3", ls=":", lw=1, label=f"{kernel.upper()} kernel")
+        for (kernel, accuracy), style in zip(limits.items(), (":", "--"), strict=False):
+            grid[0, column].axhline(1 - accuracy, color="0.3", ls=style, lw=1, label=f"{kernel.upper()} kernel")
         grid[0, column].set_title(f"{FAMILIES[family]}, K = {components}", fontsize=10)
     for row, name in enumerate(("test error", "test cross-entropy")):
         grid[row, 0].set_ylabel(name)
