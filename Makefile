@@ -39,9 +39,11 @@ paper-small: $(INSTALLED)
 # All tables and figures of docs/gm_layers.md but that of the heads, which is `make gm-layers GM_TABLES=heads`.
 GM_TABLES ?= mnist fashion digits
 GM_FIGURES ?= cost dynamics sampling
+# Networks this small train best on one core each, many at a time.
+GM_THREADS ?= train=1 evaluate=1 dynamics=1 footprint=1
 gm-layers: $(INSTALLED)
-	@snakemake --cores all $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.results)
-	@snakemake --cores all $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.md) $(GM_FIGURES:%=$(RESULTS)/figures/gmlayer-%.png)
+	@snakemake --cores all --set-threads $(GM_THREADS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.results)
+	@snakemake --cores all --set-threads $(GM_THREADS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.md) $(GM_FIGURES:%=$(RESULTS)/figures/gmlayer-%.png)
 
 setup: $(INSTALLED)
 
