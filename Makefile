@@ -39,11 +39,12 @@ paper-small: $(INSTALLED)
 # All tables and figures of docs/gm_layers.md but that of the heads, which is `make gm-layers GM_TABLES=heads`.
 GM_TABLES ?= mnist fashion digits
 GM_FIGURES ?= cost dynamics sampling
-# Networks this small train best on one core each, many at a time.
-GM_THREADS ?= train=1 evaluate=1 dynamics=1 footprint=1
+# Networks this small train best on one core each, many at a time. After each job, Snakemake 9 looks once more per timespan
+# at all that are ready, for ever: at its default of a second, hundreds of short jobs keep half a core busy with that.
+GM_OPTIONS ?= --set-threads train=1 evaluate=1 dynamics=1 footprint=1 --max-jobs-per-timespan 100/10s
 gm-layers: $(INSTALLED)
-	@snakemake --cores all --set-threads $(GM_THREADS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.results)
-	@snakemake --cores all --set-threads $(GM_THREADS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.md) $(GM_FIGURES:%=$(RESULTS)/figures/gmlayer-%.png)
+	@snakemake --cores all $(GM_OPTIONS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.results)
+	@snakemake --cores all $(GM_OPTIONS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.md) $(GM_FIGURES:%=$(RESULTS)/figures/gmlayer-%.png)
 
 setup: $(INSTALLED)
 
