@@ -29,14 +29,14 @@ def tiles(x: Tensor, mass: Tensor | None, width: int) -> Iterator[tuple[Tensor, 
 
 
 def centre_of(x: Tensor, mass: Tensor | None) -> Tensor:  # [..., M, D], [..., M] -> [..., 1, D]
-    """Weighted mean of the points, in float64."""
+    """About the weighted mean of the points, a number of their dtype; in float64."""
     sums, total = 0.0, 0.0
     for part, share in tiles(x, mass, 4 * x.shape[-1]):
         part = part.double()
         share = part.new_ones(part.shape[:-1]) if share is None else share.double()
         sums = sums + share[..., None, :] @ part
         total = total + share.sum(-1)[..., None, None]
-    return sums / total
+    return (sums / total).to(x.dtype).double()
 
 
 def expectation(
@@ -53,14 +53,13 @@ def expectation(
     With ``nearest`` every point belongs to the component of the nearest mean alone, as in k-means, and instead of the
     log-likelihood there is the negative mean squared distance.
     """
-    dtype = family.dtype or x.dtype
+    dtype = torch.float64 if x.shape[-1] <= family.exact else x.dtype
     form = nearest_form(mixture.means.to(dtype)) if nearest else family.form(mixture, dtype)
     components, lead = mixture.components, x.shape[:-2]
     found: Sums = {}
     likelihood = total = x.new_zeros(lead, dtype=torch.float64)
-    centre = centre.to(x.dtype)
     for part, share in tiles(x, mass, family.width(x.shape[-1], components)):
-        part = (part - centre).to(dtype)
+        part = part.to(dtype) - centre.to(dtype)
         phi = family.features(part)
         logs = phi[..., : form.coefficients.shape[-1]] @ form.coefficients.mT
         if form.maps is not None:

@@ -38,7 +38,7 @@ class Family:
     """What the families share; ``floor`` is a variance in squared units of the points."""
 
     kind: ClassVar[type[Covariance]]
-    dtype: torch.dtype | None = None  # of the sums' arithmetic; None: that of the points
+    exact: ClassVar[int] = 8  # up to so many dimensions all is computed in float64: products cancel in thin components
 
     def __init__(self, floor: float, flooring: Flooring) -> None:
         self.floor, self.flooring = floor, flooring
@@ -145,7 +145,7 @@ class FullFamily(Family):
     """Any covariance, in float64: products of coordinates cancel where a component is thin."""
 
     kind = Full
-    dtype = torch.float64
+    exact = 1 << 62
 
     def width(self, dim: int, components: int) -> int:
         return 2 * (1 + dim + dim * (dim + 1) // 2 + components)

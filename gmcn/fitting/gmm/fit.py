@@ -11,7 +11,7 @@ from gmcn.errors import InputError
 from gmcn.fitting.gmm.descent import Descent
 from gmcn.fitting.gmm.expectation import centre_of, expectation
 from gmcn.fitting.gmm.families import DiagonalFamily, Family, FullFamily, Sums, fields_of, like, mapped, replaced
-from gmcn.fitting.gmm.low_rank import LowRankFamily
+from gmcn.fitting.gmm.low_rank import AnyRankFamily, LowRankFamily
 from gmcn.fitting.gmm.points import present
 from gmcn.fitting.gmm.report import FitReport, counts, variances_of
 from gmcn.fitting.gmm.settings import EstimatorSettings
@@ -155,5 +155,5 @@ def family_of(settings: EstimatorSettings, dim: int) -> Family:
         rank = settings.rank or max(1, min(4, dim - 1))
         if rank > dim:
             raise InputError(f"fit_gmm: rank is {rank}, but must be at most the {dim} dimensions")
-        return LowRankFamily(floor, flooring, rank)
+        return (AnyRankFamily if rank >= dim - 1 else LowRankFamily)(floor, flooring, rank)
     return DiagonalFamily(floor, flooring, spherical=settings.covariance == "spherical")

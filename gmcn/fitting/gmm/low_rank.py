@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from gmcn.fitting.gmm.families import DiagonalFamily, Family, Flooring, Form, Sums, quadratic
-from gmcn.mixture import Covariance, GaussianMixture, LowRank
+from gmcn.fitting.gmm.families import DiagonalFamily, Family, Flooring, Form, FullFamily, Sums, quadratic, unchecked
+from gmcn.mixture import Covariance, Full, GaussianMixture, LowRank
 
 _MEMBERS = 256  # points of a cluster, from which its factors begin
 
@@ -88,6 +88,44 @@ class LowRankFamily(Family):
         if covariance.rank != self.rank:
             raise ValueError(f"has {covariance.rank} factors, not {self.rank}")
         return covariance
+
+
+class AnyRankFamily(FullFamily):
+    """Factor analysers with one factor less than dimensions, or more: they have any covariance, and are fitted so.
+
+    The closed-form EM for factors hardly moves where a variance of the diagonal part is nearly 0, as it is here.
+    """
+
+    kind = LowRank
+
+    def __init__(self, floor: float, flooring: Flooring, rank: int) -> None:
+        super().__init__(floor, flooring)
+        self.rank = rank
+
+    def form(self, mixture: GaussianMixture, dtype: torch.dtype) -> Form:
+        return super().form(unchecked(mixture.logits, mixture.means, Full, mixture.covariance.full().factor), dtype)
+
+    def solve(self, sums: Sums, mass: Tensor) -> tuple[Tensor, ...]:
+        means, triangles = super().solve(sums, mass)
+        return means, *self.factors(triangles)
+
+    def of_deviations(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.factors(*super().of_deviations(x))
+
+    def round(self, variances: Tensor) -> tuple[Tensor, ...]:
+        return self.factors(*super().round(variances))
+
+    def convert(self, covariance: Covariance) -> Covariance:
+        return LowRank(*self.factors(covariance.full().factor))
+
+    def factors(self, triangles: Tensor) -> tuple[Tensor, Tensor]:  # [..., D, D] -> [..., D], [..., D, R]
+        """The least variance for the diagonal part, and the rest of the others along their axes."""
+        axes, lengths, _ = torch.linalg.svd(triangles.nan_to_num())  # descending
+        least = lengths[..., -1:]
+        factor = axes * (lengths.square() - least.square()).clamp_min(0).sqrt()[..., None, :]
+        std = torch.where(triangles.isfinite().all(-1), least, math.nan)
+        factor = torch.nn.functional.pad(factor, (0, max(0, self.rank - factor.shape[-1])))
+        return std, factor[..., : self.rank]
 
 
 def factors_of(covariance: LowRank) -> tuple[Tensor, Tensor]:  # [..., N, D, R], [..., N, R, R]

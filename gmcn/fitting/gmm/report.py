@@ -24,7 +24,7 @@ class FitReport:
             negative mean squared distance); of a fit that has ended it stays as it was.
         empty: components without mass, which have weight 0.
         dying: components with the mass of less than one point, the empty ones left out.
-        identical: components that equal one before them, empty ones left out.
+        identical: components with mean and variances of one before them, to a hundredth of the standard deviation.
         floored: components with a variance at the floor in some direction.
     """
 
@@ -59,7 +59,7 @@ def least_variance(covariance: Covariance) -> Tensor:  # [..., N]
 
 
 def _identical(mixture: GaussianMixture, alive: Tensor) -> Tensor:  # [..., N] -> [...]
-    """How many components have, to a millionth of their size, mean and variances of an earlier one."""
+    """How many components have, to a hundredth of their standard deviation, mean and variances of an earlier one."""
     variances = variances_of(mixture.covariance)
     size = variances.sum(-1).sqrt()
     rows = torch.cat([mixture.means, variances.sqrt()], -1)
@@ -67,7 +67,7 @@ def _identical(mixture: GaussianMixture, alive: Tensor) -> Tensor:  # [..., N] -
     for start in range(0, mixture.components, _ROWS):
         part = slice(start, start + _ROWS)
         near = torch.cdist(rows[..., part, :], rows, compute_mode="donot_use_mm_for_euclid_dist") <= (
-            1e-6 * size[..., part, None]
+            1e-2 * size[..., part, None]
         )
         earlier = torch.ones_like(near).tril(start - 1)
         found[..., part] = (near & earlier & alive[..., None, :]).any(-1)

@@ -51,9 +51,7 @@ class EstimatorSettings:
     def check(self) -> None:
         """Raise :class:`InputError` where two values cannot be together."""
         if self.rank is not None and self.covariance != "low-rank":
-            raise InputError(
-                f"fit_gmm: rank is of low-rank covariances, but they are to be {self.covariance}; leave it out"
-            )
+            raise InputError(f"fit_gmm: rank belongs to low-rank covariances, not to {self.covariance}; leave it out")
         if self.method == "kmeans" and self.batch_size is not None:
             raise InputError("fit_gmm: k-means takes all points at a time; leave out batch_size")
         if self.method == "kmeans" and self.covariance == "low-rank":

@@ -36,7 +36,8 @@ def begin(
         labels = torch.zeros_like(share, dtype=torch.long)
         means = some[:, :n]  # in random order, points of mass 0 last
     else:
-        uniform = torch.rand(len(some), n, generator=generator, dtype=torch.float64).to(some.device)
+        # The same numbers for all problems: none depends on the others.
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64).to(some.device).expand(len(some), n)
         places = reference.kmeans_plus_plus(some, share, uniform)
         seeds = some.gather(1, places[..., None].expand(-1, -1, some.shape[-1]))
         means, labels = reference.lloyd(some, share, seeds, LLOYD)
