@@ -64,6 +64,7 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
   // Fitting points; no gradients. What they compute is in gmcn/fitting.
   m.def("kmeans_start(Tensor points, Tensor mass, Tensor uniform, bool farthest) -> Tensor");
   m.def("lloyd(Tensor points, Tensor mass, Tensor centres, int iterations) -> (Tensor, Tensor)");
+  m.def("shares(Tensor(a!) logs, Tensor mass) -> Tensor");
   m.def(
       "em(Tensor points, Tensor mass, Tensor weights, Tensor positions, Tensor covariances, float floor,"
       " int most, float tolerance) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");

@@ -3,6 +3,7 @@
 #define GMCN_VECTOR_BYTES 16
 #include "../convolve_relu_nodes/lanes_kernel.h"
 #include "../evaluate/pairs_kernel.h"
+#include "../fit/shares_kernel.h"
 #include "../fit/steps_kernel.h"
 #include "../layer_moments/rows_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gmcn.fitting.gmm.families import Family, Form, Sums
 from gmcn.mixture import GaussianMixture
+from gmcn.ops import library  # noqa: F401  (loads the compiled operations)
 
 # Numbers that a tile holds besides its points: 16 MB in float32.
 TILE = 1 << 22
@@ -67,23 +68,17 @@ def expectation(
             logs.add_(explained.square().sum(-1), alpha=0.5)
         else:
             explained = None
-        best = logs.amax(-1)
+        share = part.new_ones(part.shape[:-1]) if share is None else share.to(dtype)
         if nearest:
-            shares = torch.zeros_like(logs).scatter_(-1, logs.argmax(-1, keepdim=True), 1.0)
-            each = 2 * best - part.square().sum(-1)
+            best, places = logs.max(-1, keepdim=True)
+            shares = torch.zeros_like(logs).scatter_(-1, places, share[..., None])
+            each = 2 * best[..., 0] - part.square().sum(-1)
         else:
-            shares = logs.softmax(-1)
-            each = best - shares.amax(-1).log()  # the largest share is exp(best - logsumexp)
-        if share is not None:
-            share = share.to(dtype)
-            # A point of mass 0 does not exist, whatever is said of it.
-            each = torch.where(share > 0, share * each, 0.0)
-            shares.mul_(share[..., None])
-            total = total + share.sum(-1, dtype=torch.float64)
-        else:
-            total = total + part.shape[-2]
-        likelihood = likelihood + each.sum(-1, dtype=torch.float64)
-        _add(found, "moments", shares.mT @ phi)
+            shares, each = share_out(logs, share)
+        # A point of mass 0 does not exist, whatever is said of it.
+        likelihood = likelihood + torch.where(share > 0, share * each, 0.0).sum(-1, dtype=torch.float64)
+        total = total + share.sum(-1, dtype=torch.float64)
+        _add(found, "moments", (phi.mT @ shares).mT)
         if explained is not None:
             roots = explained * shares[..., None].sqrt()  # [..., T, N, R]
             by_component = roots.transpose(-3, -2)
@@ -92,6 +87,23 @@ def expectation(
             _add(found, "crossed", phi[..., : form.maps.shape[-2]].mT @ explained.flatten(-2))
     found["total"] = total
     return (found if nearest else family.complete(found, mixture)), likelihood / total
+
+
+def share_out(
+    logs: Tensor,  # [..., T, N], contiguous; overwritten
+    mass: Tensor,  # [..., T]
+) -> tuple[Tensor, Tensor]:  # [..., T, N], [..., T]
+    """Responsibilities times mass, in the place of log-densities, and the log-densities of the whole.
+
+    Responsibilities of less than the cube of the rounding, which change no digit of a sum, are 0: products of them
+    would be numbers without an exponent, for which processors take a hundred times as long.
+    """
+    if logs.device.type == "cpu":
+        found = torch.ops.gmcn.shares(logs.view(-1, logs.shape[-1]), mass.reshape(-1))
+        return logs, found.reshape(mass.shape)
+    each = logs.logsumexp(-1)
+    shares = torch.threshold_(logs.sub_(each[..., None]).exp_(), torch.finfo(logs.dtype).eps ** 3, 0.0)
+    return shares.mul_(mass[..., None]), each
 
 
 def nearest_form(means: Tensor) -> Form:  # [..., N, D]
