@@ -52,6 +52,7 @@ def estimator_of(
         roots = torch.linalg.solve_triangular(factor, one, upper=False).mT  # of precisions
         values = [Full(factor).dense(), roots, roots @ roots.mT]
         values = [value[0] for value in values] if kind == "tied" else values
+    weights = weights / weights.sum()  # those of a mixture in float32 do not have the sum one in float64
     estimator = GaussianMixture(len(weights), covariance_type=kind)
     names = ("weights_", "means_", "covariances_", "precisions_cholesky_", "precisions_")
     for name, value in zip(names, (weights, means, *values), strict=True):

@@ -109,13 +109,12 @@ class MixtureEstimator:
         ``weights`` are masses of the points, as if each were there so often; a point of mass 0 does not exist.
         """
         mass = check_points(x, weights, self.settings.n)
-        fit = Fit(self.settings, self.start, x, mass)
+        fit = self._fit = Fit(self.settings, self.start, x, mass)
         for iteration in range(1, self.settings.iterations + 1):
             progress(iteration, fit.iterate(x, mass))
             if fit.converged.all():
                 break
         fit.finish(x, mass)
-        self._fit = fit
         return self
 
     @torch.no_grad()
