@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from operator import itemgetter
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ def log_products(
         squares = covariance.whiten(deltas[..., None, :]).square().sum((-2, -1))
         return -(squares + covariance.logdet() + first.dim * math.log(2 * math.pi)) / 2
 
-    return _by_parts(some, first, second)
+    return _by_parts(some, first, second, _width(first.covariance, second.covariance))
 
 
 def divergences(
@@ -38,14 +39,15 @@ def divergences(
     second: Parameters,  # [..., N'] with the same leading dimensions
 ) -> Tensor:  # [..., N, N']
     """Kullback and Leibler's divergences ∫ f log (f / g) of components f of the first from g of the second."""
+    own, theirs = first.covariance, second.covariance
+    precisions = _precisions(theirs) if _flat(own) and _flat(theirs) else None
 
     def some(part: Parameters) -> Tensor:
         deltas = part.means[..., None, :, :] - second.means[..., :, None, :]
-        squares = second.covariance.whiten(deltas).square().sum(-1).mT
-        logs = second.covariance.logdet()[..., None, :] - part.covariance.logdet()[..., :, None]
-        return (_traces(part.covariance, second.covariance) - first.dim + squares + logs) / 2
+        return _traces(part.covariance, theirs, precisions) + theirs.whiten(deltas).square().sum(-1).mT
 
-    return _by_parts(some, first, second)
+    logs = theirs.logdet()[..., None, :] - own.logdet()[..., :, None]
+    return (_by_parts(some, first, second, _width(own, theirs)) - first.dim + logs) / 2
 
 
 def transport_costs(
@@ -58,7 +60,8 @@ def transport_costs(
         one, two = crossed(part.covariance, second.covariance)
         return (part.means[..., :, None, :] - second.means[..., None, :, :]).square().sum(-1) + one.bures(two)
 
-    return _by_parts(some, first, second)
+    diagonal = isinstance(first.covariance, Diagonal) and isinstance(second.covariance, Diagonal)
+    return _by_parts(some, first, second, 1 if diagonal else first.covariance.noise + second.covariance.noise)
 
 
 def crossed(
@@ -79,22 +82,34 @@ def summed(
     """C + C': of :class:`Diagonal` and :class:`LowRank` nothing is D x D, of others it is :class:`Full`."""
     shape = torch.broadcast_shapes(first.shape, second.shape)
     both = (first, second)
-    if isinstance(first, Diagonal | LowRank) and isinstance(second, Diagonal | LowRank):
+    if _flat(first) and _flat(second):
         std = torch.hypot(first.std, second.std)
         factors = [part.factor.expand(*shape, -1, -1) for part in both if isinstance(part, LowRank)]
         return LowRank(std, torch.cat(factors, -1)) if factors else Diagonal(std)
     return Full.from_root(torch.cat([part.root().expand(*shape, -1, -1) for part in both], -1))
 
 
+def _flat(covariance: Covariance) -> TypeGuard[Diagonal | LowRank]:
+    """True if it needs nothing that is D x D."""
+    return isinstance(covariance, Diagonal | LowRank)
+
+
+def _width(first: Covariance, second: Covariance) -> int:
+    """How many vectors [D] a pair takes."""
+    noise = first.noise + second.noise
+    return 1 + noise - 2 * first.dim if _flat(first) and _flat(second) else noise
+
+
 def _traces(
     first: Covariance,  # [..., N]
     second: Covariance,  # [..., N']
+    precisions: Tensor | None,  # [..., N', D], of the second where nothing is D x D
 ) -> Tensor:  # [..., N, N']
     """tr C'⁻¹ C, a sum of squares of whitened roots: of diagonal parts without D x D."""
-    if isinstance(first, Diagonal | LowRank) and isinstance(second, Diagonal | LowRank):
-        own = first.std.square() @ _precisions(second).mT
-        return own + _whitened(first.factor, second) if isinstance(first, LowRank) else own
-    return _whitened(first.root(), second)
+    if precisions is None or not _flat(first):
+        return _whitened(first.root(), second)
+    own = first.std.square() @ precisions.mT
+    return own + _whitened(first.factor, second) if isinstance(first, LowRank) else own
 
 
 def _whitened(
@@ -121,11 +136,9 @@ def _by_parts(
     function: Callable[[Parameters], Tensor],
     first: Parameters,  # [..., N]
     second: Parameters,  # [..., N']
+    width: int,
 ) -> Tensor:  # [..., N, N']
-    """``function`` of some components of the first at a time."""
-    lead, covariances = len(first.batch_shape), (first.covariance, second.covariance)
-    diagonal = all(isinstance(covariance, Diagonal) for covariance in covariances)
-    width = 1 if diagonal else sum(covariance.noise for covariance in covariances)
-    count = max(1, SIZE // max(1, second.means.numel() * width))
+    """``function`` of some components of the first at a time, where a pair takes ``width`` vectors [D]."""
+    lead, count = len(first.batch_shape), max(1, SIZE // max(1, second.means.numel() * width))
     places = [(*(slice(None),) * lead, slice(start, start + count)) for start in range(0, first.components, count)]
     return torch.cat([function(mapped(first, itemgetter(place))) for place in places], -2)
