@@ -64,11 +64,22 @@ def reference(name: str) -> str:
             modules.append(f"- [{path}]({path}.md): {value.__doc__.splitlines()[0]}")
         elif inspect.isclass(value) or inspect.isfunction(value):
             # Lazy names are found where they are defined only. The anchor is for references by the public name.
-            home = f"::: {value.__module__}.{public}\n    options: {{heading: {path}, toc_label: {public}}}"
+            options = f"heading: {path}, toc_label: {public}, inherited_members: {hidden(value)}"
+            home = f"::: {value.__module__}.{public}\n    options: {{{options}}}"
             parts.append(f"[](){{#{path}}}\n\n{home}")
         else:
             parts.append(f"## {path} {{ data-toc-label={public} }}\n\n{listed(value)}")
     return "\n\n".join([parts[0], *modules, *parts[1:]])
+
+
+def hidden(value: type | object) -> list[str]:
+    """What a class takes from those of its bases in the same package that are not public themselves."""
+    package = value.__module__.rpartition(".")[0]
+    bases = [base for base in getattr(value, "__mro__", ())[1:] if base.__module__.startswith(f"{package}.")]
+    names = [
+        name for base in bases if base.__name__ not in importlib.import_module(package).__all__ for name in vars(base)
+    ]
+    return sorted({name for name in names if not name.startswith("_") and name not in vars(value)})
 
 
 def listed(value: object) -> str:

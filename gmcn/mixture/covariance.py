@@ -16,6 +16,7 @@ from torch import Tensor
 from gmcn.mixture.tensors import check_floats, check_values
 
 
+@dataclass(frozen=True, eq=False)
 class Covariance:
     """Covariances [..., N] in D dimensions: what the four families share."""
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from gmcn.mixture.covariance import Covariance, Full
+from gmcn.mixture.comparisons import Comparisons
+from gmcn.mixture.conditionals import block, conditioned, coordinates
+from gmcn.mixture.covariance import Full
 from gmcn.mixture.estimators import covariance_of, estimator_of
-from gmcn.mixture.groups import conditional, members, pooled
+from gmcn.mixture.families import Diagonal, LowRank
+from gmcn.mixture.groups import conditional as shares_of
+from gmcn.mixture.groups import merged, pooled
+from gmcn.mixture.information import total_log_prob
+from gmcn.mixture.low_rank import merged_low_rank
 from gmcn.mixture.mixture import Mixture
 from gmcn.mixture.tensors import check_floats, check_values, mapped, take
 
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianMixture:
+class GaussianMixture(Comparisons):
     """A density: sum_n w_n normal(x; mean_n, C_n) with weights that are positive and sum to one.
 
     Names and meanings are those of torch.distributions, but every draw has a generator. Everything is differentiable
@@ -39,72 +46,6 @@ class GaussianMixture:
         ValueError: parameters whose shapes, dtypes or devices do not fit; a logit or mean that is not finite, but for
             logits of -inf; no component with a positive weight. On CUDA wrong values become not-a-number.
     """
-
-    logits: Tensor  # [..., N]
-    means: Tensor  # [..., N, D]
-    covariance: Covariance  # [..., N] in D dimensions
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.covariance, Covariance):
-            raise ValueError(
-                f"covariance must be Full, Diagonal, Frame or LowRank, got {type(self.covariance).__name__}"
-            )
-        check_floats(means=self.means, logits=self.logits, covariance=self.covariance.row)
-        shape, dim = self.covariance.shape, self.covariance.dim
-        if self.logits.shape != shape or self.means.shape != (*shape, dim) or shape[-1] == 0:
-            raise ValueError(
-                f"logits {list(self.logits.shape)} and means {list(self.means.shape)} do not fit covariances "
-                f"{list(shape)} in {dim} dimensions: expected {list(shape)} and {[*shape, dim]}, at least one component"
-            )
-        check_values(self.means.isfinite().all(-1), "means are not finite")
-        check_values(self.logits < math.inf, "logits are not finite")  # also not-a-number
-        check_values((self.logits > -math.inf).any(-1), "no component has a positive weight")
-        object.__setattr__(self, "logits", self.logits.log_softmax(-1))
-
-    @property
-    def dim(self) -> int:
-        """Number of dimensions D."""
-        return self.means.shape[-1]
-
-    @property
-    def components(self) -> int:
-        """Number of components N."""
-        return self.means.shape[-2]
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The leading dimensions."""
-        return tuple(self.logits.shape[:-1])
-
-    @property
-    def weights(self) -> Tensor:  # [..., N]
-        """Positive or zero, with sum one."""
-        return self.logits.exp()
-
-    @property
-    def mean(self) -> Tensor:  # [..., D]
-        """Expectation of the whole density."""
-        return (self.weights[..., None, :] @ self.means)[..., 0, :]
-
-    def to(self, *args: Any, **kwargs: Any) -> GaussianMixture:
-        """Each tensor's ``.to(...)``: device and dtype."""
-        return mapped(self, lambda tensor: tensor.to(*args, **kwargs))
-
-    def detach(self) -> GaussianMixture:
-        """The same mixture cut off from autograd."""
-        return mapped(self, Tensor.detach)
-
-    def expand(self, *shape: int) -> GaussianMixture:
-        """The same mixture with the leading dimensions ``shape``, as torch's ``expand``."""
-        lead = len(self.batch_shape)
-        return mapped(self, lambda tensor: tensor.expand(*shape, *tensor.shape[lead:]))
-
-    def __getitem__(self, index: Any) -> GaussianMixture:
-        """Some of the leading positions, by any index that a tensor [...] of the leading dimensions takes."""
-        lead = len(self.batch_shape)
-        count = math.prod(self.batch_shape)
-        places = torch.arange(count, device=self.means.device).reshape(self.batch_shape)[index]
-        return mapped(self, lambda tensor: tensor.reshape(count, *tensor.shape[lead:])[places])
 
     def component_log_prob(
         self,
@@ -203,28 +144,102 @@ class GaussianMixture:
         Raises:
             ValueError: labels that are no integers, of another shape, negative, or that leave a group without one.
         """
-        within, weights = conditional(self.logits, groups)
-        shares = torch.where(members(groups, weights.shape[-1]), within.exp()[..., None, :], 0.0)
-        means, covariances = pooled(shares, self.means, self.covariance)
+        weights, means, covariances = merged(self.logits, self.means, self.covariance, groups)
         return GaussianMixture(weights, means, Full.from_dense(covariances))
 
-    def bures(
+    def merge_low_rank(
         self,
-        other: GaussianMixture,
-    ) -> Tensor:  # [..., N]
-        """Squared Bures-Wasserstein distance (of optimal transport) from each component to the other's of its number.
+        groups: Tensor,  # [N] or [..., N], labels 0 ... G - 1
+        rank: int,
+    ) -> tuple[GaussianMixture, Tensor]:  # [..., G], [..., G]
+        """One :class:`LowRank` component for each group, as :meth:`merge`, and what its covariance has lost by that.
 
-        |mean - mean'|² + tr C + tr C' - 2 tr (C^½ C' C^½)^½; weights play no part. It is exactly 0 for equal
-        components, with a gradient of 0; see :meth:`Covariance.bures`. Time N K³, but N D for two :class:`Diagonal`.
+        Weights, means and all variances stay. Of the correlations, ``rank`` factors keep what they can: the error is
+        the Frobenius norm of what is missing, divided by that of the covariance, and 0 where the rank suffices. From
+        :class:`Diagonal` and :class:`LowRank`; nothing is D x D. The gradient holds the choice of factors fixed and is
+        exact where the rank suffices; the error has none.
 
         Raises:
-            ValueError: mixtures of other shapes, dtypes or devices.
+            ValueError: another family, a negative rank, or labels as in :meth:`merge`.
         """
-        check_floats(mixture=self.means, other=other.means)
-        if self.means.shape[-2:] != other.means.shape[-2:]:
-            raise ValueError(f"means {list(self.means.shape)} and {list(other.means.shape)} have no common components")
-        self._broadcast(other.batch_shape, "the other mixture")
-        return (self.means - other.means).square().sum(-1) + self.covariance.bures(other.covariance)
+        if not isinstance(self.covariance, Diagonal | LowRank):
+            raise ValueError(
+                f"merge_low_rank takes Diagonal or LowRank, got {type(self.covariance).__name__}: merge takes any"
+            )
+        if rank < 0:
+            raise ValueError(f"rank must be 0 or more, got {rank}")
+        within, weights = shares_of(self.logits, groups)
+        means, covariance, errors = merged_low_rank(within, groups, self.means, self.covariance, rank)
+        return GaussianMixture(weights, means, covariance), errors
+
+    def marginal(self, dims: Sequence[int]) -> GaussianMixture:
+        """The density of some coordinates, in the order of ``dims``, whatever the others are.
+
+        :class:`Diagonal` and :class:`LowRank` stay what they are, the others become :class:`Full`.
+
+        Raises:
+            ValueError: no coordinate, one twice, or one that does not exist.
+        """
+        known, _ = coordinates(dims, self.dim)
+        return GaussianMixture(self.logits, self.means[..., known], block(self.covariance, known))
+
+    def conditional(
+        self,
+        dims: Sequence[int],
+        values: Tensor,  # [..., K]
+    ) -> GaussianMixture:
+        """The density of the other D - K coordinates, in their order, where those of ``dims`` have these values.
+
+        Leading dimensions broadcast. Families are those of :meth:`marginal`: no covariance depends on the values. A
+        component's weight is its share of the density at the values. A regression is ``conditional(...).mean``.
+
+        Raises:
+            ValueError: coordinates as in :meth:`marginal`, or all of them; values of another shape, dtype or device,
+                or not finite.
+        """
+        known, others = coordinates(dims, self.dim)
+        check_floats(mixture=self.means, values=values)
+        if not others or values.shape[-1:] != (len(known),):
+            raise ValueError(
+                f"values {list(values.shape)} of {len(known)} of {self.dim} coordinates: expected [..., {len(known)}] "
+                "and at least one coordinate left"
+            )
+        check_values(values.isfinite().all(-1), "values are not finite")
+        shape = self._broadcast(values.shape[:-1], "values")
+        logits = self.marginal(known).component_log_prob(values[..., None, :])[..., 0, :]
+        deltas = values[..., None, :] - self.means[..., known]
+        shift, covariance = conditioned(self.covariance, known, others, deltas)
+        lead = len(self.batch_shape)
+        covariance = mapped(covariance, lambda tensor: tensor.expand(*shape, *tensor.shape[lead:]))
+        means = self.means[..., others] + shift
+        return GaussianMixture(logits, means.expand(*shape, *means.shape[-2:]), covariance)
+
+    def bic(
+        self,
+        x: Tensor,  # [..., M, D]
+        weights: Tensor | None = None,  # [..., M]
+    ) -> Tensor:  # [...]
+        """The Bayesian information criterion, -2 log-likelihood + degrees of freedom * log(points): less is better.
+
+        Weights count a point several times, or in part. Some points at a time, so that memory does not grow with M
+        where there is no gradient.
+
+        Raises:
+            ValueError: points as in :meth:`log_prob`; weights that do not fit them, are negative, or are all 0.
+        """
+        total, mass = self._log_likelihood(x, weights)
+        return self.degrees_of_freedom() * mass.log() - 2 * total
+
+    def aic(
+        self,
+        x: Tensor,  # [..., M, D]
+        weights: Tensor | None = None,  # [..., M]
+    ) -> Tensor:  # [...]
+        """Akaike's information criterion, -2 log-likelihood + 2 degrees of freedom; else as :meth:`bic`."""
+        return 2 * self.degrees_of_freedom() - 2 * self._log_likelihood(x, weights)[0]
+
+    def _log_likelihood(self, x: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        return total_log_prob(self.log_prob, x, weights, self.means.numel())
 
     @classmethod
     def from_mixture(cls, mixture: Mixture) -> GaussianMixture:
@@ -275,12 +290,3 @@ class GaussianMixture:
             raise ValueError(f"scikit-learn has one mixture at a time, not {list(self.batch_shape)}: index it")
         whole = self.detach().to("cpu", torch.float64)
         return estimator_of(whole.weights, whole.means, whole.covariance, covariance_type)
-
-    def _broadcast(self, *others: Any) -> tuple[int, ...]:
-        """Leading dimensions of the mixture and of others, each before its name; ValueError where they do not fit."""
-        shapes = dict(zip(others[1::2], others[::2], strict=True))
-        try:
-            return tuple(torch.broadcast_shapes(self.batch_shape, *shapes.values()))
-        except RuntimeError:
-            said = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-            raise ValueError(f"leading dimensions do not broadcast: mixture {list(self.batch_shape)}, {said}") from None

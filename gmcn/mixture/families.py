@@ -217,11 +217,20 @@ class LowRank(Covariance):
         if self.dim <= DIRECT:
             return super().distances(x, means, centre)
         x, means = x - centre, means - centre
-        scaled, small = self._scaled()
-        maps = torch.linalg.solve_triangular(small.mT, scaled, upper=True, left=False) / self.std[..., None]
+        maps, _ = explaining_maps(self)
         explained = (x @ maps.movedim(-3, -2).flatten(-2)).unflatten(-1, maps.shape[-3::2])  # [..., M, N, R]
         explained = explained - (means[..., None, :] @ maps).movedim(-2, -3)
         return (expanded(self.std, x, means) - explained.square().sum(-1)).clamp(min=0)
+
+
+def quadratic_form(
+    std: Tensor,  # [..., N, D]
+    means: Tensor,  # [..., N, D]
+) -> tuple[Tensor, Tensor]:  # [..., N, 2 D], [..., N]
+    """Coefficients and constant of a squared distance: |(x - mean) / std|² = (x², x) · coefficients + constant."""
+    precisions = std.square().reciprocal()
+    coefficients = torch.cat((precisions, -2 * (means * precisions)), -1)
+    return coefficients, (means.square() * precisions).sum(-1)
 
 
 def expanded(
@@ -230,9 +239,22 @@ def expanded(
     means: Tensor,  # [..., N, D]
 ) -> Tensor:  # [..., M, N]
     """|(x - means) / std|² in two matrix products."""
-    precisions = std.square().reciprocal()
-    constant = (means.square() * precisions).sum(-1)[..., None, :]
-    return x.square() @ precisions.mT - 2 * (x @ (means * precisions).mT) + constant
+    coefficients, constant = quadratic_form(std, means)
+    squares, slopes = coefficients.split(x.shape[-1], -1)
+    return x.square() @ squares.mT + x @ slopes.mT + constant[..., None, :]
+
+
+def explaining_maps(
+    covariance: LowRank,  # [..., N] in D dimensions
+) -> tuple[Tensor, Tensor]:  # [..., N, D, R], [..., N, R, R]
+    """The maps P and the triangle T with deltaᵀ C⁻¹ delta = |delta / std|² - |Pᵀ delta|², Woodbury's identity.
+
+    T Tᵀ = 1 + Vᵀ V and P = V T⁻ᵀ / std, with V = U / std. As log |C| = sum log std² + log |T Tᵀ|, and as the
+    factors' expectation given delta is T⁻ᵀ Pᵀ delta, both are all that an expectation step needs.
+    """
+    scaled, small = covariance._scaled()
+    maps = torch.linalg.solve_triangular(small.mT, scaled, upper=True, left=False)
+    return maps / covariance.std[..., None], small
 
 
 def is_monomial(

@@ -48,6 +48,18 @@ def members(
     return groups[..., None, :] == torch.arange(count, device=groups.device)[:, None]
 
 
+def merged(
+    logits: Tensor,  # [..., N]
+    means: Tensor,  # [..., N, D]
+    covariance: Covariance,  # [..., N]
+    groups: Tensor,  # [N] or [..., N], labels 0 ... G - 1
+) -> tuple[Tensor, Tensor, Tensor]:  # [..., G], [..., G, D], [..., G, D, D]
+    """Logarithm of the weight, mean and covariance of each group; errors are those of :func:`conditional`."""
+    within, weights = conditional(logits, groups)
+    shares = torch.where(members(groups, weights.shape[-1]), within.exp()[..., None, :], 0.0)
+    return weights, *pooled(shares, means, covariance)
+
+
 def pooled(
     shares: Tensor,  # [..., G, N], each row with sum one
     means: Tensor,  # [..., N, D]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gmcn.errors import InputError
 from gmcn.mixture.groups import conditional
+from gmcn.mixture.low_rank import principal
 from gmcn.nn.gaussian_mixture_layer import GaussianMixtureLayer
 
 
@@ -35,28 +36,16 @@ def merge(
         mean = share @ layer.means[own]
         between = (layer.means[own] - mean) * share.sqrt()[:, None]
         rows = torch.cat((between, (layer.factors[own] * share.sqrt()[:, None, None]).flatten(0, 1)))
-        factor, left = _principal(rows, layer.factors.shape[1])
+        factor, rest = principal(rows.mT, layer.factors.shape[1])
         means.append(mean)
-        factors.append(factor)
+        factors.append(factor.mT)
         if layer.stds is not None:
-            stds.append((share @ layer.stds[own].square() + left[: layer.inner]).sqrt())
+            stds.append((share @ layer.stds[own].square() + rest[: layer.inner].square().sum(-1)).sqrt())
     merged = copy.deepcopy(layer)
     merged.logits = nn.Parameter(weights, layer.logits.requires_grad)
     merged.means, merged.factors = nn.Parameter(torch.stack(means)), nn.Parameter(torch.stack(factors))
     merged.stds = nn.Parameter(torch.stack(stds)) if stds else None
     return merged
-
-
-def _principal(
-    rows: Tensor,  # [M, D]
-    rank: int,
-) -> tuple[Tensor, Tensor]:  # [R, D], [D]
-    """The factors of rank R that are nearest to the covariance Σ r rᵀ of the rows, and the variances that they miss."""
-    _, values, axes = torch.linalg.svd(rows, full_matrices=False)
-    along = values[:, None] * axes
-    kept = along.new_zeros(rank, rows.shape[1])
-    kept[: len(along)] = along[:rank]
-    return kept, along[rank:].square().sum(0)
 
 
 @torch.no_grad()

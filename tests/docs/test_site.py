@@ -26,5 +26,9 @@ def test_the_site(tmp_path):
         page = (tmp_path / f"api/{package}.html").read_text()
         names = importlib.import_module(package).__all__
         assert [name for name in names if f"{package}.{name}" not in page] == []
+    methods = (tmp_path / "api/gmcn.html").read_text()
+    assert [
+        name for name in ("log_prob", "wasserstein", "state_dict") if f"GaussianMixture.{name}" not in methods
+    ] == []
     shapes = (tmp_path / "api/gmcn.ops.html").read_text()
     assert "# [B, G, N*F*K]" in shapes

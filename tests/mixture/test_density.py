@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gmcn import GaussianMixture, Mixture, ops
 from gmcn.mixture import Diagonal, Frame, Full, LowRank
+from gmcn.mixture.families import explaining_maps, quadratic_form
 
 from .workload import DIMS, FAMILIES, SHAPES, build, density, parameters, points
 
@@ -141,6 +142,21 @@ def test_memory_in_many_dimensions(family):
     rank = 2 if family == "low-rank" else 0
     # Neither M N D nor N D²; the triangle of a low rank takes [N, D + R, R].
     assert largest.size <= max(m * n * max(rank, 1), (m + n * max(rank, 1)) * (dim + rank))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_squared_distance_in_the_terms_of_an_expectation_step(shape):
+    mixture, x = density("low-rank", shape, 4, 12), points(shape, 6, 12)
+    std, factor = mixture.covariance.std, mixture.covariance.factor
+    coefficients, constant = quadratic_form(std, mixture.means)
+    squares = torch.cat((x.square(), x), -1) @ coefficients.mT + constant[..., None, :]
+    deltas = x[..., None, :, :] - mixture.means[..., None, :]  # [..., N, M, D]
+    assert_close(squares, (deltas / std[..., None, :]).square().sum(-1).mT)
+    maps, small = explaining_maps(mixture.covariance)
+    explained = deltas @ maps
+    expected = torch.linalg.solve(mixture.covariance.dense(), deltas.mT).mT
+    assert_close(squares - explained.square().sum(-1).mT, (deltas * expected).sum(-1).mT)
+    assert_close(torch.linalg.solve_triangular(small.mT, explained.mT, upper=True).mT, expected @ factor)
 
 
 def test_factors_far_larger_than_the_noise():
