@@ -32,11 +32,10 @@ def tiles(x: Tensor, mass: Tensor | None, width: int) -> Iterator[tuple[Tensor, 
 def centre_of(x: Tensor, mass: Tensor | None) -> Tensor:  # [..., M, D], [..., M] -> [..., 1, D]
     """About the weighted mean of the points, a number of their dtype; in float64."""
     sums, total = 0.0, 0.0
-    for part, share in tiles(x, mass, 4 * x.shape[-1]):
-        part = part.double()
-        share = part.new_ones(part.shape[:-1]) if share is None else share.double()
-        sums = sums + share[..., None, :] @ part
-        total = total + share.sum(-1)[..., None, None]
+    for part, share in tiles(x, mass, x.shape[-1]):
+        share = part.new_ones(part.shape[:-1]) if share is None else share
+        sums = sums + (share[..., None, :] @ part).double()
+        total = total + share.sum(-1, dtype=torch.float64)[..., None, None]
     return (sums / total).to(x.dtype).double()
 
 
@@ -57,36 +56,52 @@ def expectation(
     dtype = torch.float64 if x.shape[-1] <= family.exact else x.dtype
     form = nearest_form(mixture.means.to(dtype)) if nearest else family.form(mixture, dtype)
     components, lead = mixture.components, x.shape[:-2]
-    found: Sums = {}
+    shift, room, found = centre.to(dtype), _Room(x.device, dtype), Sums()
     likelihood = total = x.new_zeros(lead, dtype=torch.float64)
     for part, share in tiles(x, mass, family.width(x.shape[-1], components)):
-        part = part.to(dtype) - centre.to(dtype)
-        phi = family.features(part)
-        logs = phi[..., : form.coefficients.shape[-1]] @ form.coefficients.mT
+        rows = part.shape[:-1]
+        phi = family.features(part.to(dtype), shift, room("features", *rows, family.count(x.shape[-1])))
+        share = phi.new_ones(rows) if share is None else share.to(dtype)
+        given = phi[..., : form.coefficients.shape[-1]]
+        logs = torch.matmul(given, form.coefficients.mT, out=room("logs", *rows, components))
+        explained = None
         if form.maps is not None:
-            explained = (phi[..., : form.maps.shape[-2]] @ form.maps).unflatten(-1, (components, -1))
-            logs.add_(explained.square().sum(-1), alpha=0.5)
-        else:
-            explained = None
-        share = part.new_ones(part.shape[:-1]) if share is None else share.to(dtype)
+            factors = phi[..., : form.maps.shape[-2]]
+            explained = torch.matmul(factors, form.maps, out=room("explained", *rows, form.maps.shape[-1]))
+            explained = explained.unflatten(-1, (components, -1))
+            logs.add_(torch.linalg.vector_norm(explained, dim=-1).square_(), alpha=0.5)
         if nearest:
             best, places = logs.max(-1, keepdim=True)
             shares = torch.zeros_like(logs).scatter_(-1, places, share[..., None])
-            each = 2 * best[..., 0] - part.square().sum(-1)
+            each = 2 * best[..., 0] - phi[..., 1 : 1 + x.shape[-1]].square().sum(-1)
         else:
             shares, each = share_out(logs, share)
         # A point of mass 0 does not exist, whatever is said of it.
         likelihood = likelihood + torch.where(share > 0, share * each, 0.0).sum(-1, dtype=torch.float64)
         total = total + share.sum(-1, dtype=torch.float64)
-        _add(found, "moments", (phi.mT @ shares).mT)
+        narrow = phi.shape[-1] < components  # which product is faster
+        _add(found, "moments", (phi.mT @ shares).mT if narrow else shares.mT @ phi)
         if explained is not None:
-            roots = explained * shares[..., None].sqrt()  # [..., T, N, R]
-            by_component = roots.transpose(-3, -2)
+            roots = torch.mul(explained, shares[..., None].sqrt(), out=room("roots", *explained.shape))
+            by_component = roots.transpose(-3, -2)  # [..., N, T, R]
             _add(found, "products", by_component.mT @ by_component)
-            explained.mul_(shares[..., None])
-            _add(found, "crossed", phi[..., : form.maps.shape[-2]].mT @ explained.flatten(-2))
+            _add(found, "crossed", factors.mT @ explained.mul_(shares[..., None]).flatten(-2))
     found["total"] = total
     return (found if nearest else family.complete(found, mixture)), likelihood / total
+
+
+class _Room:
+    """Memory that is written again for every tile: to ask for new would take as long as to write."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._kind = {"device": device, "dtype": dtype}
+        self._held: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        size = math.prod(shape)
+        if name not in self._held:  # the first tile is the largest
+            self._held[name] = torch.empty(size, **self._kind)
+        return self._held[name][:size].view(shape)
 
 
 def share_out(

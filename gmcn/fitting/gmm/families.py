@@ -43,15 +43,21 @@ class Family:
     def __init__(self, floor: float, flooring: Flooring) -> None:
         self.floor, self.flooring = floor, flooring
 
+    def count(self, dim: int) -> int:
+        """The number F of features."""
+        return 1 + 2 * dim
+
     def width(self, dim: int, components: int) -> int:
-        """How many numbers an E-step holds for a point."""
-        raise NotImplementedError
+        """How many numbers of four bytes an E-step holds for a point."""
+        return self.count(dim) + components
 
     def features(
         self,
         x: Tensor,  # [..., T, D]
+        centre: Tensor,  # [..., 1, D]
+        out: Tensor,  # [..., T, F]
     ) -> Tensor:  # [..., T, F]
-        """One, the coordinates, and what else the log-density is linear in."""
+        """Of points about the centre: one, the coordinates, and what else the log-density is linear in; ``out``."""
         raise NotImplementedError
 
     def form(self, mixture: GaussianMixture, dtype: torch.dtype) -> Form:
@@ -116,11 +122,12 @@ class DiagonalFamily(Family):
         super().__init__(floor, flooring)
         self.spherical = spherical
 
-    def width(self, dim: int, components: int) -> int:
-        return 1 + 2 * dim + components
-
-    def features(self, x: Tensor) -> Tensor:
-        return torch.cat([torch.ones_like(x[..., :1]), x, x.square()], -1)
+    def features(self, x: Tensor, centre: Tensor, out: Tensor) -> Tensor:
+        dim = x.shape[-1]
+        out[..., 0] = 1.0
+        torch.sub(x, centre, out=out[..., 1 : 1 + dim])
+        torch.square(out[..., 1 : 1 + dim], out=out[..., 1 + dim :])
+        return out
 
     def form(self, mixture: GaussianMixture, dtype: torch.dtype) -> Form:
         return Form(quadratic(mixture, mixture.covariance.std).to(dtype))
@@ -147,12 +154,20 @@ class FullFamily(Family):
     kind = Full
     exact = 1 << 62
 
-    def width(self, dim: int, components: int) -> int:
-        return 2 * (1 + dim + dim * (dim + 1) // 2 + components)
+    def count(self, dim: int) -> int:
+        return 1 + dim + dim * (dim + 1) // 2
 
-    def features(self, x: Tensor) -> Tensor:
-        rows, columns = torch.triu_indices(x.shape[-1], x.shape[-1], device=x.device)
-        return torch.cat([torch.ones_like(x[..., :1]), x, x[..., rows] * x[..., columns]], -1)
+    def width(self, dim: int, components: int) -> int:
+        return 2 * super().width(dim, components)
+
+    def features(self, x: Tensor, centre: Tensor, out: Tensor) -> Tensor:
+        dim, end = x.shape[-1], 1 + x.shape[-1]
+        out[..., 0] = 1.0
+        x = torch.sub(x, centre, out=out[..., 1:end])
+        for row in range(dim):  # of the upper triangle of products
+            torch.mul(x[..., row, None], x[..., row:], out=out[..., end : end + dim - row])
+            end += dim - row
+        return out
 
     def form(self, mixture: GaussianMixture, dtype: torch.dtype) -> Form:
         means, factor = mixture.means, mixture.covariance.factor

@@ -27,7 +27,7 @@ class LowRankFamily(Family):
         self.rank = rank
 
     def width(self, dim: int, components: int) -> int:
-        return 1 + 2 * dim + components * (2 * self.rank + 1)
+        return super().width(dim, components) + 2 * components * self.rank
 
     features = DiagonalFamily.features
 

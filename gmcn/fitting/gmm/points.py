@@ -35,13 +35,11 @@ def check_points(
         bad = ~(weights.isfinite() & (weights >= 0))
         if bad.any():
             raise InputError(f"fit_gmm: the weight at {bad.nonzero()[0].tolist()} is negative or not finite")
-    done = 0
-    for part, _ in tiles(x, None, x.shape[-1]):
-        if not part.isfinite().all():
-            *problem, row = (~part.isfinite().all(-1)).nonzero()[0].tolist()
-            place = [*problem, row + done]
+    if not all(part.sum().isfinite() for part, _ in tiles(x, None, x.shape[-1])):  # much faster than to ask each
+        bad = ~x.isfinite().all(-1)
+        if bad.any():
+            place = bad.nonzero()[0].tolist()
             raise InputError(f"fit_gmm: the point at {place} has a coordinate that is not finite; remove it")
-        done += part.shape[-2]
     if (few := present(x, weights)).min() < least:
         raise InputError(
             f"fit_gmm: {least} components need as many points, and there are {int(few.min())}"
