@@ -33,7 +33,7 @@ def main() -> None:
     options = arguments(
         __doc__,
         ("--points", {"type": Path, "help": "a points artifact of images (default: points of our own)"}),
-        ("--iterations", {"type": int, "default": 4, "help": "of EM"}),
+        ("--iterations", {"type": int, "default": 5, "help": "of EM"}),
     )
     images = images_of(options)
     many, few = (2000, 20_000) if options.smoke else (1_000_000, 100_000)
@@ -107,10 +107,10 @@ def ours(x: Tensor, start: GaussianMixture, covariance: str, rank: int | None, o
         settings = {"covariance": covariance, "rank": rank, "floor": FLOOR, "flooring": "add", "tolerance": 0}
         return MixtureEstimator(start.components, start=start, iterations=options.iterations, **settings).fit(x)
 
-    seconds, peak = timed(fit, options)
+    fitted, seconds, peak = timed(fit, options)
     return {
         "s per iteration": seconds / options.iterations,
-        "log-likelihood": fit().report.log_likelihood[-1].item(),
+        "log-likelihood": fitted.report.log_likelihood[-1].item(),
         "peak, MiB": peak,
     }
 
@@ -133,7 +133,7 @@ def of_sklearn(x: Tensor, start: GaussianMixture, covariance: str, options: Name
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it does not converge
-        seconds, peak = timed(lambda: estimator.fit(points), options)
+        _, seconds, peak = timed(lambda: estimator.fit(points), options)
     return {
         "s per iteration": seconds / options.iterations,
         "log-likelihood": float(estimator.lower_bound_),
@@ -141,12 +141,12 @@ def of_sklearn(x: Tensor, start: GaussianMixture, covariance: str, options: Name
     }
 
 
-def timed(fit: Callable[[], Any], options: Namespace) -> tuple[float, float | None]:
-    """Seconds of a fit after a first one, and the memory that it adds, in MiB."""
+def timed(fit: Callable[[], Any], options: Namespace) -> tuple[Any, float, float | None]:
+    """A fit, its seconds after a first one, and the memory that it adds, in MiB."""
     peak = peak_of(fit, options)
     began = time.perf_counter()
-    fit()
-    return time.perf_counter() - began, peak
+    fitted = fit()
+    return fitted, time.perf_counter() - began, peak
 
 
 def multiply_adds(x: Tensor, n: int, covariance: str, rank: int | None) -> int:
