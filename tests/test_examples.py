@@ -59,3 +59,10 @@ def test_a_mixture_layer_takes_the_place_of_a_perceptron(capsys):
     assert accuracy > 0.95
     assert 0.7 < ratio < 1.4
     assert "a network of 2000 neurons" in capsys.readouterr().out
+
+
+def test_a_mixture_finds_outliers_and_fills_in_halves(capsys):
+    area, ratio = run("fit_mixture")
+    assert area > 0.97
+    assert ratio < 0.7
+    assert "scikit-learn's mixture as ours" in capsys.readouterr().out
