@@ -14,6 +14,7 @@ from gmcn import GaussianMixture
 from gmcn.errors import InputError
 from gmcn.fitting import MixtureEstimator, fit_gmm
 from gmcn.fitting.gmm import expectation
+from gmcn.fitting.gmm.shares import by_torch
 from gmcn.mixture import Diagonal, Full, LowRank
 
 FAMILIES = {"full": "full", "diagonal": "diag", "spherical": "spherical"}  # with scikit-learn's names
@@ -370,26 +371,9 @@ def test_starts_and_streams_that_do_not_fit_are_one_sentence():
         estimator(3, "kmeans").partial_fit(x)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("components", [1, 5, 16, 25, 1000])
-@pytest.mark.parametrize("scale", [1.0, 30.0, 1e3])
-def test_responsibilities_of_a_tile(dtype, components, scale):
-    generator = torch.Generator().manual_seed(components)
-    logs = scale * torch.randn(77, components, generator=generator, dtype=dtype)
-    mass = torch.rand(77, generator=generator, dtype=dtype)
-    shares, whole = expectation.share_out(logs.clone(), mass)
-    rounding = 3e-7 if dtype == torch.float32 else 1e-14
-    torch.testing.assert_close(shares, logs.softmax(-1) * mass[:, None], rtol=0, atol=rounding)
-    torch.testing.assert_close(whole, logs.logsumexp(-1), rtol=rounding, atol=rounding)
-    # What else would take a processor a hundred times as long.
-    assert ((shares == 0) | (shares > torch.finfo(dtype).eps ** 3 * mass[:, None] / 2)).all()
-
-
-def test_responsibilities_of_what_is_no_number():
-    logs = torch.zeros(3, 20)
-    logs[0, 2], logs[1, 2:] = float("nan"), -float("inf")
-    shares, whole = expectation.share_out(logs, torch.ones(3))
-    assert shares[0].isnan().all()
-    assert whole[0].isnan()
-    torch.testing.assert_close(shares[1:, 0], torch.tensor([0.5, 0.05]))
-    assert (shares[1, 2:] == 0).all()
+@pytest.mark.parametrize("family", ALL)
+def test_other_devices_compute_the_same(family, monkeypatch):
+    x = clouds(dim=12)
+    here = estimator(covariance=family).fit(x)
+    monkeypatch.setattr(expectation, "share_out", by_torch)
+    same(here.mixture, estimator(covariance=family).fit(x).mixture, rtol=1e-9, atol=1e-10)

@@ -13,7 +13,8 @@ from gmcn import _inspect
 from gmcn.artifacts import load_tensors
 from tests.conftest import ROOT
 
-EVERYTHING = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "tests/ops", f"--ignore={__file__}")
+SHARES = "tests/fitting/test_shares.py"
+EVERYTHING = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "tests/ops", SHARES, f"--ignore={__file__}")
 
 
 def run(path: str, *command: str) -> subprocess.CompletedProcess:

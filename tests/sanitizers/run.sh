@@ -42,7 +42,7 @@ tests() {
     python -X faulthandler -m pytest -q -p no:cacheprovider --capture=sys -m "not slow" \
         --ignore tests/ops/test_cpu_paths.py "$@"
 }
-tests tests/ops "$@" || status=$?
+tests tests/ops tests/fitting/test_shares.py "$@" || status=$?
 python tests/sanitizers/exercise.py cpu || status=$?
 for path in avx2 baseline; do
     GMCN_CPU_PATH=$path python -c "from gmcn import _inspect; _inspect.cpu_path()" 2>/dev/null || continue

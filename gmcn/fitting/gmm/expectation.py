@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gmcn.fitting.gmm.families import Family, Form, Sums
+from gmcn.fitting.gmm.shares import share_out
 from gmcn.mixture import GaussianMixture
-from gmcn.ops import library  # noqa: F401  (loads the compiled operations)
 
 # Numbers that a tile holds besides its points: 16 MB in float32.
 TILE = 1 << 22
@@ -102,23 +102,6 @@ class _Room:
         if name not in self._held:  # the first tile is the largest
             self._held[name] = torch.empty(size, **self._kind)
         return self._held[name][:size].view(shape)
-
-
-def share_out(
-    logs: Tensor,  # [..., T, N], contiguous; overwritten
-    mass: Tensor,  # [..., T]
-) -> tuple[Tensor, Tensor]:  # [..., T, N], [..., T]
-    """Responsibilities times mass, in the place of log-densities, and the log-densities of the whole.
-
-    Responsibilities of less than the cube of the rounding, which change no digit of a sum, are 0: products of them
-    would be numbers without an exponent, for which processors take a hundred times as long.
-    """
-    if logs.device.type == "cpu":
-        found = torch.ops.gmcn.shares(logs.view(-1, logs.shape[-1]), mass.reshape(-1))
-        return logs, found.reshape(mass.shape)
-    each = logs.logsumexp(-1)
-    shares = torch.threshold_(logs.sub_(each[..., None]).exp_(), torch.finfo(logs.dtype).eps ** 3, 0.0)
-    return shares.mul_(mass[..., None]), each
 
 
 def nearest_form(means: Tensor) -> Form:  # [..., N, D]
