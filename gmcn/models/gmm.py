@@ -104,29 +104,23 @@ class GMM(Density):
 
     @torch.no_grad()
     def start_(self, inputs: Tensor, seed: int) -> None:
-        """Take the clusters of k-means for components."""
-        values = self._values(inputs)
-        self._take(self._estimator("kmeans", seed).fit(values).mixture)
+        """One iteration of EM from the clusters of k-means."""
+        self.fit_(inputs, 1, seed, lambda *_: None)
         self.logits.clamp_(min=RARE)
 
     @torch.no_grad()
     def fit_(
         self, inputs: Tensor, iterations: int, seed: int, progress: Callable[[int, float], object]
     ) -> dict[str, Any]:
-        """EM from k-means++ for so many iterations."""
-        estimator = self._estimator("em", seed, iterations=iterations, tolerance=0)
+        """So many iterations of EM from the clusters of k-means. The loss of each is that before its step."""
+        estimator = MixtureEstimator(len(self.means), seed=seed, iterations=iterations, tolerance=0, **self.options)
 
         def told(iteration: int, log_likelihood: Tensor) -> None:
             self._take(estimator.mixture)
             progress(iteration, -float(log_likelihood))
 
-        estimator.fit(self._values(inputs), progress=told)
-        self._take(estimator.mixture)
-        report = estimator.report
-        return {"components": {name: int(getattr(report, name)) for name in ("empty", "dying", "identical")}}
-
-    def _estimator(self, method: str, seed: int, **more: Any) -> MixtureEstimator:
-        return MixtureEstimator(len(self.means), method=method, seed=seed, **self.options, **more)
+        report = estimator.fit(self._values(inputs), progress=told).report
+        return {"components": {name: int(getattr(report, name)) for name in ("empty", "dying", "identical", "floored")}}
 
     def _take(self, mixture: GaussianMixture) -> None:
         """The parameters of a mixture of this network's family."""

@@ -109,10 +109,8 @@ def _main() -> None:
         whole(request["batch_size"])
         answer |= {"bytes": torch.cuda.max_memory_allocated(), "kind": "allocated on the GPU"}
     else:
-        fitted = request["training"].get("optimizer") == "em"  # which two objects may be too few for
-        peak_of_allocations(
-            lambda: whole(request["batch_size"] if fitted else 2)
-        )  # libraries load and threads start outside the measurement
+        few = request["batch_size"] if request["training"].get("optimizer") == "em" else 2  # two are too few for a fit
+        peak_of_allocations(lambda: whole(few))  # libraries load and threads start outside the measurement
         before = _reset_resident_peak()
         peak = peak_of_allocations(lambda: whole(request["batch_size"]))
         answer |= {"bytes": peak, "kind": "tensors on the CPU"}

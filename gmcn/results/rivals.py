@@ -1,8 +1,9 @@
 """The stage `rival`: what is no network of ours answers the test split, for a row of a table of results.
 
-Rivals classify, or find outliers (:mod:`gmcn.results.outliers`). All see an object as one vector: the values of an image or vector, and of a cloud or mixture one whose distances
-are the sliced Wasserstein distance (:func:`gmcn.data.folds.descriptors`). Of those that classify, all vectors are divided by one number, so
-that the values of the training objects have a mean square of one.
+Rivals classify, or find outliers (:mod:`gmcn.results.outliers`). All see an object as one vector: the values of an
+image or vector, and of a cloud or mixture one whose distances are the sliced Wasserstein distance
+(:func:`gmcn.data.folds.descriptors`). For those that classify, all vectors are divided by one number, so that the
+values of the training objects have a mean square of one.
 """
 
 from __future__ import annotations

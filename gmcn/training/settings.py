@@ -33,8 +33,8 @@ class TrainingSettings:
     learning_rate: Annotated[float, above(0), "The optimiser's highest learning rate."] = 1e-3
     optimizer: Annotated[
         Literal["adam", "wasserstein", "em"],
-        "Adam; the Wasserstein gradient flow of Gaussian mixture layers (plain gradient descent for all others); or em, "
-        "for networks that are fitted: an epoch is an iteration over all objects, and batches and rates play no part.",
+        "Adam; the Wasserstein gradient flow of Gaussian mixture layers (plain gradient descent for all others); em, "
+        "for networks that are mixtures of all objects: an epoch is an iteration, batches and rates play no part.",
     ] = "adam"
     weight_decay: Annotated[
         float,

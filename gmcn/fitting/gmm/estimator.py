@@ -106,16 +106,17 @@ class MixtureEstimator:
     ) -> MixtureEstimator:
         """Fit all points, from the start; ``progress`` is told the iteration and its log-likelihood [...].
 
+        That is what it has found before its step; :attr:`mixture` is then the one after it.
+
         ``weights`` are masses of the points, as if each were there so often; a point of mass 0 does not exist.
         """
         mass = check_points(x, weights, self.settings.n)
-        fit = Fit(self.settings, self.start, x, mass)
+        fit = self._fit = Fit(self.settings, self.start, x, mass)
         for iteration in range(1, self.settings.iterations + 1):
             progress(iteration, fit.iterate(x, mass))
             if fit.converged.all():
                 break
         fit.finish(x, mass)
-        self._fit = fit
         return self
 
     @torch.no_grad()

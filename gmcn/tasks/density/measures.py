@@ -149,7 +149,7 @@ def outliers(scores: Tensor, data: ObjectSet, trained: Sequence[int | str] | Non
 
 
 def roc_curves(scores: Tensor, data: ObjectSet, trained: Sequence[int | str] | None) -> Compared:
-    """By class of outliers, and for all (None) first: shares of known objects taken for outliers, and of outliers found."""
+    """By class of outliers, all (None) first: shares of known objects taken for outliers, and of outliers found."""
     from sklearn.metrics import roc_curve
 
     return {name: roc_curve(*pair)[:2] for name, pair in _compared(scores, data, trained).items()}
