@@ -35,6 +35,8 @@ class GMM(Density):
     """
 
     takes = ("images", "vectors")
+    places: Tensor  # [D (D + 1) / 2] of the triangle in L
+    diagonal: Tensor  # [D] of L's diagonal in the triangle
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class GMM(Density):
         self.shape, self.covariance, self.largest = tuple(shape), covariance, largest
         self.least = math.sqrt(floor)
         dim = math.prod(shape)
-        self.options = {"covariance": covariance, "floor": floor, "flooring": flooring}
+        self.options: dict[str, Any] = {"covariance": covariance, "floor": floor, "flooring": flooring}
         if covariance == "low-rank":
             self.options["rank"] = rank
         with seeded(seed, self):
@@ -68,7 +70,7 @@ class GMM(Density):
             self.means = nn.Parameter(torch.rand(components, dim))
             if covariance == "full":
                 rows, columns = torch.tril_indices(dim, dim)
-                self.register_buffer("places", rows * dim + columns, persistent=False)  # of the triangle in L
+                self.register_buffer("places", rows * dim + columns, persistent=False)
                 row = torch.arange(dim)
                 self.register_buffer("diagonal", row * (row + 3) // 2, persistent=False)
                 triangle = torch.zeros(components, len(rows)).index_fill(1, self.diagonal, max(0.5, self.least))
@@ -124,14 +126,15 @@ class GMM(Density):
 
     def _take(self, mixture: GaussianMixture) -> None:
         """The parameters of a mixture of this network's family."""
+        covariance: Any = mixture.covariance
         self.logits.copy_(mixture.logits)
         self.means.copy_(mixture.means)
         if self.covariance == "full":
-            self.triangle.copy_(mixture.covariance.factor.flatten(1)[:, self.places])
+            self.triangle.copy_(covariance.factor.flatten(1)[:, self.places])
         else:
-            self.std.copy_(mixture.covariance.std[:, : self.std.shape[1]])
+            self.std.copy_(covariance.std[:, : self.std.shape[1]])
         if self.covariance == "low-rank":
-            self.factor.copy_(mixture.covariance.factor)
+            self.factor.copy_(covariance.factor)
 
     @torch.no_grad()
     def after_step_(self, rate: float, kernel_decay: float) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gmcn.data.objects import Inputs, ObjectSet
     from gmcn.models import Network
+    from gmcn.models.density import Density
 
 BATCH = 500  # bounds memory
 Compared = dict[str | None, tuple[Any, Any]]  # two arrays for each class, and for all (None)
@@ -38,7 +39,7 @@ class Measures:
 
     def measure(
         self,
-        network: Network,
+        network: Density,
         data: ObjectSet,
         device: torch.device | str = "cpu",
         progress: Callable[[int], object] = lambda _: None,
@@ -71,13 +72,13 @@ class Measures:
         from gmcn.pictures.charts import draw_grid, draw_roc
 
         first, drawn = seeds[0], []
-        curves = roc_curves(-torch.tensor(first["log_likelihoods"]), data, first["classes"])
+        curves = roc_curves(-torch.tensor(first["log_likelihoods"], dtype=torch.float64), data, first["classes"])
         if curves:
             drawn.append(draw_roc(curves, folder / "outliers.png"))
         if data.kind == IMAGES:
-            network = load(first["model"]["path"])
+            network: Any = load(first["model"]["path"])
             samples = network.sample(SHOWN, torch.Generator().manual_seed(0))
-            centres, brightest = network.centres(), data.inputs.max().item()
+            centres, brightest = network.centres(), float(torch.as_tensor(data.inputs).max())
             for name, images in (("samples", samples), ("components", centres)):
                 if images is not None:
                     drawn.append(draw_grid(images[:SHOWN].numpy(), brightest, folder / f"{name}.png"))
