@@ -22,6 +22,7 @@ LINKED = (
     "config.yaml",
     "examples/README.md",
     "workflow/papers/gmcn.yaml",
+    "workflow/papers/mixtures.yaml",
     "workflow/schemas/config.schema.json",
 )
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from gmcn.declared import (
     DISTINCT,
@@ -20,13 +20,24 @@ from gmcn.declared import (
     one_of,
     together,
 )
+from gmcn.tasks import DEFAULT_TASK
 
-# By the names of the rivals that tables of results may have as rows, the labels of these.
+
+class Rival(NamedTuple):
+    """What tables of results may have as a row besides variants."""
+
+    label: str
+    task: str = DEFAULT_TASK
+
+
 RIVALS = {
-    "nearest-neighbour": "nearest neighbour",
-    "logistic": "logistic regression",
-    "nngp": "infinite two-layer perceptron, read-out trained (NNGP)",
-    "ntk": "infinite two-layer perceptron, linearised (NTK)",
+    "nearest-neighbour": Rival("nearest neighbour"),
+    "logistic": Rival("logistic regression"),
+    "nngp": Rival("infinite two-layer perceptron, read-out trained (NNGP)"),
+    "ntk": Rival("infinite two-layer perceptron, linearised (NTK)"),
+    "outliers-nearest-neighbour": Rival("distance to the nearest neighbour", "density"),
+    "outliers-ppca": Rival("probabilistic principal components", "density"),
+    "outliers-sklearn": Rival("scikit-learn's mixture, 25 diagonal", "density"),
 }
 
 Name = Annotated[
@@ -44,9 +55,9 @@ Value = Annotated[float | str, "The published value."]
 
 Metric = Annotated[
     str,
-    "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss), validation<E> (%, after epoch E), "
-    "rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, gib (peak memory), minutes "
-    "(training).",
+    "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss; of density log_likelihood, auc), "
+    "validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, "
+    "gib (peak memory), minutes (training).",
 ]
 MemoryMetric = Annotated[
     str,
@@ -77,7 +88,8 @@ class ResultRow:
     rival: Annotated[
         Literal[*RIVALS],
         "What is no network of ours, trained on the sampled objects (docs/reproduction.md): the nearest neighbour, "
-        "logistic regression, or the kernel of an infinitely wide two-layer perceptron.",
+        "logistic regression, or the kernel of an infinitely wide two-layer perceptron. Those called outliers-... are "
+        "rivals of densities, trained on the first half of the classes.",
     ] = OPTIONAL
     label: Label = OPTIONAL
     dataset: Annotated[str, "Name of the data set, where it is not the table's."] = OPTIONAL

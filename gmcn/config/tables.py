@@ -64,8 +64,9 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             row.setdefault("label", _layout(config, row["variant"], settings))
         elif "rival" in row:
             dataset(config, row["dataset"])
-            named.add(DEFAULT_TASK)  # the only one that rivals do
-            row.setdefault("label", RIVALS[row["rival"]])
+            rival = RIVALS[row["rival"]]
+            named.add(rival.task)
+            row.setdefault("label", rival.label)
         rows.append(row)
     common = {"name": name, "title": table["title"], "kind": kind, "columns": list(table["columns"]), "rows": rows}
     common["tasks"] = sorted(named)
@@ -93,7 +94,7 @@ def _folds(config: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any
         **common,
         "tasks": [DEFAULT_TASK],
         "duplicates": duplicates.pop(),
-        "rows": [*rows, {"label": RIVALS["nearest-neighbour"], "paper": {}, "dataset": table["dataset"]}],
+        "rows": [*rows, {"label": RIVALS["nearest-neighbour"].label, "paper": {}, "dataset": table["dataset"]}],
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import load_tensors
-from gmcn.errors import InputError, foreign
+from gmcn.errors import InputError, foreign, unknown
 from gmcn.mixture import Mixture
 from gmcn.ops.checks import check_mixture
 
@@ -79,6 +79,33 @@ class ObjectSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def places_of(classes: Sequence[int | str] | None, class_names: Sequence[str]) -> list[int]:
+    """Places of classes that are given by place, counted from 0, or by name, in order; of all where it is None.
+
+    Raises :class:`InputError` for one that is not there.
+    """
+    if classes is None:
+        return list(range(len(class_names)))
+    places = {name: place for place, name in enumerate(class_names)} | {n: n for n in range(len(class_names))}
+    for one in classes:
+        if one not in places:
+            raise InputError(f"training.classes: {unknown('class', str(one), class_names)}")
+    return sorted({places[one] for one in classes})
+
+
+def of_classes(data: ObjectSet, classes: Sequence[int | str] | None) -> ObjectSet:
+    """The objects of these classes (:func:`places_of`), all where it is None; names and numbers of classes stay."""
+    if classes is None:
+        return data
+    places = places_of(classes, data.class_names)
+    assert data.labels is not None  # there are class names
+    chosen = torch.isin(data.labels, torch.tensor(places)).nonzero().squeeze(1)
+    if not len(chosen):
+        raise InputError(f"the data have no objects of the classes {', '.join(map(str, classes))} of training.classes")
+    names = [data.names[index] for index in chosen.tolist()]
+    return ObjectSet(data.kind, select(data.inputs, chosen), data.labels[chosen], names, data.metadata)
 
 
 def kind_of(tensors: Mapping[str, Any]) -> str | None:

@@ -9,12 +9,25 @@ from gmcn.declared import check, options
 from gmcn.errors import InputError, brief, unknown
 from gmcn.models.gm_mlp import GMMLP
 from gmcn.models.gmcn import GMCN
+from gmcn.models.gmm import GMM
 from gmcn.models.mlp import MLP
 from gmcn.models.network import Network
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
 
-__all__ = ["DEFAULT_KIND", "GMCN", "GMMLP", "MLP", "NETWORKS", "Network", "PointNet", "PointNet2", "build", "describe"]
+__all__ = [
+    "DEFAULT_KIND",
+    "GMCN",
+    "GMM",
+    "GMMLP",
+    "MLP",
+    "NETWORKS",
+    "Network",
+    "PointNet",
+    "PointNet2",
+    "build",
+    "describe",
+]
 
 NETWORKS: dict[str, type[Network]] = {
     "gmcn": GMCN,
@@ -22,6 +35,7 @@ NETWORKS: dict[str, type[Network]] = {
     "pointnet2": PointNet2,
     "mlp": MLP,
     "gm-mlp": GMMLP,
+    "gmm": GMM,
 }
 DEFAULT_KIND = "gmcn"
 

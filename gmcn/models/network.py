@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gmcn.declared import DERIVED, at_least, below, check
+from gmcn.errors import InputError
 
 # What the data say of every network that classifies, and the training.
 Classes = Annotated[int, at_least(1), DERIVED, "Number of classes."]
@@ -26,12 +27,14 @@ class Network(nn.Module):
     The parameters of a network's constructor declare its options (:mod:`gmcn.declared`): arguments are checked against
     them, raising :class:`gmcn.errors.InputError`, and the configuration's schema is made of them.
 
-    ``takes`` are the kinds of objects that it may be given, ``config`` holds the arguments that make the same network
+    ``takes`` are the kinds of objects that it may be given, ``tasks`` those for which alone it can be trained (None:
+    whichever has a use for its outputs). ``config`` holds the arguments that make the same network
     again, in types that JSON has. ``retired`` are options that are no more, with the one value that older files may
     still give them.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("mixtures",)
+    tasks: ClassVar[tuple[str, ...] | None] = None
     retired: ClassVar[Mapping[str, Any]] = {}
     config: dict[str, Any]
 
@@ -56,6 +59,18 @@ class Network(nn.Module):
 
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """Called after each step of the optimiser with its learning rate and the settings' ``kernel_decay``."""
+
+    def start_(self, inputs: Any, seed: int) -> None:
+        """Called before the first step of the optimiser with all inputs that are trained on."""
+
+    def fit_(self, inputs: Any, iterations: int, seed: int, progress: Callable[[int, float], object]) -> dict[str, Any]:
+        """The training of ``optimizer: em``, on all inputs in each of its iterations.
+
+        ``progress`` is told the iteration, from 1, and the task's mean loss; the parameters are then those of that
+        iteration. Returns facts for ``training.json``. Raises :class:`InputError` for a network that has no such
+        training.
+        """
+        raise InputError(f"{type(self).__name__} is not fitted by em; set training.optimizer to adam")
 
     def parameter_counts(self) -> dict[str, int]:
         """``parameters``, how many numbers are trained, and whatever part of them has a name of its own."""

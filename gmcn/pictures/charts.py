@@ -1,12 +1,17 @@
-"""Charts of a result: learning curves and the confusion matrix."""
+"""Charts of a result: learning curves, the confusion matrix, ROC curves, and images in a grid."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gmcn.artifacts import atomic, damaged
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Sequence[str], path: Path) -> None:
@@ -56,6 +61,43 @@ def draw_curves(histories: Mapping[str, Path], path: Path) -> None:
         panels[0].set_ylim(bottom=0)
     panels[-1].legend(fontsize=8)
     _save(figure, path)
+
+
+def draw_roc(curves: Mapping[str | None, tuple[Any, Any]], path: Path) -> Path:
+    """ROC curves by class, and of all (None): two arrays, shares of false alarms and of what is found."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import auc
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, (alarms, found) in curves.items():
+        style = {"color": "black", "linewidth": 2, "zorder": 3} if name is None else {"linewidth": 1}
+        axes.plot(alarms, found, label=f"{name or 'all'}: {auc(alarms, found):.3f}", **style)
+    axes.axline((0, 0), slope=1, color="grey", linewidth=0.5, linestyle=":")
+    axes.set_xlabel("share of trained classes taken for outliers")
+    axes.set_ylabel("share of outliers found")
+    axes.set_aspect("equal")
+    axes.legend(fontsize=8, title="area under the curve", loc="lower right")
+    _save(figure, path)
+    return path
+
+
+def draw_grid(images: np.ndarray, brightest: float, path: Path) -> Path:  # [N, H, W]
+    """Grey images row by row in a grid that is about square, black at 0 and below."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    empty = np.full((rows * columns - len(images), *images.shape[1:]), brightest)
+    framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 1), (0, 1)), constant_values=brightest)
+    whole = framed.reshape(rows, columns, *framed.shape[1:]).swapaxes(1, 2).reshape(rows * framed.shape[1], -1)
+    figure = Figure(figsize=(6, 6 * whole.shape[0] / whole.shape[1]))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(whole, cmap="gray", vmin=0, vmax=brightest, interpolation="nearest")
+    axes.set_axis_off()
+    _save(figure, path)
+    return path
 
 
 def read_history(history: Path) -> list[dict[str, float | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
@@ -51,7 +52,8 @@ def evaluate(
     with Progress() as bar:
         bar_task = bar.add_task("evaluate", total=len(networks) * len(data))
         for network in networks:
-            found = measures.measure(network.model, data, device, lambda count: bar.advance(bar_task, count))
+            said = functools.partial(bar.advance, bar_task)
+            found = measures.measure(network.model, data, device, said, network.metadata)
             seeds[str(network.seed)] = {**found, "model": network.source}
             log.info("seed %s: %s %.4f", network.seed, headline.title, found[headline.name])
     names = [metric.name for metric in measures.metrics]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.artifacts import read_metadata, write_json
-from gmcn.data.objects import TRAIN, read_split
+from gmcn.data.objects import TRAIN, of_classes, read_split
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
@@ -44,8 +44,10 @@ def footprint(
     if not models:
         raise InputError("no trained network was given; train one with `gmcn train`")
     network = read_metadata(models[0])["network"]
-    batch_size = TrainingSettings.read(settings.get("training", {})).batch_size
+    trained = TrainingSettings.read(settings.get("training", {}))
     data = read_split(artifact, TRAIN)
+    # A fit sees all objects in each of its iterations.
+    batch_size = len(of_classes(data, trained.classes)) if trained.optimizer == "em" else trained.batch_size
     device = select_device(device)
 
     def theory(size: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The stage `rival`: what is no network of ours answers the test split, for a row of a table of results.
 
-All rivals see an object as one vector: the values of an image or vector, and of a cloud or mixture one whose distances
-are the sliced Wasserstein distance (:func:`gmcn.data.folds.descriptors`). All vectors are divided by one number, so
-that the values of the training objects have a mean square of one.
+Rivals classify, or find outliers (:mod:`gmcn.results.outliers`). All see an object as one vector: the values of an
+image or vector, and of a cloud or mixture one whose distances are the sliced Wasserstein distance
+(:func:`gmcn.data.folds.descriptors`). For those that classify, all vectors are divided by one number, so that the
+values of the training objects have a mean square of one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_spli
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
 from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
+from gmcn.results.outliers import OUTLIERS, find_outliers
 from gmcn.results.reading import FORMAT
 from gmcn.tasks.classification.measures import ACCURACY, CLASS_ACCURACY, measure
 from gmcn.tracking import NO_RUN, Run
@@ -106,31 +108,22 @@ def compare(
     Returns what it writes, which tables read as they read results. Raises :class:`InputError` for an unknown rival and
     for objects without labels, or all of one class.
     """
-    if rival not in RIVALS:
-        raise unknown("rival", rival, RIVALS)
+    if rival not in RIVALS.keys() | OUTLIERS.keys():
+        raise unknown("rival", rival, (*RIVALS, *OUTLIERS))
     train, test = read_split(points, TRAIN), read_split(points, TEST)
     if train.labels is None:
         raise InputError(f"the objects of {points} have no labels, and a rival is told by the classes that it answers")
     if len(train.labels.unique()) < 2:
         raise InputError(f"the training objects of {points} are all of one class, and a rival needs two")
-    vectors, new = scaled(train, test)
-    started = time.perf_counter()
-    trained = RIVALS[rival](vectors, train.labels, len(train.class_names))
-    ended = time.perf_counter()
-    measured = measure(trained.scores(new), test)
-    seconds = {"training": ended - started, "prediction": time.perf_counter() - ended}
-    origin = provenance()
-    metrics = {metric.name: measured[metric.name] for metric in (ACCURACY, CLASS_ACCURACY)}
+    found = find_outliers(rival, train, test, _vectors) if rival in OUTLIERS else classify(rival, train, test)
+    metrics, seconds, origin = found.pop("metrics"), found.pop("seconds"), provenance()
     result = {
         "format": FORMAT,
         "dataset": train.metadata.get("dataset"),
         "rival": rival,
         "metrics": {name: _once(value) for name, value in metrics.items()},
-        "objects": {"train": trained.objects, "of": len(train), "test": len(test)},
-        **trained.facts,
         "seconds": {name: _once(value) for name, value in seconds.items()},
-        "details": {"per_class": measured["per_class"]},
-        "predictions": measured["predictions"],
+        **found,
         "inputs": {"points": sha256(points)},
         "device": origin["cpu"],
         "threads": torch.get_num_threads(),
@@ -138,11 +131,31 @@ def compare(
         "provenance": origin,
     }
     write_json(output, result)
-    _LOG.info(
-        "%s on %s: accuracy %.4f, in %.1f s", rival, result["dataset"], metrics["accuracy"], sum(seconds.values())
-    )
+    name, value = next(iter(metrics.items()))
+    _LOG.info("%s on %s: %s %.4f, in %.1f s", rival, result["dataset"], name, value, sum(seconds.values()))
     run.log_metrics({f"rival/{name}": value for name, value in {**metrics, **seconds}.items()})
     return result
+
+
+def classify(rival: str, train: ObjectSet, test: ObjectSet) -> dict[str, Any]:
+    """The parts of the result of a rival that classifies."""
+    import sklearn.linear_model
+    import sklearn.neighbors  # noqa: F401  (not in the time measured)
+
+    assert train.labels is not None
+    vectors, new = scaled(train, test)
+    started = time.perf_counter()
+    trained = RIVALS[rival](vectors, train.labels, len(train.class_names))
+    ended = time.perf_counter()
+    measured = measure(trained.scores(new), test)
+    return {
+        "metrics": {metric.name: measured[metric.name] for metric in (ACCURACY, CLASS_ACCURACY)},
+        "seconds": {"training": ended - started, "prediction": time.perf_counter() - ended},
+        "objects": {"train": trained.objects, "of": len(train), "test": len(test)},
+        **trained.facts,
+        "details": {"per_class": measured["per_class"]},
+        "predictions": measured["predictions"],
+    }
 
 
 def scaled(train: ObjectSet, test: ObjectSet) -> tuple[Tensor, Tensor]:  # [N, d], [T, d], float32
@@ -158,6 +171,6 @@ def _vectors(data: ObjectSet) -> Tensor:  # [S, d]
     return torch.from_numpy(descriptors(data.inputs, clouds=True)[0])
 
 
-def _once(value: float) -> dict[str, float | None]:
+def _once(value: float | None) -> dict[str, float | None]:
     """As results say mean and deviation over seeds, of which a rival has none."""
     return {"mean": value, "std": None}

@@ -12,7 +12,7 @@ from gmcn.stages.others import OTHERS
 
 __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
 
-# Densities, which share the package with the signed mixtures, train nothing yet.
+# Densities, which share the package with the signed mixtures, are sources of the networks that are densities.
 _MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
 _DOWNLOAD = ("gmcn/data/download.py", "gmcn/data/transfer.py")
 _INPUTS = (  # of trainings, from what `fit` has made
@@ -145,9 +145,11 @@ STAGES = {
                 *_MIXTURES,
                 "gmcn/ops/checks.py",
                 "gmcn/results/kernels.py",
+                "gmcn/results/outliers.py",
                 "gmcn/results/reading.py",
                 "gmcn/results/rivals.py",
                 "gmcn/tasks/classification/measures.py",
+                "gmcn/tasks/density/measures.py",
                 "gmcn/pictures/charts.py",
             ),
             after=("sample",),

@@ -27,16 +27,20 @@ class Command:
 
 
 _MESHES = ("meshes", "obj", "off", "ply", "ply_header", "ply_lists", "polygons", "stl", "text")
+
+
+def _models(*names: str) -> tuple[str, ...]:
+    return tuple(f"gmcn/models/{name}.py" for name in names)
+
+
 # By the field of a pattern and what stands there: further files that it needs.
 SHARED = {
     "network": {
-        kind: tuple(f"gmcn/models/{name}.py" for name in names)
-        for kind, names in {
-            "gmcn": ("heads",),
-            "pointnet": ("heads", "point_sets"),
-            "pointnet2": ("point_sets",),
-            "gm-mlp": ("gm_mlp", "mlp"),
-        }.items()
+        "gmcn": _models("heads"),
+        "pointnet": _models("heads", "point_sets"),
+        "pointnet2": _models("point_sets"),
+        "gm-mlp": _models("gm_mlp", "mlp"),
+        "gmm": (*_models("density", "mlp"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
     },
     "kind": {
         kind: tuple(f"gmcn/data/{name}.py" for name in names)
@@ -95,6 +99,6 @@ class Stage(Command):
         patterns = [pattern.format(**chosen) for pattern in self.sources]
         for field, shared in SHARED.items():
             if any(f"{{{field}}}" in pattern for pattern in self.sources):
-                patterns += (file for value, files in shared.items() if chosen[field] in ("*", value) for file in files)
+                patterns += (own for value, owns in shared.items() if chosen[field] in ("*", value) for own in owns)
         found = {file for pattern in patterns for file in root.glob(pattern)}
         return sorted(found - {root / name for name in self.without})

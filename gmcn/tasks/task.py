@@ -23,6 +23,7 @@ class Settings(Protocol):
     """The settings of a training that objectives read."""
 
     label_smoothing: float
+    classes: Sequence[int | str] | None
     augmentation: Augmentation | None
 
 
@@ -36,6 +37,7 @@ class Objective:
     metrics: ClassVar[tuple[Metric, ...]]
     watched: ClassVar[Metric]
     needs_labels: ClassVar[bool] = True
+    of_some_classes: ClassVar[bool] = False  # whether objects of some classes can be left out
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -48,6 +50,8 @@ class Objective:
         """Raise :class:`gmcn.errors.InputError` where nothing can be trained on such objects."""
         if self.needs_labels and data.labels is None:
             raise InputError(f"the {data.kind} of {data.metadata.get('dataset')} have no labels, which this task needs")
+        if self.settings.classes is not None and not self.of_some_classes:
+            raise InputError("training.classes leaves classes out, which this task has to know; leave it out instead")
         if self.settings.augmentation is not None:
             if not (isinstance(data.inputs, Mixture) or data.kind == POINTS):
                 raise InputError(
@@ -71,6 +75,10 @@ class Objective:
         """The ``metrics`` of each object of a batch that is not trained on, without smoothing and penalties."""
         raise NotImplementedError
 
+    def facts(self, network: Network, inputs: Inputs) -> dict[str, Any]:
+        """What the trained network's file says besides (``trained``), of the inputs that were trained on."""
+        return {}
+
 
 class Measures(Protocol):
     """Measures a trained network, draws the results, answers `gmcn predict`. An edit re-evaluates, never retrains."""
@@ -80,13 +88,21 @@ class Measures(Protocol):
     details: tuple[str, ...]  # what else of the measured is averaged over seeds, besides the metrics
 
     def measure(
-        self, network: Network, data: ObjectSet, device: torch.device | str, progress: Callable[[int], object]
+        self,
+        network: Network,
+        data: ObjectSet,
+        device: torch.device | str,
+        progress: Callable[[int], object],
+        metadata: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """The metrics by name, and details, in types that JSON has; ``progress`` is told how many objects are done."""
+        """The metrics by name, and details, in types that JSON has; ``progress`` is told how many objects are done.
+
+        A metric other than the headline may be None. ``metadata`` is that of the network's file.
+        """
         ...
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
-        """Draws the measurements of all seeds into a folder."""
+        """Draws the measurements of all seeds into a folder; each has its network's file as ``["model"]["path"]``."""
         ...
 
     def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:

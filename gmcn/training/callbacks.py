@@ -53,18 +53,23 @@ class History(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Write the rows that the checkpoint knows, also where there is nothing left to train."""
+        if trainer.is_global_zero:
+            self.write(module)
+
+    def write(self, module: TrainingStep) -> None:
+        """Write the file anew."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns(module), lineterminator="\n")
+        columns = ["epoch", "step", *module.epoch_metrics(), "learning_rate", "seconds"]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        if trainer.is_global_zero:
-            write_text(self.path, text.getvalue())
-
-    @staticmethod
-    def _columns(module: TrainingStep) -> list[str]:
-        return ["epoch", "step", *module.epoch_metrics(), "learning_rate", "seconds"]
+        write_text(self.path, text.getvalue())
 
     def on_train_start(self, trainer: L.Trainer, module: TrainingStep) -> None:
+        """Start the clock."""
+        self.start()
+
+    def start(self) -> None:
         """Start the clock."""
         self.started = time.monotonic()
 
@@ -75,24 +80,30 @@ class History(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Add the row of the epoch."""
-        measured = module.epoch_metrics()
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
-            **measured,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "seconds": round(self.seconds, 3),
-        }
-        self.rows.append(row)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = self.add(trainer.current_epoch + 1, trainer.global_step, module, rate)
         if not trainer.is_global_zero:
             return
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, row, lineterminator="\n").writerow(row)
+        self.say(module)
+
+    def add(self, epoch: int, step: int, module: TrainingStep, rate: float | None) -> dict[str, Any]:
+        """The row of an epoch that has ended."""
+        seconds = round(self.seconds, 3)
+        self.rows.append(
+            {"epoch": epoch, "step": step, **module.epoch_metrics(), "learning_rate": rate, "seconds": seconds}
+        )
+        return self.rows[-1]
+
+    def say(self, module: TrainingStep) -> None:
+        """The last row to the log and the tracking run."""
+        row, measured = self.rows[-1], module.epoch_metrics()
         metrics = {f"epoch/{name}": row[name] for name in list(row)[2:] if row[name] is not None}
-        self.run.log_metrics(metrics, step=trainer.global_step)
+        self.run.log_metrics(metrics, step=row["step"])
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in measured.items() if value is not None)
         took = row["seconds"] - (self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0)
-        said = row["epoch"], trainer.max_epochs, numbers, took, row["seconds"]
+        said = row["epoch"], module.settings.epochs, numbers, took, row["seconds"]
         log.info("epoch %d of %d: %s (%.1f s, %.0f s in all)", *said)
 
     def state_dict(self) -> dict[str, Any]:
@@ -196,7 +207,10 @@ class LastCheckpoint(Checkpoint):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals that ask to stop, until the end of the block; a second Ctrl-C stops at once."""
+        """Take the signals that ask to stop, until the end of the block; a second Ctrl-C stops at once.
+
+        :class:`Interrupted` leaves the block as the ``SystemExit`` or ``KeyboardInterrupt`` that the signal stands for.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -204,6 +218,10 @@ class LastCheckpoint(Checkpoint):
         before = {number: signal.signal(number, self._note) for number in signals}
         try:
             yield
+        except Interrupted as stop:
+            if stop.signal_number == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(128 + stop.signal_number) from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

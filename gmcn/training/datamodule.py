@@ -23,6 +23,7 @@ from gmcn.data.objects import (
     count,
     device_of,
     each,
+    of_classes,
     read_split,
     select,
 )
@@ -67,7 +68,7 @@ def fold_split(data: ObjectSet, settings: TrainingSettings, points: str | os.Pat
                 "training.fold looks for near-duplicates in the points that were fitted: name these with --points, or "
                 "set training.fold_duplicates to ignored"
             )
-        sampled = read_split(points, TRAIN) if fitted and points is not None else data
+        sampled = of_classes(read_split(points, TRAIN), settings.classes) if fitted and points is not None else data
         groups = near_duplicates(*descriptors(sampled.inputs, sampled.kind == POINTS))
         sizes = groups.bincount()
         found = f"{int(sizes[sizes > 1].sum())} near-duplicates in {int((sizes > 1).sum())} groups kept together"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from gmcn.data.augmentation import Augmentation
-from gmcn.declared import DISTINCT, above, at_least, at_most, below, check, matching
+from gmcn.declared import DISTINCT, FILLED, above, at_least, at_most, below, check, matching
 from gmcn.errors import InputError
 
 HOW = ("checkpoint_minutes", "devices", "nodes")  # a training runs, not what it computes
@@ -32,8 +32,9 @@ class TrainingSettings:
     nodes: Annotated[int, at_least(1), "Nodes of a cluster that train together, each with `devices`."] = 1
     learning_rate: Annotated[float, above(0), "The optimiser's highest learning rate."] = 1e-3
     optimizer: Annotated[
-        Literal["adam", "wasserstein"],
-        "Adam, or the Wasserstein gradient flow of Gaussian mixture layers (plain gradient descent for all others).",
+        Literal["adam", "wasserstein", "em"],
+        "Adam; the Wasserstein gradient flow of Gaussian mixture layers (plain gradient descent for all others); em, "
+        "for networks that are mixtures of all objects: an epoch is an iteration, batches and rates play no part.",
     ] = "adam"
     weight_decay: Annotated[
         float,
@@ -87,6 +88,13 @@ class TrainingSettings:
         Augmentation | None,
         "How training shapes are varied, anew in every epoch, never those that are validated on; null: not at all.",
     ] = None
+    classes: Annotated[
+        Sequence[Annotated[int | str, at_least(0), "A class's name, or its place from 0."]] | None,
+        FILLED,
+        DISTINCT,
+        "The classes, by place (from 0) or name, whose objects are trained on; null: all. Those of a density's other "
+        "classes are its outliers.",
+    ] = None
     fold: Annotated[
         str | None,
         matching("^[1-9][0-9]{0,3} of [1-9][0-9]{0,3}$"),
@@ -130,6 +138,10 @@ class TrainingSettings:
             raise InputError(
                 f"training: 'snapshots' has {max(self.snapshots)}, but must be at most the {self.epochs} 'epochs'"
             )
+        if self.optimizer == "em" and (processes > 1 or self.snapshots or self.augmentation):
+            several = "devices" if self.devices > 1 else "nodes"
+            key = several if processes > 1 else "snapshots" if self.snapshots else "augmentation"
+            raise InputError(f"training: the 'optimizer' em has no {key!r}; leave it out, or take another one")
         if self.fisher_rao and self.optimizer != "wasserstein":
             raise InputError("training: 'fisher_rao' is a rate of the 'optimizer' wasserstein; set it, or leave it out")
         if self.fold is not None and not self.place[0] <= self.place[1] >= 2:
@@ -150,7 +162,8 @@ class TrainingSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, defaults included."""
-        return {**asdict(self), "snapshots": list(self.snapshots)}
+        classes = None if self.classes is None else list(self.classes)
+        return {**asdict(self), "snapshots": list(self.snapshots), "classes": classes}
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of optimiser step ``step`` (from 0), before any reduction on a plateau.

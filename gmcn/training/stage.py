@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,10 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from gmcn import ranks, tasks
 from gmcn.artifacts import provenance, save_tensors, write_json
-from gmcn.data.objects import TRAIN, ObjectSet, read_split
+from gmcn.data.objects import TRAIN, ObjectSet, of_classes, read_split
 from gmcn.data.preparation import describe_inputs
 from gmcn.device import own_defaults
+from gmcn.errors import InputError
 from gmcn.launching import cpus_per_task
 from gmcn.models import Network, build, describe
 from gmcn.nn import synchronise
@@ -40,7 +40,8 @@ from gmcn.training.checkpoints import (
     training_key,
 )
 from gmcn.training.datamodule import TrainingData, fold_split
-from gmcn.training.errors import Interrupted, LostRankError
+from gmcn.training.errors import LostRankError
+from gmcn.training.fitted import fit_network
 from gmcn.training.joining import cluster_environment, join
 from gmcn.training.settings import TrainingSettings
 from gmcn.training.snapshots import Snapshots
@@ -78,7 +79,8 @@ def train(
     divide each batch, batch statistics are those of the whole, rank 0 writes, and ``threads`` are those of a node.
     The outcome is that of one process up to rounding (and other draws of dropout).
 
-    SIGTERM, SIGINT and SIGUSR1 save after the running step and raise ``SystemExit`` or ``KeyboardInterrupt``.
+    SIGTERM, SIGINT and SIGUSR1 save after the running step and raise ``SystemExit`` or ``KeyboardInterrupt``. A network
+    that is fitted (``training.optimizer: em``) has no checkpoints: interrupted, it starts afresh.
     Raises :class:`gmcn.errors.InputError` for bad settings or data, :class:`gmcn.training.NonFiniteError` when
     a loss, gradient or parameter is not finite, and :class:`gmcn.training.OutOfMemoryError` when the memory does not
     even hold the smallest parts of a batch; the last checkpoint stays.
@@ -94,7 +96,10 @@ def train(
     with _reproducible(seed, threads, device), own_defaults():
         data = read_split(artifact, TRAIN)
         objective.check(data)
+        data = of_classes(data, training.classes)
         model = build_network(settings.get("network", {}), data, seed, objective)
+        if model.tasks and task not in model.tasks:
+            raise InputError(f"{type(model).__name__} is for the task {model.tasks[0]}, not {task}; set `task`")
         if ranks.size() > 1:
             synchronise(model)
         batches = TrainingData(
@@ -110,7 +115,6 @@ def train(
         module = TrainingStep(model, training, len(batches.train_loader), objective)
         history = History(output / "history.csv", run)
         checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes, code_key())
-        resume = _resume(output, key)
         facts = {
             "seed": seed,
             "task": task,
@@ -123,8 +127,16 @@ def train(
         }
         metadata = {"network": describe(model), "class_names": data.class_names, **facts}
         snapshots = Snapshots(output, training.snapshots, metadata)
-        _fit(module, batches, [history, snapshots, checkpoint], device=device, resume=resume)
+        fitted = {}
+        if training.optimizer == "em":
+            fitted = fit_network(module, batches, history, checkpoint, seed=seed, device=device)
+        else:
+            model.start_(batches.train_loader.inputs, seed)
+            callbacks = [history, snapshots, checkpoint]
+            _fit(module, batches, callbacks, device=device, resume=_resume(output, key))
         peak = checkpoint.peak_memory()
+        if about := objective.facts(model, batches.train_loader.inputs):
+            metadata["trained"] = about
     result = {
         **facts,
         "metrics": {name: value for name, value in history.rows[-1].items() if name != "seconds"},
@@ -139,13 +151,14 @@ def train(
             "kind": "allocated" if device.type == "cuda" else "resident",
         },
         "micro_batches": module.micro_batches,
+        **fitted,
         "resumed": checkpoint.attempts - 1,
         "device": str(device),
         "threads": torch.get_num_threads() if threads is None else threads,
     }
     if ranks.rank() == 0:
         _write(output, model, metadata, result, run)
-        remove_checkpoints(output, but_last=True)
+        remove_checkpoints(output, but_last=training.optimizer != "em")
     return result
 
 
@@ -214,10 +227,6 @@ def _fit(
             # Lightning's advice to take all GPUs of a node, or srun because it is installed.
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
             trainer.fit(module, datamodule=batches, ckpt_path=resume, weights_only=True)
-    except Interrupted as stop:
-        if stop.signal_number == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise SystemExit(128 + stop.signal_number) from None
     except RuntimeError as error:
         if not ranks.is_lost(error):
             raise

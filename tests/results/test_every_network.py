@@ -23,25 +23,36 @@ from tests.results.test_summary import ResultRecorder
 
 TRAINING = {"epochs": 1, "batch_size": 10, "early_batches": 3, "validation_fraction": 0.2, "checkpoint_minutes": 0}
 SOLIDS = {"kind": "solids", "train_per_class": 3, "test_per_class": 1, "points": 80, "normalize": True}
-# A network, its data set and its fit.
+DIGITS = {"kind": "digits", "test_fraction": 0.5}
+DENSITY = {"task": "density", "training": TRAINING | {"classes": [0, 1, 2, 3, 4], "optimizer": "em", "epochs": 2}}
+# A network, its data set, its fit, and what its variant says besides.
 CASES = {
-    "gmcn": ({"layers": [[2, 4]]}, SOLIDS, {"method": "kmeans", "components": 8}),
-    "pointnet": ({"kind": "pointnet"}, SOLIDS, {"method": "points", "components": 40, "covariance_floor": 1e-4}),
-    "pointnet on points": ({"kind": "pointnet"}, SOLIDS, None),
+    "gmcn": ({"layers": [[2, 4]]}, SOLIDS, {"method": "kmeans", "components": 8}, {}),
+    "pointnet": ({"kind": "pointnet"}, SOLIDS, {"method": "points", "components": 40, "covariance_floor": 1e-4}, {}),
+    "pointnet on points": ({"kind": "pointnet"}, SOLIDS, None, {}),
     "pointnet2": (
         {"kind": "pointnet2", "features": "gaussians"},
         SOLIDS,
         {"method": "kmeans", "components": 16},
+        {},
     ),
-    "pointnet2 on points": ({"kind": "pointnet2"}, SOLIDS, None),
-    "mlp": ({"kind": "mlp", "hidden": [8]}, {"kind": "digits", "test_fraction": 0.5}, None),
-    "gm-mlp": ({"kind": "gm-mlp", "components": 3}, {"kind": "digits", "test_fraction": 0.5}, None),
+    "pointnet2 on points": ({"kind": "pointnet2"}, SOLIDS, None, {}),
+    "mlp": ({"kind": "mlp", "hidden": [8]}, DIGITS, None, {}),
+    "gm-mlp": ({"kind": "gm-mlp", "components": 3}, DIGITS, None, {}),
+    "gmm": ({"kind": "gmm", "components": 4, "covariance": "low-rank", "largest": 16}, DIGITS, None, DENSITY),
+    "gmm by gradients": (
+        {"kind": "gmm", "components": 4, "largest": 16},
+        DIGITS,
+        None,
+        {"task": "density", "training": TRAINING},
+    ),
 }
 
 
 def test_all_of_them_are_here():
     assert {network.get("kind", DEFAULT_KIND) for network, *_ in CASES.values()} == NETWORKS.keys()
-    assert tasks.TASKS == (tasks.DEFAULT_TASK,), "networks of another task are to be tried here too"
+    tried = {more.get("task", tasks.DEFAULT_TASK) for *_, more in CASES.values()}
+    assert tried == set(tasks.TASKS), "networks of another task are to be tried here too"
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -59,14 +70,14 @@ def recorder(stage: str) -> ResultRecorder:
 @pytest.fixture(scope="module", params=CASES)
 def made(request, tmp_path_factory) -> SimpleNamespace:
     """The trained network of two seeds, and the paths of what it was made from."""
-    network, data, fitting = CASES[request.param]
+    network, data, fitting, more = CASES[request.param]
     folder = tmp_path_factory.mktemp("made")
     points = artifact = folder / "points.safetensors"
     sample("toy", settings=data, downloads=None, output=points)
     if fitting is not None:
         artifact = folder / "mixtures.safetensors"
         fit(points, settings=fitting, output=artifact, dataset="toy", name="mine")
-    settings = {"network": network, "training": TRAINING, "fit": None if fitting is None else "mine"}
+    settings = {"network": network, "training": TRAINING, "fit": None if fitting is None else "mine", **more}
     runs = folder / "runs" / "toy_rival"
     for seed in (0, 1):
         options = {"device": "cpu", "threads": 1, "points": points}
@@ -83,13 +94,16 @@ def made(request, tmp_path_factory) -> SimpleNamespace:
 def test_from_a_data_set_to_a_result(made):
     arguments = {"models": made.models, "device": "cpu"}
     runs = {stage: recorder(stage) for stage in ("evaluate", "footprint", "probe", "dynamics", "summarise")}
-    tested = evaluate(made.artifact, output=made.runs / "evaluation.json", run=runs["evaluate"], **arguments)
+    task = {"task": made.settings.get("task", tasks.DEFAULT_TASK)}
+    evaluation = made.runs / "evaluation.json"
+    tested = evaluate(made.artifact, output=evaluation, settings=task, run=runs["evaluate"], **arguments)
     files: dict[str, Path] = {name: made.runs / f"{name}.json" for name in measures_of(made.kind)}
     measured = footprint(
         made.artifact, output=files["footprint"], settings=made.settings, run=runs["footprint"], **arguments
     )
     parameters = sum(p.numel() for p in gmcn.load(made.runs).parameters())
-    assert measured["measured"]["bytes"] > 4 * 4 * parameters  # values, gradients and Adam's two moments
+    kept = 1 if made.settings["training"].get("optimizer") == "em" else 4  # or gradients and Adam's two moments too
+    assert measured["measured"]["bytes"] > 4 * kept * parameters
     if made.kind == DEFAULT_KIND:
         probing = {"positions": 50, "shapes": 2}
         probe(made.artifact, output=files["rmse"], settings=probing, run=runs["probe"], **arguments)
@@ -112,13 +126,14 @@ def test_from_a_data_set_to_a_result(made):
         points=made.points,
         artifact=made.artifact,
         training=[model.with_name("training.json") for model in made.models],
-        evaluation=made.runs / "evaluation.json",
+        evaluation=evaluation,
         measures=files,
         output=output,
         run=run,
     )
     result = json.loads(output.read_text())
-    assert result["metrics"]["accuracy"]["mean"] == tested["mean"]["accuracy"] == run.result["metrics"]["accuracy"]
+    headline = result["headline"]
+    assert result["metrics"][headline]["mean"] == tested["mean"][headline] == run.result["metrics"][headline]
     assert "memory_mib" in run.result["metrics"]
     stages = {"evaluate", "footprint", *(["probe"] if "rmse" in files else []), *files.keys() & {"dynamics"}}
     assert {stage: result["runs"][stage] for stage in stages} == {stage: f"{stage}-run" for stage in stages}
@@ -136,15 +151,25 @@ def test_from_a_data_set_to_a_result(made):
     assert result["input"]["kind"] == read_split(made.artifact, TEST).kind
     test = read_split(made.artifact, TEST)
     with torch.no_grad():
-        predictions = gmcn.load(output, seed=1)(test.inputs).argmax(1).tolist()
-    assert predictions == tested["seeds"]["1"]["predictions"]
+        outputs = gmcn.load(output, seed=1)(test.inputs)
+    if task["task"] == "density":
+        assert tested["seeds"]["1"]["log_likelihoods"] == pytest.approx(outputs.tolist(), rel=1e-5, abs=1e-3)
+        outlying = {name: value["mean"] for name, value in result["metrics"].items()}["auc"]
+        assert (outlying is None) == (made.settings["training"].get("classes") is None)
+    else:
+        assert outputs.argmax(1).tolist() == tested["seeds"]["1"]["predictions"]
 
 
 def test_its_answer_about_the_artifact_is_that_of_the_evaluation(made):
     test = read_split(made.artifact, TEST)
     found = {entry.name: entry for entry in gmcn.predict(made.models[1], made.points, device="cpu")}
     with torch.no_grad():
-        wanted = gmcn.load(made.models[1])(test.inputs).softmax(1)
-    for name, row in zip(test.names, wanted, strict=True):
+        outputs = gmcn.load(made.models[1])(test.inputs)
+    if "task" in made.settings:
+        answers = {name: found[name].answer for name in test.names}
+        assert [answer["log_likelihood"] for answer in answers.values()] == pytest.approx(outputs.tolist(), abs=1e-3)
+        assert all(0 <= answer["less_likely"] <= 1 for answer in answers.values())
+        return
+    for name, row in zip(test.names, outputs.softmax(1), strict=True):
         answer = torch.tensor(list(found[name].probabilities.values()))
         torch.testing.assert_close(answer, row, atol=1e-4, rtol=0)

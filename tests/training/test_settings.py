@@ -86,6 +86,6 @@ def test_checkpoints_of_older_code_are_gone_on_with(mixtures, settings):
     told = {key: value for key, value in training.items() if key not in (*HOW, *NEWER)}
     older = key_of("classification", settings["network"], told, 0, sha256(mixtures))
     assert training_key(mixtures, settings, 0) == older
-    for key, value in {"optimizer": "wasserstein", "weight_decay": 0.1, "snapshots": [1]}.items():
+    for key, value in {"optimizer": "wasserstein", "weight_decay": 0.1, "snapshots": [1], "classes": [0]}.items():
         changed = {**settings, "training": {**settings["training"], key: value}}
         assert training_key(mixtures, changed, 0) != older

@@ -59,6 +59,12 @@ def test_a_network_has_its_modules_among_the_sources(network):
     assert found < modules("train")
 
 
+def test_the_fit_of_densities_is_a_source_of_their_networks_alone():
+    own = {"gmcn.fitting.gmm.fit", "gmcn.fitting.gmm.estimator", "gmcn.mixture.density", "gmcn.models.density"}
+    assert own <= modules("train", network="gmm")
+    assert not any(own & modules("train", network=kind) for kind in NETWORKS if kind != "gmm")
+
+
 def test_housekeeping_is_no_source():
     assert not {module for stage in STAGES for module in modules(stage)} & set(HOUSEKEEPING)
 

@@ -106,6 +106,8 @@ class MixtureEstimator:
     ) -> MixtureEstimator:
         """Fit all points, from the start; ``progress`` is told the iteration and its log-likelihood [...].
 
+        That is what it has found before its step; :attr:`mixture` is then the one after it.
+
         ``weights`` are masses of the points, as if each were there so often; a point of mass 0 does not exist.
         """
         mass = check_points(x, weights, self.settings.n)

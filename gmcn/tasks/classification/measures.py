@@ -39,6 +39,7 @@ class Measures:
         data: ObjectSet,
         device: torch.device | str = "cpu",
         progress: Callable[[int], object] = lambda _: None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The metrics, accuracy per class, confusion matrix (rows: true classes) and predictions."""
         return measure(predict(network, data, device, progress), data)

@@ -36,6 +36,7 @@ class Measures:
         data: ObjectSet,
         device: torch.device | str = "cpu",
         progress: Callable[[int], object] = lambda _: None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The metrics, and what was said of each object beside the truth."""
         import torch

@@ -1,0 +1,175 @@
+"""How likely a test split is, and how well objects of classes that were not trained on are told from the others.
+
+The metrics are read without torch, by tables and the configuration: what measures imports it where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gmcn.errors import InputError
+from gmcn.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gmcn.data.objects import Inputs, ObjectSet
+    from gmcn.models import Network
+    from gmcn.models.density import Density
+
+BATCH = 500  # bounds memory
+Compared = dict[str | None, tuple[Any, Any]]  # two arrays for each class, and for all (None)
+SHOWN = 100  # at most, of samples and of components
+LOG_LIKELIHOOD = Metric("log_likelihood", "test log-likelihood", "nats per object", 1, larger_is_better=True)
+AUC = Metric("auc", "outliers found, area under the ROC curve", digits=3, larger_is_better=True)
+
+
+class Measures:
+    """The log-likelihood of test objects of the trained classes, and the area under the ROC curve of its negative.
+
+    The ROC curve is of those objects against those of all other classes, the outliers; without such there is none.
+    """
+
+    metrics = (LOG_LIKELIHOOD, AUC)
+    headline = LOG_LIKELIHOOD
+    details = ("outliers", "dead")
+
+    def measure(
+        self,
+        network: Density,
+        data: ObjectSet,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int], object] = lambda _: None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The metrics, the AUC of each class of outliers, dead components, and the log-likelihood of each object."""
+        values = log_likelihoods(network, data.inputs, device, progress)
+        bad = (~values.isfinite()).nonzero().squeeze(1)
+        if len(bad):
+            raise InputError(
+                f"the log-likelihood of '{data.names[int(bad[0])]}' is not finite ({len(bad)} of {len(data)} objects); "
+                "train the network again, with a larger floor or a lower training.learning_rate"
+            )
+        trained = _trained(metadata)
+        known = is_known(data, trained)
+        return {
+            LOG_LIKELIHOOD.name: values[known].mean().item(),
+            **outliers(-values, data, trained),
+            "dead": network.dead(),
+            "classes": trained,
+            "log_likelihoods": values.tolist(),
+        }
+
+    def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
+        """The ROC curves of the first seed; of images also draws from its network, and the means of its components."""
+        import torch
+
+        from gmcn.data.objects import IMAGES
+        from gmcn.models.loading import load
+        from gmcn.pictures.charts import draw_grid, draw_roc
+
+        first, drawn = seeds[0], []
+        curves = roc_curves(-torch.tensor(first["log_likelihoods"], dtype=torch.float64), data, first["classes"])
+        if curves:
+            drawn.append(draw_roc(curves, folder / "outliers.png"))
+        if data.kind == IMAGES:
+            network: Any = load(first["model"]["path"])
+            samples = network.sample(SHOWN, torch.Generator().manual_seed(0))
+            centres, brightest = network.centres(), float(torch.as_tensor(data.inputs).max())
+            for name, images in (("samples", samples), ("components", centres)):
+                if images is not None:
+                    drawn.append(draw_grid(images[:SHOWN].numpy(), brightest, folder / f"{name}.png"))
+        return drawn
+
+    def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
+        """The network has to be one of densities."""
+        if network.tasks is None or "density" not in network.tasks:
+            raise InputError(f"{path} is no density; train it again")
+
+    def answer(
+        self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
+    ) -> list[dict[str, Any] | None]:  # of B objects
+        """The log-likelihood in nats, and the share of training objects that are less likely: low for outliers."""
+        import torch
+
+        values = network(inputs).double().cpu()
+        known = torch.tensor((metadata.get("trained") or {}).get("quantiles", []), dtype=torch.float64)
+        shares = torch.searchsorted(known, values) / max(1, len(known))
+        answers: list[dict[str, Any] | None] = []
+        for value, share in zip(values.tolist(), shares.tolist(), strict=True):
+            answer = {"log_likelihood": value, **({"less_likely": share} if len(known) else {})}
+            answers.append(answer if torch.tensor(value).isfinite() else None)
+        return answers
+
+
+def log_likelihoods(
+    network: Network,
+    inputs: Inputs,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], object] = lambda _: None,
+) -> Tensor:  # [S]
+    """The network's log-density of S objects, in float64; ``progress`` is told how many more there are."""
+    import torch
+
+    from gmcn.data.objects import batches_in_order, count, each
+
+    values = []
+    with torch.no_grad():
+        for part, _ in batches_in_order(inputs, None, BATCH):
+            values.append(network(each(part, lambda tensor: tensor.to(device))).double().cpu())
+            progress(count(part))
+    return torch.cat(values)
+
+
+def is_known(data: ObjectSet, trained: Sequence[int | str] | None) -> Tensor:  # [S] bool
+    """Which objects are of the trained classes, all where these are None; :class:`InputError` if there are none."""
+    import torch
+
+    from gmcn.data.objects import places_of
+
+    if trained is None or data.labels is None:
+        return torch.ones(len(data), dtype=torch.bool)
+    known = torch.isin(data.labels, torch.tensor(places_of(trained, data.class_names)))
+    if not known.any():
+        raise InputError(f"no test object of {data.metadata.get('dataset')} is of the classes that were trained on")
+    return known
+
+
+def outliers(scores: Tensor, data: ObjectSet, trained: Sequence[int | str] | None) -> dict[str, Any]:  # scores [S]
+    """The area under the ROC curve of ``scores``, high for outliers: of all outliers (``auc``) and of each class.
+
+    0.5 is chance. None, and no class, where there are no outliers.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    areas = {name: float(roc_auc_score(*pair)) for name, pair in _compared(scores, data, trained).items()}
+    return {AUC.name: areas.pop(None, None), "outliers": areas}
+
+
+def roc_curves(scores: Tensor, data: ObjectSet, trained: Sequence[int | str] | None) -> Compared:
+    """By class of outliers, all (None) first: shares of known objects taken for outliers, and of outliers found."""
+    from sklearn.metrics import roc_curve
+
+    return {name: roc_curve(*pair)[:2] for name, pair in _compared(scores, data, trained).items()}
+
+
+def _compared(scores: Tensor, data: ObjectSet, trained: Sequence[int | str] | None) -> Compared:
+    """For all outliers (None), and each class of them that has objects: whether an object is one, and its score."""
+    known = is_known(data, trained)
+    if known.all():
+        return {}
+    assert data.labels is not None  # or all were known
+    chosen: dict[str | None, Tensor] = {None: ~known}
+    for place in data.labels[~known].unique().tolist():
+        chosen[data.class_names[place]] = data.labels == place
+    return {
+        name: (outlier[known | outlier].numpy(), scores[known | outlier].numpy()) for name, outlier in chosen.items()
+    }
+
+
+def _trained(metadata: Mapping[str, Any] | None) -> list[int | str] | None:
+    """The classes that a network was trained on, as its file says them."""
+    return ((metadata or {}).get("settings") or {}).get("training", {}).get("classes")

@@ -1,0 +1,68 @@
+"""Training in closed steps over all objects, of networks that are fitted: the files are those of any training."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from typing import Any
+
+import torch
+
+from gmcn.progress import Progress
+from gmcn.training.callbacks import History, LastCheckpoint
+from gmcn.training.datamodule import TrainingData
+from gmcn.training.errors import Interrupted, NonFiniteError
+from gmcn.training.step import TrainingStep
+
+log = logging.getLogger(__name__)
+
+
+def fit_network(
+    module: TrainingStep,
+    batches: TrainingData,
+    history: History,
+    checkpoint: LastCheckpoint,
+    *,
+    seed: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Fit the network of ``module``, with a row of the history for each iteration; returns facts for the summary.
+
+    The training loss of a row is what the fit says of the iteration, the validation is that of the parameters after
+    it. Nothing is written before the end: a signal that asks to stop, which is looked at after an iteration, leaves
+    the folder as it was.
+    """
+    model, loader, name = module.model.to(device).eval(), batches.train_loader, module.names[0]
+
+    def told(epoch: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise NonFiniteError(f"the fit stopped at iteration {epoch}: the loss is {loss}; nothing was written")
+        module.last_loss = loss
+        module.sums |= {name: loss * loader.count, "shapes": loader.count}
+        _validate(module, batches)
+        history.run.log_metrics({"train/loss": loss}, step=epoch)
+        history.add(epoch, epoch, module, None)
+        history.say(module)
+        bar.advance(task)
+        if number := checkpoint.signal_number:
+            log.warning("stopped by %s; a fit starts afresh", signal.Signals(number).name)
+            raise Interrupted(number)
+
+    with Progress() as bar, checkpoint.listening():
+        task = bar.add_task("fit", total=module.settings.epochs)
+        checkpoint.attempts = 1
+        history.start()
+        facts = model.fit_(loader.inputs, module.settings.epochs, seed, told)
+    history.write(module)
+    return facts
+
+
+def _validate(module: TrainingStep, batches: TrainingData) -> None:
+    """What the Lightning loop does after an epoch."""
+    if batches.validation_batches:
+        module.on_validation_epoch_start()
+        with torch.no_grad():
+            for place, batch in enumerate(batches.validation_batches):
+                module.validation_step(batch, place)
+        module.on_validation_epoch_end()

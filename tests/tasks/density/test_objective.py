@@ -1,0 +1,51 @@
+"""The objective of densities: for any network whose answer is one log-density of each object."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gmcn import tasks
+from gmcn.data.objects import ObjectSet
+from gmcn.errors import InputError
+from gmcn.models import build
+from gmcn.training import TrainingSettings
+
+
+@pytest.fixture
+def vectors() -> ObjectSet:
+    drawn = torch.rand(40, 5, generator=torch.Generator().manual_seed(0))
+    names = [str(index) for index in range(40)]
+    return ObjectSet("vectors", drawn, None, names, {"dataset": "toy"})
+
+
+def objective(**training):
+    return tasks.objective(TrainingSettings.read(training), "density")
+
+
+def test_the_loss_is_the_mean_negative_log_density_and_has_its_gradient(vectors):
+    own = objective()
+    own.check(vectors)  # without labels
+    network = build({"kind": "gmm", "components": 3, "largest": 1.0}, seed=0, **own.traits(vectors))
+    loss, others = own.loss(network, vectors.inputs, None)
+    assert others == {}
+    torch.testing.assert_close(loss, -network.mixture.log_prob(vectors.inputs).mean())
+    torch.testing.assert_close(own.measure(network, vectors.inputs, None)["loss"].mean(), loss)
+    loss.backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in network.parameters())
+
+
+def test_what_answers_otherwise_is_refused_in_one_sentence(vectors):
+    network = build({"kind": "mlp"}, 3, shape=[5])
+    with pytest.raises(InputError, match=r"answers \[40, 3\] about 40 objects, .* take a network such as `kind: gmm`"):
+        objective().loss(network, vectors.inputs, None)
+
+
+def test_a_file_says_how_likely_the_training_objects_are(vectors):
+    network = build({"kind": "gmm", "largest": 1.0}, seed=0, shape=[5])
+    quantiles = objective().facts(network, vectors.inputs)["quantiles"]
+    with torch.no_grad():
+        values = network(vectors.inputs)
+    assert len(quantiles) == 101
+    assert (quantiles[0], quantiles[-1]) == (values.min().item(), values.max().item())
+    assert quantiles == sorted(quantiles)
