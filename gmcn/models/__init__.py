@@ -7,6 +7,7 @@ from typing import Any
 
 from gmcn.declared import check, options
 from gmcn.errors import InputError, brief, unknown
+from gmcn.models.density import Density
 from gmcn.models.gm_mlp import GMMLP
 from gmcn.models.gmcn import GMCN
 from gmcn.models.gmm import GMM
@@ -22,6 +23,7 @@ __all__ = [
     "GMMLP",
     "MLP",
     "NETWORKS",
+    "Density",
     "Network",
     "PointNet",
     "PointNet2",

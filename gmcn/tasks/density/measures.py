@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmcn.data.objects import Inputs, ObjectSet
-    from gmcn.models import Network
-    from gmcn.models.density import Density
+    from gmcn.models import Density, Network
 
 BATCH = 500  # bounds memory
 Compared = dict[str | None, tuple[Any, Any]]  # two arrays for each class, and for all (None)
