@@ -5,6 +5,7 @@ The metrics are read without torch, by tables and the configuration: what measur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ class Measures:
         answers: list[dict[str, Any] | None] = []
         for value, share in zip(values.tolist(), shares.tolist(), strict=True):
             answer = {"log_likelihood": value, **({"less_likely": share} if len(known) else {})}
-            answers.append(answer if torch.tensor(value).isfinite() else None)
+            answers.append(answer if math.isfinite(value) else None)
         return answers
 
 
