@@ -136,6 +136,40 @@ def test_one_batch_is_all_points(family):
     same(first.mixture, estimator(covariance=family).partial_fit(x).mixture, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("batch_size", [None, 100])
+@pytest.mark.parametrize("method", ["em", "sgd"])
+@pytest.mark.parametrize("family", ALL)
+def test_a_stream_continues_a_fit(family, method, batch_size):
+    x = clouds(points=1000)
+    fitted = estimator(covariance=family, method=method, batch_size=batch_size, iterations=30, tolerance=1e-3).fit(x)
+    best = mean_log_prob(fitted.mixture, x)
+    fitted.partial_fit(x[:100])
+    assert mean_log_prob(fitted.mixture, x) > best - 0.1
+    assert not fitted.report.converged
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_gradients_keep_as_many_factors_as_dimensions(rank):
+    x = clouds(dim=3)
+    mixture = fit_gmm(x, 3, "sgd", covariance="low-rank", rank=rank, iterations=30)
+    assert isinstance(mixture.covariance, LowRank)
+    assert mixture.covariance.rank == rank
+    assert mean_log_prob(mixture, x) > mean_log_prob(fit_gmm(x, 3), x) - 0.3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_masses_change_nothing(method):
+    x = clouds()
+    masses = estimator(method=method).fit(x, torch.ones(600)).mixture
+    same(estimator(method=method).fit(x).mixture, masses, rtol=0, atol=0)
+
+
+def test_clusters_that_leave_no_distance_have_converged():
+    report = MixtureEstimator(2, "kmeans").fit(torch.full((30, 3), 2.5)).report
+    assert report.converged
+    assert report.iterations == 2
+
+
 @pytest.mark.parametrize("method", ["em", "sgd"])
 @pytest.mark.parametrize("family", ALL)
 def test_batches_and_streams_come_near_em(family, method):
@@ -309,7 +343,8 @@ def test_two_processes_at_once():
 def test_numbers_too_large_name_component_and_iteration(method):
     x = 1e30 * clouds(dim=12, dtype=torch.float32)
     with pytest.raises(InputError, match=r"component \d of problem \[0\] is not finite after iteration 1: the points"):
-        estimator(2, method, covariance="diagonal").fit(x[None])
+        (fitted := estimator(2, method, covariance="diagonal")).fit(x[None])
+    assert fitted.mixture.means.isfinite().all()  # those before the iteration
 
 
 @pytest.mark.parametrize(
@@ -341,7 +376,9 @@ def test_options_that_cannot_be_are_one_sentence(options, sentence):
         (torch.zeros(5), None, r"points have shape \[5\]"),
         (torch.zeros(5, 0), None, r"points have shape \[5, 0\]"),
         (torch.zeros(5, 2, dtype=torch.int32), None, "points are torch.int32"),
-        ([[0.0, 1.0]], None, "points are list"),
+        ([[0.0, 1.0]], None, "points are list; they must be a tensor"),
+        (torch.zeros(5, 2).double().numpy(), None, "points are ndarray; they must be a tensor of float32 or float64"),
+        (torch.zeros(5, 2), [1.0] * 5, "weights are list; they must be a tensor"),
         (torch.tensor([[0.0, 1.0], [float("nan"), 0.0]]), None, r"point at \[1\] has a coordinate that is not finite"),
         (torch.zeros(5, 2), torch.ones(4), r"weights have shape \[4\]"),
         (torch.zeros(5, 2), -torch.ones(5), r"the weight at \[0\] is negative or not finite"),
@@ -361,6 +398,8 @@ def test_starts_and_streams_that_do_not_fit_are_one_sentence():
         fit_gmm(x, 2, covariance="diagonal", start=diagonal)
     with pytest.raises(InputError, match="Diagonal, not LowRank"):
         fit_gmm(x, 3, covariance="low-rank", start=diagonal)
+    with pytest.raises(InputError, match=r"in 6 dimensions for problems \[2\]; the points have \[\]"):
+        fit_gmm(x, 3, covariance="diagonal", start=diagonal.expand(2))
     stream = estimator()
     with pytest.raises(InputError, match="nothing is fitted yet"):
         stream.mixture  # noqa: B018

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gmcn.fitting.gmm.families import DiagonalFamily, Family, FullFamily
+from gmcn.fitting.gmm.families import DiagonalFamily, Family
 from gmcn.mixture import Covariance, Diagonal, Full, GaussianMixture, LowRank
 
 
@@ -72,7 +72,7 @@ class Descent:
             std = (std.square() + (self.family.floor / self.scale.square()).to(std.dtype)).sqrt()
         if scale is not None:
             std, factors = std * scale, [factor * scale[..., None] for factor in factors]
-        if isinstance(self.family, FullFamily):
+        if self.family.kind is Full:
             return Full(factors[0].tril(-1) + std.diag_embed())
         std = std.expand(self.parameters[1].shape)
         return LowRank(std, factors[0]) if factors else Diagonal(std)

@@ -21,7 +21,6 @@ from gmcn.mixture import Covariance, Diagonal, Full, GaussianMixture
 
 # A component below this share of the mass is empty: it keeps its mean and covariance, and has weight 0.
 EMPTY_MASS = 1e-12
-_MEMBERS = 256  # points of a cluster, from which its factors begin
 Sums = dict[str, Tensor]  # by name, linear in the points' masses
 Flooring = Literal["clip", "add"]
 

@@ -48,7 +48,8 @@ class Fit:
         self.taken = self.taken + ~ended
         if settings.tolerance and self.likelihoods:
             unit = value.abs() if settings.method == "kmeans" else 1.0
-            self.converged = ended | ((value - self.likelihoods[-1]).abs() < settings.tolerance * unit)
+            # Or equal: clusters that leave no distance have a unit of 0.
+            self.converged = ended | ((value - self.likelihoods[-1]).abs() <= settings.tolerance * unit)
         self.likelihoods.append(value)
         return value
 
@@ -60,6 +61,7 @@ class Fit:
             value = self._stepwise(x, mass)
         self.likelihoods.append(value)
         self.taken = self.taken + 1
+        self.converged = torch.zeros_like(self.converged)  # nobody knows what comes
 
     def finish(self, x: Tensor, mass: Tensor | None) -> None:
         """Of k-means, the moments of the clusters."""
@@ -85,8 +87,9 @@ class Fit:
 
     def _whole(self, x: Tensor, mass: Tensor | None) -> Tensor:
         """An iteration of EM over all points, or one of Lloyd's."""
-        nearest = self.settings.method == "kmeans"
-        sums, value = expectation(self.family, self.mixture, x, mass, self.centre, nearest=nearest)
+        if self.settings.method == "em":
+            return self._stepwise(x, mass, 1.0)
+        sums, value = expectation(self.family, self.mixture, x, mass, self.centre, nearest=True)
         self._maximise(sums)
         return value
 
@@ -106,19 +109,21 @@ class Fit:
                 value = self._stepwise(part, share)
             found, total = found + own * value, total + own
         if self.descent is not None:
-            self.mixture = self.descent.mixture()
-            self._check_finite()
+            self._take(self.descent.mixture())
         return found / total
 
-    def _stepwise(self, x: Tensor, mass: Tensor | None) -> Tensor:
-        """A step of stepwise EM (Cappé & Moulines, 2009): the batch's sums enter a running average."""
+    def _stepwise(self, x: Tensor, mass: Tensor | None, rate: float | None = None) -> Tensor:
+        """A step of stepwise EM (Cappé & Moulines, 2009): the batch's sums enter a running average.
+
+        Of all points they replace it, at the ``rate`` 1; a stream that follows goes on from there.
+        """
         sums, value = expectation(self.family, self.mixture, x, mass, self.centre)
         total = sums["total"]
         self.steps += 1
-        rate = self.steps**-self.settings.step_decay
+        rate = rate or self.steps**-self.settings.step_decay
         for name, part in sums.items():
             part = part / like(total, part)
-            self.sums[name] = part if self.steps == 1 else (1 - rate) * self.sums[name] + rate * part
+            self.sums[name] = part if rate == 1 else (1 - rate) * self.sums[name] + rate * part
         self._maximise(self.sums)
         return value
 
@@ -130,11 +135,10 @@ class Fit:
         return self.descent.step(x - self.centre.to(x.dtype), mass, share)
 
     def _maximise(self, sums: Sums) -> None:
-        self.mixture = self.family.maximise(sums, self.mixture)
-        self._check_finite()
+        self._take(self.family.maximise(sums, self.mixture))
 
-    def _check_finite(self) -> None:
-        mixture = self.mixture
+    def _take(self, mixture: GaussianMixture) -> None:
+        """The next mixture; the one before stays where a number of it is not finite, an :class:`InputError`."""
         parts = [getattr(mixture.covariance, name).flatten(mixture.logits.ndim) for name in fields_of(mixture)]
         good = torch.cat([mixture.means, *parts], -1).isfinite().all(-1) & ~(mixture.logits.isnan())
         if not good.all():
@@ -144,6 +148,7 @@ class Fit:
                 f"fit_gmm: component {component}{of} is not finite after iteration {len(self.likelihoods) + 1}: the "
                 "points are too large for their dtype; scale them, take float64, or raise the floor"
             )
+        self.mixture = mixture
 
 
 def family_of(settings: EstimatorSettings, dim: int) -> Family:

@@ -20,10 +20,13 @@ def check_points(
     """
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         raise InputError(
-            f"fit_gmm: points are {getattr(x, 'dtype', type(x).__name__)}; they must be float32 or float64"
+            f"fit_gmm: points are {x.dtype if isinstance(x, Tensor) else type(x).__name__}; they must be a tensor of "
+            "float32 or float64, such as torch.as_tensor makes of an array"
         )
     if x.dim() < 2 or 0 in x.shape:
         raise InputError(f"fit_gmm: points have shape {list(x.shape)}; they must be [..., points, dimensions], none 0")
+    if weights is not None and not isinstance(weights, Tensor):
+        raise InputError(f"fit_gmm: weights are {type(weights).__name__}; they must be a tensor, as the points")
     if x.requires_grad or (weights is not None and weights.requires_grad):
         raise InputError("fit_gmm: a fit has no derivative with respect to its points; give x.detach()")
     if weights is not None:

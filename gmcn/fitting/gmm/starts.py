@@ -54,11 +54,13 @@ def _given(
     what = f"fit_gmm: the start has {mixture.components} components in {mixture.dim} dimensions"
     if (mixture.components, mixture.dim) != (n, centre.shape[-1]):
         raise InputError(f"{what}; it must have {n} in {centre.shape[-1]}")
+    if mixture.batch_shape not in ((), tuple(lead)):
+        raise InputError(f"{what} for problems {list(mixture.batch_shape)}; the points have {list(lead)}")
+    whole = mixture.detach().to(centre.device, torch.float64).expand(*lead)
     try:
-        whole = mixture.detach().to(centre.device, torch.float64).expand(*lead)
         covariance = family.convert(whole.covariance)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{what}, which do not fit: its covariance or shape {brief(error)}") from error
+    except ValueError as error:
+        raise InputError(f"{what}, which do not fit: its covariance {brief(error)}") from error
     return GaussianMixture(whole.logits, whole.means - centre, covariance)
 
 
@@ -104,10 +106,10 @@ def _draw(
 ) -> tuple[Tensor, Tensor]:  # [..., S, D], [..., S]
     """Points in random order, at most ``count``, with their masses; those of mass 0 come last."""
     size = x.shape[-2]
+    order = torch.randperm(size, generator=generator).to(x.device)
     if mass is None:
-        order = torch.randperm(size, generator=generator)[:count].to(x.device)
-        some = x[..., order, :]
+        some = x[..., order[:count], :]
         return some, some.new_ones(some.shape[:-1])
-    keys = torch.rand(size, generator=generator, dtype=torch.float64).to(x.device).expand(mass.shape)
-    order = torch.where(mass > 0, keys, 2.0).topk(min(count, size), largest=False).indices
+    turns = order.argsort()  # the same order as of points without masses
+    order = torch.where(mass > 0, turns, size).topk(min(count, size), largest=False).indices
     return x.gather(-2, order[..., None].expand(*order.shape, x.shape[-1])), mass.gather(-1, order)
