@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gmcn.mixture.pairs import divergences, log_products, transport_costs
 from gmcn.mixture.parameters import Parameters
-from gmcn.mixture.tensors import check_floats, mapped
+from gmcn.mixture.tensors import check_floats, equal, mapped
 from gmcn.mixture.transport import transport_plan
 
 
@@ -83,7 +83,9 @@ class Comparisons(Parameters):
         """
         first, second = self._beside(other)
         own, theirs = ((part.logits[..., None, :] - divergences(first, part)).logsumexp(-1) for part in (first, second))
-        return (first.weights * (own - theirs)).sum(-1)
+        value = (first.weights * (own - theirs)).sum(-1)
+        # Products of matrices round by where these lie in memory: what is equal would not be exactly.
+        return torch.where(equal(first, second), value - value.detach(), value)
 
     def wasserstein(
         self,

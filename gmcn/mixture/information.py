@@ -10,10 +10,7 @@ from torch import Tensor
 
 from gmcn.mixture.covariance import Covariance, Full
 from gmcn.mixture.families import Diagonal, LowRank
-from gmcn.mixture.tensors import check_floats, check_values
-
-# Numbers of one tensor at a time.
-SIZE = 2**24
+from gmcn.mixture.tensors import SIZE, check_floats, check_values
 
 
 def free_parameters(covariance: Covariance) -> int:
@@ -46,16 +43,15 @@ def total_log_prob(
     check_floats(x=x)
     if x.ndim < 2:
         raise ValueError(f"x must be [..., M, D], got {list(x.shape)}")
-    weights = x.new_ones(x.shape[-2:-1]) if weights is None else weights
-    check_floats(x=x, weights=weights)
+    weights = x.new_ones(x.shape[-2:-1]) if weights is None else weights.to(x)
     if weights.ndim < 1 or weights.shape[-1:] != x.shape[-2:-1]:
         raise ValueError(f"weights {list(weights.shape)} do not fit points {list(x.shape)}: expected [..., M]")
     check_values((weights >= 0) & (weights < math.inf), "weights of points must be finite and not negative")
-    mass = weights.sum(-1)
+    mass = weights.sum(-1, dtype=torch.float64)  # sums of many points, of which the criteria need more than 7 digits
     check_values(mass > 0, "no point has a positive weight")
     count = max(1, SIZE // width)
     sums = [
-        (torch.where(shares > 0, log_prob(points), 0.0) * shares).sum(-1)
+        (torch.where(shares > 0, log_prob(points), 0.0) * shares).sum(-1, dtype=torch.float64)
         for points, shares in zip(x.split(count, -2), weights.split(count, -1), strict=True)
     ]
     return torch.stack(sums).sum(0), mass

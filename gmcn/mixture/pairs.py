@@ -13,10 +13,7 @@ from torch import Tensor
 from gmcn.mixture.covariance import Covariance, Full
 from gmcn.mixture.families import Diagonal, LowRank, explaining_maps
 from gmcn.mixture.parameters import Parameters
-from gmcn.mixture.tensors import mapped
-
-# Numbers of one tensor at a time.
-SIZE = 2**24
+from gmcn.mixture.tensors import SIZE, mapped
 
 
 def log_products(

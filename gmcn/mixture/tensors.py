@@ -12,6 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+SIZE = 2**24  # numbers of one tensor at a time, where a result is made in parts
+
 Value = TypeVar("Value", bound="DataclassInstance")
 
 
@@ -22,6 +24,16 @@ def mapped(value: Value, function: Callable[[Tensor], Tensor]) -> Value:
         part = getattr(value, field.name)
         object.__setattr__(made, field.name, function(part) if isinstance(part, Tensor) else mapped(part, function))
     return made
+
+
+def equal(first: Value, second: Value) -> Tensor:  # []
+    """Whether two dataclasses are of one kind, with the same numbers."""
+    same = type(first) is type(second)
+    for field in fields(first) if same else ():
+        one, other = getattr(first, field.name), getattr(second, field.name)
+        tensors = isinstance(one, Tensor)
+        same = same and bool((torch.equal if tensors else equal)(one, other))
+    return torch.tensor(same)
 
 
 def take(

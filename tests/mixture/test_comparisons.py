@@ -266,3 +266,22 @@ ERRORS = {
 def test_errors_are_one_sentence(sentence, name):
     with pytest.raises(ValueError, match=sentence):
         ERRORS[sentence](density("full"), name)
+
+
+@pytest.mark.parametrize("shift", [1, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_numbers_elsewhere_in_memory_are_equal(dtype, shift):
+    """Products of matrices may round by where their numbers lie."""
+
+    def moved(tensor):
+        whole = torch.empty(tensor.numel() + shift, dtype=dtype)
+        whole[shift:] = tensor.flatten()
+        return whole[shift:].view(tensor.shape)
+
+    generator = torch.Generator().manual_seed(shift)
+    means, std = (torch.rand(25, 20, generator=generator, dtype=dtype) + 0.1 for _ in range(2))
+    one = GaussianMixture(torch.zeros(25, dtype=dtype), means, Diagonal(std))
+    other = GaussianMixture(moved(torch.zeros(25, dtype=dtype)), moved(means), Diagonal(moved(std)))
+    assert one.kl(other) == 0
+    assert one.l2(other) == 0
+    assert one.wasserstein(other) == 0

@@ -29,8 +29,8 @@ class EstimatorSettings:
     ] = 1e-6
     flooring: Annotated[
         Literal["clip", "add"],
-        "clip: smaller variances (of full covariances along principal axes) become the floor; add: it is added to all, "
-        "as scikit-learn's reg_covar.",
+        "clip: smaller variances become the floor, of full covariances along principal axes (by sgd: each given those "
+        "of the coordinates before); add: it is added to all, as scikit-learn's reg_covar.",
     ] = "clip"
     iterations: Annotated[int, at_least(1), "Passes over the points, at most."] = 100
     tolerance: Annotated[
