@@ -60,6 +60,8 @@ def export(
         inputs["data"].setdefault("sampling", sampling)
     kept = {key: metadata[key] for key in ("network", "class_names", "dataset", "fit", "seed", "settings")}
     kept["task"] = summary["task"]
+    if "trained" in metadata:  # what the task says of the trained network, for its answers
+        kept["trained"] = metadata["trained"]
     origin = {key: metadata["provenance"][key] for key in ("commit", "versions", "cpu", "gpu", "time")}
     kept |= {"inputs": inputs, "provenance": origin}
     size = sum(tensor.nbytes for tensor in tensors.values()) + len(json.dumps(kept))

@@ -11,11 +11,14 @@ import torch
 
 import gmcn
 from gmcn import tasks
+from gmcn.artifacts import read_metadata
 from gmcn.data import sample
 from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
 from gmcn.fitting import fit
+from gmcn.inference import export
 from gmcn.models import DEFAULT_KIND, NETWORKS
+from gmcn.models.loading import MODEL
 from gmcn.results import dynamics, evaluate, footprint, probe, summarise
 from gmcn.stages import measures_of
 from gmcn.training import train
@@ -156,6 +159,11 @@ def test_from_a_data_set_to_a_result(made):
         assert tested["seeds"]["1"]["log_likelihoods"] == pytest.approx(outputs.tolist(), rel=1e-5, abs=1e-3)
         outlying = {name: value["mean"] for name, value in result["metrics"].items()}["auc"]
         assert (outlying is None) == (made.settings["training"].get("classes") is None)
+        card = export(output, made.folder / "exported")
+        known = [
+            read_metadata(model)["trained"] for model in (made.models[card["seed"]], made.folder / "exported" / MODEL)
+        ]
+        assert known[0] == known[1], "by which answers are judged"
     else:
         assert outputs.argmax(1).tolist() == tested["seeds"]["1"]["predictions"]
 
