@@ -87,7 +87,7 @@ def expectation(
             _add(found, "products", by_component.mT @ by_component)
             _add(found, "crossed", factors.mT @ explained.mul_(shares[..., None]).flatten(-2))
     found["total"] = total
-    return (found if nearest else family.complete(found, mixture)), likelihood / total
+    return (found if nearest else family.complete(found, form)), likelihood / total
 
 
 class _Room:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gmcn.mixture import Covariance, Diagonal, Full, GaussianMixture
+from gmcn.mixture.families import quadratic_form
 
 # A component below this share of the mass is empty: it keeps its mean and covariance, and has weight 0.
 EMPTY_MASS = 1e-12
@@ -31,6 +32,7 @@ class Form:
 
     coefficients: Tensor  # [..., N, F]
     maps: Tensor | None = None  # [..., 1 + D, N R]
+    triangle: Tensor | None = None  # [..., N, R, R], in float64
 
 
 class Family:
@@ -63,8 +65,8 @@ class Family:
         """The coefficients [..., N, F] of the features, in float64 before they are rounded to ``dtype``."""
         raise NotImplementedError
 
-    def complete(self, sums: Sums, mixture: GaussianMixture) -> Sums:
-        """The sums as they are averaged over batches, from those of the E-step with ``mixture``."""
+    def complete(self, sums: Sums, form: Form) -> Sums:
+        """The sums as they are averaged over batches, from those of the E-step with the mixture of ``form``."""
         return sums
 
     def maximise(self, sums: Sums, before: GaussianMixture) -> GaussianMixture:
@@ -217,10 +219,10 @@ class FullFamily(Family):
 
 def quadratic(mixture: GaussianMixture, std: Tensor) -> Tensor:  # [..., N, 1 + 2 D]
     """Coefficients of one, the coordinates and their squares in the log-density of independent coordinates."""
-    means, precisions = mixture.means, std.square().reciprocal()
-    constant = mixture.logits - std.log().sum(-1) - mixture.dim * math.log(2 * math.pi) / 2
-    constant = constant - (means.square() * precisions).sum(-1) / 2
-    return torch.cat([constant[..., None], means * precisions, precisions / -2], -1)
+    coefficients, constant = quadratic_form(std, mixture.means)
+    squares, slopes = (coefficients / -2).tensor_split(2, -1)
+    constant = mixture.logits - std.log().sum(-1) - (constant + mixture.dim * math.log(2 * math.pi)) / 2
+    return torch.cat([constant[..., None], slopes, squares], -1)
 
 
 def like(mask: Tensor, tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gmcn.fitting.gmm.families import DiagonalFamily, Family, Flooring, Form, FullFamily, Sums, quadratic, unchecked
 from gmcn.mixture import Covariance, Full, GaussianMixture, LowRank
+from gmcn.mixture.families import explaining_maps
 
 _MEMBERS = 256  # points of a cluster, from which its factors begin
 
@@ -33,22 +34,19 @@ class LowRankFamily(Family):
 
     def form(self, mixture: GaussianMixture, dtype: torch.dtype) -> Form:
         covariance = mixture.covariance
-        scaled, small = factors_of(covariance)
-        maps = torch.linalg.solve_triangular(small.mT, scaled, upper=True, left=False) / covariance.std[..., None]
+        maps, triangle = explaining_maps(covariance)
         offsets = -(mixture.means[..., None, :] @ maps)  # [..., N, 1, R]
         maps = torch.cat([offsets, maps], -2).movedim(-3, -2).flatten(-2)  # [..., 1 + D, N R]
-        correction = small.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         coefficients = quadratic(mixture, covariance.std)
-        coefficients[..., 0] -= correction
-        return Form(coefficients.to(dtype), maps.to(dtype))
+        coefficients[..., 0] -= triangle.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return Form(coefficients.to(dtype), maps.to(dtype), triangle)
 
-    def complete(self, sums: Sums, mixture: GaussianMixture) -> Sums:
+    def complete(self, sums: Sums, form: Form) -> Sums:
         """Sums of e become those of the factors' posterior moments, which mean the same for every mixture."""
-        small = factors_of(mixture.covariance)[1]
-        rank = self.rank
-        one = torch.eye(rank, dtype=small.dtype, device=small.device).expand(small.shape)
-        inverse = torch.linalg.solve_triangular(small, one, upper=False)  # T⁻¹
-        crossed = sums["crossed"].unflatten(-1, (-1, rank)).movedim(-2, -3) @ inverse  # [..., N, 1 + D, R]
+        triangle = form.triangle
+        one = torch.eye(self.rank, dtype=triangle.dtype, device=triangle.device).expand(triangle.shape)
+        inverse = torch.linalg.solve_triangular(triangle, one, upper=False)  # T⁻¹
+        crossed = sums["crossed"].unflatten(-1, (-1, self.rank)).movedim(-2, -3) @ inverse  # [..., N, 1 + D, R]
         mass = sums["moments"][..., 0, None, None]
         products = mass * (inverse.mT @ inverse) + inverse.mT @ sums["products"] @ inverse
         return {**sums, "crossed": crossed, "products": products}
@@ -126,10 +124,3 @@ class AnyRankFamily(FullFamily):
         std = torch.where(triangles.isfinite().all(-1), least, math.nan)
         factor = torch.nn.functional.pad(factor, (0, max(0, self.rank - factor.shape[-1])))
         return std, factor[..., : self.rank]
-
-
-def factors_of(covariance: LowRank) -> tuple[Tensor, Tensor]:  # [..., N, D, R], [..., N, R, R]
-    """V = U / std, and the triangle T with T Tᵀ = 1 + Vᵀ V."""
-    scaled = covariance.factor / covariance.std[..., None]
-    one = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
-    return scaled, torch.linalg.cholesky(one + scaled.mT @ scaled)
