@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from gmcn.errors import InputError
 from gmcn.models.network import Network
+
+BATCH = 500  # bounds memory
 
 
 class Density(Network):
-    """A network that gives log p [B] of B objects, in nats, for the task ``density``."""
+    """A network that gives log p [B] of B objects, in nats, for the task ``density``.
+
+    Objects and samples are in the units of the data (0 to 255 of images of 8 bits); samples are not clipped to them.
+    ``how`` are options of drawing that only some densities have; :class:`InputError` for one that this one lacks.
+    """
 
     tasks = ("density",)
 
@@ -17,9 +26,49 @@ class Density(Network):
         self,
         n: int,
         generator: torch.Generator,
+        *,
+        components: Tensor | None = None,  # [n] long
+        **how: Any,
     ) -> Tensor:  # [n, *shape]
-        """``n`` draws from the density, in the units of its objects."""
+        """``n`` draws from the density, or each from the component that is given for it."""
         raise NotImplementedError
+
+    def like(
+        self,
+        inputs: Tensor,  # [B, *shape]
+        generator: torch.Generator,
+        **how: Any,
+    ) -> Tensor:  # [B, *shape]
+        """A variant of each object: a draw from a component, which is drawn by its responsibility for the object."""
+        shares = self.responsibilities(inputs).to(generator.device, torch.float64)
+        components = torch.multinomial(shares, 1, generator=generator)[:, 0]
+        return self.sample(len(inputs), generator, components=components.to(inputs.device), **how)
+
+    def fill(
+        self,
+        inputs: Tensor,  # [B, *shape]
+        keep: Tensor,  # [*shape] bool
+        generator: torch.Generator,
+        **how: Any,
+    ) -> Tensor:  # [B, *shape]
+        """The objects with only the values of ``keep``; all others are drawn: here those of a variant of the object."""
+        drawn = self.like(inputs, generator, **how)
+        return torch.where(keep, inputs.to(drawn), drawn)
+
+    def responsibilities(
+        self,
+        inputs: Tensor,  # [B, *shape]
+    ) -> Tensor:  # [B, N]
+        """The probability of each component, given the object, in the order of the parameters."""
+        raise InputError(f"{type(self).__name__} has no components of which objects could be")
+
+    @torch.no_grad()
+    def assign(
+        self,
+        inputs: Tensor,  # [B, *shape]
+    ) -> Tensor:  # [B] long
+        """The component with the largest responsibility for each object."""
+        return torch.cat([self.responsibilities(part).argmax(-1) for part in inputs.split(BATCH)])
 
     def centres(self) -> Tensor | None:  # [N, *shape]
         """The means of the components, the most frequent first, in the units of the objects; None if it has none."""
@@ -28,3 +77,24 @@ class Density(Network):
     def dead(self) -> int | None:
         """How many components hardly any object belongs to; None of a network without components."""
         return None
+
+    def layers(
+        self,
+        inputs: Tensor,  # [B, *shape]
+    ) -> list[dict[str, Any]]:
+        """Of each layer of mixtures: its ``name``, and for each object and position (a grid over the object) the
+        ``log_likelihood`` [B, H, W] in nats and the ``bound`` [B, H, W], that of the best component alone.
+        """
+        return []
+
+    def about_layers(self) -> list[dict[str, Any]]:
+        """Of each of several layers: ``name``, ``components``, ``dim``, ``cap`` (the largest precision allowed), how
+        many are ``dead``, and their ``sparsity``.
+        """
+        return []
+
+
+def no_options(network: Density, how: dict[str, Any]) -> None:
+    """:class:`InputError` for options of drawing, of which a network has none."""
+    if how:
+        raise InputError(f"{type(network).__name__} draws its samples as they are, without {', '.join(sorted(how))}")

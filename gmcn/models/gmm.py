@@ -16,7 +16,8 @@ from gmcn.declared import above, at_least
 from gmcn.errors import InputError
 from gmcn.fitting import MixtureEstimator
 from gmcn.mixture import Diagonal, Full, GaussianMixture, LowRank
-from gmcn.models.density import Density
+from gmcn.mixture.tensors import mapped
+from gmcn.models.density import Density, no_options
 from gmcn.models.mlp import Shape
 from gmcn.models.network import InitialSeed, seeded
 
@@ -145,13 +146,44 @@ class GMM(Density):
             self.std.clamp_(min=self.least)
 
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:  # [n, *shape]
-        return (self.mixture.sample(n, generator) * self.largest).unflatten(1, self.shape)
+    def sample(
+        self, n: int, generator: torch.Generator, *, components: Tensor | None = None, **how: Any
+    ) -> Tensor:  # [n, *shape]
+        no_options(self, how)
+        mixture = self.mixture
+        if components is None:
+            return self._objects(mixture.sample(n, generator))
+        # A mixture of one component for each draw.
+        covariance = mapped(mixture.covariance, lambda tensor: tensor[components, None])
+        chosen = GaussianMixture(mixture.logits.new_zeros(n, 1), mixture.means[components, None], covariance)
+        return self._objects(chosen.sample(1, generator)[:, 0])
+
+    @torch.no_grad()
+    def fill(self, inputs: Tensor, keep: Tensor, generator: torch.Generator, **how: Any) -> Tensor:  # [B, *shape]
+        """Drawn from the density of the other values where those of ``keep`` [*shape] have these values."""
+        no_options(self, how)
+        values, known = self._values(inputs).clone(), keep.flatten()
+        if not known.any():
+            return self.sample(len(values), generator)
+        if not known.all():
+            given = self.mixture.conditional(known.nonzero()[:, 0].tolist(), values[:, known])
+            values[:, ~known] = given.sample(1, generator)[:, 0]
+        return torch.where(keep, inputs.to(values), self._objects(values))
+
+    def responsibilities(self, inputs: Tensor) -> Tensor:  # [B, *shape] -> [B, N]
+        return self.mixture.responsibilities(self._values(inputs))
+
+    def layers(self, inputs: Tensor) -> list[dict[str, Any]]:  # [B, *shape]
+        scores = self.mixture.component_log_prob(self._values(inputs))[:, None, None]  # [B, 1, 1, N]
+        return [{"name": "mixture", "log_likelihood": scores.logsumexp(-1), "bound": scores.amax(-1)}]
+
+    def _objects(self, values: Tensor) -> Tensor:  # [B, D] -> [B, *shape]
+        return (values * self.largest).unflatten(1, self.shape)
 
     @torch.no_grad()
     def centres(self) -> Tensor:  # [N, *shape]
         order = self.logits.argsort(descending=True, stable=True)
-        return (self.means[order] * self.largest).unflatten(1, self.shape)
+        return self._objects(self.means[order])
 
     @torch.no_grad()
     def dead(self) -> int:
