@@ -7,6 +7,7 @@ from typing import Any
 
 from gmcn.declared import check, options
 from gmcn.errors import InputError, brief, unknown
+from gmcn.models.dcgmm import DCGMM
 from gmcn.models.density import Density
 from gmcn.models.gm_mlp import GMMLP
 from gmcn.models.gmcn import GMCN
@@ -17,6 +18,7 @@ from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
 
 __all__ = [
+    "DCGMM",
     "DEFAULT_KIND",
     "GMCN",
     "GMM",
@@ -38,6 +40,7 @@ NETWORKS: dict[str, type[Network]] = {
     "mlp": MLP,
     "gm-mlp": GMMLP,
     "gmm": GMM,
+    "dcgmm": DCGMM,
 }
 DEFAULT_KIND = "gmcn"
 

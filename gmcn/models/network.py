@@ -57,6 +57,17 @@ class Network(nn.Module):
         """The network's outputs, and a penalty that training adds to the loss, []."""
         return self(inputs), 0.0
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters that the optimiser moves at rates of their own, with what :meth:`relative_rate` knows them by."""
+        return [{"params": list(self.parameters())}]
+
+    def relative_rate(self, group: Mapping[str, Any]) -> float:
+        """The learning rate of a group's next step, over that of the training."""
+        return 1.0
+
+    def before_step_(self, done: float) -> None:
+        """Called before the gradient of each step; ``done`` is the share of the training that is behind."""
+
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """Called after each step of the optimiser with its learning rate and the settings' ``kernel_decay``."""
 

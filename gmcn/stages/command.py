@@ -41,6 +41,7 @@ SHARED = {
         "pointnet2": _models("point_sets"),
         "gm-mlp": _models("gm_mlp", "mlp"),
         "gmm": (*_models("density", "mlp"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
+        "dcgmm": (*_models("dcgmm_fitting", "density", "mlp"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
     },
     "kind": {
         kind: tuple(f"gmcn/data/{name}.py" for name in names)

@@ -10,9 +10,12 @@ from gmcn.training.settings import TrainingSettings
 
 
 def optimizer_of(model: Network, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Adam with torch's betas, or the flow, on all parameters. Training sets its rate before each step."""
+    """That of the settings on all parameters; Adam has torch's betas. Training sets the rates before each step."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "wasserstein":
         return WassersteinSGD(model, rate, fisher_rao=settings.fisher_rao, decay=decay)
+    groups = model.parameter_groups()
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, weight_decay=decay)
     kind = torch.optim.AdamW if decay else torch.optim.Adam
-    return kind(model.parameters(), lr=rate, weight_decay=decay)
+    return kind(groups, lr=rate, weight_decay=decay)

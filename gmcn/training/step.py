@@ -77,8 +77,9 @@ class TrainingStep(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Gradient, the optimiser's step, then the network's own with the same learning rate."""
         optimizer, rate = self.optimizers(), self.learning_rate
+        self.model.before_step_(self.global_step / (self.steps_per_epoch * self.settings.epochs))
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * self.model.relative_rate(group)
         outcome = self._within_memory(self.compute_gradient, batch)
         self._check_and_clip(outcome, count(batch[0]))
         optimizer.step()
