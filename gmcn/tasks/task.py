@@ -75,8 +75,8 @@ class Objective:
         """The ``metrics`` of each object of a batch that is not trained on, without smoothing and penalties."""
         raise NotImplementedError
 
-    def facts(self, network: Network, inputs: Inputs) -> dict[str, Any]:
-        """What the trained network's file says besides (``trained``), of the inputs that were trained on."""
+    def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
+        """What the trained network's file says besides (``trained``), of the objects that were trained on."""
         return {}
 
 

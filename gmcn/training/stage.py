@@ -135,7 +135,7 @@ def train(
             callbacks = [history, snapshots, checkpoint]
             _fit(module, batches, callbacks, device=device, resume=_resume(output, key))
         peak = checkpoint.peak_memory()
-        if about := objective.facts(model, batches.train_loader.inputs):
+        if about := objective.facts(model, batches.train_loader.inputs, batches.train_loader.labels):
             metadata["trained"] = about
     result = {
         **facts,

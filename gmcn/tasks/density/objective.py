@@ -9,11 +9,12 @@ from torch import Tensor
 
 from gmcn.data.objects import Inputs, batches_in_order, count, each
 from gmcn.errors import InputError
-from gmcn.models import Network
+from gmcn.models import Density, Network
 from gmcn.tasks.metric import Metric
 from gmcn.tasks.task import Objective as Base
 
 BATCH = 500  # bounds memory
+NOTHING = 1e-3  # of an object: what a component that has no objects is given
 LOSS = Metric("loss", "negative log-likelihood", "nats", 2)
 
 
@@ -36,14 +37,15 @@ class Objective(Base):
         """The negative log-likelihood of each object."""
         return {LOSS.name: -log_densities(network(inputs), inputs)}
 
-    def facts(self, network: Network, inputs: Inputs) -> dict[str, Any]:
+    def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
         """The percentiles of the training objects' log-likelihoods, by which that of another object can be judged."""
         network.eval()
         device = next(network.parameters()).device
         batches = (each(part, lambda tensor: tensor.to(device)) for part, _ in batches_in_order(inputs, None, BATCH))
         with torch.no_grad():
             values = torch.cat([network(batch) for batch in batches]).double()
-        return {"quantiles": values.quantile(torch.linspace(0, 1, 101).to(values)).tolist()}
+        quantiles = values.quantile(torch.linspace(0, 1, 101).to(values)).tolist()
+        return {"quantiles": quantiles, **read_out(network, inputs, labels)}
 
 
 def log_densities(outputs: Tensor, inputs: Inputs) -> Tensor:  # [B] of B objects
@@ -54,3 +56,24 @@ def log_densities(outputs: Tensor, inputs: Inputs) -> Tensor:  # [B] of B object
             "log-density of each; take a network such as `kind: gmm`"
         )
     return outputs
+
+
+@torch.no_grad()
+def read_out(network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:  # of S objects, labels [S]
+    """Which classes the objects of each component have: nothing without labels or of a network without components.
+
+    By responsibilities for the objects, ``classes`` [N][C] are the shares of each class, up to the last that has an
+    object, in each component, and ``shares`` [N] those of the components among all. A component that has no objects
+    has the classes of all.
+    """
+    if labels is None or not isinstance(network, Density) or network.dead() is None:
+        return {}
+    device, sums = next(network.parameters()).device, []
+    for part, own in batches_in_order(inputs, labels, BATCH):
+        belonging = network.responsibilities(each(part, lambda tensor: tensor.to(device))).double().cpu()
+        sums.append(belonging.T @ torch.nn.functional.one_hot(own.cpu(), int(labels.max()) + 1).double())
+    counts = torch.stack(sums).sum(0)  # [N, C]
+    prior = counts.sum(0, keepdim=True) / len(labels)
+    classes = (counts + NOTHING * prior) / (counts.sum(1, keepdim=True) + NOTHING)
+    shares = counts.sum(1) / len(labels)
+    return {"classes": classes.round(decimals=4).tolist(), "shares": shares.round(decimals=6).tolist()}

@@ -43,9 +43,33 @@ def test_what_answers_otherwise_is_refused_in_one_sentence(vectors):
 
 def test_a_file_says_how_likely_the_training_objects_are(vectors):
     network = build({"kind": "gmm", "largest": 1.0}, seed=0, shape=[5])
-    quantiles = objective().facts(network, vectors.inputs)["quantiles"]
+    quantiles = objective().facts(network, vectors.inputs, None)["quantiles"]
     with torch.no_grad():
         values = network(vectors.inputs)
     assert len(quantiles) == 101
     assert (quantiles[0], quantiles[-1]) == (values.min().item(), values.max().item())
     assert quantiles == sorted(quantiles)
+
+
+def test_a_file_says_which_classes_the_objects_of_each_component_have(vectors):
+    network = build({"kind": "gmm", "components": 3, "largest": 1.0}, seed=0, shape=[5])
+    with torch.no_grad():
+        network.means[2], network.std[2] = 50.0, 0.1  # where nothing is
+    labels = (vectors.inputs[:, 0] > 0.3).long() + 1
+    facts = objective().facts(network, vectors.inputs, labels)
+    with torch.no_grad():
+        belonging = network.responsibilities(vectors.inputs).double()
+    counts = torch.stack([belonging[labels == place].sum(0) for place in range(3)], 1)
+    expected = counts[:2] / counts[:2].sum(1, keepdim=True)
+    torch.testing.assert_close(torch.tensor(facts["classes"]).double()[:2], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor(facts["shares"]).double(), belonging.mean(0), atol=1e-6, rtol=0)
+    assert facts["classes"][2] == pytest.approx([(labels == place).double().mean().item() for place in range(3)])
+    assert facts["shares"][2] == 0
+    assert all(sum(row) == pytest.approx(1, abs=2e-4) for row in facts["classes"])
+
+
+def test_without_labels_or_components_there_is_no_read_out(vectors):
+    network = build({"kind": "gmm", "components": 3, "largest": 1.0}, seed=0, shape=[5])
+    assert objective().facts(network, vectors.inputs, None).keys() == {"quantiles"}
+    network.dead = lambda: None
+    assert objective().facts(network, vectors.inputs, torch.zeros(40).long()).keys() == {"quantiles"}
