@@ -55,7 +55,8 @@ Value = Annotated[float | str, "The published value."]
 
 Metric = Annotated[
     str,
-    "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss; of density log_likelihood, auc), "
+    "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss; of density log_likelihood, auc, "
+    "dunn, davies_bouldin, nmi, purity), "
     "validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, "
     "gib (peak memory), minutes (training).",
 ]

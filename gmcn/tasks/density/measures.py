@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gmcn.errors import InputError
+from gmcn.tasks.density.measures_of_clusters import CLUSTERS, LIMIT, clustering
 from gmcn.tasks.metric import Metric
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BATCH = 500  # bounds memory
 Compared = dict[str | None, tuple[Any, Any]]  # two arrays for each class, and for all (None)
 SHOWN = 100  # at most, of samples and of components
+_NO_CLUSTERS: dict[str, Any] = {**{metric.name: None for metric in CLUSTERS}, "clusters": None}
 LOG_LIKELIHOOD = Metric("log_likelihood", "test log-likelihood", "nats per object", 1, larger_is_better=True)
 AUC = Metric("auc", "outliers found, area under the ROC curve", digits=3, larger_is_better=True)
 
@@ -31,11 +33,12 @@ class Measures:
     """The log-likelihood of test objects of the trained classes, and the area under the ROC curve of its negative.
 
     The ROC curve is of those objects against those of all other classes, the outliers; without such there is none.
+    The first of them, :data:`LIMIT` at most, are also clustered by the network's components.
     """
 
-    metrics = (LOG_LIKELIHOOD, AUC)
+    metrics = (LOG_LIKELIHOOD, AUC, *CLUSTERS)
     headline = LOG_LIKELIHOOD
-    details = ("outliers", "dead")
+    details = ("outliers", "dead", "clusters", "layers")
 
     def measure(
         self,
@@ -45,7 +48,13 @@ class Measures:
         progress: Callable[[int], object] = lambda _: None,
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The metrics, the AUC of each class of outliers, dead components, and the log-likelihood of each object."""
+        """The metrics, the AUC of each class of outliers, and the log-likelihood of each object.
+
+        Of networks with components also how many are dead and the accuracy of their clusters, and of networks with
+        layers of mixtures what each is like (:func:`layers`). What a network does not have is None, or no layer.
+        """
+        from gmcn.data.objects import select
+
         values = log_likelihoods(network, data.inputs, device, progress)
         bad = (~values.isfinite()).nonzero().squeeze(1)
         if len(bad):
@@ -54,11 +63,15 @@ class Measures:
                 "train the network again, with a larger floor or a lower training.learning_rate"
             )
         trained = _trained(metadata)
-        known = is_known(data, trained)
+        known, dead = is_known(data, trained), network.dead()
+        first = known.nonzero().squeeze(1)[:LIMIT]
+        inputs, labels = select(data.inputs, first).to(device), None if data.labels is None else data.labels[first]
         return {
             LOG_LIKELIHOOD.name: values[known].mean().item(),
             **outliers(-values, data, trained),
-            "dead": network.dead(),
+            **(_NO_CLUSTERS if dead is None else clustering(inputs, labels, network.assign(inputs))),
+            "dead": dead,
+            "layers": layers(network, inputs),
             "classes": trained,
             "log_likelihoods": values.tolist(),
         }
@@ -122,6 +135,26 @@ def log_likelihoods(
             values.append(network(each(part, lambda tensor: tensor.to(device))).double().cpu())
             progress(count(part))
     return torch.cat(values)
+
+
+def layers(network: Density, inputs: Tensor) -> list[dict[str, Any]]:  # [S, *shape]
+    """Each layer of mixtures: what it says of itself, and the means over S objects and its positions.
+
+    The means are in nats per position: of the exact log-likelihood, and of the bound that is trained. Those of two
+    layers are densities of different things, and depend on the largest precision (``cap``): no scale that they share.
+    """
+    import torch
+
+    about = {layer["name"]: layer for layer in network.about_layers()}
+    found: dict[str, dict[str, Any]] = {}
+    for part in inputs.split(BATCH):
+        with torch.no_grad():
+            maps = network.layers(part)
+        for layer in maps:
+            own = found.setdefault(layer["name"], {"positions": list(layer["bound"].shape[1:]), "objects": len(inputs)})
+            for name in ("log_likelihood", "bound"):
+                own[name] = own.get(name, 0.0) + layer[name].double().mean().item() * len(part) / len(inputs)
+    return [{"name": name, **about.get(name, {}), **own} for name, own in found.items()]
 
 
 def is_known(data: ObjectSet, trained: Sequence[int | str] | None) -> Tensor:  # [S] bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -38,14 +39,40 @@ class Objective(Base):
         return {LOSS.name: -log_densities(network(inputs), inputs)}
 
     def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
-        """The percentiles of the training objects' log-likelihoods, by which that of another object can be judged."""
+        """By which another object can be judged: how likely the training objects are, and each position of a layer.
+
+        ``quantiles`` are the percentiles of their log-likelihoods. Of a network with a layer of mixtures at more than
+        one position, ``layers`` has the mean and standard deviation [H][W] of each layer's (Density.layers).
+        ``classes`` and ``shares`` are those of :func:`read_out`.
+        """
         network.eval()
         device = next(network.parameters()).device
-        batches = (each(part, lambda tensor: tensor.to(device)) for part, _ in batches_in_order(inputs, None, BATCH))
+
+        def batches() -> Iterator[Any]:
+            return (each(part, lambda tensor: tensor.to(device)) for part, _ in batches_in_order(inputs, None, BATCH))
+
         with torch.no_grad():
-            values = torch.cat([network(batch) for batch in batches]).double()
+            values = torch.cat([network(batch) for batch in batches()]).double()
+            layers = _positions(network, batches())
         quantiles = values.quantile(torch.linspace(0, 1, 101).to(values)).tolist()
-        return {"quantiles": quantiles, **read_out(network, inputs, labels)}
+        own = {"layers": layers} if layers else {}
+        return {"quantiles": quantiles, **own, **read_out(network, inputs, labels)}
+
+
+def _positions(network: Network, batches: Iterator[Tensor]) -> list[dict[str, Any]]:
+    """Mean and deviation of the log-likelihood at each position of each layer; empty where no layer has two."""
+    sums: list[Tensor] = []  # [3, H, W]: how many, and the first two powers
+    for batch in batches if isinstance(network, Density) else ():
+        maps = [layer["log_likelihood"].double() for layer in network.layers(batch)]
+        if all(one.shape[1:].numel() == 1 for one in maps):
+            return []
+        powers = [torch.stack([one.new_ones(one.shape), one, one.square()]).sum(1) for one in maps]
+        sums = [before + now for before, now in zip(sums, powers, strict=True)] if sums else powers
+    moments = [(total / number, squares / number) for number, total, squares in sums]
+    return [
+        {"mean": mean.tolist(), "std": (square - mean.square()).clamp(min=0).sqrt().tolist()}
+        for mean, square in moments
+    ]
 
 
 def log_densities(outputs: Tensor, inputs: Inputs) -> Tensor:  # [B] of B objects
