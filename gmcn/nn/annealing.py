@@ -70,6 +70,7 @@ class Annealing(nn.Module):
 
     state: Tensor  # [8], float64
     usage: Tensor  # [K]
+    winners: Tensor  # [K], numbers of positions of the running step
     squares: Tensor  # [K, K], squared distances on the torus
     SIGMA, RATE, SUM, COUNT, STEPS, WINDOWS, LAST, REFERENCE = range(8)
 
@@ -92,6 +93,7 @@ class Annealing(nn.Module):
         away = (away[:, :, None] - away[:, None]).abs()
         away = torch.minimum(away, side - away) if settings.controller != "none" else away
         self.register_buffer("usage", torch.full((components,), 1 / components))
+        self.register_buffer("winners", torch.zeros(components, dtype=torch.int64))
         self.register_buffer("squares", away.square().sum(0).double(), persistent=False)
 
     @property
@@ -119,9 +121,8 @@ class Annealing(nn.Module):
         return objective
 
     def _see_(self, objective: Tensor, winners: Tensor) -> None:
-        """Add to the running window, and to the components' usage."""
-        shares = winners.flatten().bincount(minlength=len(self.usage)) / winners.numel()
-        self.usage.lerp_(shares.to(self.usage), USAGE)
+        """Add to the running window, and to the components' usage in this step."""
+        self.winners += winners.flatten().bincount(minlength=len(self.usage))
         if self.settings.controller in ("ratio", "slope"):
             self.state[self.SUM] += objective.sum(dtype=torch.float64)
             self.state[self.COUNT] += objective.numel()
@@ -129,6 +130,9 @@ class Annealing(nn.Module):
     def step_(self, done: float) -> None:
         """After a step; ``done`` is the share of the training that it ends."""
         settings, state = self.settings, self.state
+        if self.winners.any():
+            self.usage.lerp_((self.winners / self.winners.sum()).to(self.usage), USAGE)
+            self.winners.zero_()
         if settings.controller == "exponential":
             share = min(max((done - FIRST) / (LAST - FIRST), 0.0), 1.0)
             state[self.SIGMA] = self.start * (settings.floor / self.start) ** share

@@ -43,6 +43,13 @@ CASES = {
     "mlp": ({"kind": "mlp", "hidden": [8]}, DIGITS, None, {}),
     "gm-mlp": ({"kind": "gm-mlp", "components": 3}, DIGITS, None, {}),
     "gmm": ({"kind": "gmm", "components": 4, "covariance": "low-rank", "largest": 16}, DIGITS, None, DENSITY),
+    "dcgmm": (
+        {"kind": "dcgmm", "layers": ["F4,2", "G4", "F3", "G4x1"], "largest": 16},
+        DIGITS,
+        None,
+        {"task": "density", "training": TRAINING | {"optimizer": "sgd"}},
+    ),
+    "dcgmm by em": ({"kind": "dcgmm", "layers": ["F4,2", "G4", "F3", "G4"], "largest": 16}, DIGITS, None, DENSITY),
     "gmm by gradients": (
         {"kind": "gmm", "components": 4, "largest": 16},
         DIGITS,

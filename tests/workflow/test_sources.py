@@ -61,8 +61,9 @@ def test_a_network_has_its_modules_among_the_sources(network):
 
 def test_the_fit_of_densities_is_a_source_of_their_networks_alone():
     own = {"gmcn.fitting.gmm.fit", "gmcn.fitting.gmm.estimator", "gmcn.mixture.density", "gmcn.models.density"}
-    assert own <= modules("train", network="gmm")
-    assert not any(own & modules("train", network=kind) for kind in NETWORKS if kind != "gmm")
+    densities = ("gmm", "dcgmm")
+    assert all(own <= modules("train", network=kind) for kind in densities)
+    assert not any(own & modules("train", network=kind) for kind in NETWORKS if kind not in densities)
 
 
 def test_housekeeping_is_no_source():

@@ -123,10 +123,10 @@ def test_of_each_layer_the_means_and_what_it_says_of_itself():
 def test_a_file_says_what_each_position_is_like():
     inputs = torch.rand(1100, 2, 3, generator=GENERATOR)  # more than a batch
     own = tasks.objective(TrainingSettings.read({}), "density")
-    parts, whole = own.facts(Layered(), inputs)["layers"]
+    parts, whole = own.facts(Layered(), inputs, None)["layers"]
     expected = inputs.double()
     torch.testing.assert_close(torch.tensor(parts["mean"]).double(), expected.mean(0), atol=1e-6, rtol=0)
     torch.testing.assert_close(torch.tensor(parts["std"]).double(), expected.std(0, correction=0), atol=1e-6, rtol=0)
     assert torch.tensor(whole["mean"]).shape == (1, 1)
     flat = build({"kind": "gmm", "components": 5, "largest": 1.0}, seed=0, shape=[2, 3])
-    assert own.facts(flat, inputs).keys() == {"quantiles"}
+    assert own.facts(flat, inputs, None).keys() == {"quantiles"}
