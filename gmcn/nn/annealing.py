@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from gmcn import ranks
 from gmcn.declared import above, at_least, at_most, below
 from gmcn.errors import InputError
 
-USAGE = 0.01  # weight of a step in the components' usage
+USAGE = 0.1  # weight of a window in the components' usage
 FIRST, LAST = 0.3, 0.8  # between which shares of a training `exponential` reduces σ
 
 
@@ -59,10 +59,10 @@ class Annealing(nn.Module):
         settings: see :class:`AnnealingSettings`.
 
     Attributes:
-        state: σ, the learning rate's factor; of `ratio` and `slope` the sum and the number of the running window's
-            objectives, its steps, the number of windows (of `slope`, since the last reduction), the mean of the last
-            one, and the mean of the first one or (`slope`) the first slope.
-        usage: share of the positions whose best neighbourhood is that of a component, a mean over the last steps.
+        state: σ, the learning rate's factor; the sum and the number of the running window's objectives, its steps, the
+            number of windows (of `slope`, since the last reduction), the mean of the last one, and the mean of the
+            first one or (`slope`) the first slope.
+        usage: share of the positions whose best neighbourhood is that of a component, a mean over the last windows.
 
     Raises:
         InputError: K is no square number.
@@ -111,39 +111,37 @@ class Annealing(nn.Module):
         scores: Tensor,  # [B, K, H, W]
     ) -> Tensor:  # [B, H, W]
         """What is trained at each position. Neighbourhoods of one component, as of a σ below 0.11, are not formed."""
-        sigma = self.state[self.SIGMA]
+        sigma, grid = float(self.state[self.SIGMA]), None
         if sigma >= 0.11:  # below, exp(-1 / 2σ²) is no number beside 1
-            grid = (self.squares / (-2 * sigma * sigma)).softmax(1).to(scores)
-            scores = (grid @ scores.flatten(2)).unflatten(2, scores.shape[2:])
-        objective, winners = scores.max(1)
+            grid = (self.squares * (-0.5 / sigma**2)).softmax(1).to(scores)
+        rows = scores.movedim(1, -1)
+        objective, best = _Best.apply(rows.reshape(-1, rows.shape[-1]), grid)
         if self.training:
-            self._see_(objective.detach(), winners)
-        return objective
+            self._see_(objective.detach(), best)
+        return objective.view(rows.shape[:-1])
 
-    def _see_(self, objective: Tensor, winners: Tensor) -> None:
-        """Add to the running window, and to the components' usage in this step."""
-        self.winners += winners.flatten().bincount(minlength=len(self.usage))
-        if self.settings.controller in ("ratio", "slope"):
-            self.state[self.SUM] += objective.sum(dtype=torch.float64)
-            self.state[self.COUNT] += objective.numel()
+    def _see_(self, objective: Tensor, best: Tensor) -> None:  # [M], [M, K]
+        """Add to the running window; in its first step, look at who is best."""
+        if self.state[self.STEPS] == 0:
+            self.winners += best.sum(0)
+        self.state[self.SUM] += objective.sum(dtype=torch.float64)
+        self.state[self.COUNT] += len(objective)
 
     def step_(self, done: float) -> None:
         """After a step; ``done`` is the share of the training that it ends."""
         settings, state = self.settings, self.state
-        if self.winners.any():
+        if state[self.STEPS] == 0:
             self.usage.lerp_((self.winners / self.winners.sum()).to(self.usage), USAGE)
             self.winners.zero_()
         if settings.controller == "exponential":
             share = min(max((done - FIRST) / (LAST - FIRST), 0.0), 1.0)
             state[self.SIGMA] = self.start * (settings.floor / self.start) ** share
             state[self.RATE] = settings.rate_floor**share
-        if settings.controller not in ("ratio", "slope"):
-            return
         state[self.STEPS] += 1
         if state[self.STEPS] >= settings.window:
             total, count = ranks.total(state[self.SUM : self.COUNT + 1]).tolist()
             state[self.SUM : self.STEPS + 1] = 0
-            if count:
+            if count and settings.controller in ("ratio", "slope"):
                 self.window_(total / count)
 
     def window_(self, value: float) -> None:
@@ -168,3 +166,26 @@ class Annealing(nn.Module):
             state[self.RATE] = max(state[self.RATE] * settings.gamma, settings.rate_floor)
             if settings.controller == "slope":
                 state[self.WINDOWS] = 1  # the next slope begins here
+
+
+class _Best(torch.autograd.Function):
+    """The largest score of each row, after the product with G where there is one; of equal ones all get the gradient."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        scores: Tensor,  # [M, K]
+        grid: Tensor | None,  # [K, K]
+    ) -> tuple[Tensor, Tensor]:  # [M], and where [M, K] it is
+        smoothed = scores if grid is None else scores @ grid.mT
+        objective = smoothed.amax(1)
+        best = smoothed == objective[:, None]
+        context.save_for_backward(best, grid)
+        context.mark_non_differentiable(best)
+        return objective, best
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        best, grid = context.saved_tensors
+        slopes = best * slope[:, None]
+        return slopes if grid is None else slopes @ grid, None

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gmcn.errors import InputError
+from gmcn.fitting.gmm.shares import share_out
 from gmcn.mixture import Diagonal, GaussianMixture, LowRank
 from gmcn.nn.folding import Folding, Pair
 
@@ -102,7 +103,7 @@ class GMMLayer(nn.Module):
         x: Tensor,  # [B, C, H, W]
     ) -> Tensor:  # [B, K, H, W]
         """Responsibilities: estimation."""
-        return self.log_scores(x).softmax(1)
+        return responsibilities(self.log_scores(x))
 
     def log_likelihood(
         self,
@@ -142,13 +143,20 @@ class GMMLayer(nn.Module):
             x, folding = folding(x), None
         elif size == (1, 1):
             x, folding = x.flatten(1)[..., None, None], None
-        weights = torch.cat((linear, squares), -1)
-        scores = _product(torch.cat((x, x * x), 1), weights, folding) + _spread(constant, size, self.positions)
+        if self._alike():  # the squares' part is one number for all components
+            scores = _product(x, linear, folding) + _product(x * x, squares[..., :1, :], folding)
+        else:
+            scores = _product(torch.cat((x, x * x), 1), torch.cat((linear, squares), -1), folding)
+        scores = scores + _spread(constant, size, self.positions)
         if gamma is not None and shift is not None:
             flat = gamma.mT.flatten(-3, -2)  # [K R, C]
             lines = _product(x, flat, folding) - _spread(shift.flatten(-2), size, self.positions)
             scores = scores + 0.5 * lines.unflatten(1, (self.components, -1)).square().sum(2)
         return scores
+
+    def _alike(self) -> bool:
+        """Whether all components have the same precisions, as before these have learnt; not asked on a GPU."""
+        return not self.roots.is_cuda and bool((self.roots == self.roots[..., :1, :]).all())
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         """-d² / 2 and d² μ [K, C], the scores' constants [K]; Γ [K, C, R] and Γᵀ μ [K, R]."""
@@ -221,6 +229,17 @@ class GMMLayer(nn.Module):
         self.clip_()
 
 
+def responsibilities(
+    scores: Tensor,  # [B, K, H, W]
+) -> Tensor:  # [B, K, H, W]
+    """The shares of the components; those that no sum would notice are 0, since arithmetic with them is slow."""
+    rows, least = scores.movedim(1, -1).contiguous(), torch.finfo(scores.dtype).eps ** 1.5
+    if rows.requires_grad and torch.is_grad_enabled():
+        return functional.threshold(rows.softmax(-1), least, 0.0).movedim(-1, 1)
+    shares, _ = share_out(rows.clone(), rows.new_ones(rows.shape[:-1]))
+    return functional.threshold_(shares, least, 0.0).movedim(-1, 1)
+
+
 def _product(
     x: Tensor,  # [B, C', H, W]
     weights: Tensor,  # [K, C], or [P, K, C]
@@ -231,10 +250,16 @@ def _product(
         found = weights @ x.flatten(2).permute(2, 1, 0)  # [P, K, B]
         return found.permute(2, 1, 0).unflatten(2, x.shape[2:])
     if folding is not None:
-        return functional.conv2d(x, weights.unflatten(1, (x.shape[1], *folding.kernel)), stride=folding.stride)
+        kernels = weights.unflatten(1, (x.shape[1], *folding.kernel))
+        return functional.conv2d(_last(x), _last(kernels), stride=folding.stride)
     if x.shape[2:] == (1, 1):
         return functional.linear(x[:, :, 0, 0], weights)[..., None, None]
-    return functional.conv2d(x, weights[..., None, None])
+    return functional.conv2d(_last(x), _last(weights[..., None, None]))
+
+
+def _last(x: Tensor) -> Tensor:  # [B, C, H, W]
+    """The same with the channels of a position side by side in memory, where torch is faster."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _spread(

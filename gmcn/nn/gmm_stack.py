@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gmcn.errors import InputError
 from gmcn.nn.folding import Folding, Pair, Pooling
-from gmcn.nn.gmm_layer import CAP, GMMLayer
+from gmcn.nn.gmm_layer import CAP, GMMLayer, responsibilities
 
 LAYER = r"(?:[FP]\d+(?:x\d+)?(?:,\d+(?:x\d+)?)?|G\d+(?:x\d+)?)"  # as they are written
 
@@ -98,8 +98,10 @@ class GMMStack(nn.Module):
             if isinstance(layer, GMMLayer):
                 scores = layer.log_scores(x, folding)
                 yield scores
-                x, folding = scores.detach().softmax(1), None
+                x, folding = None, None  # a caller may not ask for more
                 continue
+            if x is None:
+                x = responsibilities(scores.detach())
             if folding is not None:  # no mixture follows it
                 x, folding = folding(x), None
             if isinstance(layer, Folding):

@@ -95,7 +95,7 @@ def test_a_window_is_the_mean_of_its_positions():
 
 def test_usage_tells_components_that_nothing_is_nearest_to():
     annealing = Annealing(4, AnnealingSettings(sigma=0.01))
-    for _ in range(600):
+    for _ in range(2000):
         annealing.objective(torch.tensor([[3.0, 1, 0, 0], [1, 3, 0, 0]])[..., None, None])
         annealing.step_(0.0)
     assert annealing.usage.tolist() == pytest.approx([0.5, 0.5, 0, 0], abs=2e-3)
