@@ -91,19 +91,19 @@ def predict(
     path = model_path(Path(model), seed)
     network, metadata = load(path, seed=seed, device=target), read_metadata(path)
     chosen = {"invert": invert, "drop_not_finite": drop_not_finite}
-    reader = _reader(path, metadata.get("inputs"), rescale=resize, **chosen)
+    reader = reader_of(path, metadata.get("inputs"), rescale=resize, **chosen)
     measures = tasks.measures(metadata.get("task", tasks.DEFAULT_TASK))
     measures.check(network, metadata, path)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
-    refuse = refuse or _raise
-    files = _files(map(Path, paths), reader, refuse)
+    refuse = refuse or raise_error
+    files = files_in(map(Path, paths), reader, refuse)
     total = sum(map(reader.count, files))
     found: list[Prediction] = []
     # A bar only where there is something to wait for.
     with Progress() if total > BATCH else contextlib.nullcontext() as bar:
         task = bar.add_task("predict", total=total) if bar else None
-        objects = _objects(files, reader, refuse)
+        objects = objects_in(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
             found += _answer(network, batch, measures, metadata, target, refuse)
             if bar:
@@ -116,7 +116,7 @@ def predict(
     return found
 
 
-def _reader(path: Path, inputs: Any, **options: bool) -> Reader:
+def reader_of(path: Path, inputs: Any, **options: bool) -> Reader:
     """The reader of files for a network, if its file says how its inputs are prepared, and with bounds."""
     with foreign(f"{path} does not say well how its inputs were prepared"):
         if not {"data", "fit"} <= (inputs or {}).keys():
@@ -151,7 +151,7 @@ def _answer(
         yield Prediction(str(path), name, answer)
 
 
-def _files(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
+def files_in(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
     """The files, and those in the folders that the network could take."""
     files = []
     for path in paths:
@@ -166,7 +166,8 @@ def _files(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
     return files
 
 
-def _objects(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[tuple[Path, str | None, Inputs]]:
+def objects_in(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[tuple[Path, str | None, Inputs]]:
+    """The objects of all files, each with its file, and with its name in a file of several."""
     for path in files:
         try:
             for name, inputs in reader.read(path):
@@ -175,5 +176,6 @@ def _objects(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[
             refuse(error)
 
 
-def _raise(error: InputError) -> None:
+def raise_error(error: InputError) -> None:
+    """``refuse`` of callers that can do without no file."""
     raise error
