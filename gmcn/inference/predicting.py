@@ -20,6 +20,7 @@ from gmcn.data.containers import list_files
 from gmcn.data.objects import Inputs, each, stack
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, brief, extras, foreign
+from gmcn.inference.outliers import Maps, threshold
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.models import Network
 from gmcn.models.loading import load, model_path
@@ -72,6 +73,8 @@ def predict(
     resize: bool = False,
     invert: bool = False,
     drop_not_finite: bool = False,
+    inliers: float | None = None,
+    maps: str | os.PathLike | None = None,
     device: str = "auto",
     refuse: Refuse | None = None,
 ) -> list[Prediction]:
@@ -84,6 +87,10 @@ def predict(
     warns without it; ``drop_not_finite`` leaves out points and splats with a value that is not finite. Predictions
     come in the order of the files, and none depends on another file.
 
+    Of densities, ``inliers`` adds to each answer whether the object is an ``outlier``: less likely than this share of
+    the training objects. ``maps``, a folder (with / at its end, or there already) or a .png, draws where in an image it
+    is unlikely.
+
     A file that cannot be used raises :class:`gmcn.errors.InputError`, or is handed to ``refuse`` with what is wrong
     with it, and the others go on.
     """
@@ -94,6 +101,8 @@ def predict(
     reader = reader_of(path, metadata.get("inputs"), rescale=resize, **chosen)
     measures = tasks.measures(metadata.get("task", tasks.DEFAULT_TASK))
     measures.check(network, metadata, path)
+    limit = None if inliers is None else threshold(network, metadata, inliers, path)
+    drawn = None if maps is None else Maps(os.fspath(maps), network, metadata, path)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     refuse = refuse or raise_error
@@ -105,9 +114,14 @@ def predict(
         task = bar.add_task("predict", total=total) if bar else None
         objects = objects_in(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
-            found += _answer(network, batch, measures, metadata, target, refuse)
+            inputs = each(stack([inputs for *_, inputs in batch]), lambda tensor: tensor.to(target))
+            found += _answer(network, batch, inputs, measures, metadata, limit, refuse)
+            if drawn:
+                drawn.add([path.stem if name is None else name for path, name, _ in batch], inputs)
             if bar:
                 bar.advance(task, len(batch))
+    if drawn:
+        drawn.finish()
     if reader.paper:
         text = "%d of the images have a border brighter than their middle (%s%s), as dark ink on white paper; %s"
         advice = "the network may know bright on dark only, as MNIST is: "
@@ -135,19 +149,21 @@ def reader_of(path: Path, inputs: Any, **options: bool) -> Reader:
 def _answer(
     network: Network,
     batch: Sequence[tuple[Path, str | None, Inputs]],
+    inputs: Inputs,  # those of the batch together
     measures: Measures,
     metadata: Mapping[str, Any],
-    device: torch.device,
+    limit: float | None,
     refuse: Refuse,
 ) -> Iterator[Prediction]:
-    inputs = stack([inputs for *_, inputs in batch])
     with foreign("the network cannot be applied to these objects"):
-        answers = measures.answer(network, each(inputs, lambda tensor: tensor.to(device)), metadata)
+        answers = measures.answer(network, inputs, metadata)
     for (path, name, _), answer in zip(batch, answers, strict=True):
         if answer is None:
             what = path if name is None else f"'{brief(name)}' of {path}"
             refuse(InputError(f"the network's output for {what} is not finite; are its coordinates extreme?"))
             continue
+        if limit is not None:
+            answer["outlier"] = answer["log_likelihood"] < limit
         yield Prediction(str(path), name, answer)
 
 

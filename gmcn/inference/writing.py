@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,12 @@ from gmcn.artifacts import atomic, provenance, save_tensors
 from gmcn.data.objects import IMAGES, TRAIN, VECTORS
 from gmcn.data.pictures import MAX_PIXELS
 from gmcn.errors import InputError
+from gmcn.inference.files import is_folder, plain_name
 from gmcn.inference.generating import Generated
-from gmcn.pictures.charts import draw_grid
+from gmcn.pictures.charts import draw_grid, save_png
 
 FORMATS = (".png", ".npy", ".safetensors")
 FINE = 8  # a picture has whole numbers, too few up to a smaller value
-
-
-def is_folder(path: str) -> bool:
-    """Whether each sample gets a file of its own there."""
-    return path.endswith(("/", os.sep)) or Path(path).is_dir()
 
 
 def check_output(path: str) -> None:
@@ -51,8 +45,7 @@ def write(path: str, found: Generated, about: Mapping[str, Any]) -> None:
     elif suffix == ".png":
         _together(Path(path), found)
     elif suffix == ".npy":
-        with atomic(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, samples)
+        _save_array(samples, Path(path))
     else:
         kind = IMAGES if samples.ndim == 3 else VECTORS
         tensors = {kind: found.samples, "split": torch.full((len(samples),), TRAIN, dtype=torch.uint8)}
@@ -63,23 +56,24 @@ def write(path: str, found: Generated, about: Mapping[str, Any]) -> None:
 def names(found: Generated) -> list[str]:
     """A name for each sample: its number, and the object that it is like."""
     count, each = len(found.samples), len(found.samples) // max(1, len(found.names))
-    digits = len(str(count - 1))
-    likes = [re.sub(r"[^\w.-]+", "_", name) for name in found.names]
+    digits, likes = len(str(count - 1)), [plain_name(name) for name in found.names]
     return [f"{index:0{digits}d}_{likes[index // each] if likes else 'sample'}" for index in range(count)]
 
 
-def _separate(folder: Path, found: Generated) -> None:
-    from PIL import Image
+def _save_array(values: np.ndarray, path: Path) -> None:
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, values)
 
+
+def _separate(folder: Path, found: Generated) -> None:
     _check_images(folder, found)
     whole = found.largest >= FINE
     kind = np.uint8 if found.largest <= 255 else np.uint16
     for name, image in zip(names(found), found.samples.numpy(), strict=True):
-        with atomic(folder / f"{name}{'.png' if whole else '.npy'}") as temporary, open(temporary, "wb") as file:
-            if whole:
-                Image.fromarray(image.clip(0, found.largest).round().astype(kind)).save(file, format="PNG")
-            else:
-                np.save(file, image)
+        if whole:
+            save_png(image.clip(0, found.largest).round().astype(kind), folder / f"{name}.png")
+        else:
+            _save_array(image, folder / f"{name}.npy")
 
 
 def _together(path: Path, found: Generated) -> None:

@@ -90,7 +90,6 @@ def draw_grid(images: np.ndarray, brightest: float, path: Path, columns: int | N
     Each of their pixels is a square of whole pixels.
     """
     import numpy as np
-    from PIL import Image
 
     columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
@@ -99,9 +98,16 @@ def draw_grid(images: np.ndarray, brightest: float, path: Path, columns: int | N
     whole = framed.reshape(rows, columns, *framed.shape[1:]).swapaxes(1, 2).reshape(rows * framed.shape[1], -1)
     grey = np.clip(whole / (brightest or 1.0) * 255, 0, 255).round().astype(np.uint8)
     side = max(1, WIDTH // grey.shape[1])
-    with atomic(path) as temporary:
-        Image.fromarray(grey.repeat(side, 0).repeat(side, 1)).save(temporary, format="PNG")
+    save_png(grey.repeat(side, 0).repeat(side, 1), path)
     return path
+
+
+def save_png(picture: np.ndarray, path: Path) -> None:  # [H, W] or [H, W, 3]
+    """Write integers, one for each pixel and colour, as a .png."""
+    from PIL import Image
+
+    with atomic(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def read_history(history: Path) -> list[dict[str, float | None]]:

@@ -14,7 +14,7 @@ OTHERS = {
     for command in (
         Command(
             "predict",
-            "classify meshes, clouds, images or mixtures with a trained network",
+            "ask a trained network about meshes, clouds, images or mixtures",
             options=(
                 MODEL,
                 Option("files", "mesh, cloud, splats, image, artifact, or folder of them", nargs="+", metavar="FILE"),
@@ -23,7 +23,18 @@ OTHERS = {
                 INVERT,
                 DROP,
                 Option("--top", "show the K most probable classes (default: 2)", type="count", default=2, metavar="K"),
-                Option("--output", "write all probabilities, as .json or .csv", metavar="FILE"),
+                Option(
+                    "--inliers",
+                    "densities: what is less likely than this share of the training objects is an outlier",
+                    type="number",
+                    metavar="SHARE",
+                ),
+                Option(
+                    "--maps",
+                    "deep mixtures: draw where images are unlikely, each (folder/) or all in one picture (.png)",
+                    metavar="PATH",
+                ),
+                Option("--output", "write all answers, as .json or .csv", metavar="FILE"),
                 DEVICE,
             ),
         ),
