@@ -106,7 +106,7 @@ class Measures:
         if known := trained.get("quantiles"):
             found = torch.searchsorted(torch.tensor(known, dtype=torch.float64), values)
             columns["less_likely"] = (found / len(known)).tolist()
-        if "classes" in trained and isinstance(network, Density):
+        if "classes" in trained and isinstance(network, Density) and isinstance(inputs, torch.Tensor):
             classes = torch.tensor(trained["classes"], dtype=torch.float64)
             best = (network.responsibilities(inputs).double().cpu() @ classes).max(-1)
             columns["class"] = [metadata["class_names"][place] for place in best.indices.tolist()]
