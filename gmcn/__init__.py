@@ -9,6 +9,7 @@ _HOMES = {
     "GaussianMixture": "mixture",
     "Mixture": "mixture",
     "MixtureTree": "mixture",
+    "generate": "inference",
     "info": "build_info",
     "load": "models.loading",
     "predict": "inference",

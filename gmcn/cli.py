@@ -145,4 +145,4 @@ def _positive(text: str) -> int:
     return value
 
 
-_TYPES = {"integer": int, "count": _positive}
+_TYPES = {"integer": int, "count": _positive, "number": float}

@@ -1,4 +1,4 @@
-"""The output of the commands `predict` and `export`."""
+"""The output of the commands `predict`, `generate` and `export`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import logging
 
 from gmcn import tasks
 from gmcn.errors import InputError
-from gmcn.inference import listing
+from gmcn.inference import listing, writing
 from gmcn.inference.exporting import export
+from gmcn.inference.generating import generate
 from gmcn.inference.predicting import predict
 
 _LOG = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def predict_files(options: argparse.Namespace) -> None:
         refused.append(str(error))
         _LOG.warning("%s", error)
 
-    names = ("seed", "resize", "invert", "drop_not_finite", "device")
+    names = ("seed", "resize", "invert", "drop_not_finite", "inliers", "maps", "device")
     chosen = {name: getattr(options, name) for name in names}
     found = predict(options.model, options.files, **chosen, refuse=refuse)
     if found:
@@ -33,6 +34,18 @@ def predict_files(options: argparse.Namespace) -> None:
         listing.write(options.output, found, model=options.model, refused=refused)
     if refused:
         raise InputError(f"{len(refused)} of the inputs could not be used, for the reasons above")
+
+
+def generate_objects(options: argparse.Namespace) -> None:
+    """Draw, write, and say what."""
+    writing.check_output(options.output)
+    names = ("count", "seed", "keep", "top", "divisor", "sharpen", "model_seed", "resize", "invert", "device")
+    chosen = {name: getattr(options, name) for name in names}
+    chosen |= {"like": options.like or (), "class_name": vars(options)["class"]}
+    found = generate(options.model, **chosen)
+    given = {name: value for name, value in chosen.items() if value not in (None, False, ()) and name != "device"}
+    writing.write(options.output, found, {"model": options.model, **given})
+    print(f"{options.output}: {len(found.samples):,} samples of {options.model}")
 
 
 def export_result(options: argparse.Namespace) -> None:

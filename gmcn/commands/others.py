@@ -26,6 +26,12 @@ def predict(context: Context) -> None:
     inference.predict_files(context.options)
 
 
+def generate(context: Context) -> None:
+    from gmcn.commands import inference
+
+    inference.generate_objects(context.options)
+
+
 def export(context: Context) -> None:
     from gmcn.commands import inference
 

@@ -1,8 +1,9 @@
-"""Trained networks at work: files are prepared as in training and classified; results become pretrained networks."""
+"""Trained networks at work: they answer about files and draw new objects; results become pretrained networks."""
 
 from __future__ import annotations
 
 from gmcn.inference.exporting import export
+from gmcn.inference.generating import Generated, generate
 from gmcn.inference.predicting import Prediction, predict
 
-__all__ = ["Prediction", "export", "predict"]
+__all__ = ["Generated", "Prediction", "export", "generate", "predict"]

@@ -20,6 +20,7 @@ from gmcn.data.containers import list_files
 from gmcn.data.objects import Inputs, each, stack
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, brief, extras, foreign
+from gmcn.inference.outliers import Maps, threshold
 from gmcn.inference.reading import ARTIFACT, Reader
 from gmcn.models import Network
 from gmcn.models.loading import load, model_path
@@ -72,6 +73,8 @@ def predict(
     resize: bool = False,
     invert: bool = False,
     drop_not_finite: bool = False,
+    inliers: float | None = None,
+    maps: str | os.PathLike | None = None,
     device: str = "auto",
     refuse: Refuse | None = None,
 ) -> list[Prediction]:
@@ -84,6 +87,10 @@ def predict(
     warns without it; ``drop_not_finite`` leaves out points and splats with a value that is not finite. Predictions
     come in the order of the files, and none depends on another file.
 
+    Of densities, ``inliers`` adds to each answer whether the object is an ``outlier``: less likely than this share of
+    the training objects. ``maps``, a folder (with / at its end, or there already) or a .png, draws where in an image it
+    is unlikely.
+
     A file that cannot be used raises :class:`gmcn.errors.InputError`, or is handed to ``refuse`` with what is wrong
     with it, and the others go on.
     """
@@ -91,23 +98,30 @@ def predict(
     path = model_path(Path(model), seed)
     network, metadata = load(path, seed=seed, device=target), read_metadata(path)
     chosen = {"invert": invert, "drop_not_finite": drop_not_finite}
-    reader = _reader(path, metadata.get("inputs"), rescale=resize, **chosen)
+    reader = reader_of(path, metadata.get("inputs"), rescale=resize, **chosen)
     measures = tasks.measures(metadata.get("task", tasks.DEFAULT_TASK))
     measures.check(network, metadata, path)
+    limit = None if inliers is None else threshold(network, metadata, inliers, path)
+    drawn = None if maps is None else Maps(os.fspath(maps), network, metadata, path)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
-    refuse = refuse or _raise
-    files = _files(map(Path, paths), reader, refuse)
+    refuse = refuse or raise_error
+    files = files_in(map(Path, paths), reader, refuse)
     total = sum(map(reader.count, files))
     found: list[Prediction] = []
     # A bar only where there is something to wait for.
     with Progress() if total > BATCH else contextlib.nullcontext() as bar:
         task = bar.add_task("predict", total=total) if bar else None
-        objects = _objects(files, reader, refuse)
+        objects = objects_in(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
-            found += _answer(network, batch, measures, metadata, target, refuse)
+            inputs = each(stack([inputs for *_, inputs in batch]), lambda tensor: tensor.to(target))
+            found += _answer(network, batch, inputs, measures, metadata, limit, refuse)
+            if drawn:
+                drawn.add([path.stem if name is None else name for path, name, _ in batch], inputs)
             if bar:
                 bar.advance(task, len(batch))
+    if drawn:
+        drawn.finish()
     if reader.paper:
         text = "%d of the images have a border brighter than their middle (%s%s), as dark ink on white paper; %s"
         advice = "the network may know bright on dark only, as MNIST is: "
@@ -116,7 +130,7 @@ def predict(
     return found
 
 
-def _reader(path: Path, inputs: Any, **options: bool) -> Reader:
+def reader_of(path: Path, inputs: Any, **options: bool) -> Reader:
     """The reader of files for a network, if its file says how its inputs are prepared, and with bounds."""
     with foreign(f"{path} does not say well how its inputs were prepared"):
         if not {"data", "fit"} <= (inputs or {}).keys():
@@ -135,23 +149,25 @@ def _reader(path: Path, inputs: Any, **options: bool) -> Reader:
 def _answer(
     network: Network,
     batch: Sequence[tuple[Path, str | None, Inputs]],
+    inputs: Inputs,  # those of the batch together
     measures: Measures,
     metadata: Mapping[str, Any],
-    device: torch.device,
+    limit: float | None,
     refuse: Refuse,
 ) -> Iterator[Prediction]:
-    inputs = stack([inputs for *_, inputs in batch])
     with foreign("the network cannot be applied to these objects"):
-        answers = measures.answer(network, each(inputs, lambda tensor: tensor.to(device)), metadata)
+        answers = measures.answer(network, inputs, metadata)
     for (path, name, _), answer in zip(batch, answers, strict=True):
         if answer is None:
             what = path if name is None else f"'{brief(name)}' of {path}"
             refuse(InputError(f"the network's output for {what} is not finite; are its coordinates extreme?"))
             continue
+        if limit is not None:
+            answer["outlier"] = answer["log_likelihood"] < limit
         yield Prediction(str(path), name, answer)
 
 
-def _files(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
+def files_in(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
     """The files, and those in the folders that the network could take."""
     files = []
     for path in paths:
@@ -166,7 +182,8 @@ def _files(paths: Iterable[Path], reader: Reader, refuse: Refuse) -> list[Path]:
     return files
 
 
-def _objects(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[tuple[Path, str | None, Inputs]]:
+def objects_in(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[tuple[Path, str | None, Inputs]]:
+    """The objects of all files, each with its file, and with its name in a file of several."""
     for path in files:
         try:
             for name, inputs in reader.read(path):
@@ -175,5 +192,6 @@ def _objects(files: Sequence[Path], reader: Reader, refuse: Refuse) -> Iterator[
             refuse(error)
 
 
-def _raise(error: InputError) -> None:
+def raise_error(error: InputError) -> None:
+    """``refuse`` of callers that can do without no file."""
     raise error

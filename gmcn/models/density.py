@@ -21,6 +21,7 @@ class Density(Network):
     """
 
     tasks = ("density",)
+    largest: float  # the value of an object that counts as 1, and is white in a picture
 
     def sample(
         self,

@@ -13,6 +13,8 @@ from gmcn.artifacts import atomic, damaged
 if TYPE_CHECKING:
     import numpy as np
 
+WIDTH = 720  # pixels of a grid of images, or fewer, or one for each of its own
+
 
 def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Sequence[str], path: Path) -> None:
     """Confusion matrices of all seeds, added up, as shares of the true class: rows true, columns predicted."""
@@ -82,22 +84,30 @@ def draw_roc(curves: Mapping[str | None, tuple[Any, Any]], path: Path) -> Path:
     return path
 
 
-def draw_grid(images: np.ndarray, brightest: float, path: Path) -> Path:  # [N, H, W]
-    """Grey images row by row in a grid that is about square, black at 0 and below."""
-    import numpy as np
-    from matplotlib.figure import Figure
+def draw_grid(images: np.ndarray, brightest: float, path: Path, columns: int | None = None) -> Path:  # [N, H, W]
+    """Grey images row by row, in a grid that is about square or has so many columns, black at 0 and below.
 
-    columns = math.ceil(math.sqrt(len(images)))
+    Each of their pixels is a square of whole pixels.
+    """
+    import numpy as np
+
+    columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     empty = np.full((rows * columns - len(images), *images.shape[1:]), brightest)
     framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 1), (0, 1)), constant_values=brightest)
     whole = framed.reshape(rows, columns, *framed.shape[1:]).swapaxes(1, 2).reshape(rows * framed.shape[1], -1)
-    figure = Figure(figsize=(6, 6 * whole.shape[0] / whole.shape[1]))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(whole, cmap="gray", vmin=0, vmax=brightest, interpolation="nearest")
-    axes.set_axis_off()
-    _save(figure, path)
+    grey = np.clip(whole / (brightest or 1.0) * 255, 0, 255).round().astype(np.uint8)
+    side = max(1, WIDTH // grey.shape[1])
+    save_png(grey.repeat(side, 0).repeat(side, 1), path)
     return path
+
+
+def save_png(picture: np.ndarray, path: Path) -> None:  # [H, W] or [H, W, 3]
+    """Write integers, one for each pixel and colour, as a .png."""
+    from PIL import Image
+
+    with atomic(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def read_history(history: Path) -> list[dict[str, float | None]]:

@@ -10,8 +10,8 @@ from typing import Any
 class Option:
     """An option (or, without dashes, an argument) of a command, with the words of argparse.
 
-    ``also`` is another spelling of the same option. ``type`` is "integer" or "count" (an integer from 1 on); by
-    default text. Of options with the same ``either`` only one may be given.
+    ``also`` is another spelling of the same option. ``type`` is "integer", "count" (an integer from 1 on) or
+    "number"; by default text. Of options with the same ``either`` only one may be given.
     """
 
     name: str

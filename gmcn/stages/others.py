@@ -5,25 +5,70 @@ from __future__ import annotations
 from gmcn.stages.command import Command
 from gmcn.stages.options import DEVICE, DROP, Option, chosen
 
+MODEL = Option("model", "result, run folder, model.safetensors, or name of a pretrained network", metavar="MODEL")
+RESIZE = Option("--resize", "scale images to the size that the network was trained on", action="store_true")
+INVERT = Option("--invert", "make dark on bright, as ink on paper, bright on dark", action="store_true")
+
 OTHERS = {
     command.name: command
     for command in (
         Command(
             "predict",
-            "classify meshes, clouds, images or mixtures with a trained network",
+            "ask a trained network about meshes, clouds, images or mixtures",
             options=(
-                Option(
-                    "model",
-                    "result, run folder, model.safetensors, or name of a pretrained network",
-                    metavar="MODEL",
-                ),
+                MODEL,
                 Option("files", "mesh, cloud, splats, image, artifact, or folder of them", nargs="+", metavar="FILE"),
                 chosen("the first"),
-                Option("--resize", "scale images to the size that the network was trained on", action="store_true"),
-                Option("--invert", "make dark on bright, as ink on paper, bright on dark", action="store_true"),
+                RESIZE,
+                INVERT,
                 DROP,
                 Option("--top", "show the K most probable classes (default: 2)", type="count", default=2, metavar="K"),
-                Option("--output", "write all probabilities, as .json or .csv", metavar="FILE"),
+                Option(
+                    "--inliers",
+                    "densities: what is less likely than this share of the training objects is an outlier",
+                    type="number",
+                    metavar="SHARE",
+                ),
+                Option(
+                    "--maps",
+                    "deep mixtures: draw where images are unlikely, each (folder/) or all in one picture (.png)",
+                    metavar="PATH",
+                ),
+                Option("--output", "write all answers, as .json or .csv", metavar="FILE"),
+                DEVICE,
+            ),
+        ),
+        Command(
+            "generate",
+            "draw new images or vectors from a trained density",
+            options=(
+                MODEL,
+                Option(
+                    "--count",
+                    "how many samples (default: 100), or variants of each object of --like (default: 1)",
+                    type="count",
+                    metavar="N",
+                ),
+                Option("--seed", "of the random numbers (default: 0)", type="integer", default=0),
+                Option("--like", "draw variants of these images", nargs="+", metavar="FILE"),
+                Option(
+                    "--keep",
+                    "draw what is missing: left, right, top or bottom is known, or what is bright in an image",
+                    metavar="MASK",
+                ),
+                Option("--class", "draw samples of this class", metavar="NAME"),
+                Option("--top", "deep mixtures: of the S likeliest components", type="count", metavar="S"),
+                Option("--divisor", "deep mixtures: of the standard deviations", type="number", metavar="X"),
+                Option("--sharpen", "deep mixtures: so many steps to a larger likelihood", type="integer", metavar="N"),
+                Option("--model-seed", "the network of this seed (default: the first)", type="integer", metavar="SEED"),
+                RESIZE,
+                INVERT,
+                Option(
+                    "--output",
+                    "one picture (.png), an array (.npy, .safetensors), or a file for each sample (folder/)",
+                    required=True,
+                    metavar="PATH",
+                ),
                 DEVICE,
             ),
         ),

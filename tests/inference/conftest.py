@@ -99,3 +99,17 @@ def marks(images, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pretrained") / "marks"
     export(images.result, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def density(tmp_path_factory) -> SimpleNamespace:
+    """A mixture of scikit-learn's digits 0 to 4 in ``model``, and the artifact of all ten in ``points``."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("density")
+    points = folder / "points/digits.safetensors"
+    data.sample("digits", settings={"kind": "digits"}, downloads=None, output=points)
+    training = {"optimizer": "em", "epochs": 8, "classes": [0, 1, 2, 3, 4], "validation_fraction": 0.1}
+    network = {"kind": "gmm", "components": 15, "covariance": "low-rank", "rank": 3, "largest": 16.0}
+    settings = {"task": "density", "network": network, "training": training}
+    train(points, settings=settings, seed=0, output=folder / "run", device="cpu", threads=1)
+    return SimpleNamespace(model=folder / "run/model.safetensors", points=points)

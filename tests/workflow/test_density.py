@@ -43,6 +43,6 @@ def test_from_a_name_to_a_result_and_a_table(checkout: Checkout):
     arguments = {"cwd": checkout.folder, "env": environment, "capture_output": True, "text": True}
     done = subprocess.run([sys.executable, "-m", "gmcn", *command], **arguments)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].split() == ["file", "log_likelihood", "less_likely"]
+    assert done.stdout.splitlines()[0].split() == ["file", "log_likelihood", "less_likely", "class", "probability"]
     said = json.loads((checkout.folder / "said.json").read_text())["predictions"]
     assert len(said) == 1797

@@ -105,17 +105,27 @@ class Measures:
     def answer(
         self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
     ) -> list[dict[str, Any] | None]:  # of B objects
-        """The log-likelihood in nats, and the share of training objects that are less likely: low for outliers."""
+        """The log-likelihood in nats, and the share of training objects that are less likely: low for outliers.
+
+        Of a file that says which classes its components have, also the most probable class, and its probability: what
+        the components hold of it, weighted by their responsibilities.
+        """
         import torch
 
-        values = network(inputs).double().cpu()
-        known = torch.tensor((metadata.get("trained") or {}).get("quantiles", []), dtype=torch.float64)
-        shares = torch.searchsorted(known, values) / max(1, len(known))
-        answers: list[dict[str, Any] | None] = []
-        for value, share in zip(values.tolist(), shares.tolist(), strict=True):
-            answer = {"log_likelihood": value, **({"less_likely": share} if len(known) else {})}
-            answers.append(answer if math.isfinite(value) else None)
-        return answers
+        from gmcn.models import Density
+
+        values, trained = network(inputs).double().cpu(), metadata.get("trained") or {}
+        columns: dict[str, list[Any]] = {"log_likelihood": values.tolist()}
+        if known := trained.get("quantiles"):
+            found = torch.searchsorted(torch.tensor(known, dtype=torch.float64), values)
+            columns["less_likely"] = (found / len(known)).tolist()
+        if "classes" in trained and isinstance(network, Density) and isinstance(inputs, torch.Tensor):
+            classes = torch.tensor(trained["classes"], dtype=torch.float64)
+            best = (network.responsibilities(inputs).double().cpu() @ classes).max(-1)
+            columns["class"] = [metadata["class_names"][place] for place in best.indices.tolist()]
+            columns["probability"] = best.values.clamp(max=1).tolist()
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return [row if math.isfinite(row["log_likelihood"]) else None for row in rows]
 
 
 def log_likelihoods(

@@ -97,7 +97,7 @@ def read_out(network: Network, inputs: Inputs, labels: Tensor | None) -> dict[st
         return {}
     device, sums = next(network.parameters()).device, []
     for part, own in batches_in_order(inputs, labels, BATCH):
-        belonging = network.responsibilities(each(part, lambda tensor: tensor.to(device))).double().cpu()
+        belonging = network.responsibilities(part.to(device)).double().cpu()
         sums.append(belonging.T @ torch.nn.functional.one_hot(own.cpu(), int(labels.max()) + 1).double())
     counts = torch.stack(sums).sum(0)  # [N, C]
     prior = counts.sum(0, keepdim=True) / len(labels)

@@ -109,3 +109,13 @@ def test_an_answer_is_set_beside_the_training_objects(network):
         assert [answer["less_likely"] for answer in answers] == expected
         assert measures.answer(network, inputs, {})[0].keys() == {"log_likelihood"}
         assert measures.answer(network, torch.full((1, 3, 4), torch.inf), {}) == [None]
+
+
+def test_an_answer_names_the_class_that_the_objects_of_its_components_have(network):
+    classes = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.7, 0.3], [0.2, 0.2, 0.6], [0.0, 0.0, 1.0]]).double()
+    metadata = {"class_names": METADATA["class_names"], "trained": {"classes": classes.tolist()}}
+    with torch.no_grad():
+        answers = tasks.measures("density").answer(network, images().inputs, metadata)
+        shares = network.responsibilities(images().inputs).double() @ classes
+    assert [answer["class"] for answer in answers] == ["abc"[place] for place in shares.argmax(1).tolist()]
+    assert [answer["probability"] for answer in answers] == pytest.approx(shares.amax(1).tolist())

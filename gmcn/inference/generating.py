@@ -1,0 +1,217 @@
+"""Draws new objects from a density, for the command `generate`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmcn import tasks
+from gmcn.artifacts import read_metadata
+from gmcn.data.containers import content_of
+from gmcn.data.objects import stack
+from gmcn.data.pictures import IMAGES, parse_image, scale
+from gmcn.device import own_defaults, select_device
+from gmcn.errors import InputError, extras, foreign, unknown
+from gmcn.inference.predicting import files_in, objects_in, raise_error, reader_of
+from gmcn.inference.reading import Reader
+from gmcn.models import Density
+from gmcn.models.loading import load, model_path
+from gmcn.progress import Progress
+
+BATCH = 100  # bounds memory; of the same seed, another number draws other samples
+MAX_NUMBERS = 1 << 30  # of all samples together: 4 GiB
+SIDES = ("left", "right", "top", "bottom")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Samples of a network, the first objects' first."""
+
+    samples: Tensor  # [count, *shape], of O objects [O count, *shape], float32 in the units of the data, not clipped
+    objects: Tensor | None  # [O, *shape] that they are like
+    names: list[str]  # of the O objects
+    largest: float  # the value that is white in a picture
+
+
+@own_defaults()
+@torch.no_grad()
+@extras()
+def generate(
+    model: str | os.PathLike,
+    count: int | None = None,
+    seed: int = 0,
+    *,
+    like: str | os.PathLike | Iterable[str | os.PathLike] = (),
+    keep: str | os.PathLike | None = None,
+    class_name: str | None = None,
+    top: int | None = None,
+    divisor: float | None = None,
+    sharpen: int | None = None,
+    model_seed: int | None = None,
+    resize: bool = False,
+    invert: bool = False,
+    device: str = "auto",
+) -> Generated:
+    """Draw new objects from a trained density, the same for the same seed.
+
+    ``model`` is that of :func:`gmcn.load`, and ``model_seed`` chooses where it has several. ``like``, files as
+    :func:`gmcn.predict` takes them, asks for ``count`` variants of each object there (default: one, else 100), with
+    ``keep`` for the objects with their missing part drawn: ``left``, ``right``, ``top`` or ``bottom`` is kept, or what
+    is bright in an image. ``class_name`` draws from components as often as training objects of this class belong to
+    them. ``top``, ``divisor`` and ``sharpen`` are those of deep mixtures. ``resize`` and ``invert`` are those of
+    :func:`gmcn.predict`.
+
+    Raises :class:`gmcn.errors.InputError` for a network that is no density, files that cannot be used, and options
+    that do not fit the network or each other.
+    """
+    like = [like] if isinstance(like, str | os.PathLike) else list(like)
+    count = count if count is not None else 1 if like else 100
+    if count < 1:
+        raise InputError(f"the count of samples is {count}, but must be at least 1")
+    if not 0 <= seed < 1 << 63:
+        raise InputError(f"the seed is {seed}, but must be at least 0 and have at most 63 bits")
+    if keep is not None and not like:
+        raise InputError("keep says which part of images is known: give these with like")
+    if class_name is not None and like:
+        raise InputError("a class is for new samples, and variants are those of given objects: leave out one of them")
+    target = select_device(device)
+    path = model_path(Path(model), model_seed)
+    network, metadata = _density(path, model_seed, target)
+    generator = torch.Generator().manual_seed(seed)
+    how = {"top": top, "divisor": divisor, "sharpen": sharpen}
+    how = {name: value for name, value in how.items() if value is not None}
+    if not like:
+        weights = None if class_name is None else _weights(metadata, class_name, path)
+        parts = _new(network, count, generator, weights, how)
+        return Generated(_gathered(parts, count, path), None, [], network.largest)
+    reader = reader_of(path, metadata.get("inputs"), rescale=resize, invert=invert)
+    names, objects = _read(reader, like)
+    mask = None if keep is None else _mask(keep, objects, resize=resize)
+    parts = _variants(network, objects.to(target), count, generator, mask, how)
+    samples = _gathered(parts, count * len(objects), path)
+    return Generated(samples, objects.to(samples), names, network.largest)
+
+
+def _density(path: Path, seed: int | None, device: torch.device) -> tuple[Density, Mapping[str, Any]]:
+    network, metadata = load(path, seed=seed, device=device), read_metadata(path)
+    if not isinstance(network, Density):
+        task = metadata.get("task", tasks.DEFAULT_TASK)
+        raise InputError(
+            f"{path} is a network for {task}, which has nothing to draw from; generate takes one of the task density"
+        )
+    return network, metadata
+
+
+def _weights(metadata: Mapping[str, Any], class_name: str, path: Path) -> Tensor:  # [N]
+    """How often training objects of the class belong to each component, up to a factor."""
+    names, trained = metadata.get("class_names") or [], metadata.get("trained") or {}
+    if class_name not in names:
+        raise unknown("class", class_name, names)
+    if "classes" not in trained:
+        raise InputError(f"{path} does not say which classes its components have; train it again, with labels")
+    with foreign(f"{path} does not say well which classes its components have"):
+        classes, shares = (torch.tensor(trained[key], dtype=torch.float64) for key in ("classes", "shares"))
+        place = names.index(class_name)
+        weights = shares * classes[:, place] if place < classes.shape[1] else torch.zeros_like(shares)
+    if weights.sum() == 0:
+        raise InputError(f"{path} was trained on no object of the class '{class_name}'")
+    return weights
+
+
+def _new(
+    network: Density, count: int, generator: torch.Generator, weights: Tensor | None, how: dict[str, Any]
+) -> Iterator[Tensor]:
+    device, components = next(network.parameters()).device, None
+    for start in range(0, count, BATCH):
+        size = min(BATCH, count - start)
+        if weights is not None:
+            components = torch.multinomial(weights, size, replacement=True, generator=generator).to(device)
+        yield network.sample(size, generator, components=components, **how)
+
+
+def _variants(
+    network: Density,
+    objects: Tensor,  # [O, *shape]
+    count: int,
+    generator: torch.Generator,
+    mask: Tensor | None,  # [*shape] bool
+    how: dict[str, Any],
+) -> Iterator[Tensor]:
+    total = count * len(objects)
+    for start in range(0, total, BATCH):
+        places = torch.arange(start, min(start + BATCH, total), device=objects.device) // count
+        if mask is None:
+            yield network.like(objects[places], generator, **how)
+        else:
+            yield network.fill(objects[places], mask.to(objects.device), generator, **how)
+
+
+def _gathered(parts: Iterator[Tensor], total: int, path: Path) -> Tensor:  # [total, *shape]
+    """All samples in one tensor on the CPU."""
+    samples: Tensor | None = None
+    done = 0
+    with Progress() if total > BATCH else contextlib.nullcontext() as bar, foreign(f"{path} cannot draw these samples"):
+        task = bar.add_task("generate", total=total) if bar else None
+        for part in parts:
+            if samples is None:
+                if total * part[0].numel() > MAX_NUMBERS:
+                    raise InputError(
+                        f"{total:,} samples of {part[0].numel():,} numbers take too much memory; ask for at most "
+                        f"{MAX_NUMBERS // part[0].numel():,} at a time"
+                    )
+                samples = torch.empty(total, *part.shape[1:])
+            samples[done : done + len(part)] = part.cpu()
+            done += len(part)
+            if bar and task is not None:
+                bar.advance(task, len(part))
+    assert samples is not None  # at least one was asked for
+    if not samples.isfinite().all():
+        raise InputError(f"a sample of {path} is not finite; train it again, with a lower training.learning_rate")
+    return samples
+
+
+def _read(reader: Reader, like: Sequence[str | os.PathLike]) -> tuple[list[str], Tensor]:
+    found = list(objects_in(files_in(map(Path, like), reader, raise_error), reader, raise_error))
+    names = [path.stem if name is None else str(name) for path, name, _ in found]
+    return names, stack([each for *_, each in found]).float()
+
+
+def _mask(
+    keep: str | os.PathLike,
+    objects: Tensor,  # [O, H, W]
+    *,
+    resize: bool,
+) -> Tensor:  # [H, W] bool
+    """True where an image is kept."""
+    if objects.ndim != 3:
+        raise InputError("keep is for images, and this network was trained on vectors")
+    height, width = objects.shape[1:]
+    mask = np.zeros((height, width), dtype=bool)
+    if str(keep) in SIDES:
+        half = {"left": np.s_[:, : width // 2], "right": np.s_[:, width // 2 :]}
+        half |= {"top": np.s_[: height // 2], "bottom": np.s_[height // 2 :]}
+        mask[half[str(keep)]] = True
+    else:
+        path = Path(keep)
+        if path.suffix.lower() not in IMAGES or not path.is_file():
+            raise InputError(f"keep is '{keep}', but must be {', '.join(SIDES)} or an image ({', '.join(IMAGES)})")
+        image = parse_image(content_of(path), str(path))
+        if image.shape != mask.shape:
+            if not resize:
+                raise InputError(
+                    f"{path} has {image.shape[1]} x {image.shape[0]} pixels, but the images have {width} x {height}; "
+                    "crop it, or scale it with --resize"
+                )
+            image = scale(image, height, width)
+        mask = image > image.max() / 2
+    if mask.all() or not mask.any():
+        raise InputError(f"{keep} keeps {'all' if mask.all() else 'nothing'} of the images; leave it out")
+    return torch.from_numpy(mask)

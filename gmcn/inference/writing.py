@@ -1,0 +1,94 @@
+"""Writes what was generated: one picture, a file for each sample, or all samples as an array."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gmcn.artifacts import atomic, provenance, save_tensors
+from gmcn.data.objects import IMAGES, TRAIN, VECTORS
+from gmcn.data.pictures import MAX_PIXELS
+from gmcn.errors import InputError
+from gmcn.inference.files import is_folder, plain_name
+from gmcn.inference.generating import Generated
+from gmcn.pictures.charts import draw_grid, save_png
+
+FORMATS = (".png", ".npy", ".safetensors")
+FINE = 8  # a picture has whole numbers, too few up to a smaller value
+
+
+def check_output(path: str) -> None:
+    """:class:`InputError` for a name that says no known format."""
+    if not is_folder(path) and Path(path).suffix.lower() not in FORMATS:
+        raise InputError(
+            f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}, or in / for a folder of images"
+        )
+
+
+def write(path: str, found: Generated, about: Mapping[str, Any]) -> None:
+    """Write all samples to ``path``, as its name says; a .safetensors says ``about`` too how they were made.
+
+    A picture shows each object that samples are like before them. A folder has a .png for each sample, in the units of
+    the data and clipped to them, or a .npy where these are too fine for whole numbers. Arrays are not clipped.
+
+    Raises :class:`InputError` for vectors, of which there are no pictures, and for more images than a picture holds.
+    """
+    check_output(path)
+    suffix, samples = Path(path).suffix.lower(), found.samples.numpy()
+    if is_folder(path):
+        _separate(Path(path), found)
+    elif suffix == ".png":
+        _together(Path(path), found)
+    elif suffix == ".npy":
+        _save_array(samples, Path(path))
+    else:
+        kind = IMAGES if samples.ndim == 3 else VECTORS
+        tensors = {kind: found.samples, "split": torch.full((len(samples),), TRAIN, dtype=torch.uint8)}
+        metadata = {"dataset": "generated", "names": names(found), "generated": dict(about), "provenance": provenance()}
+        save_tensors(path, tensors, metadata)
+
+
+def names(found: Generated) -> list[str]:
+    """A name for each sample: its number, and the object that it is like."""
+    count, each = len(found.samples), len(found.samples) // max(1, len(found.names))
+    digits, likes = len(str(count - 1)), [plain_name(name) for name in found.names]
+    return [f"{index:0{digits}d}_{likes[index // each] if likes else 'sample'}" for index in range(count)]
+
+
+def _save_array(values: np.ndarray, path: Path) -> None:
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, values)
+
+
+def _separate(folder: Path, found: Generated) -> None:
+    _check_images(folder, found)
+    whole = found.largest >= FINE
+    kind = np.uint8 if found.largest <= 255 else np.uint16
+    for name, image in zip(names(found), found.samples.numpy(), strict=True):
+        if whole:
+            save_png(image.clip(0, found.largest).round().astype(kind), folder / f"{name}.png")
+        else:
+            _save_array(image, folder / f"{name}.npy")
+
+
+def _together(path: Path, found: Generated) -> None:
+    _check_images(path, found)
+    images, columns = found.samples.numpy(), None
+    if found.objects is not None:
+        own = images.reshape(len(found.objects), -1, *images.shape[1:])
+        images = np.concatenate([found.objects.numpy()[:, None], own], 1)
+        columns = images.shape[1] * max(1, round(math.sqrt(len(images) / images.shape[1])))
+        images = images.reshape(-1, *images.shape[2:])
+    if images.size > MAX_PIXELS:
+        raise InputError(f"{len(images):,} images are too many for one picture; write a folder, .npy or .safetensors")
+    draw_grid(images, found.largest, path, columns)
+
+
+def _check_images(path: Path, found: Generated) -> None:
+    if found.samples.ndim != 3:
+        raise InputError(f"cannot write {path}: vectors have no pictures; write .npy or .safetensors")
