@@ -169,7 +169,7 @@ class Annealing(nn.Module):
 
 
 class _Best(torch.autograd.Function):
-    """The largest score of each row, after the product with G where there is one; of equal ones all get the gradient."""
+    """The largest score of each row, after the product with G where there is one; equal ones all get the gradient."""
 
     @staticmethod
     def forward(
