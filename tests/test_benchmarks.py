@@ -19,7 +19,7 @@ from gmcn.models.loading import model_path
 from gmcn.training.datamodule import TrainingData
 from tests.conftest import ROOT
 
-SCRIPTS = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("bm_*.py")), "train_step", "fidelity"]
+SCRIPTS = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("bm_*.py")), "train_step", "fidelity", "left_out"]
 FAST = "bm_evaluate"
 
 
