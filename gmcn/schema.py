@@ -28,6 +28,7 @@ from gmcn.papers.gm_layers.figures import LayerSettings
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
 from gmcn.results.dynamics_stage import DynamicsSettings
 from gmcn.results.probing import ProbeSettings
+from gmcn.results.samples_stage import SampleSettings
 from gmcn.training import TrainingSettings
 
 SOME = Keyword("minProperties", 1)
@@ -80,6 +81,7 @@ class Settings:
     training: TrainingSettings = OPTIONAL
     probe: ProbeSettings = OPTIONAL
     dynamics: DynamicsSettings = OPTIONAL
+    samples: SampleSettings = OPTIONAL
 
 
 @dataclass(frozen=True)

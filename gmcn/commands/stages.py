@@ -157,6 +157,10 @@ def dynamics(context: Context) -> None:
     _analyse(context, "dynamics")
 
 
+def samples(context: Context) -> None:
+    _analyse(context, "samples")
+
+
 def footprint(context: Context) -> None:
     _analyse(context, "footprint")
 

@@ -46,7 +46,7 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
     resolved = resolve(config, dataset_name, str(name))
     if resolved.get("task") == DEFAULT_TASK:  # said or not, it is the same
         del resolved["task"]
-    if stage in ("probe", "dynamics"):
+    if stage in ("probe", "dynamics", "samples"):
         return resolved.get(stage, {})
     if stage == "summarise":
         return resolved

@@ -110,6 +110,31 @@ def save_png(picture: np.ndarray, path: Path) -> None:  # [H, W] or [H, W, 3]
         Image.fromarray(picture).save(temporary, format="PNG")
 
 
+def draw_bins(shares: Mapping[str, Sequence[float]], pairs: np.ndarray | None, path: Path) -> Path:  # [2, N, H, W]
+    """Shares of bins, the first as bars, the others as points; below, pairs of images with values in [0, 1]."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4 if pairs is None else 5.2), layout="constrained")
+    panels = figure.subplots(1 if pairs is None else 2, 1, squeeze=False, height_ratios=[3, 1][: 2 - (pairs is None)])
+    axes = panels[0, 0]
+    (bars, heights), *others = shares.items()
+    axes.bar(range(len(heights)), heights, width=1, color="0.8", label=bars)
+    for (name, values), marker in zip(others, "ox", strict=False):
+        axes.plot(range(len(values)), values, marker, markersize=4, label=name)
+    axes.set_xlabel("bin, of k-means")
+    axes.set_ylabel("share")
+    axes.legend(fontsize=8)
+    if pairs is not None:
+        framed = np.pad(pairs, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1)
+        rows = np.concatenate([np.concatenate(list(row), axis=1) for row in framed])
+        panels[1, 0].imshow(rows, cmap="gray", vmin=0, vmax=1)
+        panels[1, 0].set_axis_off()
+        panels[1, 0].set_title("samples, and below each the nearest training object", fontsize=8)
+    _save(figure, path)
+    return path
+
+
 def read_history(history: Path) -> list[dict[str, float | None]]:
     """The rows of a ``history.csv``, one per epoch; None where a column is empty."""
     text = history.read_text(encoding="utf-8")

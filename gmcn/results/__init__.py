@@ -10,6 +10,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "footprint": "footprint_stage",
     "probe": "probing",
+    "samples": "samples_stage",
     "summarise": "summary",
     "tabulate": "tables",
 }

@@ -146,9 +146,17 @@ def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
         }
     if name == "dynamics":
         return {"layers": content["mean"]["layers"], "std": content["std"]["layers"], "settings": content["settings"]}
+    if name == "samples":
+        kept = {key: content[key] for key in ("test", "missing", "mean", "std")}
+        said = {key: _without_bins(numbers) for key, numbers in kept.items()}
+        return {**said, "objects": content["objects"], "settings": content["settings"]}
     if name == "footprint":
         return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio") if key in content}
     return {key: value for key, value in content.items() if key not in ORIGIN}
+
+
+def _without_bins(numbers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if numbers is None else {name: value for name, value in numbers.items() if name != "bins"}
 
 
 def _trained(trainings: Sequence[Training]) -> dict[str, Any]:

@@ -63,6 +63,23 @@ MEASURES = (
         lighter="fewer `dynamics.objects` or `--device cpu`",
     ),
     Stage(
+        "samples",
+        "compare what densities draw with training objects",
+        options=ANALYSIS,
+        makes="samples",
+        path="runs/{dataset}_{variant}/samples.json",
+        settings=("samples",),
+        networks=("gmm", "dcgmm"),
+        sources=(
+            "gmcn/results/sample_quality.py",
+            "gmcn/results/samples_stage.py",
+            "gmcn/pictures/charts.py",
+            *_NETWORKS,
+        ),
+        after=("train",),
+        lighter="fewer `samples.count` or `--device cpu`",
+    ),
+    Stage(
         "footprint",
         "compare the memory in theory and in practice",
         options=ANALYSIS,

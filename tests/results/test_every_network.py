@@ -19,7 +19,7 @@ from gmcn.fitting import fit
 from gmcn.inference import export
 from gmcn.models import DEFAULT_KIND, NETWORKS
 from gmcn.models.loading import MODEL
-from gmcn.results import dynamics, evaluate, footprint, probe, summarise
+from gmcn.results import dynamics, evaluate, footprint, probe, samples, summarise
 from gmcn.stages import measures_of
 from gmcn.training import train
 from tests.results.test_summary import ResultRecorder
@@ -103,7 +103,7 @@ def made(request, tmp_path_factory) -> SimpleNamespace:
 
 def test_from_a_data_set_to_a_result(made):
     arguments = {"models": made.models, "device": "cpu"}
-    runs = {stage: recorder(stage) for stage in ("evaluate", "footprint", "probe", "dynamics", "summarise")}
+    runs = {stage: recorder(stage) for stage in ("evaluate", "footprint", "probe", "dynamics", "samples", "summarise")}
     task = {"task": made.settings.get("task", tasks.DEFAULT_TASK)}
     evaluation = made.runs / "evaluation.json"
     tested = evaluate(made.artifact, output=evaluation, settings=task, run=runs["evaluate"], **arguments)
@@ -128,6 +128,10 @@ def test_from_a_data_set_to_a_result(made):
         few, run = {"neurons": 50, "objects": 20}, runs["dynamics"]
         dynamics(made.artifact, output=files["dynamics"], settings=few, run=run, **arguments)
 
+    if "samples" in files:
+        few, run = {"count": 50, "bins": 5}, runs["samples"]
+        samples(made.artifact, output=files["samples"], settings=few, run=run, **arguments)
+
     run, output = runs["summarise"], made.folder / "toy_rival.json"
     summarise(
         dataset="toy",
@@ -145,7 +149,7 @@ def test_from_a_data_set_to_a_result(made):
     headline = result["headline"]
     assert result["metrics"][headline]["mean"] == tested["mean"][headline] == run.result["metrics"][headline]
     assert "memory_mib" in run.result["metrics"]
-    stages = {"evaluate", "footprint", *(["probe"] if "rmse" in files else []), *files.keys() & {"dynamics"}}
+    stages = {"evaluate", "footprint", *(["probe"] if "rmse" in files else []), *files.keys() & {"dynamics", "samples"}}
     assert {stage: result["runs"][stage] for stage in stages} == {stage: f"{stage}-run" for stage in stages}
     assert result["runs"]["train"] == {"0": "train0-run", "1": "train1-run"}
     assert all(runs[stage].metrics for stage in stages)

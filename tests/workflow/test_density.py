@@ -17,7 +17,7 @@ RESULT, RIVAL, TABLE = (
     "results/tables/density-digits.md",
 )
 RUN = "results/runs/digits_mfa-25x4"
-CONFIG = "variants: {mfa-100x10: {seeds: [0, 1], training: {epochs: 5}}}"
+CONFIG = "variants: {mfa-100x10: {seeds: [0, 1], training: {epochs: 5}, samples: {count: 500, bins: 20}}}"
 
 
 @pytest.mark.slow
@@ -27,7 +27,8 @@ def test_from_a_name_to_a_result_and_a_table(checkout: Checkout):
     result = json.loads((checkout.folder / RESULT).read_text())
     assert (result["task"], result["fit"], result["input"]["kind"]) == ("density", None, "images")
     assert result["parameters"] == 25 * (1 + 64 + 64 + 4 * 64)
-    assert set(result["measures"]) == {"footprint"}
+    assert set(result["measures"]) == {"footprint", "samples"}
+    assert 0 < result["measures"]["samples"]["test"]["js"] < result["measures"]["samples"]["missing"]["js"]
     area, likelihood = (result["metrics"][name]["mean"] for name in ("auc", "log_likelihood"))
     assert area > 0.9
     assert set(result["details"]["outliers"]["mean"]) == set("56789")

@@ -119,4 +119,5 @@ def test_names_of_networks_and_tasks_are_those_of_the_library():
     assert measures_of(models.DEFAULT_KIND) == ["rmse", "footprint"]
     assert measures_of("gm-mlp") == ["dynamics", "footprint"]
     assert config.resolving.DEFAULT_KIND == models.DEFAULT_KIND
+    assert measures_of("gmm") == ["samples", "footprint"]
     assert "rmse" not in measures_of("pointnet")

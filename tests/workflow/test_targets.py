@@ -245,7 +245,7 @@ def test_the_status_finds_the_log_of_every_job(pristine):
     targets = ("results/digits_smoke.json", "results/figures/digits_fits.png", "results/points/mnist.safetensors")
     targets = (*targets, "results/tables/table7.md", f"results/{config.tables.LEAST_SQUARES}", "results/figures/all")
     targets = (*targets, "results/runs/digits_gm/dynamics.json", "results/figures/gmlayer-sampling.png")
-    targets = (*targets, "results/rivals/digits_ntk.json")
+    targets = (*targets, "results/rivals/digits_ntk.json", "results/runs/digits_mfa-25x4/samples.json")
     said = set(re.findall(r"python -m gmcn (\S+) .*--log (\S+)", pristine.snakemake("-np", targets=targets).text))
     assert {stage for stage, _ in said} == set(STAGES)
     summary = [line.split("\t") for line in pristine.snakemake("--summary", targets=targets).text.splitlines()]

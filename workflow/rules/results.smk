@@ -115,6 +115,39 @@ use rule evaluate as dynamics with:
         "Measuring how the mixtures move of {wildcards.variant} on {wildcards.dataset}"
 
 
+use rule evaluate as samples with:
+    input:
+        data=input_of,
+        models=of_seeds("model"),
+        src=sources("samples"),
+    output:
+        summary=path("samples"),
+        picture=report(
+            path("bins"),
+            caption="../report/bins.rst",
+            category="Samples",
+            labels={"data set": "{dataset}", "variant": "{variant}"},
+        ),
+    log:
+        log_of("samples"),
+    benchmark:
+        benchmark_of("samples")
+    wildcard_constraints:
+        variant=variants_for(*TASKS),
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(120),
+        gpu=gpus(),
+        turn=gpus(),
+    params:
+        stage="samples",
+        settings=settings("samples"),
+        device=device,
+        options=options,
+    message:
+        "Comparing what {wildcards.variant} draws with {wildcards.dataset}"
+
+
 use rule evaluate as footprint with:
     input:
         data=input_of,
