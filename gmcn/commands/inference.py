@@ -39,7 +39,7 @@ def predict_files(options: argparse.Namespace) -> None:
 def generate_objects(options: argparse.Namespace) -> None:
     """Draw, write, and say what."""
     writing.check_output(options.output)
-    names = ("count", "seed", "keep", "top", "divisor", "sharpen", "model_seed", "resize", "invert", "device")
+    names = ("count", "seed", "keep", "top", "divisor", "sharpen", "level", "model_seed", "resize", "invert", "device")
     chosen = {name: getattr(options, name) for name in names}
     chosen |= {"like": options.like or (), "class_name": vars(options)["class"]}
     found = generate(options.model, **chosen)

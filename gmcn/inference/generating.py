@@ -55,6 +55,7 @@ def generate(
     top: int | None = None,
     divisor: float | None = None,
     sharpen: int | None = None,
+    level: int | None = None,
     model_seed: int | None = None,
     resize: bool = False,
     invert: bool = False,
@@ -66,8 +67,8 @@ def generate(
     :func:`gmcn.predict` takes them, asks for ``count`` variants of each object there (default: one, else 100), with
     ``keep`` for the objects with their missing part drawn: ``left``, ``right``, ``top`` or ``bottom`` is kept, or what
     is bright in an image. ``class_name`` draws from components as often as training objects of this class belong to
-    them. ``top``, ``divisor`` and ``sharpen`` are those of deep mixtures. ``resize`` and ``invert`` are those of
-    :func:`gmcn.predict`.
+    them. ``top``, ``divisor``, ``sharpen`` and, for variants, ``level`` are those of deep mixtures. ``resize`` and
+    ``invert`` are those of :func:`gmcn.predict`.
 
     Raises :class:`gmcn.errors.InputError` for a network that is no density, files that cannot be used, and options
     that do not fit the network or each other.
@@ -80,13 +81,15 @@ def generate(
         raise InputError(f"the seed is {seed}, but must be at least 0 and have at most 63 bits")
     if keep is not None and not like:
         raise InputError("keep says which part of images is known: give these with like")
+    if level is not None and not like:
+        raise InputError("level says how close variants are to images: give these with like")
     if class_name is not None and like:
         raise InputError("a class is for new samples, and variants are those of given objects: leave out one of them")
     target = select_device(device)
     path = model_path(Path(model), model_seed)
     network, metadata = _density(path, model_seed, target)
     generator = torch.Generator().manual_seed(seed)
-    how = {"top": top, "divisor": divisor, "sharpen": sharpen}
+    how = {"top": top, "divisor": divisor, "sharpen": sharpen, "level": level}
     how = {name: value for name, value in how.items() if value is not None}
     if not like:
         weights = None if class_name is None else _weights(metadata, class_name, path)

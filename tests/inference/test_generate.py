@@ -203,6 +203,7 @@ def test_vectors_are_drawn_varied_and_written_as_arrays(vectors, tmp_path, capsy
         ({"seed": -1}, "the seed is -1, but must be at least 0"),
         ({"keep": "left"}, "keep says which part of images is known: give these with like"),
         ({"like": "a.png", "class_name": "3"}, "leave out one of them"),
+        ({"level": 1}, "level says how close variants are to images: give these with like"),
         ({"class_name": "three"}, r"unknown class 'three' \(known: 0, 1, 2"),
         ({"class_name": "7"}, "was trained on no object of the class '7'"),
         ({"top": 3}, "GMM draws its samples as they are, without top"),
