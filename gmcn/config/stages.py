@@ -15,7 +15,12 @@ from gmcn.tasks import DEFAULT_TASK
 # How a training runs, and not what it computes: a change makes nothing run again.
 PROCESSES = ("devices", "nodes")
 # Stages of no data set, by the section of the configuration that they are given.
-SECTIONS = {"least-squares": "least_squares", "draw-figure": "illustrations", "draw-layers": "gm_layers"}
+SECTIONS = {
+    "least-squares": "least_squares",
+    "draw-figure": "illustrations",
+    "draw-layers": "gm_layers",
+    "draw-results": "dcgmm",
+}
 
 
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:

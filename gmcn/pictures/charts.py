@@ -84,20 +84,26 @@ def draw_roc(curves: Mapping[str | None, tuple[Any, Any]], path: Path) -> Path:
 
 def draw_grid(images: np.ndarray, brightest: float, path: Path) -> Path:  # [N, H, W]
     """Grey images row by row in a grid that is about square, black at 0 and below."""
-    import numpy as np
     from matplotlib.figure import Figure
 
-    columns = math.ceil(math.sqrt(len(images)))
-    rows = math.ceil(len(images) / columns)
-    empty = np.full((rows * columns - len(images), *images.shape[1:]), brightest)
-    framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 1), (0, 1)), constant_values=brightest)
-    whole = framed.reshape(rows, columns, *framed.shape[1:]).swapaxes(1, 2).reshape(rows * framed.shape[1], -1)
+    whole = tiled(images, brightest)
     figure = Figure(figsize=(6, 6 * whole.shape[0] / whole.shape[1]))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(whole, cmap="gray", vmin=0, vmax=brightest, interpolation="nearest")
     axes.set_axis_off()
     _save(figure, path)
     return path
+
+
+def tiled(images: np.ndarray, edge: float, columns: int | None = None) -> np.ndarray:  # [N, H, W] -> [H', W']
+    """Images row by row in one, by default about square; lines and empty places have the value ``edge``."""
+    import numpy as np
+
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    empty = np.full((rows * columns - len(images), *images.shape[1:]), edge)
+    framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 1), (0, 1)), constant_values=edge)
+    return framed.reshape(rows, columns, *framed.shape[1:]).swapaxes(1, 2).reshape(rows * framed.shape[1], -1)
 
 
 def read_history(history: Path) -> list[dict[str, float | None]]:
