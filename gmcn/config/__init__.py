@@ -4,7 +4,6 @@ from gmcn.config.illustrations import COMPARED, ILLUSTRATIONS, MEASURED, Compari
 from gmcn.config.reading import SCHEMA, check, load, together
 from gmcn.config.resolving import (
     FOLD,
-    compared,
     dataset,
     figure_of,
     fit,
@@ -16,7 +15,7 @@ from gmcn.config.resolving import (
     task_of,
 )
 from gmcn.config.sections import RIVALS
-from gmcn.config.stages import processes_of, secret_addresses, stage_settings
+from gmcn.config.stages import compared, processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
 __all__ = [

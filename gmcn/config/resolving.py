@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gmcn.config.illustrations import DATASETS, Comparison
 from gmcn.errors import InputError, unknown
 from gmcn.stages import measures_of
 from gmcn.tasks import DEFAULT_TASK
@@ -79,21 +78,6 @@ def figure_of(config: Mapping[str, Any], dataset_name: str) -> dict[str, Any]:
 def measured_dataset(config: Mapping[str, Any]) -> str:
     """The name of the data set of the figures of Gaussian mixture layers."""
     return config.get("gm_layers", {}).get("dataset", "mnist")
-
-
-def compared(config: Mapping[str, Any], figure: Comparison) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What a figure of results reads: by name, <data set>_<variant or rival>, the artifact and its path's fields."""
-    datasets = config.get("dcgmm", {}).get("datasets", DATASETS)
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for name in figure.names(datasets):
-        dataset_name, what = name.split("_")
-        dataset(config, dataset_name, " in dcgmm.datasets")
-        if what in figure.rivals:
-            found[name] = "rival", {"dataset": dataset_name, "rival": what}
-        else:
-            seed = resolve(config, dataset_name, what)["seeds"][0]
-            found[name] = figure.needs, {"dataset": dataset_name, "variant": what, "seed": seed}
-    return found
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

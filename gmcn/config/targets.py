@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gmcn.config.illustrations import COMPARED, ILLUSTRATIONS, MEASURED
-from gmcn.config.resolving import compared, dataset, entry, figure_of, measured_dataset, variant_entry
+from gmcn.config.resolving import dataset, entry, figure_of, measured_dataset, variant_entry
 from gmcn.config.sections import RIVALS
+from gmcn.config.stages import compared
 from gmcn.errors import InputError
 from gmcn.stages.paths import folder_of
 

@@ -128,7 +128,7 @@ def _drawn(network: DCGMM, divisor: float, count: int, **how: Any) -> np.ndarray
 def _with_repeats(network: DCGMM, divisor: float, count: int, top: int) -> tuple[np.ndarray, np.ndarray]:
     """Samples, and which of them [n] are repeated.
 
-    These have another sample nearer than :data:`NEAR` of the median distance of two samples, both without the noise of
+    These have another sample within :data:`NEAR` of the median distance of two samples, both without the noise of
     their pixels: with the components that were drawn in all mixtures, but a first mixture without deviations.
     """
     still_network = copy.deepcopy(network)
@@ -140,7 +140,7 @@ def _with_repeats(network: DCGMM, divisor: float, count: int, top: int) -> tuple
     images, plain = (_drawn(one, divisor, count, top=top) for one in (network, still_network))
     apart = torch.from_numpy(plain).flatten(1).double()
     distances = torch.pdist(apart)
-    near = torch.cdist(apart, apart).fill_diagonal_(math.inf).amin(1) < NEAR * distances.median()
+    near = torch.cdist(apart, apart).fill_diagonal_(math.inf).amin(1) <= NEAR * distances.median()
     return images, near.numpy()
 
 
@@ -166,6 +166,6 @@ def _images(axes: Any, images: np.ndarray, brightest: float, title: str, marked:
     for place in marked:
         row, column = divmod(int(place), whole.shape[1] // width)
         corner = (column * width - 1, row * height - 1)
-        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=MARK, linewidth=1.5))
+        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=MARK, linewidth=1.5, clip_on=False))
     axes.set_title(title, fontsize=10)
     still.bare(axes)
