@@ -24,6 +24,7 @@ from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, Keyword, 
 from gmcn.errors import InputError
 from gmcn.fitting import FitSettings
 from gmcn.models import NETWORKS
+from gmcn.papers.dcgmm.figures import ComparisonSettings
 from gmcn.papers.gm_layers.figures import LayerSettings
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
 from gmcn.results.dynamics_stage import DynamicsSettings
@@ -136,6 +137,7 @@ class Configuration:
     least_squares: LeastSquaresSettings = OPTIONAL
     illustrations: Illustrations = OPTIONAL
     gm_layers: LayerSettings = OPTIONAL
+    dcgmm: ComparisonSettings = OPTIONAL
     figures: Annotated[
         dict[str, Figure],
         "Figures of fits side by side, by data set; what an entry leaves out comes from the one called default.",

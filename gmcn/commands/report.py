@@ -63,3 +63,17 @@ def draw_layers(context: Context) -> None:
     points = options.points or context.place("points", dataset=configuration.measured_dataset({"gm_layers": settings}))
     output = context.path("output", "measured-figure", figure=options.name)
     draw(options.name, points=points, settings=settings, kernels=options.kernels or (), output=output)
+
+
+def draw_results(context: Context) -> None:
+    from gmcn.papers.dcgmm.figures import comparison, draw
+
+    options = context.options
+    settings = context.settings("draw-results")
+    if options.inputs is None:
+        wanted = configuration.compared(context.config | {"dcgmm": settings}, comparison(options.name))
+        inputs = {name: context.place(artifact, **fields) for name, (artifact, fields) in wanted.items()}
+    else:
+        inputs = {name: Path(file) for name, _, file in (given.partition("=") for given in options.inputs)}
+    output = context.path("output", "compared-figure", figure=options.name)
+    draw(options.name, inputs=inputs, settings=settings, output=output)

@@ -1,6 +1,6 @@
 """The workflow's configuration: read, checked against its schema, and resolved per data set and variant."""
 
-from gmcn.config.illustrations import ILLUSTRATIONS, MEASURED, Illustration
+from gmcn.config.illustrations import COMPARED, ILLUSTRATIONS, MEASURED, Comparison, Illustration
 from gmcn.config.reading import SCHEMA, check, load, together
 from gmcn.config.resolving import (
     FOLD,
@@ -15,18 +15,21 @@ from gmcn.config.resolving import (
     task_of,
 )
 from gmcn.config.sections import RIVALS
-from gmcn.config.stages import processes_of, secret_addresses, stage_settings
+from gmcn.config.stages import compared, processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
 __all__ = [
+    "COMPARED",
     "FOLD",
     "ILLUSTRATIONS",
     "MEASURED",
     "RIVALS",
     "SCHEMA",
+    "Comparison",
     "Illustration",
     "check",
     "check_target",
+    "compared",
     "dataset",
     "figure_of",
     "fit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -32,4 +33,43 @@ MEASURED = {
     "gmlayer-sampling": f"{_LAYERS}.sampling:sampling",
     "gmlayer-dynamics": f"{_LAYERS}.dynamics:dynamics",
     "gmlayer-cost": f"{_LAYERS}.cost:cost",
+}
+
+PLACES = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure of results side by side, with numbers in a .json: the function that draws it, and what this reads.
+
+    That is of each variant the artifact ``needs``, a "model" being that of the first seed, and what rivals found.
+    ``datasets`` says which of ``dcgmm.datasets`` it shows: the first, the last or all.
+    """
+
+    function: str
+    needs: str
+    variants: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+    datasets: str = "all"
+
+    def names(self, datasets: Sequence[str]) -> list[str]:
+        """<data set>_<variant or rival>, in order."""
+        return [f"{one}_{name}" for one in datasets[PLACES[self.datasets]] for name in (*self.variants, *self.rivals)]
+
+
+DATASETS = ("mnist", "fashion-mnist")
+_DCGMM = "gmcn.papers.dcgmm"
+_DIVERSE = ("dcgmm-1l", "dcgmm-2ld", "dcgmm-2lc", "dcgmm-2le")
+_DEEP = tuple(f"dcgmm-{name}" for name in ("1l", "2la", "2lb", "2lc", "2ld", "2le", "3la", "3lb"))
+_FLAT = (*(f"gmm-{count}" for count in (25, 50, 100, 200, 400)), "mfa-25x4", "mfa-25x10", "mfa-100x10")
+_NEAREST = ("outliers-nearest-neighbour",)
+COMPARED = {
+    "dcgmm-figure2": Comparison(f"{_DCGMM}.samples:centroids", "model", ("dcgmm-2la",), datasets="first"),
+    "dcgmm-figure3": Comparison(f"{_DCGMM}.outliers:curves", "evaluation", (*_DEEP, "mfa-100x10"), _NEAREST),
+    "dcgmm-figure4": Comparison(f"{_DCGMM}.samples:diversity", "model", _DIVERSE, datasets="first"),
+    "dcgmm-figure5": Comparison(f"{_DCGMM}.samples:sharpening", "model", ("dcgmm-2lc",), datasets="first"),
+    "dcgmm-figure6": Comparison(f"{_DCGMM}.samples:choices", "model", ("dcgmm-2lc",)),
+    "dcgmm-figure7": Comparison(f"{_DCGMM}.samples:diversity", "model", _DIVERSE, datasets="last"),
+    "dcgmm-figure8": Comparison(f"{_DCGMM}.samples:sharpening", "model", ("dcgmm-2lc",), datasets="last"),
+    "dcgmm-flat": Comparison(f"{_DCGMM}.outliers:sizes", "result", (*_FLAT, *_DEEP), _NEAREST),
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gmcn.addresses import plain
+from gmcn.config.illustrations import DATASETS, Comparison
 from gmcn.config.resolving import dataset, entry, figure_of, fit, resolve
 from gmcn.config.tables import table_of
 from gmcn.stages import STAGES
@@ -15,7 +16,12 @@ from gmcn.tasks import DEFAULT_TASK
 # How a training runs, and not what it computes: a change makes nothing run again.
 PROCESSES = ("devices", "nodes")
 # Stages of no data set, by the section of the configuration that they are given.
-SECTIONS = {"least-squares": "least_squares", "draw-figure": "illustrations", "draw-layers": "gm_layers"}
+SECTIONS = {
+    "least-squares": "least_squares",
+    "draw-figure": "illustrations",
+    "draw-layers": "gm_layers",
+    "draw-results": "dcgmm",
+}
 
 
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
@@ -54,6 +60,21 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
     if "training" in given:
         given["training"] = {key: value for key, value in given["training"].items() if key not in PROCESSES}
     return given
+
+
+def compared(config: Mapping[str, Any], figure: Comparison) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What a figure of results reads: by name, <data set>_<variant or rival>, the artifact and its path's fields."""
+    datasets = config.get("dcgmm", {}).get("datasets", DATASETS)
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name in figure.names(datasets):
+        dataset_name, what = name.split("_")
+        dataset(config, dataset_name, " in dcgmm.datasets")
+        if what in figure.rivals:
+            found[name] = "rival", {"dataset": dataset_name, "rival": what}
+        else:
+            seed = resolve(config, dataset_name, what)["seeds"][0]
+            found[name] = figure.needs, {"dataset": dataset_name, "variant": what, "seed": seed}
+    return found
 
 
 def secret_addresses(config: Mapping[str, Any]) -> dict[str, str]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from gmcn.config.illustrations import ILLUSTRATIONS, MEASURED
+from gmcn.config.illustrations import COMPARED, ILLUSTRATIONS, MEASURED
 from gmcn.config.resolving import dataset, entry, figure_of, measured_dataset, variant_entry
 from gmcn.config.sections import RIVALS
+from gmcn.config.stages import compared
 from gmcn.errors import InputError
 from gmcn.stages.paths import folder_of
 
@@ -61,10 +62,13 @@ def _check_figure(config: Mapping[str, Any], target: str) -> None:
     if path.stem in MEASURED and path.suffix in (".png", ".svg", ".json"):
         dataset(config, measured_dataset(config), " in gm_layers.dataset")
         return
+    if path.stem in COMPARED and path.suffix in (".png", ".svg", ".json"):
+        compared(config, COMPARED[path.stem])
+        return
     dataset_name, separator, what = path.stem.partition("_")
     if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
         raise InputError(
             f"'{target}' is no figure: they are called <data set>_fits.png, .svg and .html, and "
-            f"{', '.join([*ILLUSTRATIONS, *MEASURED])} (.png, .svg)"
+            f"{', '.join([*ILLUSTRATIONS, *MEASURED, *COMPARED])} (.png, .svg)"
         )
     figure_of(config, dataset_name)

@@ -91,11 +91,7 @@ def draw_grid(images: np.ndarray, brightest: float, path: Path, columns: int | N
     """
     import numpy as np
 
-    columns = columns or math.ceil(math.sqrt(len(images)))
-    rows = math.ceil(len(images) / columns)
-    empty = np.full((rows * columns - len(images), *images.shape[1:]), brightest)
-    framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 1), (0, 1)), constant_values=brightest)
-    whole = framed.reshape(rows, columns, *framed.shape[1:]).swapaxes(1, 2).reshape(rows * framed.shape[1], -1)
+    whole = tiled(images, brightest, columns)
     grey = np.clip(whole / (brightest or 1.0) * 255, 0, 255).round().astype(np.uint8)
     side = max(1, WIDTH // grey.shape[1])
     save_png(grey.repeat(side, 0).repeat(side, 1), path)
@@ -133,6 +129,17 @@ def draw_bins(shares: Mapping[str, Sequence[float]], pairs: np.ndarray | None, p
         panels[1, 0].set_title("samples, and below each the nearest training object", fontsize=8)
     _save(figure, path)
     return path
+
+
+def tiled(images: np.ndarray, edge: float, columns: int | None = None) -> np.ndarray:  # [N, H, W] -> [H', W']
+    """Images row by row in one, by default about square; lines and empty places have the value ``edge``."""
+    import numpy as np
+
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    empty = np.full((rows * columns - len(images), *images.shape[1:]), edge)
+    framed = np.pad(np.concatenate([images, empty]), ((0, 0), (0, 1), (0, 1)), constant_values=edge)
+    return framed.reshape(rows, columns, *framed.shape[1:]).swapaxes(1, 2).reshape(rows * framed.shape[1], -1)
 
 
 def read_history(history: Path) -> list[dict[str, float | None]]:

@@ -377,6 +377,29 @@ STAGES = {
             ),
             after=("sample",),
         ),
+        Stage(
+            "draw-results",
+            "draw results side by side, as the figures of a paper",
+            options=(
+                NAME,
+                Option(
+                    "--inputs",
+                    "what it shows, each <data set>_<variant or rival>=<file> (default: looked for in the results)",
+                    nargs="+",
+                    metavar="NAME=FILE",
+                ),
+            ),
+            makes="compared-figure",
+            path="figures/{figure}",
+            job="{figure}",
+            sources=(
+                *_PICTURES,
+                "gmcn/config/illustrations.py",
+                "gmcn/papers/dcgmm/*.py",
+                "gmcn/results/reading.py",
+            ),
+            after=("train", "evaluate", "summarise", "rival"),
+        ),
     )
 }
 # Modules whose edit runs no stage again: they read, write and print, and compute no number.

@@ -363,6 +363,16 @@ def infinite_networks(wildcards):
     }
 
 
+def compared_in(wildcards):
+    """What a figure of results shows, by name."""
+    figure = settings_of.COMPARED[wildcards.figure]
+    try:
+        wanted = settings_of.compared(config, figure)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    return {name: path(artifact, **fields) for name, (artifact, fields) in wanted.items()}
+
+
 # Jobs for a cluster: only then there is a limit on their number.
 CLUSTER = workflow.resource_settings.nodes is not None
 # Snakemake does not say which of several GPUs of this machine a job should take: one job at a time.

@@ -127,6 +127,45 @@ rule draw_layers:
         " --points {input.points:q} --output {params.folder:q} --threads {threads} {params.options} --log {log:q}"
 
 
+rule draw_results:
+    input:
+        shown=lambda wildcards: list(compared_in(wildcards).values()),
+        src=sources("draw-results"),
+    output:
+        still=report(
+            path("compared-figure") + ".png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        vector=path("compared-figure") + ".svg",
+        numbers=path("compared-figure") + ".json",
+    log:
+        log_of("draw-results"),
+    benchmark:
+        benchmark_of("draw-results")
+    wildcard_constraints:
+        figure="|".join(settings_of.COMPARED),
+    conda:
+        "../../envs/gmcn.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        settings=written(config.get("dcgmm", {})),
+        folder=lambda wildcards, output: os.path.splitext(output.still)[0],
+        shown=lambda wildcards: shlex.join(
+            f"{name}={file}" for name, file in compared_in(wildcards).items()
+        ),
+        options=options,
+    message:
+        "Drawing {wildcards.figure}"
+    shell:
+        "python -m gmcn draw-results --name {wildcards.figure} --settings {params.settings:q} --inputs {params.shown}"
+        " --output {params.folder:q} --threads {threads} {params.options} --log {log:q}"
+
+
 rule all_figures:
     input:
         expand(path("figure") + ".png", figure=settings_of.ILLUSTRATIONS),
