@@ -36,6 +36,8 @@ def test_given_inputs_are_shown_and_no_others(tmp_path):
     [
         (["table", "--name", "table99"], "unknown table 'table99'; did you mean"),
         (["draw-figure", "--name", "figure1"], "unknown figure 'figure1'; did you mean"),
+        (["draw-results", "--name", "dcgmm-figure1"], "unknown figure 'dcgmm-figure1'; did you mean"),
+        (["draw-results", "--name", "dcgmm-figure6"], "mnist_dcgmm-2lc/seed0/model.safetensors does not exist; make"),
         (["draw-figure", "--name", "figure2"], "seed0/model.safetensors does not exist; make it with `snakemake"),
     ],
 )

@@ -153,6 +153,29 @@ def test_a_mixture_layer_s_result_has_its_dynamics_and_figures_their_numbers(pri
     }
 
 
+def test_figures_of_results_make_what_they_show(pristine):
+    small = "dcgmm: {datasets: [digits]}"
+    assert pristine.plan("results/figures/dcgmm-figure2.svg", config=small) == {
+        "sample": 1,
+        "train": 1,
+        "draw_results": 1,
+    }
+    figures = [f"results/figures/{name}.json" for name in config.COMPARED]
+    variants = {name for figure in config.COMPARED.values() for name in figure.variants}
+    each = len(variants)
+    assert pristine.plan(*figures, config=small) == {
+        "sample": 1,
+        "rival": 1,
+        "train": 3 * each,
+        **dict.fromkeys(("evaluate_task", "footprint", "summarise"), each),
+        "draw_results": len(figures),
+    }
+    answer = pristine.snakemake("-n", config="dcgmm: {datasets: [digit]}", targets=(figures[0],))
+    assert answer.status != 0
+    assert "unknown data set 'digit'; did you mean 'digits'?" in answer.text
+    assert "in dcgmm.datasets" in answer.text
+
+
 RAW = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"
 
 
@@ -246,6 +269,7 @@ def test_the_status_finds_the_log_of_every_job(pristine):
     targets = (*targets, "results/tables/table7.md", f"results/{config.tables.LEAST_SQUARES}", "results/figures/all")
     targets = (*targets, "results/runs/digits_gm/dynamics.json", "results/figures/gmlayer-sampling.png")
     targets = (*targets, "results/rivals/digits_ntk.json", "results/runs/digits_mfa-25x4/samples.json")
+    targets = (*targets, "results/figures/dcgmm-figure2.png")
     said = set(re.findall(r"python -m gmcn (\S+) .*--log (\S+)", pristine.snakemake("-np", targets=targets).text))
     assert {stage for stage, _ in said} == set(STAGES)
     summary = [line.split("\t") for line in pristine.snakemake("--summary", targets=targets).text.splitlines()]

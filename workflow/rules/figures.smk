@@ -134,7 +134,7 @@ rule draw_results:
     output:
         still=report(
             path("compared-figure") + ".png",
-            caption="../report/figure.rst",
+            caption="../report/comparison.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
