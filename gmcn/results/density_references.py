@@ -39,7 +39,7 @@ def kmeans(train: Tensor, test: Tensor, data: ObjectSet) -> Found:  # [N, d], [T
 
 def itself(train: Tensor, test: Tensor, data: ObjectSet) -> Found:  # [N, d], [T, d]
     """The test objects as if they were the samples of a density."""
-    found = Reference(train, min(BINS, len(train)), SEED).compare(test)
+    found = Reference(train, BINS, SEED).compare(test)
     return {name: float(found[name]) for name in SAMPLES}, found
 
 
