@@ -38,6 +38,8 @@ RIVALS = {
     "outliers-nearest-neighbour": Rival("distance to the nearest neighbour", "density"),
     "outliers-ppca": Rival("probabilistic principal components", "density"),
     "outliers-sklearn": Rival("scikit-learn's mixture, 25 diagonal", "density"),
+    "clusters-kmeans": Rival("k-means, 25 clusters", "density"),
+    "test-set": Rival("the test objects themselves", "density"),
 }
 
 Name = Annotated[
@@ -56,7 +58,8 @@ Value = Annotated[float | str, "The published value."]
 Metric = Annotated[
     str,
     "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss; of density log_likelihood, auc, "
-    "dunn, davies_bouldin, nmi, purity), "
+    "dunn, davies_bouldin, nmi, purity), worst-<metric> (that of the worst seed), js, ndb, repeats (of the samples of "
+    "densities), "
     "validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, "
     "gib (peak memory), minutes (training).",
 ]
@@ -90,7 +93,8 @@ class ResultRow:
         Literal[*RIVALS],
         "What is no network of ours, trained on the sampled objects (docs/reproduction.md): the nearest neighbour, "
         "logistic regression, or the kernel of an infinitely wide two-layer perceptron. Those called outliers-... are "
-        "rivals of densities, trained on the first half of the classes.",
+        "rivals of densities, trained on the first half of the classes; clusters-kmeans and test-set (which has the "
+        "columns of samples) are of all classes.",
     ] = OPTIONAL
     label: Label = OPTIONAL
     dataset: Annotated[str, "Name of the data set, where it is not the table's."] = OPTIONAL

@@ -22,6 +22,7 @@ COLUMNS = {
     **{f"rmse<layer>-{kind}": rf"rmse[1-9]-{kind}" for kind in ("all", "relu", "reduction")},
     **{name: name for name in ("kernels", "parameters", "gib", "minutes")},
 }
+OF_DENSITIES = {name: name for name in ("js", "ndb", "repeats")}
 
 
 def check_tables(config: Mapping[str, Any], source: str) -> None:
@@ -33,7 +34,9 @@ def check_tables(config: Mapping[str, Any], source: str) -> None:
             raise InputError(f"{error} in {source} at tables.{name}") from None
         if table["kind"] != "results":
             continue
-        known = COLUMNS | {name: name for name in measured(table)}
+        metrics = measured(table)
+        known = COLUMNS | {name: name for name in metrics} | {"worst-<metric>": f"worst-({'|'.join(metrics)})"}
+        known |= OF_DENSITIES if "density" in table["tasks"] else {}
         for column in [*table["columns"], *(metric for row in table["rows"] for metric in row["paper"])]:
             if not any(re.fullmatch(pattern, column) for pattern in known.values()):
                 raise InputError(f"{unknown('column of results', column, known)} in {source} at tables.{name}")

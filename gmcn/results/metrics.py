@@ -34,8 +34,11 @@ def column(name: str, of: Sequence[str] = tasks.TASKS) -> Column:
     """The column of this name, for a table with results ``of`` these tasks."""
     if name in COLUMNS:
         return COLUMNS[name]
-    if measured := {metric.name: metric for task in of for metric in tasks.measures(task).metrics}.get(name):
+    metrics = {metric.name: metric for task in of for metric in tasks.measures(task).metrics}
+    if measured := metrics.get(name):
         return of_metric(measured)
+    if (match := re.fullmatch(r"worst-(.+)", name)) and match[1] in metrics:
+        return of_worst(metrics[match[1]])
     if match := re.fullmatch(r"validation(\d+)", name):
         epoch = int(match[1])
         return Column(f"accuracy after {epoch} epochs (%)", 2, lambda result: _validation(result, epoch), VALIDATION)
@@ -55,6 +58,19 @@ def of_metric(metric: Metric) -> Column:
     return Column(
         metric.heading, metric.digits, lambda result: scaled(_pair(result, "metrics", metric.name), metric.scale)
     )
+
+
+def of_worst(metric: Metric) -> Column:
+    """A task's metric of the seed that is worst by it; of a rival, which is made once, its own."""
+
+    def worst(result: Mapping[str, Any]) -> Value:
+        own = at(result, "metrics", metric.name) or {}
+        values = list(own.get("seeds", {"": own.get("mean")}).values())
+        if None in values:
+            return NOTHING
+        return scaled(((min if metric.larger_is_better else max)(values), None), metric.scale)
+
+    return Column(f"{metric.heading}, worst", metric.digits, worst, WORST)
 
 
 def over(values: Sequence[float | None]) -> Value:
@@ -90,6 +106,13 @@ def _rmse(result: Mapping[str, Any], layer: int, kind: str) -> Value:
     return tuple(at(result, "measures", "rmse", part, layer - 1, kind, "standardised") for part in ("layers", "std"))
 
 
+def _samples(result: Mapping[str, Any], name: str) -> Value:
+    """A number of the samples of a density, or of the rival `test-set`."""
+    if at(result, "rival") is not None:
+        return _pair(result, "metrics", name)
+    return tuple(at(result, "measures", "samples", part, name) for part in ("mean", "std"))
+
+
 def _kernels(result: Mapping[str, Any]) -> Value:
     layers, classes = at(result, "settings", "network", "layers"), at(result, "details", "per_class", "mean")
     if layers is None or classes is None:
@@ -112,7 +135,16 @@ VALIDATION = (
 )
 MEMORY = "Peak memory is that of tensors: of the whole training on a GPU, of one measured step of it on a CPU."
 RMSE = "RMSE is standardised as by the authors' code: by the truth's deviation over all shapes, channels and points."
+WORST = "Worst is that of all seeds, by this number; how many there are stands with the result."
+SAMPLES = (
+    "Samples are compared with training objects: the Jensen-Shannon divergence of how both fill bins of k-means, the "
+    "number of bins whose share differs at 5 % (it grows with the number of samples), and the share that lies nearer "
+    "to the mean of their own cluster than to a training object."
+)
 COLUMNS = {
+    "js": Column("samples: divergence (JS, nats)", 4, lambda result: _samples(result, "js"), SAMPLES),
+    "ndb": Column("samples: different bins (NDB)", 0, lambda result: _samples(result, "ndb"), SAMPLES),
+    "repeats": Column("samples: repeats (%)", 1, lambda result: scaled(_samples(result, "repeats"), 100), SAMPLES),
     "kernels": Column("kernels", 0, _kernels),
     "parameters": Column("parameters", 0, lambda result: (at(result, "parameters"), None)),
     "gib": Column("peak memory (GiB)", 2, _gib, MEMORY),

@@ -1,6 +1,7 @@
 """The stage `rival`: what is no network of ours answers the test split, for a row of a table of results.
 
-Rivals classify, or find outliers (:mod:`gmcn.results.outliers`). All see an object as one vector: the values of an
+Rivals classify, find outliers (:mod:`gmcn.results.outliers`), or are what else densities are set beside
+(:mod:`gmcn.results.density_references`). All see an object as one vector: the values of an
 image or vector, and of a cloud or mixture one whose distances are the sliced Wasserstein distance
 (:func:`gmcn.data.folds.descriptors`). For those that classify, all vectors are divided by one number, so that the
 values of the training objects have a mean square of one.
@@ -24,6 +25,7 @@ from gmcn.data.folds import descriptors
 from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_split
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
+from gmcn.results.density_references import REFERENCES, refer
 from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.outliers import OUTLIERS, find_outliers
 from gmcn.results.reading import FORMAT
@@ -108,14 +110,19 @@ def compare(
     Returns what it writes, which tables read as they read results. Raises :class:`InputError` for an unknown rival and
     for objects without labels, or all of one class.
     """
-    if rival not in RIVALS.keys() | OUTLIERS.keys():
-        raise unknown("rival", rival, (*RIVALS, *OUTLIERS))
+    known = (*RIVALS, *OUTLIERS, *REFERENCES)
+    if rival not in known:
+        raise unknown("rival", rival, known)
     train, test = read_split(points, TRAIN), read_split(points, TEST)
     if train.labels is None:
         raise InputError(f"the objects of {points} have no labels, and a rival is told by the classes that it answers")
     if len(train.labels.unique()) < 2:
         raise InputError(f"the training objects of {points} are all of one class, and a rival needs two")
-    found = find_outliers(rival, train, test, _vectors) if rival in OUTLIERS else classify(rival, train, test)
+    if rival in RIVALS:
+        found = classify(rival, train, test)
+    else:
+        of_density = find_outliers if rival in OUTLIERS else refer
+        found = of_density(rival, train, test, _vectors)
     metrics, seconds, origin = found.pop("metrics"), found.pop("seconds"), provenance()
     result = {
         "format": FORMAT,

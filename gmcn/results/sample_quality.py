@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,10 @@ from gmcn.errors import InputError
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans
 
+log = logging.getLogger(__name__)
+
 BINS = 100
+FULL = 5  # training objects of the mean bin, at least
 SIGNIFICANT = 1.96  # standard errors: a two-sided test at 5 %
 ITERATIONS = 50  # of k-means
 NEIGHBOURS = 5000  # objects at most whose neighbours are looked for, among as many
@@ -52,11 +56,15 @@ class Bins:
 
 
 def bins_of(values: Tensor, count: int, seed: int) -> Bins:  # [N, d], float32
-    """The bins of training objects; :class:`InputError` where there are fewer than bins."""
-    if len(values) < count:
-        raise InputError(
-            f"{count} bins need as many training objects, and there are {len(values)}; set samples.bins lower"
-        )
+    """So many bins of training objects, or fewer: the mean bin has at least :data:`FULL` of them.
+
+    :class:`InputError` where there are too few for two bins.
+    """
+    if len(values) < 2 * FULL:
+        raise InputError(f"bins need {2 * FULL} training objects at least, and there are {len(values)}")
+    if (most := len(values) // FULL) < count:
+        log.info("%d bins instead of %d: there are %d training objects", most, count, len(values))
+        count = most
     model = _clustered(values, count, seed)
     counts = torch.from_numpy(model.labels_).long().bincount(minlength=count)
     order = counts.argsort(descending=True, stable=True)

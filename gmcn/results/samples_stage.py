@@ -37,9 +37,12 @@ class SampleSettings:
     """Measurement of how a density's samples compare with training objects (docs/mixtures.md)."""
 
     count: Annotated[int, at_least(2), "Samples that are drawn of each network."] = 20_000
-    bins: Annotated[int, at_least(2), "Clusters of k-means of the training objects, which samples are counted in."] = (
-        BINS
-    )
+    bins: Annotated[
+        int,
+        at_least(2),
+        "Clusters of k-means of the training objects, which samples are counted in; fewer where there are not five "
+        "times as many objects.",
+    ] = BINS
     top: Annotated[
         int | None, at_least(1), "Components of each layer below the top that are drawn from; null: the network's own."
     ] = None
@@ -70,7 +73,7 @@ def samples(
 
     ``settings`` are those of :class:`SampleSettings`. Per seed the numbers of
     :meth:`gmcn.results.sample_quality.Reference.compare`; the same of ``test``, the test objects of the trained
-    classes, and of ``missing``, those without the most frequent class (None where there is one class, or no labels).
+    classes, and of ``missing``, those without the most frequent class (None where too few are left, or have no labels).
     Values are divided by the largest of a training object. ``bins.png`` shows the shares of all bins, and of images
     the first samples of the first seed above their nearest training objects.
 
@@ -102,6 +105,7 @@ def samples(
         "settings": asdict(own),
         "classes": trained,
         "objects": {"train": len(data), "test": len(test), "samples": own.count},
+        "bins": len(reference.bins.centres),
         "train": {"bins": (reference.bins.counts.double() / len(data)).tolist()},
         "test": tested,
         "missing": missing,
@@ -145,10 +149,11 @@ def _values(inputs: Tensor, largest: float) -> Tensor:  # [S, *shape] -> [S, d]
 
 def _missing(reference: Reference, test: ObjectSet, values: Tensor) -> dict[str, Any] | None:
     """What test objects reach when all of one class are lost, the most frequent."""
-    if test.labels is None or len(test.labels.unique()) < 2:
+    if test.labels is None:
         return None
     lost = int(test.labels.bincount().argmax())
-    return {"class": test.class_names[lost], **reference.compare(values[test.labels != lost])}
+    kept = values[test.labels != lost]
+    return {"class": test.class_names[lost], **reference.compare(kept)} if len(kept) > 1 else None
 
 
 def _report(result: Mapping[str, Any], run: Run) -> None:
@@ -157,6 +162,6 @@ def _report(result: Mapping[str, Any], run: Run) -> None:
     run.log_metrics({f"samples/{name}": mean[name] for name in names} | {f"samples/test_{n}": tested[n] for n in names})
     log.info(
         "samples: JS %.4f, %.0f of %d bins differ, repeats %.3f (test objects: %.4f, %d, %.3f)",
-        *(mean["js"], mean["ndb"], result["settings"]["bins"], mean["repeats"]),
+        *(mean["js"], mean["ndb"], result["bins"], mean["repeats"]),
         *(tested["js"], tested["ndb"], tested["repeats"]),
     )

@@ -149,7 +149,7 @@ def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     if name == "samples":
         kept = {key: content[key] for key in ("test", "missing", "mean", "std")}
         said = {key: _without_bins(numbers) for key, numbers in kept.items()}
-        return {**said, "objects": content["objects"], "settings": content["settings"]}
+        return {**said, "bins": content["bins"], "objects": content["objects"], "settings": content["settings"]}
     if name == "footprint":
         return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio") if key in content}
     return {key: value for key, value in content.items() if key not in ORIGIN}

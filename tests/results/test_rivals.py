@@ -13,6 +13,7 @@ from gmcn.artifacts import load_tensors, save_tensors
 from gmcn.cli import main
 from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.errors import InputError
+from gmcn.results.density_references import REFERENCES
 from gmcn.results.kernels import gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.outliers import OUTLIERS
 from gmcn.results.rivals import RIVALS, compare, kernel_regression, scaled
@@ -170,7 +171,7 @@ def test_clouds_are_compared_as_shapes(tmp_path):
         (
             {},
             "ntkk",
-            "unknown rival 'ntkk'; did you mean 'ntk'? (known: logistic, nearest-neighbour, nngp, ntk, outliers-",
+            "unknown rival 'ntkk'; did you mean 'ntk'? (known: clusters-kmeans, logistic, nearest-neighbour, nngp, ",
         ),
         ({"labels": None}, "ntk", "have no labels, and a rival"),
         ({"labels": torch.zeros(1797, dtype=torch.int64)}, "logistic", "are all of one class, and a rival needs two"),
@@ -186,8 +187,8 @@ def test_what_cannot_be_compared_is_one_sentence(digits, tmp_path, capsys, chang
 
 
 def test_rivals_of_the_configuration_are_those_that_can_be_made():
-    assert config.RIVALS.keys() == RIVALS.keys() | OUTLIERS.keys()
-    assert {name for name, rival in config.RIVALS.items() if rival.task == "density"} == OUTLIERS.keys()
+    assert config.RIVALS.keys() == RIVALS.keys() | OUTLIERS.keys() | REFERENCES.keys()
+    assert {name for name, rival in config.RIVALS.items() if rival.task == "density"} == {*OUTLIERS, *REFERENCES}
 
 
 TABLE = """
