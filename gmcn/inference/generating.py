@@ -121,18 +121,18 @@ def _density(path: Path, seed: int | None, device: torch.device) -> tuple[Densit
 
 def _weights(metadata: Mapping[str, Any], class_name: str, path: Path) -> Tensor:  # [N]
     """How often training objects of the class belong to each component, up to a factor."""
-    names, trained = metadata.get("class_names") or [], metadata.get("trained") or {}
-    if class_name not in names:
-        raise unknown("class", class_name, names)
-    if "classes" not in trained:
-        raise InputError(f"{path} does not say which classes its components have; train it again, with labels")
     with foreign(f"{path} does not say well which classes its components have"):
+        names, trained = metadata.get("class_names") or [], metadata.get("trained") or {}
+        if class_name not in names:
+            raise unknown("class", class_name, names)
+        if "classes" not in trained:
+            raise InputError(f"{path} does not say which classes its components have; train it again, with labels")
         classes, shares = (torch.tensor(trained[key], dtype=torch.float64) for key in ("classes", "shares"))
         place = names.index(class_name)
         weights = shares * classes[:, place] if place < classes.shape[1] else torch.zeros_like(shares)
-    if weights.sum() == 0:
-        raise InputError(f"{path} was trained on no object of the class '{class_name}'")
-    return weights
+        if weights.sum() == 0:
+            raise InputError(f"{path} was trained on no object of the class '{class_name}'")
+        return weights
 
 
 def _new(

@@ -238,3 +238,20 @@ def test_other_networks_and_formats_are_one_sentence(density, tmp_path, capsys):
     assert run(tmp_path / "model.safetensors", "--class", "3", "--output", tmp_path / "a.png") == 2
     assert "does not say which classes its components have; train it again, with labels" in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("trained", "part"),
+    [
+        (["classes"], "does not say well which classes its components have"),
+        ({"classes": [["a"]], "shares": [1]}, "does not say well which classes its components have"),
+        ({"classes": [[1.0], [1.0]], "shares": [1, 1, 1]}, "does not say well which classes"),
+        ({"classes": [[1.0]] * 99, "shares": [0.0] * 98 + [1.0]}, "cannot draw these samples"),
+        ({"classes": [[-1.0]] * 15, "shares": [1.0] * 15}, "cannot draw these samples"),
+    ],
+)
+def test_a_damaged_read_out_is_one_sentence(density, tmp_path, trained, part):
+    tensors, metadata = load_tensors(density.model)
+    save_tensors(tmp_path / "model.safetensors", tensors, {**metadata, "trained": trained})
+    with pytest.raises(InputError, match=part):
+        gmcn.generate(tmp_path / "model.safetensors", class_name="0", device="cpu")
