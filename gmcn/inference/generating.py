@@ -75,22 +75,17 @@ def generate(
     """
     like = [like] if isinstance(like, str | os.PathLike) else list(like)
     count = count if count is not None else 1 if like else 100
-    if count < 1:
-        raise InputError(f"the count of samples is {count}, but must be at least 1")
-    if not 0 <= seed < 1 << 63:
-        raise InputError(f"the seed is {seed}, but must be at least 0 and have at most 63 bits")
-    if keep is not None and not like:
-        raise InputError("keep says which part of images is known: give these with like")
-    if level is not None and not like:
-        raise InputError("level says how close variants are to images: give these with like")
+    how = {"top": top, "divisor": divisor, "sharpen": sharpen, "level": level}
+    how = {name: value for name, value in how.items() if value is not None}
+    _check(count, seed, how)
+    if not like and (keep is not None or level is not None):
+        raise InputError(f"{'level' if keep is None else 'keep'} is for variants of images: give these with like")
     if class_name is not None and like:
         raise InputError("a class is for new samples, and variants are those of given objects: leave out one of them")
     target = select_device(device)
     path = model_path(Path(model), model_seed)
     network, metadata = _density(path, model_seed, target)
     generator = torch.Generator().manual_seed(seed)
-    how = {"top": top, "divisor": divisor, "sharpen": sharpen, "level": level}
-    how = {name: value for name, value in how.items() if value is not None}
     if not like:
         weights = None if class_name is None else _weights(metadata, class_name, path)
         parts = _new(network, count, generator, weights, how)
@@ -101,6 +96,17 @@ def generate(
     parts = _variants(network, objects.to(target), count, generator, mask, how)
     samples = _gathered(parts, count * len(objects), path)
     return Generated(samples, objects.to(samples), names, network.largest)
+
+
+def _check(count: int, seed: int, how: Mapping[str, Any]) -> None:
+    if not 0 <= seed < 1 << 63:
+        raise InputError(f"the seed is {seed}, but must be at least 0 and have at most 63 bits")
+    for name, value in {"count": count, **how}.items():
+        least = 0 if name == "sharpen" else 1
+        if name != "divisor" and value < least:
+            raise InputError(f"{name} is {value}, but must be at least {least}")
+    if "divisor" in how and not how["divisor"] > 0:
+        raise InputError(f"the divisor of standard deviations is {how['divisor']}, but must be above 0")
 
 
 def _density(path: Path, seed: int | None, device: torch.device) -> tuple[Density, Mapping[str, Any]]:
@@ -115,18 +121,18 @@ def _density(path: Path, seed: int | None, device: torch.device) -> tuple[Densit
 
 def _weights(metadata: Mapping[str, Any], class_name: str, path: Path) -> Tensor:  # [N]
     """How often training objects of the class belong to each component, up to a factor."""
-    names, trained = metadata.get("class_names") or [], metadata.get("trained") or {}
-    if class_name not in names:
-        raise unknown("class", class_name, names)
-    if "classes" not in trained:
-        raise InputError(f"{path} does not say which classes its components have; train it again, with labels")
     with foreign(f"{path} does not say well which classes its components have"):
+        names, trained = metadata.get("class_names") or [], metadata.get("trained") or {}
+        if class_name not in names:
+            raise unknown("class", class_name, names)
+        if "classes" not in trained:
+            raise InputError(f"{path} does not say which classes its components have; train it again, with labels")
         classes, shares = (torch.tensor(trained[key], dtype=torch.float64) for key in ("classes", "shares"))
         place = names.index(class_name)
         weights = shares * classes[:, place] if place < classes.shape[1] else torch.zeros_like(shares)
-    if weights.sum() == 0:
-        raise InputError(f"{path} was trained on no object of the class '{class_name}'")
-    return weights
+        if weights.sum() == 0:
+            raise InputError(f"{path} was trained on no object of the class '{class_name}'")
+        return weights
 
 
 def _new(

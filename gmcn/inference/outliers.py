@@ -29,10 +29,10 @@ def threshold(network: Network, metadata: Mapping[str, Any], inliers: float, pat
     """
     if not 0 < inliers < 1:
         raise InputError(f"the share of inliers is {inliers}, but must be between 0 and 1")
-    quantiles = (metadata.get("trained") or {}).get("quantiles")
-    if not isinstance(network, Density) or not quantiles:
-        raise InputError(f"{path} does not say how likely its training objects were: only a density has outliers")
     with foreign(f"{path} does not say well how likely its training objects were"):
+        quantiles = (metadata.get("trained") or {}).get("quantiles")
+        if not isinstance(network, Density) or not quantiles:
+            raise InputError(f"{path} does not say how likely its training objects were: only a density has outliers")
         return float(np.interp(1 - inliers, np.linspace(0, 1, len(quantiles)), quantiles))
 
 
@@ -48,11 +48,11 @@ def deviations(
     found = network.layers(inputs) if isinstance(network, Density) else []
     if all(layer["log_likelihood"][0].numel() == 1 for layer in found):
         raise InputError(f"{path} is no density with several positions in an image, such as `kind: dcgmm`: no maps")
-    known = (metadata.get("trained") or {}).get("layers")
-    if not known:
-        raise InputError(f"{path} does not say how likely parts of its training images were; train it again")
     maps = {}
     with foreign(f"{path} does not say well how likely parts of its training images were"):
+        known = (metadata.get("trained") or {}).get("layers")
+        if not known:
+            raise InputError(f"{path} does not say how likely parts of its training images were; train it again")
         for layer, about in zip(found, known, strict=True):
             values = layer["log_likelihood"].double().cpu()
             mean, std = (torch.tensor(about[key], dtype=torch.float64) for key in ("mean", "std"))

@@ -55,7 +55,7 @@ def test_a_command_of_gmcn(command):
         config.resolve(known, options["dataset"], options["variant"])
     if options.get("fit"):
         config.fit(known, options["fit"])
-    if options["command"] == "predict" and "/" not in options["model"]:
+    if options["command"] in ("predict", "generate") and "/" not in options["model"]:
         assert options["model"] in pretrained_names()
     for word in command.words:
         config.check_target(known, word)

@@ -198,14 +198,18 @@ def test_vectors_are_drawn_varied_and_written_as_arrays(vectors, tmp_path, capsy
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"count": 0}, "the count of samples is 0, but must be at least 1"),
+        ({"count": 0}, "count is 0, but must be at least 1"),
         ({"count": 10**9}, r"1,000,000,000 samples of 64 numbers take too much memory; ask for at most 16,777,216"),
         ({"seed": -1}, "the seed is -1, but must be at least 0"),
-        ({"keep": "left"}, "keep says which part of images is known: give these with like"),
+        ({"keep": "left"}, "keep is for variants of images: give these with like"),
         ({"like": "a.png", "class_name": "3"}, "leave out one of them"),
-        ({"level": 1}, "level says how close variants are to images: give these with like"),
+        ({"level": 1}, "level is for variants of images: give these with like"),
         ({"class_name": "three"}, r"unknown class 'three' \(known: 0, 1, 2"),
         ({"class_name": "7"}, "was trained on no object of the class '7'"),
+        ({"top": 0}, "top is 0, but must be at least 1"),
+        ({"sharpen": -1}, "sharpen is -1, but must be at least 0"),
+        ({"divisor": 0.0}, "the divisor of standard deviations is 0.0, but must be above 0"),
+        ({"divisor": float("nan")}, "the divisor of standard deviations is nan"),
         ({"top": 3}, "GMM draws its samples as they are, without top"),
         ({"like": "a.png"}, "a.png does not exist"),
         ({"like": "IMAGE", "keep": "half"}, "keep is 'half', but must be left, right, top, bottom or an image"),
@@ -234,3 +238,20 @@ def test_other_networks_and_formats_are_one_sentence(density, tmp_path, capsys):
     assert run(tmp_path / "model.safetensors", "--class", "3", "--output", tmp_path / "a.png") == 2
     assert "does not say which classes its components have; train it again, with labels" in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("trained", "part"),
+    [
+        (["classes"], "does not say well which classes its components have"),
+        ({"classes": [["a"]], "shares": [1]}, "does not say well which classes its components have"),
+        ({"classes": [[1.0], [1.0]], "shares": [1, 1, 1]}, "does not say well which classes"),
+        ({"classes": [[1.0]] * 99, "shares": [0.0] * 98 + [1.0]}, "cannot draw these samples"),
+        ({"classes": [[-1.0]] * 15, "shares": [1.0] * 15}, "cannot draw these samples"),
+    ],
+)
+def test_a_damaged_read_out_is_one_sentence(density, tmp_path, trained, part):
+    tensors, metadata = load_tensors(density.model)
+    save_tensors(tmp_path / "model.safetensors", tensors, {**metadata, "trained": trained})
+    with pytest.raises(InputError, match=part):
+        gmcn.generate(tmp_path / "model.safetensors", class_name="0", device="cpu")

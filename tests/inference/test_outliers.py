@@ -141,3 +141,7 @@ def test_a_damaged_file_is_one_sentence(deep, odd, tmp_path):
         save_tensors(tmp_path / "model.safetensors", tensors, metadata)
         with pytest.raises(InputError, match="does not say well how likely parts of its training images were"):
             gmcn.predict(tmp_path / "model.safetensors", odd, maps=f"{tmp_path}/maps/", device="cpu")
+    for trained in (["quantiles"], {"quantiles": "many"}):
+        save_tensors(tmp_path / "model.safetensors", tensors, {**metadata, "trained": trained})
+        with pytest.raises(InputError, match="does not say well how likely its training objects were"):
+            gmcn.predict(tmp_path / "model.safetensors", odd, inliers=0.9, device="cpu")
