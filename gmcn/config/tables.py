@@ -22,7 +22,7 @@ COLUMNS = {
     **{f"rmse<layer>-{kind}": rf"rmse[1-9]-{kind}" for kind in ("all", "relu", "reduction")},
     **{name: name for name in ("kernels", "parameters", "gib", "minutes")},
 }
-OF_DENSITIES = {name: name for name in ("js", "ndb", "repeats")}
+OF_DENSITIES = {name: name for name in ("dead", "js", "ndb", "repeats")}
 
 
 def check_tables(config: Mapping[str, Any], source: str) -> None:

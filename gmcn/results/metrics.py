@@ -145,6 +145,7 @@ COLUMNS = {
     "js": Column("samples: divergence (JS, nats)", 4, lambda result: _samples(result, "js"), SAMPLES),
     "ndb": Column("samples: different bins (NDB)", 0, lambda result: _samples(result, "ndb"), SAMPLES),
     "repeats": Column("samples: repeats (%)", 1, lambda result: scaled(_samples(result, "repeats"), 100), SAMPLES),
+    "dead": Column("dead components", 1, lambda result: _pair(result, "details", "dead")),
     "kernels": Column("kernels", 0, _kernels),
     "parameters": Column("parameters", 0, lambda result: (at(result, "parameters"), None)),
     "gib": Column("peak memory (GiB)", 2, _gib, MEMORY),
