@@ -23,7 +23,7 @@ TITLE = 16  # pixels above a panel
 
 
 def threshold(network: Network, metadata: Mapping[str, Any], inliers: float, path: Path) -> float:
-    """The log-likelihood that this share of the training objects reaches.
+    """The typicality, mostly the log-likelihood, that this share of the training objects reaches.
 
     Raises :class:`InputError` for a share that is none, and for a file that does not say how likely these were.
     """

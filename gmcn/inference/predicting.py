@@ -163,7 +163,7 @@ def _answer(
             refuse(InputError(f"the network's output for {what} is not finite; are its coordinates extreme?"))
             continue
         if limit is not None:
-            answer["outlier"] = answer["log_likelihood"] < limit
+            answer["outlier"] = answer.get("typicality", answer["log_likelihood"]) < limit
         yield Prediction(str(path), name, answer)
 
 

@@ -22,6 +22,7 @@ from gmcn.models.density import Density
 from gmcn.models.mlp import Shape
 from gmcn.models.network import InitialSeed, seeded
 from gmcn.nn.annealing import Annealing, AnnealingSettings
+from gmcn.nn.background import Background
 from gmcn.nn.gmm_stack import LAYER, GMMStack
 
 BATCH = 500  # bounds memory
@@ -78,6 +79,11 @@ class DCGMM(Density):
         centroids_first: Annotated[
             float, at_least(0), at_most(1), "Share of a training in which only centroids move: the first phase."
         ] = 0.5,
+        judged_by: Annotated[
+            Literal["likelihood", "ratio"],
+            "By what outliers are found: the log-likelihood of the last mixture's input, or what of it is left without "
+            "that under one Gaussian, which is low for images with much in them, whatever it is.",
+        ] = "likelihood",
         order: Annotated[
             Literal["together", "in-turn"], "Whether mixtures learn all at once, or each in its share of the training."
         ] = "together",
@@ -89,6 +95,7 @@ class DCGMM(Density):
             raise InputError(f"DCGMM: the shape of an image is [H, W] or [C, H, W], not {list(shape)}")
         self.shape, self.largest, self.rates = tuple(shape), largest, tuple(rates)
         self.begins, self.centroids_first, self.order = start, centroids_first, order
+        self.judged_by = judged_by
         settings = read(AnnealingSettings, annealing, "annealing") if isinstance(annealing, Mapping) else annealing
         self.done = 0.0
         colours, rows, columns = (1, *shape) if len(shape) == 2 else shape
@@ -97,6 +104,7 @@ class DCGMM(Density):
                 self.stack = GMMStack(
                     (colours, rows, columns), layers, unshared=unshared, caps=caps, precision=precision, spread=spread
                 )
+            self.background = Background(self.stack.mixtures[-1]) if judged_by == "ratio" else None
             self.annealing = nn.ModuleList(Annealing(layer.components, settings) for layer in self.stack.mixtures)
         except InputError as error:
             raise InputError(f"DCGMM: {error}") from None
@@ -181,6 +189,22 @@ class DCGMM(Density):
             annealing.state[annealing.SIGMA] = annealing.settings.floor
             annealing.usage.copy_(layer.logits.softmax(-1).reshape(-1, layer.components).mean(0))
         return {}
+
+    @torch.no_grad()
+    def finish_(self, inputs: Tensor) -> None:
+        """With ``judged_by`` "ratio", the Gaussian beside which images are judged, from those trained on."""
+        if self.background is not None:
+            self.background.fit_(lambda: (self._last(part) for part in inputs.split(BATCH)))
+
+    def _last(self, inputs: Tensor) -> tuple[Tensor, Tensor]:  # [B, C, H, W], [B]
+        """What the last mixture sees, and its log-likelihood."""
+        seen = self.stack.seen(self._values(inputs), -1)
+        return seen, self.stack.mixtures[-1].log_likelihood(seen).mean((1, 2))
+
+    @torch.no_grad()
+    def typicality(self, inputs: Tensor) -> Tensor:  # [B]
+        """The log-likelihood; with ``judged_by`` "ratio", less a part of that under one Gaussian."""
+        return self(inputs) if self.background is None else self.background.ratio(*self._last(inputs))
 
     def _checked(self, inputs: Tensor) -> Tensor:
         """The values of images to train on."""

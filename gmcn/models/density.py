@@ -75,6 +75,11 @@ class Density(Network):
         """The means of the components, the most frequent first, in the units of the objects; None if it has none."""
         return None
 
+    @torch.no_grad()
+    def typicality(self, inputs: Tensor) -> Tensor:  # [B]
+        """By what outliers are told from objects such as those trained on: low for outliers. The log-density."""
+        return self(inputs)
+
     def dead(self) -> int | None:
         """How many components hardly any object belongs to; None of a network without components."""
         return None

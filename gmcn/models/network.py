@@ -74,6 +74,9 @@ class Network(nn.Module):
     def start_(self, inputs: Any, seed: int) -> None:
         """Called before the first step of the optimiser with all inputs that are trained on."""
 
+    def finish_(self, inputs: Any) -> None:
+        """Called after the last step with all inputs that were trained on, in evaluation mode."""
+
     def fit_(self, inputs: Any, iterations: int, seed: int, progress: Callable[[int, float], object]) -> dict[str, Any]:
         """The training of ``optimizer: em``, on all inputs in each of its iterations.
 

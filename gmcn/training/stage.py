@@ -134,6 +134,8 @@ def train(
             model.start_(batches.train_loader.inputs, seed)
             callbacks = [history, snapshots, checkpoint]
             _fit(module, batches, callbacks, device=device, resume=_resume(output, key))
+        model.eval()
+        model.finish_(batches.train_loader.inputs)
         peak = checkpoint.peak_memory()
         if about := objective.facts(model, batches.train_loader.inputs, batches.train_loader.labels):
             metadata["trained"] = about

@@ -263,3 +263,21 @@ def test_images_that_cannot_be(digits, tmp_path):
 def test_the_summary_of_a_training_is_that_of_others(digits, tmp_path):
     trained(digits, tmp_path, epochs=1)
     assert read_json(tmp_path / "training.json")["task"] == "density"
+
+
+def test_a_ratio_leaves_nothing_that_one_gaussian_explains(digits, tmp_path):
+    own = {"judged_by": "ratio", "annealing": {"controller": "none"}}
+    trained(digits, tmp_path, own, optimizer="em", classes=[0, 1, 2, 3, 4])
+    network, data = load(tmp_path / "model.safetensors"), read_split(digits, TRAIN)
+    inputs = data.inputs[data.labels < 5]
+    seen = network.stack.seen(network._values(inputs), -1).flatten(1)
+    torch.testing.assert_close(network.background.mean, seen.mean(0))
+    torch.testing.assert_close(network.background.variance, seen.var(0, correction=0).clamp(min=1 / 20))
+    one = torch.distributions.Normal(network.background.mean, network.background.variance.sqrt())
+    simple, ratio = one.log_prob(seen).sum(1), network.typicality(inputs)
+    torch.testing.assert_close(ratio, network(inputs) - network.background.slope * simple, rtol=1e-4, atol=1e-3)
+    assert abs(torch.stack([ratio, simple]).corrcoef()[0, 1]) < 1e-3
+    from gmcn.artifacts import read_metadata
+
+    quantiles = read_metadata(tmp_path / "model.safetensors")["trained"]["quantiles"]
+    assert quantiles[0] == pytest.approx(ratio.min().item(), rel=1e-4, abs=1e-3)

@@ -69,7 +69,7 @@ def _curve(path: Path, found: Mapping[str, Any], outlier: np.ndarray) -> dict[st
 
     network = "seeds" in found
     seeds = list(found.get("seeds", {}).values())
-    scores = -np.array(seeds[0].get("log_likelihoods", ())) if seeds else np.array(found.get("scores", ()))
+    scores = np.array((seeds[0] if seeds else found).get("scores", ()))
     area = at(found, "mean", "auc") if network else at(found, "metrics", "auc", "mean")
     if len(scores) != len(outlier) or area is None:
         raise InputError(f"{path} has no outliers of the objects that the others have; make it again")

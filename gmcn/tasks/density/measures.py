@@ -30,7 +30,7 @@ AUC = Metric("auc", "outliers found, area under the ROC curve", digits=3, larger
 
 
 class Measures:
-    """The log-likelihood of test objects of the trained classes, and the area under the ROC curve of its negative.
+    """The log-likelihood of test objects of the trained classes, and how well others are found (``typicality``).
 
     The ROC curve is of those objects against those of all other classes, the outliers; without such there is none.
     The first of them, :data:`LIMIT` at most, are also clustered by the network's components.
@@ -56,6 +56,7 @@ class Measures:
         from gmcn.data.objects import select
 
         values = log_likelihoods(network, data.inputs, device, progress)
+        scores = -log_likelihoods(network.typicality, data.inputs, device)
         bad = (~values.isfinite()).nonzero().squeeze(1)
         if len(bad):
             raise InputError(
@@ -68,12 +69,13 @@ class Measures:
         inputs, labels = select(data.inputs, first).to(device), None if data.labels is None else data.labels[first]
         return {
             LOG_LIKELIHOOD.name: values[known].mean().item(),
-            **outliers(-values, data, trained),
+            **outliers(scores, data, trained),
             **(_NO_CLUSTERS if dead is None else clustering(inputs, labels, network.assign(inputs))),
             "dead": dead,
             "layers": layers(network, inputs),
             "classes": trained,
             "log_likelihoods": values.tolist(),
+            "scores": scores.tolist(),
         }
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
@@ -85,7 +87,7 @@ class Measures:
         from gmcn.pictures.charts import draw_grid, draw_roc
 
         first, drawn = seeds[0], []
-        curves = roc_curves(-torch.tensor(first["log_likelihoods"], dtype=torch.float64), data, first["classes"])
+        curves = roc_curves(torch.tensor(first["scores"], dtype=torch.float64), data, first["classes"])
         if curves:
             drawn.append(draw_roc(curves, folder / "outliers.png"))
         if data.kind == IMAGES:
@@ -105,7 +107,7 @@ class Measures:
     def answer(
         self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
     ) -> list[dict[str, Any] | None]:  # of B objects
-        """The log-likelihood in nats, and the share of training objects that are less likely: low for outliers.
+        """The log-likelihood in nats, and the share of training objects that are less typical: low for outliers.
 
         Of a file that says which classes its components have, also the most probable class, and its probability: what
         the components hold of it, weighted by their responsibilities.
@@ -117,7 +119,10 @@ class Measures:
         values, trained = network(inputs).double().cpu(), metadata.get("trained") or {}
         columns: dict[str, list[Any]] = {"log_likelihood": values.tolist()}
         if known := trained.get("quantiles"):
-            found = torch.searchsorted(torch.tensor(known, dtype=torch.float64), values)
+            typical = network.typicality(inputs).double().cpu() if isinstance(network, Density) else values
+            if not typical.equal(values):
+                columns["typicality"] = typical.tolist()
+            found = torch.searchsorted(torch.tensor(known, dtype=torch.float64), typical)
             columns["less_likely"] = (found / len(known)).tolist()
         if "classes" in trained and isinstance(network, Density) and isinstance(inputs, torch.Tensor):
             classes = torch.tensor(trained["classes"], dtype=torch.float64)
@@ -129,12 +134,12 @@ class Measures:
 
 
 def log_likelihoods(
-    network: Network,
+    network: Callable[[Any], Tensor],
     inputs: Inputs,
     device: torch.device | str = "cpu",
     progress: Callable[[int], object] = lambda _: None,
 ) -> Tensor:  # [S]
-    """The network's log-density of S objects, in float64; ``progress`` is told how many more there are."""
+    """What a network, or a function of a batch, says of S objects, in float64; ``progress`` is told how many more."""
     import torch
 
     from gmcn.data.objects import batches_in_order, count, each

@@ -39,9 +39,9 @@ class Objective(Base):
         return {LOSS.name: -log_densities(network(inputs), inputs)}
 
     def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
-        """By which another object can be judged: how likely the training objects are, and each position of a layer.
+        """By which another object can be judged: how typical the training objects are, and each position of a layer.
 
-        ``quantiles`` are the percentiles of their log-likelihoods. Of a network with a layer of mixtures at more than
+        ``quantiles`` are the percentiles of their typicality. Of a network with a layer of mixtures at more than
         one position, ``layers`` has the mean and standard deviation [H][W] of each layer's (Density.layers).
         ``classes`` and ``shares`` are those of :func:`read_out`.
         """
@@ -52,7 +52,8 @@ class Objective(Base):
             return (each(part, lambda tensor: tensor.to(device)) for part, _ in batches_in_order(inputs, None, BATCH))
 
         with torch.no_grad():
-            values = torch.cat([network(batch) for batch in batches()]).double()
+            judge = network.typicality if isinstance(network, Density) else network
+            values = torch.cat([judge(batch) for batch in batches()]).double()
             layers = _positions(network, batches())
         quantiles = values.quantile(torch.linspace(0, 1, 101).to(values)).tolist()
         own = {"layers": layers} if layers else {}
