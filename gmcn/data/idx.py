@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gmcn.data.containers import MAX_MEMBER
+from gmcn.data.image_folders import read_folder
 from gmcn.data.samples import Samples, as_image
 from gmcn.errors import InputError
 
@@ -58,8 +59,11 @@ def read_idx(path: str | Path, dims: int) -> np.ndarray:
 def read_images(settings: dict[str, Any], files: list[Path]) -> Samples:
     """Training then test images of the four files ``{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz``.
 
-    ``settings["class_names"]`` names the classes, by default by their numbers.
+    ``settings["class_names"]`` names the classes, by default by their numbers. With ``path`` they are a user's own
+    (:func:`gmcn.data.image_folders.read_folder`).
     """
+    if "path" in settings:
+        return read_folder(files[0], settings.get("class_names"))
     images, labels = [], []
     for part in _PARTS:
         images.append(read_idx(_find(files, f"{part}-images-idx3-ubyte"), 3))

@@ -115,13 +115,20 @@ class Solids(DataSet):
 
 @dataclass(frozen=True, kw_only=True)
 class Images(DataSet):
-    """Grey images in the IDX format of MNIST: training and test images and labels."""
+    """Grey images: training and test images and labels in the IDX format of MNIST, or a zip or folder of .png, .pgm
+    or .npy files of one size, laid out as <class>/<train or test>/<name>.<ext>.
+    """
 
-    files: Files
+    RULES: ClassVar = one_of("files", "path")
+
+    files: Files = OPTIONAL
+    path: Path = OPTIONAL
     class_names: Annotated[
-        list[Annotated[str, "A class's name."]], "Names of the classes, in the order of their labels."
+        list[Annotated[str, "A class's name."]],
+        "Names of the classes, in the order of their labels; with `path` of the folders (default: by alphabet).",
     ] = OPTIONAL
     bad_objects: BadObjects = "stop"
+    parts: Parts = OPTIONAL
 
 
 @dataclass(frozen=True, kw_only=True)

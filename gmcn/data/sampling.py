@@ -66,8 +66,9 @@ def sample(
 
     ``settings`` is the data set's entry of the configuration; ``downloads`` the folder that
     :func:`gmcn.data.download` filled (None for built-in sets and those with a ``path``). Points are float32
-    [S, M, 3], with ``normalize: true`` centred and in the unit sphere; images are uint8 [S, H, W], coloured ones
-    vectors uint8 [S, C H W]; splats are mixtures: weights [S, N], positions [S, N, 3], covariances [S, N, 3, 3].
+    [S, M, 3], with ``normalize: true`` centred and in the unit sphere; images are uint8 [S, H, W] (float32 of a user's
+    own files), coloured ones vectors uint8 [S, C H W]; splats are mixtures: weights [S, N], positions [S, N, 3],
+    covariances [S, N, 3, 3].
     ``threads`` is the number of processes that load shapes: the result does not depend on it. With more than one, a
     script that calls this function needs the usual ``if __name__ == "__main__":``.
 

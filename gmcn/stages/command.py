@@ -47,7 +47,7 @@ SHARED = {
         kind: tuple(f"gmcn/data/{name}.py" for name in names)
         for kind, names in {
             "solids": ("primitives", *_MESHES),
-            "images": ("idx",),
+            "images": ("idx", "image_folders", "npz", "pictures"),
             "clouds": ("npz", "xyz", *_MESHES),
             "meshes": _MESHES,
             "splats": ("ply", "ply_header", "ply_lists", "polygons", "text"),
