@@ -68,4 +68,9 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
   m.def(
       "em(Tensor points, Tensor mass, Tensor weights, Tensor positions, Tensor covariances, float floor,"
       " int most, float tolerance) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  // Training mixtures of any dimension; no gradients of their own, they make one. See gmcn/ops/winners.py.
+  m.def("best_scores(Tensor scores, Tensor? grid) -> (Tensor, Tensor)");
+  m.def(
+      "sums_by_winner(Tensor x, Tensor winners, Tensor slopes, int components, int kernel_rows, int kernel_columns,"
+      " int stride_rows, int stride_columns, bool squares) -> (Tensor, Tensor, Tensor)");
 }

@@ -7,3 +7,4 @@
 #include "../fit/steps_kernel.h"
 #include "../layer_moments/rows_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"
+#include "../winners/winners_kernel.h"

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gmcn import ranks
 from gmcn.declared import DISTINCT, FILLED, above, at_least, at_most, matching, read
 from gmcn.errors import InputError
 from gmcn.models.dcgmm_fitting import cluster, fit
@@ -152,17 +153,15 @@ class DCGMM(Density):
 
     def outputs_and_penalty(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The last mixture's objective for each image [B], and the others' as a penalty []."""
-        outputs, penalty = inputs.new_zeros(()), self.stack.mixtures[0].means.new_zeros(())
-        for number, (scores, annealing) in enumerate(
-            zip(self.stack.scores(self._values(inputs)), self.annealing, strict=True)
-        ):
-            if not self._learns(number):
-                scores = scores.detach()
-            objective = annealing.objective(scores)  # [B, H, W]
-            outputs = objective.mean((1, 2))
-            if number + 1 < len(self.annealing):
-                penalty = penalty - outputs.mean()
-        return outputs, penalty
+        groups = self.parameter_groups()
+        learns = [self.relative_rate(group) > 0 for group in groups]
+        parts = [learns[place : place + 3] for place in range(0, len(learns), 3)]
+        found = [one.mean((1, 2)) for one in self.stack.objectives(self._values(inputs), self.annealing, parts)]
+        penalty = sum((-one.mean() for one in found[:-1]), self.stack.mixtures[0].means.new_zeros(()))
+        if ranks.size() > 1:  # torch waits for the gradients of all parameters
+            resting = [group for group, one in zip(groups, learns, strict=True) if not one]
+            penalty = penalty + sum(0 * parameter.sum() for group in resting for parameter in group["params"])
+        return found[-1], penalty
 
     @torch.no_grad()
     def after_step_(self, rate: float, kernel_decay: float) -> None:

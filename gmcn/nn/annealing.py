@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from gmcn import ranks
 from gmcn.declared import above, at_least, at_most, below
 from gmcn.errors import InputError
+from gmcn.nn.folding import Folding
+from gmcn.nn.gmm_layer import GMMLayer, Parts
+from gmcn.nn.gmm_objective import ObjectiveOfScores
 
 USAGE = 0.1  # weight of a window in the components' usage
 FIRST, LAST = 0.3, 0.8  # between which shares of a training `exponential` reduces σ
@@ -85,6 +88,7 @@ class Annealing(nn.Module):
             )
         start = settings.floor if settings.controller == "none" else settings.sigma or math.sqrt(2 * components) / 4
         self.start = max(start, settings.floor)
+        self._grid: tuple[float, Tensor] | None = None  # the last σ and its G
         state = torch.zeros(8, dtype=torch.float64)
         state[self.SIGMA], state[self.RATE] = self.start, 1.0
         self.register_buffer("state", state)
@@ -99,37 +103,62 @@ class Annealing(nn.Module):
     @property
     def sigma(self) -> float:
         """Width of the neighbourhoods, in steps of the grid."""
-        return float(self.state[self.SIGMA])
+        return float(self._numbers[self.SIGMA])
 
     @property
     def rate(self) -> float:
         """The factor of the learning rate."""
-        return float(self.state[self.RATE])
+        return float(self._numbers[self.RATE])
+
+    @property
+    def grid(self) -> Tensor | None:  # [K, K], float64
+        """G; None for neighbourhoods of one component, as of a σ below 0.11."""
+        sigma = self.sigma
+        if sigma < 0.11:  # exp(-1 / 2σ²) is no number beside 1
+            return None
+        if self._grid is None or self._grid[0] != sigma:
+            self._grid = sigma, (self.squares * (-0.5 / sigma**2)).softmax(1)
+        return self._grid[1].to(self.squares.device)
 
     def objective(
         self,
         scores: Tensor,  # [B, K, H, W]
     ) -> Tensor:  # [B, H, W]
-        """What is trained at each position. Neighbourhoods of one component, as of a σ below 0.11, are not formed."""
-        sigma, grid = float(self.state[self.SIGMA]), None
-        if sigma >= 0.11:  # below, exp(-1 / 2σ²) is no number beside 1
-            grid = (self.squares * (-0.5 / sigma**2)).softmax(1).to(scores)
-        rows = scores.movedim(1, -1)
-        objective, best = _Best.apply(rows.reshape(-1, rows.shape[-1]), grid)
+        """What is trained at each position."""
+        rows, grid = scores.movedim(1, -1), self.grid
+        found = ObjectiveOfScores.apply(rows.reshape(-1, rows.shape[-1]), None if grid is None else grid.to(scores))
         if self.training:
-            self._see_(objective.detach(), best)
-        return objective.view(rows.shape[:-1])
+            self._see_(*found)
+        return found[0].view(rows.shape[:-1])
 
-    def _see_(self, objective: Tensor, best: Tensor) -> None:  # [M], [M, K]
+    def objective_of(
+        self, layer: GMMLayer, x: Tensor, folding: Folding | None, learns: Parts
+    ) -> tuple[Tensor, Tensor]:  # [B, H, W], [B, K, H, W]
+        """What is trained of a layer, and scores for its responsibilities; see :meth:`gmcn.nn.GMMLayer.objective`."""
+        grid = self.grid
+        objective, winners, scores = layer.objective(x, None if grid is None else grid.to(x), folding, learns)
+        if self.training:
+            self._see_(objective, winners)
+        return objective, scores
+
+    @property
+    def _numbers(self) -> Any:
+        """The state itself, where possible as numpy's: to take a number out of a tensor takes microseconds."""
+        return self.state.numpy() if self.state.device.type == "cpu" else self.state
+
+    @torch.no_grad()
+    def _see_(self, objective: Tensor, winners: Tensor) -> None:  # of M positions
         """Add to the running window; in its first step, look at who is best."""
-        if self.state[self.STEPS] == 0:
-            self.winners += best.sum(0)
-        self.state[self.SUM] += objective.sum(dtype=torch.float64)
-        self.state[self.COUNT] += len(objective)
+        state = self._numbers
+        if state[self.STEPS] == 0:
+            self.winners += winners.flatten().bincount(minlength=len(self.winners))
+        total = objective.sum(dtype=torch.float64)
+        state[self.SUM] += total.item() if total.device.type == "cpu" else total
+        state[self.COUNT] += objective.numel()
 
     def step_(self, done: float) -> None:
         """After a step; ``done`` is the share of the training that it ends."""
-        settings, state = self.settings, self.state
+        settings, state = self.settings, self._numbers
         if state[self.STEPS] == 0:
             self.usage.lerp_((self.winners / self.winners.sum()).to(self.usage), USAGE)
             self.winners.zero_()
@@ -139,14 +168,14 @@ class Annealing(nn.Module):
             state[self.RATE] = settings.rate_floor**share
         state[self.STEPS] += 1
         if state[self.STEPS] >= settings.window:
-            total, count = ranks.total(state[self.SUM : self.COUNT + 1]).tolist()
+            total, count = ranks.total(self.state[self.SUM : self.COUNT + 1]).tolist()
             state[self.SUM : self.STEPS + 1] = 0
             if count and settings.controller in ("ratio", "slope"):
                 self.window_(total / count)
 
     def window_(self, value: float) -> None:
         """After a window whose objective was ``value`` in the mean."""
-        settings, state = self.settings, self.state
+        settings, state = self.settings, self._numbers
         windows, last, reference = state[self.WINDOWS :].tolist()
         reduce = False
         if settings.controller == "ratio":
@@ -166,26 +195,3 @@ class Annealing(nn.Module):
             state[self.RATE] = max(state[self.RATE] * settings.gamma, settings.rate_floor)
             if settings.controller == "slope":
                 state[self.WINDOWS] = 1  # the next slope begins here
-
-
-class _Best(torch.autograd.Function):
-    """The largest score of each row, after the product with G where there is one; equal ones all get the gradient."""
-
-    @staticmethod
-    def forward(
-        context: Any,
-        scores: Tensor,  # [M, K]
-        grid: Tensor | None,  # [K, K]
-    ) -> tuple[Tensor, Tensor]:  # [M], and where [M, K] it is
-        smoothed = scores if grid is None else scores @ grid.mT
-        objective = smoothed.amax(1)
-        best = smoothed == objective[:, None]
-        context.save_for_backward(best, grid)
-        context.mark_non_differentiable(best)
-        return objective, best
-
-    @staticmethod
-    def backward(context: Any, slope: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        best, grid = context.saved_tensors
-        slopes = best * slope[:, None]
-        return slopes if grid is None else slopes @ grid, None

@@ -26,10 +26,16 @@ from gmcn.errors import InputError
 from gmcn.fitting.gmm.shares import share_out
 from gmcn.mixture import Diagonal, GaussianMixture, LowRank
 from gmcn.nn.folding import Folding, Pair
+from gmcn.nn.gmm_objective import ObjectiveOfImages, ObjectiveOfScores, opened, product
+from gmcn.ops.autograd import transformed
 
 CAP = 20.0
 LEAST = 1e-4  # precision, so that its logarithm is finite
+EVERYTHING = (True, True, True)
 RARE = -20.0  # log-weight of a component without points, which a gradient can raise again
+
+Parts = tuple[bool, bool, bool]  # means, roots with factors, logits
+Parameters = tuple[Tensor, Tensor, Tensor, Tensor | None]  # logits, means, roots, factors
 
 
 class GMMLayer(nn.Module):
@@ -129,6 +135,35 @@ class GMMLayer(nn.Module):
         Raises:
             InputError: other channels or positions than the layer's.
         """
+        x, folding = self._seen(x, folding)
+        return self._scores(x, folding, self._learning(EVERYTHING))
+
+    def objective(
+        self,
+        x: Tensor,  # [B, C, H, W]; before ``folding``
+        grid: Tensor | None = None,  # G [K, K], whose rows have the sum 1
+        folding: Folding | None = None,
+        learns: Parts = EVERYTHING,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # [B, H', W'], [B, H', W'] int64, [B, K, H', W']
+        """max_i (G s)_i at each position, the first i that has it, and scores for responsibilities.
+
+        What does not learn of means, of roots with factors, and of logits gets no gradient, and costs none. The scores
+        have no gradient, and may lack a number that all components of a position have in common.
+
+        Raises:
+            InputError: other channels or positions than the layer's.
+        """
+        x, folding = self._seen(x, folding)
+        parameters = logits, means, roots, factors = self._learning(learns)
+        if factors is None and self.positions is None and _plain(x):
+            return ObjectiveOfImages.apply(x, logits, means, roots, grid, folding)
+        scores = self._scores(x, folding, parameters)
+        rows = scores.movedim(1, -1)
+        objective, winners = ObjectiveOfScores.apply(rows.reshape(-1, rows.shape[-1]), grid)
+        return objective.view(rows.shape[:-1]), winners.view(rows.shape[:-1]), scores.detach()
+
+    def _seen(self, x: Tensor, folding: Folding | None) -> tuple[Tensor, Folding | None]:
+        """The input, checked, and the folding that is still to be done."""
         size, channels = (x.shape[2], x.shape[3]), x.shape[1]
         if folding is not None:
             channels, size = folding.output(channels, size)
@@ -138,40 +173,35 @@ class GMMLayer(nn.Module):
                 f"GMMLayer: the input has {channels} channels at {list(size)} positions; this layer takes "
                 f"{self.channels}{where}"
             )
-        squares, linear, constant, gamma, shift = self._weights()
         if self.positions is not None and folding is not None:
-            x, folding = folding(x), None
-        elif size == (1, 1):
-            x, folding = x.flatten(1)[..., None, None], None
-        if self._alike():  # the squares' part is one number for all components
-            scores = _product(x, linear, folding) + _product(x * x, squares[..., :1, :], folding)
-        else:
-            scores = _product(torch.cat((x, x * x), 1), torch.cat((linear, squares), -1), folding)
-        scores = scores + _spread(constant, size, self.positions)
-        if gamma is not None and shift is not None:
-            flat = gamma.mT.flatten(-3, -2)  # [K R, C]
-            lines = _product(x, flat, folding) - _spread(shift.flatten(-2), size, self.positions)
-            scores = scores + 0.5 * lines.unflatten(1, (self.components, -1)).square().sum(2)
-        return scores
+            return folding(x), None
+        return (x.flatten(1)[..., None, None], None) if size == (1, 1) else (x, folding)
 
-    def _alike(self) -> bool:
-        """Whether all components have the same precisions, as before these have learnt; not asked on a GPU."""
-        return not self.roots.is_cuda and bool((self.roots == self.roots[..., :1, :]).all())
+    def _learning(self, learns: Parts) -> Parameters:
+        """logits, means, roots and factors; what does not learn without its gradient."""
+        means, roots, logits = learns
+        factors = self.factors if roots or self.factors is None else self.factors.detach()
+        return (
+            self.logits if logits else self.logits.detach(),
+            self.means if means else self.means.detach(),
+            self.roots if roots else self.roots.detach(),
+            factors,
+        )
 
-    def _weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        """-d² / 2 and d² μ [K, C], the scores' constants [K]; Γ [K, C, R] and Γᵀ μ [K, R]."""
-        precisions = self.roots.square()
-        linear = precisions * self.means
-        constant = self.logits.log_softmax(-1) - 0.5 * self.channels * math.log(2 * math.pi)
-        constant = constant + self.roots.abs().log().sum(-1) - 0.5 * (linear * self.means).sum(-1)
-        if self.factors is None:
-            return -0.5 * precisions, linear, constant, None, None
-        weighted = precisions[..., None] * self.factors
-        inner = self.factors.mT @ weighted + torch.eye(self.factors.shape[-1]).to(self.factors)
+    def _scores(self, x: Tensor, folding: Folding | None, parameters: Parameters) -> Tensor:  # [B, K, H', W']
+        logits, means, roots, factors = parameters
+        squares, linear, constant = opened(logits, means, roots)
+        if factors is None:
+            return _opened_scores(x, squares, linear, constant, folding)
+        weighted = roots.square()[..., None] * factors
+        inner = factors.mT @ weighted + torch.eye(factors.shape[-1]).to(factors)
         lower = torch.linalg.cholesky(inner)
-        gamma = torch.linalg.solve_triangular(lower, weighted.mT, upper=False).mT
+        gamma = torch.linalg.solve_triangular(lower, weighted.mT, upper=False).mT  # [K, C, R]
         constant = constant - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return -0.5 * precisions, linear, constant, gamma, (gamma.mT @ self.means[..., None])[..., 0]
+        scores = _opened_scores(x, squares, linear, constant, folding)
+        shift = (gamma.mT @ means[..., None])[..., 0]  # [K, R]
+        lines = product(x, gamma.mT.flatten(-3, -2), folding, -shift.flatten(-2))  # [B, K R, H', W']
+        return scores + 0.5 * lines.unflatten(1, (self.components, -1)).square().sum(2)
 
     @torch.no_grad()
     def clip_(self) -> None:
@@ -231,40 +261,40 @@ class GMMLayer(nn.Module):
 
 def responsibilities(
     scores: Tensor,  # [B, K, H, W]
+    overwrite: bool = False,
 ) -> Tensor:  # [B, K, H, W]
-    """The shares of the components; those that no sum would notice are 0, since arithmetic with them is slow."""
+    """The shares of the components; those that no sum would notice are 0, since arithmetic with them is slow.
+
+    With ``overwrite``, in the place of scores that have no gradient.
+    """
     rows, least = scores.movedim(1, -1).contiguous(), torch.finfo(scores.dtype).eps ** 1.5
     if rows.requires_grad and torch.is_grad_enabled():
         return functional.threshold(rows.softmax(-1), least, 0.0).movedim(-1, 1)
-    shares, _ = share_out(rows.clone(), rows.new_ones(rows.shape[:-1]))
+    shares, _ = share_out(rows if overwrite else rows.clone(), rows.new_ones(rows.shape[:-1]))
     return functional.threshold_(shares, least, 0.0).movedim(-1, 1)
 
 
-def _product(
+def _opened_scores(
     x: Tensor,  # [B, C', H, W]
-    weights: Tensor,  # [K, C], or [P, K, C]
+    squares: Tensor,  # [K, C], or [P, K, C]
+    linear: Tensor,
+    constant: Tensor,  # [K], or [P, K]
     folding: Folding | None,
 ) -> Tensor:  # [B, K, H', W']
-    """The product of what lies at each position with the weights."""
-    if weights.dim() == 3:  # of each position its own
-        found = weights @ x.flatten(2).permute(2, 1, 0)  # [P, K, B]
-        return found.permute(2, 1, 0).unflatten(2, x.shape[2:])
-    if folding is not None:
-        kernels = weights.unflatten(1, (x.shape[1], *folding.kernel))
-        return functional.conv2d(_last(x), _last(kernels), stride=folding.stride)
-    if x.shape[2:] == (1, 1):
-        return functional.linear(x[:, :, 0, 0], weights)[..., None, None]
-    return functional.conv2d(_last(x), _last(weights[..., None, None]))
+    learns = squares.requires_grad and torch.is_grad_enabled()
+    if not learns and not squares.is_cuda and bool((squares == squares[..., :1, :]).all()):
+        # All components have the same precisions, as before these have learnt: the squares' part is one number.
+        return product(x, linear, folding, constant) + product(x * x, squares[..., :1, :], folding)
+    return product(torch.cat((x, x * x), 1), torch.cat((linear, squares), -1), folding, constant)
 
 
-def _last(x: Tensor) -> Tensor:  # [B, C, H, W]
-    """The same with the channels of a position side by side in memory, where torch is faster."""
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _spread(
-    constant: Tensor,  # [K], or [P, K]
-    size: Pair,
-    positions: Pair | None,
-) -> Tensor:  # [K, 1, 1], or [K, H, W]
-    return constant[:, None, None] if positions is None else constant.mT.unflatten(-1, size)
+def _plain(x: Tensor) -> bool:
+    """Whether the compiled gradient is there for this input, which must need none itself."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and not x.requires_grad
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not transformed()
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from gmcn.errors import InputError
+from gmcn.nn.annealing import Annealing
 from gmcn.nn.folding import Folding, Pair, Pooling
-from gmcn.nn.gmm_layer import CAP, GMMLayer, responsibilities
+from gmcn.nn.gmm_layer import CAP, GMMLayer, Parts, responsibilities
 
 LAYER = r"(?:[FP]\d+(?:x\d+)?(?:,\d+(?:x\d+)?)?|G\d+(?:x\d+)?)"  # as they are written
 
@@ -93,15 +94,40 @@ class GMMStack(nn.Module):
         first: int = 0,
     ) -> Iterator[Tensor]:  # [B, K, H, W] each
         """The log-scores of each mixture from there upwards; no gradient flows from one to those below."""
-        folding = None
+
+        def step(layer: GMMLayer, x: Tensor, folding: Folding | None) -> tuple[Tensor, Callable[[], Tensor]]:
+            scores = layer.log_scores(x, folding)
+            return scores, lambda: responsibilities(scores.detach())
+
+        return self._upwards(x, first, step)
+
+    def objectives(
+        self,
+        x: Tensor,  # [B, C, H, W]
+        annealings: Iterable[Annealing],
+        learns: Iterable[Parts],
+    ) -> Iterator[Tensor]:  # [B, H, W] each
+        """What is trained of each mixture, by its torus; ``learns`` as in :meth:`gmcn.nn.GMMLayer.objective`."""
+        each = zip(annealings, learns, strict=True)
+
+        def step(layer: GMMLayer, x: Tensor, folding: Folding | None) -> tuple[Tensor, Callable[[], Tensor]]:
+            annealing, parts = next(each)
+            objective, scores = annealing.objective_of(layer, x, folding, parts)
+            return objective, lambda: responsibilities(scores, overwrite=True)
+
+        return self._upwards(x, 0, step)
+
+    def _upwards(self, x: Tensor, first: int, step: Callable[..., tuple[Tensor, Callable[[], Tensor]]]) -> Iterator:
+        """What ``step`` finds of each mixture, which also says how the next layers' input is made."""
+        folding, above = None, None
         for layer in self.layers[first:]:
             if isinstance(layer, GMMLayer):
-                scores = layer.log_scores(x, folding)
-                yield scores
-                x, folding = None, None  # a caller may not ask for more
+                found, above = step(layer, x, folding)
+                yield found
+                folding = None
                 continue
-            if x is None:
-                x = responsibilities(scores.detach())
+            if above is not None:  # not before: a caller may not ask for more
+                x, above = above(), None
             if folding is not None:  # no mixture follows it
                 x, folding = folding(x), None
             if isinstance(layer, Folding):

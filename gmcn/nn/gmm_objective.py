@@ -1,0 +1,145 @@
+"""What a GMM layer is trained for, ``max_i (G s)_i`` at each position, with a gradient that is written by hand.
+
+For the log-scores of shared diagonal Gaussians,
+
+    s_k = log π_k + Σ_c (log d_kc - d_kc² (x_c - μ_kc)² / 2) - C/2 log 2π,
+
+and the sums S⁰, S¹, S² of the slopes, of those times x and of those times x² over the positions that each component
+wins, each then multiplied by Gᵀ, the gradients are
+
+    ∂ logits = S⁰ - π Σ S⁰,    ∂μ = d² (S¹ - μ S⁰),    ∂d = S⁰ / d - d (S² - 2 μ S¹ + μ² S⁰).
+
+Autograd would go over all scores of all positions several times, and multiply each with all that lies there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gmcn.nn.folding import Folding
+from gmcn.ops.winners import best_scores, sums_by_winner
+
+
+class ObjectiveOfImages(torch.autograd.Function):
+    """Objective, winners and scores of what lies at each position; no gradient for x.
+
+    The scores are those of :meth:`gmcn.nn.GMMLayer.log_scores` but for a number that all components of a position have
+    in common, where their precisions are alike.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        x: Tensor,  # [B, C', H, W], before the folding
+        logits: Tensor,  # [K]
+        means: Tensor,  # [K, C]
+        roots: Tensor,  # [K, C]
+        grid: Tensor | None,  # G [K, K], whose rows have the sum 1
+        folding: Folding | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # [B, H', W'], [B, H', W'] int64, [B, K, H', W']
+        squares, linear, constant = opened(logits, means, roots)
+        alike = bool((roots == roots[:1]).all())
+        if alike:
+            scores = product(x, linear, folding, constant)
+        else:
+            scores = product(torch.cat((x, x * x), 1), torch.cat((linear, squares), 1), folding, constant)
+        rows = scores.movedim(1, -1)
+        objective, winners = best_scores(rows.reshape(-1, rows.shape[-1]), grid)
+        objective, winners = objective.view(rows.shape[:-1]), winners.view(rows.shape[:-1])
+        if alike:
+            objective += product(x * x, squares[:1], folding)[:, 0]
+        context.save_for_backward(x, logits, means, roots, grid, winners)
+        context.window = ((1, 1), (1, 1)) if folding is None else (folding.kernel, folding.stride)
+        context.mark_non_differentiable(winners, scores)
+        context.set_materialize_grads(False)
+        return objective, winners, scores
+
+    @staticmethod
+    def backward(context: Any, slopes: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # by create_graph
+            raise NotImplementedError(
+                "the objective of a GMM layer has no second derivative; take that of its log_scores where one is needed"
+            )
+        x, logits, means, roots, grid, winners = context.saved_tensors
+        _, of_logits, of_means, of_roots, *_ = context.needs_input_grad
+        if slopes is None:
+            return (None,) * 6
+        sums = sums_by_winner(x, winners, slopes, len(logits), *context.window, squares=of_roots)
+        if grid is not None:
+            sums = [grid.mT @ one if len(one) else one for one in sums]
+        ones, first, second = sums
+        column = ones[:, None]
+        return (
+            None,
+            torch.sub(ones, logits.softmax(0) * ones.sum()) if of_logits else None,
+            roots.square() * torch.addcmul(first, means, column, value=-1) if of_means else None,
+            column / roots - roots * (second + means * (means * column - 2 * first)) if of_roots else None,
+            None,
+            None,
+        )
+
+
+class ObjectiveOfScores(torch.autograd.Function):
+    """Objective and winners of rows of scores, which get a gradient."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        scores: Tensor,  # [M, K]
+        grid: Tensor | None,  # [K, K]
+    ) -> tuple[Tensor, Tensor]:  # [M], [M] int64
+        objective, winners = best_scores(scores, grid)
+        context.components = scores.shape[1]
+        context.save_for_backward(winners, grid)
+        context.mark_non_differentiable(winners)
+        return objective, winners
+
+    @staticmethod
+    def backward(context: Any, slopes: Tensor, _: None) -> tuple[Tensor, None]:
+        winners, grid = context.saved_tensors
+        if grid is not None:
+            return grid[winners] * slopes[:, None], None
+        zeros = slopes.new_zeros(len(slopes), context.components)
+        return zeros.scatter_(1, winners[:, None], slopes[:, None]), None
+
+
+def opened(
+    logits: Tensor,  # [..., K]
+    means: Tensor,  # [..., K, C]
+    roots: Tensor,  # [..., K, C]
+) -> tuple[Tensor, Tensor, Tensor]:  # [..., K, C], [..., K, C], [..., K]
+    """-d² / 2, d² μ and constants: the products of the first two with x² and x add up to the scores."""
+    precisions = roots.square()
+    linear = precisions * means
+    constant = logits.log_softmax(-1) - 0.5 * means.shape[-1] * math.log(2 * math.pi)
+    constant = constant + roots.abs().log().sum(-1) - 0.5 * (linear * means).sum(-1)
+    return -0.5 * precisions, linear, constant
+
+
+def product(
+    x: Tensor,  # [B, C', H, W]
+    weights: Tensor,  # [K, C], or [P, K, C]
+    folding: Folding | None,
+    constant: Tensor | None = None,  # [K], or [P, K]
+) -> Tensor:  # [B, K, H', W']
+    """The product of what lies at each position with the weights, and a constant besides."""
+    if weights.dim() == 3:  # of each position its own
+        found = weights @ x.flatten(2).permute(2, 1, 0)  # [P, K, B]
+        found = found if constant is None else found + constant[..., None]
+        return found.permute(2, 1, 0).unflatten(2, x.shape[2:])
+    if folding is not None:
+        kernels = weights.unflatten(1, (x.shape[1], *folding.kernel))
+        return functional.conv2d(_last(x), _last(kernels), constant, stride=folding.stride)
+    if x.shape[2:] == (1, 1):
+        return functional.linear(x[:, :, 0, 0], weights, constant)[..., None, None]
+    return functional.conv2d(_last(x), _last(weights[..., None, None]), constant)
+
+
+def _last(x: Tensor) -> Tensor:  # [B, C, H, W]
+    """The same with the channels of a position side by side in memory, where torch is faster."""
+    return x.contiguous(memory_format=torch.channels_last)
