@@ -81,9 +81,10 @@ class DCGMM(Density):
             float, at_least(0), at_most(1), "Share of a training in which only centroids move: the first phase."
         ] = 0.5,
         judged_by: Annotated[
-            Literal["likelihood", "ratio"],
-            "By what outliers are found: the log-likelihood of the last mixture's input, or what of it is left without "
-            "that under one Gaussian, which is low for images with much in them, whatever it is.",
+            Literal["likelihood", "ratio", "smaller"],
+            "By what outliers are found: the log-likelihood of the last mixture's input; what is left of it without that "
+            "under one Gaussian, which is low for images with much in them; or the smaller of both, in standard "
+            "deviations over the training images.",
         ] = "likelihood",
         order: Annotated[
             Literal["together", "in-turn"], "Whether mixtures learn all at once, or each in its share of the training."
@@ -105,7 +106,7 @@ class DCGMM(Density):
                 self.stack = GMMStack(
                     (colours, rows, columns), layers, unshared=unshared, caps=caps, precision=precision, spread=spread
                 )
-            self.background = Background(self.stack.mixtures[-1]) if judged_by == "ratio" else None
+            self.background = Background(self.stack.mixtures[-1]) if judged_by != "likelihood" else None
             self.annealing = nn.ModuleList(Annealing(layer.components, settings) for layer in self.stack.mixtures)
         except InputError as error:
             raise InputError(f"DCGMM: {error}") from None
@@ -191,7 +192,7 @@ class DCGMM(Density):
 
     @torch.no_grad()
     def finish_(self, inputs: Tensor) -> None:
-        """With ``judged_by`` "ratio", the Gaussian beside which images are judged, from those trained on."""
+        """The Gaussian beside which images are judged, from those trained on."""
         if self.background is not None:
             self.background.fit_(lambda: (self._last(part) for part in inputs.split(BATCH)))
 
@@ -202,8 +203,11 @@ class DCGMM(Density):
 
     @torch.no_grad()
     def typicality(self, inputs: Tensor) -> Tensor:  # [B]
-        """The log-likelihood; with ``judged_by`` "ratio", less a part of that under one Gaussian."""
-        return self(inputs) if self.background is None else self.background.ratio(*self._last(inputs))
+        """What ``judged_by`` says: low for outliers."""
+        if self.background is None:
+            return self(inputs)
+        judge = self.background.ratio if self.judged_by == "ratio" else self.background.smaller
+        return judge(*self._last(inputs))
 
     def _checked(self, inputs: Tensor) -> Tensor:
         """The values of images to train on."""

@@ -277,6 +277,9 @@ def test_a_ratio_leaves_nothing_that_one_gaussian_explains(digits, tmp_path):
     simple, ratio = one.log_prob(seen).sum(1), network.typicality(inputs)
     torch.testing.assert_close(ratio, network(inputs) - network.background.slope * simple, rtol=1e-4, atol=1e-3)
     assert abs(torch.stack([ratio, simple]).corrcoef()[0, 1]) < 1e-3
+    parts = [(part - part.mean()) / part.std() for part in (network(inputs), ratio)]
+    network.judged_by = "smaller"
+    torch.testing.assert_close(network.typicality(inputs), torch.minimum(*parts), rtol=1e-3, atol=1e-3)
     from gmcn.artifacts import read_metadata
 
     quantiles = read_metadata(tmp_path / "model.safetensors")["trained"]["quantiles"]
