@@ -153,6 +153,15 @@ def test_a_mixture_layer_s_result_has_its_dynamics_and_figures_their_numbers(pri
     }
 
 
+def test_another_data_set_s_objects_are_sampled_to_be_outliers(pristine):
+    other = "variants: {other: {base: gmm-25, seeds: [0], outliers: mnist}}"
+    jobs = pristine.plan("results/runs/fashion-mnist_other/evaluation.json", config=other)
+    assert (jobs["sample"], jobs["evaluate_task"]) == (2, 1)
+    answer = pristine.snakemake("-n", config=other.replace("mnist", "mnst"), targets=("results/digits_other.json",))
+    assert "unknown data set 'mnst'; did you mean 'mnist'?" in answer.text
+    assert "in `outliers` of variant 'other'" in answer.text
+
+
 RAW = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"
 
 
