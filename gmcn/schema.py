@@ -83,6 +83,11 @@ class Settings:
     probe: ProbeSettings = OPTIONAL
     dynamics: DynamicsSettings = OPTIONAL
     samples: SampleSettings = OPTIONAL
+    outliers: Annotated[
+        str,
+        "Name of a data set of objects of the same shape: its test objects are outliers, which a density should find "
+        "besides those of its own data set.",
+    ] = OPTIONAL
 
 
 @dataclass(frozen=True)

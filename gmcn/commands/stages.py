@@ -174,9 +174,12 @@ def _analyse(context: Context, stage: str) -> None:
     models = context.per_seed("models", "model")
     output = context.path("output", STAGES[stage].makes)
     inputs = [(context.role(data), data), *((f"model.{index}", model) for index, model in enumerate(models))]
-    with context.run(stage, settings, inputs) as run:
+    more = {}
+    if stage == "evaluate" and "outliers" in settings:
+        more["outliers"] = context.place("points", dataset=settings["outliers"])
+    with context.run(stage, settings, [*inputs, *more.items()]) as run:
         function = getattr(results, stage)
-        function(data, models=models, settings=settings, output=output, device=options.device, run=run)
+        function(data, models=models, settings=settings, output=output, device=options.device, run=run, **more)
         run.log_artifact(output)
         # Not when training ends: a stage that is interrupted is repeated, and this one takes seconds.
         if stage == "evaluate" and run.files is not None:

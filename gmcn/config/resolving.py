@@ -49,6 +49,8 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     if kind_of(resolved) == DEFAULT_KIND and "layers" in resolved.get("network", {}):
         resolved["network"]["layers"] = [[_shrunk(config, n) for n in layer] for layer in resolved["network"]["layers"]]
     required = (*REQUIRED, "probe") if "rmse" in measured(resolved) else REQUIRED
+    if "outliers" in resolved:
+        dataset(config, resolved["outliers"], f" in `outliers` of variant '{variant}'")
     missing = [key for key in required if key not in resolved]
     if missing:
         raise InputError(f"variant '{variant}' has no {' and no '.join(missing)}, and neither has any of its bases")

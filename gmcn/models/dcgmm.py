@@ -82,7 +82,7 @@ class DCGMM(Density):
         ] = 0.5,
         judged_by: Annotated[
             Literal["likelihood", "ratio", "smaller"],
-            "By what outliers are found: the log-likelihood of the last mixture's input; what is left of it without that "
+            "By what outliers are found: log-likelihood of the last mixture's input; what is left of it without that "
             "under one Gaussian, which is low for images with much in them; or the smaller of both, in standard "
             "deviations over the training images.",
         ] = "likelihood",

@@ -12,8 +12,9 @@ from typing import Any
 
 from gmcn import tasks
 from gmcn.artifacts import write_json
-from gmcn.data.objects import TEST, read_split
+from gmcn.data.objects import TEST, ObjectSet, read_split
 from gmcn.device import own_defaults, select_device
+from gmcn.errors import InputError
 from gmcn.progress import Progress
 from gmcn.results.networks import load_networks
 from gmcn.results.origin import origin
@@ -32,11 +33,13 @@ def evaluate(
     output: str | os.PathLike,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
+    outliers: str | os.PathLike | None = None,
     run: Run = NO_RUN,
 ) -> dict[str, Any]:
     """Test the networks of all seeds; writes ``output`` and the task's pictures beside it.
 
-    ``settings`` may say the ``task`` (default: classification). Where there is no matplotlib,
+    ``settings`` may say the ``task`` (default: classification). ``outliers`` are the points of another data set, whose
+    test objects a density should find. Where there is no matplotlib,
     as on a machine that only trains, there is no picture, and a line that says so.
 
     Returns what it writes: per seed what the task measures; mean and unbiased standard deviation (None for one seed)
@@ -48,12 +51,15 @@ def evaluate(
     device = select_device(device)
     data = read_split(artifact, TEST)
     networks = load_networks(models, data, device)
+    others = None if outliers is None else _others(outliers, data, measures)
     seeds, headline = {}, measures.headline
     with Progress() as bar:
         bar_task = bar.add_task("evaluate", total=len(networks) * len(data))
         for network in networks:
             said = functools.partial(bar.advance, bar_task)
             found = measures.measure(network.model, data, device, said, network.metadata)
+            if others is not None:
+                found |= measures.beside(network.model, found, data, others, device)
             seeds[str(network.seed)] = {**found, "model": network.source}
             log.info("seed %s: %s %.4f", network.seed, headline.title, found[headline.name])
     names = [metric.name for metric in measures.metrics]
@@ -85,3 +91,16 @@ def evaluate(
     for picture in measures.pictures(list(seeds.values()), data, folder):
         run.log_artifact(picture)
     return result
+
+
+def _others(path: str | os.PathLike, data: ObjectSet, measures: Any) -> ObjectSet:
+    """The test objects of another data set; they have to be like those of ``data``."""
+    if not hasattr(measures, "beside"):
+        raise InputError("this task finds no outliers; leave `outliers` out, or set `task: density`")
+    others = read_split(path, TEST)
+    said = [f"{one.kind} of shape {one.traits['shape']}" for one in (others, data)]
+    if said[0] != said[1]:
+        raise InputError(
+            f"the outliers of {path} are {said[0]}, and this network's objects {said[1]}; name another set"
+        )
+    return others

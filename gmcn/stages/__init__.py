@@ -225,7 +225,7 @@ STAGES = {
             options=ANALYSIS,
             makes="evaluation",
             path="runs/{dataset}_{variant}/evaluation.json",
-            settings=("task",),
+            settings=("task", "outliers"),
             variations=("evaluate_task",),  # with the pictures of other tasks than classification
             sources=(
                 "gmcn/results/evaluation.py",

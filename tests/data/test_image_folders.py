@@ -111,6 +111,18 @@ def test_bad_images_are_found_by_what_was_trained_on_good_ones(folder, tmp_path)
     assert found["auc"] > 0.95
     assert found["outliers"] == {"scratched": found["auc"]}
     assert (found["nmi"], found["purity"], found["clusters"]["objects"]) == (None, None, 15)
+    other = evaluate(points, output=tmp_path / "x.json", settings={"task": "density"}, outliers=points, **arguments)
+    assert other["mean"]["auc_others"] == pytest.approx(found["auc"] / 2 + 0.25), (
+        "half of them are good ones themselves"
+    )
+    with pytest.raises(InputError, match="this task finds no outliers"):
+        evaluate(points, output=tmp_path / "x.json", outliers=points, **arguments)
+    data.sample("digits", settings={"kind": "digits"}, downloads=None, output=tmp_path / "digits.safetensors")
+    density = {"settings": {"task": "density"}, "outliers": tmp_path / "digits.safetensors"}
+    with pytest.raises(
+        InputError, match=r"images of shape \[8, 8\], and this network's objects images of shape \[12, 12"
+    ):
+        evaluate(points, output=tmp_path / "x.json", **density, **arguments)
     drawn = samples(points, output=tmp_path / "samples.json", settings={"count": 100}, **arguments)
     assert (drawn["bins"], drawn["missing"]) == (12, None)
     good, bad = (gmcn.predict(model, [folder / name / "test/003.png"])[0].answer for name in ("normal", "scratched"))

@@ -167,13 +167,22 @@ def test_figures_of_results_make_what_they_show(pristine):
         "sample": 1,
         "rival": 1,
         "train": 3 * each,
-        **dict.fromkeys(("evaluate_task", "footprint", "summarise"), each),
+        **dict.fromkeys(("evaluate_task", "footprint", "samples", "summarise"), each),
         "draw_results": len(figures),
     }
     answer = pristine.snakemake("-n", config="dcgmm: {datasets: [digit]}", targets=(figures[0],))
     assert answer.status != 0
     assert "unknown data set 'digit'; did you mean 'digits'?" in answer.text
     assert "in dcgmm.datasets" in answer.text
+
+
+def test_another_data_set_s_objects_are_sampled_to_be_outliers(pristine):
+    other = "variants: {other: {base: gmm-25, seeds: [0], outliers: mnist}}"
+    jobs = pristine.plan("results/runs/fashion-mnist_other/evaluation.json", config=other)
+    assert (jobs["sample"], jobs["evaluate_task"]) == (2, 1)
+    answer = pristine.snakemake("-n", config=other.replace("mnist", "mnst"), targets=("results/digits_other.json",))
+    assert "unknown data set 'mnst'; did you mean 'mnist'?" in answer.text
+    assert "in `outliers` of variant 'other'" in answer.text
 
 
 RAW = "variants: {raw: {base: smoke, seeds: [0], fit: null, network: {kind: pointnet}}}"

@@ -312,6 +312,12 @@ def measures_of(wildcards):
     return {name: path(name, **wildcards) for name in names}
 
 
+def other_points(wildcards):
+    """The data set whose objects are outliers too; none where the variant names none."""
+    named = resolved(wildcards).get("outliers")
+    return path("points", dataset=named) if named else []
+
+
 def wanted_by(*tables):
     """All results that tables show, whether they exist or not."""
     files = {

@@ -43,6 +43,11 @@ rule evaluate:
 
 # The pictures of other tasks have other names.
 use rule evaluate as evaluate_task with:
+    input:
+        data=input_of,
+        models=of_seeds("model"),
+        outliers=other_points,
+        src=sources("evaluate"),
     output:
         summary=path("evaluation"),
         pictures=report(

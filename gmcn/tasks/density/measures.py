@@ -28,6 +28,10 @@ _NO_CLUSTERS: dict[str, Any] = {**{metric.name: None for metric in CLUSTERS}, "c
 LOG_LIKELIHOOD = Metric("log_likelihood", "test log-likelihood", "nats per object", 1, larger_is_better=True)
 AUC = Metric("auc", "outliers found, area under the ROC curve", digits=3, larger_is_better=True)
 
+AUC_OTHERS = Metric(
+    "auc_others", "objects of another data set found, area under the ROC curve", digits=3, larger_is_better=True
+)
+
 
 class Measures:
     """The log-likelihood of test objects of the trained classes, and how well others are found (``typicality``).
@@ -36,9 +40,9 @@ class Measures:
     The first of them, :data:`LIMIT` at most, are also clustered by the network's components.
     """
 
-    metrics = (LOG_LIKELIHOOD, AUC, *CLUSTERS)
+    metrics = (LOG_LIKELIHOOD, AUC, AUC_OTHERS, *CLUSTERS)
     headline = LOG_LIKELIHOOD
-    details = ("outliers", "dead", "clusters", "layers")
+    details = ("outliers", "others", "dead", "clusters", "layers")
 
     def measure(
         self,
@@ -70,6 +74,7 @@ class Measures:
         return {
             LOG_LIKELIHOOD.name: values[known].mean().item(),
             **outliers(scores, data, trained),
+            **{AUC_OTHERS.name: None, "others": None},  # see beside
             **(_NO_CLUSTERS if dead is None else clustering(inputs, labels, network.assign(inputs))),
             "dead": dead,
             "layers": layers(network, inputs),
@@ -77,6 +82,28 @@ class Measures:
             "log_likelihoods": values.tolist(),
             "scores": scores.tolist(),
         }
+
+    def beside(
+        self,
+        network: Density,
+        found: Mapping[str, Any],
+        data: ObjectSet,
+        others: ObjectSet,
+        device: torch.device | str = "cpu",
+    ) -> dict[str, Any]:
+        """What :meth:`measure` leaves open: how well the objects of another data set are told from the known ones.
+
+        ``found`` is what it has measured of ``data``. Objects whose density is too low for a number are the least
+        likely.
+        """
+        import torch
+        from sklearn.metrics import roc_auc_score
+
+        known = -torch.tensor(found["scores"], dtype=torch.float64)[is_known(data, found["classes"])]
+        values = log_likelihoods(network.typicality, others.inputs, device).nan_to_num(nan=-torch.inf)
+        scores = -torch.cat([known, values]).clamp(min=torch.finfo(torch.float64).min)
+        area = float(roc_auc_score((torch.arange(len(scores)) >= len(known)).numpy(), scores.numpy()))
+        return {AUC_OTHERS.name: area, "others": {"dataset": others.metadata.get("dataset"), "objects": len(others)}}
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
         """The ROC curves of the first seed; of images also draws from its network, and the means of its components."""

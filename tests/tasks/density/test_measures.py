@@ -76,6 +76,24 @@ def test_the_likelihood_is_that_of_the_trained_classes_which_the_file_says(netwo
     assert found["dead"] == 0
 
 
+def test_objects_of_another_data_set_are_told_from_the_known_ones(network):
+    measures = tasks.measures("density")
+    found = measures.measure(network, images(), metadata=of_classes(0, 1))
+    assert (found["auc_others"], found["others"]) == (None, None)
+    others = images(None)
+    others.inputs[:2] = 255 - others.inputs[:2]
+    beside = measures.beside(network, found, images(), others)
+    with torch.no_grad():
+        known, values = network(images().inputs)[:4], network(others.inputs)
+    pairs = [float(low < high) + float(low == high) / 2 for low in values for high in known]
+    assert beside["auc_others"] == pytest.approx(sum(pairs) / len(pairs), abs=0.02)
+    assert beside["others"] == {"dataset": "toy", "objects": 8}
+    far = measures.beside(
+        network, found, images(), ObjectSet("images", torch.full((3, 3, 4), 1e38), None, [""] * 3, {})
+    )
+    assert far["auc_others"] == 1, "no number, so the least likely"
+
+
 def test_pictures_of_a_vector_are_its_curves_alone(tmp_path):
     data = ObjectSet("vectors", torch.rand(8, 2), LABELS, images().names, METADATA)
     network = build({"kind": "gmm"}, seed=0, shape=[2])
