@@ -167,7 +167,7 @@ def test_figures_of_results_make_what_they_show(pristine):
         "sample": 1,
         "rival": 1,
         "train": 3 * each,
-        **dict.fromkeys(("evaluate_task", "footprint", "summarise"), each),
+        **dict.fromkeys(("evaluate_task", "footprint", "samples", "summarise"), each),
         "draw_results": len(figures),
     }
     answer = pristine.snakemake("-n", config="dcgmm: {datasets: [digit]}", targets=(figures[0],))
