@@ -43,7 +43,7 @@ def curves(inputs: Mapping[str, Path], _: ComparisonSettings) -> tuple[dict[str,
             if "points" in own:
                 lowest, highest = (own["points"][place]["kept"] for place in (0, -1))
                 inside = (kept >= lowest) & (kept <= highest)
-                axes.plot(kept[inside], rejected[inside], lw=2.2, color=style["color"])
+                axes.plot(kept[inside], rejected[inside], lw=1.8, color=style["color"])
         axes.set_title(dataset)
         axes.set_xlabel("inliers kept (%)")
         axes.set_ylabel("outliers rejected (%)")
