@@ -125,6 +125,10 @@ class DCGMM(Density):
         channels, size = self.stack.sizes[0]
         return inputs.to(self.stack.mixtures[0].means.dtype).reshape(-1, channels, *size) / self.largest
 
+    @property
+    def _annealing(self) -> list[Annealing]:
+        return [annealing for annealing in self.annealing if isinstance(annealing, Annealing)]
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Centroids, precisions with factors, and weights of each mixture."""
         groups = []
@@ -139,7 +143,7 @@ class DCGMM(Density):
         number, part = group["mixture"], group["part"]
         if not self._learns(number) or (part and self._behind(number) < self.centroids_first):
             return 0.0
-        return self.rates[part] * self.annealing[number].rate
+        return self.rates[part] * self._annealing[number].rate
 
     def before_step_(self, done: float) -> None:
         """``done`` is the share of the training that is behind."""
@@ -156,8 +160,8 @@ class DCGMM(Density):
         """The last mixture's objective for each image [B], and the others' as a penalty []."""
         groups = self.parameter_groups()
         learns = [self.relative_rate(group) > 0 for group in groups]
-        parts = [learns[place : place + 3] for place in range(0, len(learns), 3)]
-        found = [one.mean((1, 2)) for one in self.stack.objectives(self._values(inputs), self.annealing, parts)]
+        parts = list(zip(learns[::3], learns[1::3], learns[2::3], strict=True))
+        found = [one.mean((1, 2)) for one in self.stack.objectives(self._values(inputs), self._annealing, parts)]
         penalty = sum((-one.mean() for one in found[:-1]), self.stack.mixtures[0].means.new_zeros(()))
         if ranks.size() > 1:  # torch waits for the gradients of all parameters
             resting = [group for group, one in zip(groups, learns, strict=True) if not one]
@@ -167,7 +171,7 @@ class DCGMM(Density):
     @torch.no_grad()
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """Clip precisions, and let the controllers see the step."""
-        for number, (layer, annealing) in enumerate(zip(self.stack.mixtures, self.annealing, strict=True)):
+        for number, (layer, annealing) in enumerate(zip(self.stack.mixtures, self._annealing, strict=True)):
             if self._learns(number):
                 layer.clip_()
                 annealing.step_(self._behind(number))
@@ -185,7 +189,7 @@ class DCGMM(Density):
     ) -> dict[str, Any]:
         """EM of one mixture after the other, from clusters of k-means; ``iterations`` are those of the last one."""
         fit(self.stack, self._checked(inputs), iterations, seed, progress)
-        for layer, annealing in zip(self.stack.mixtures, self.annealing, strict=True):
+        for layer, annealing in zip(self.stack.mixtures, self._annealing, strict=True):
             annealing.state[annealing.SIGMA] = annealing.settings.floor
             annealing.usage.copy_(layer.logits.softmax(-1).reshape(-1, layer.components).mean(0))
         return {}
@@ -232,12 +236,15 @@ class DCGMM(Density):
         top: int | None = 1,
         divisor: float = 10.0,
         sharpen: int = 0,
+        **others: Any,
     ) -> Tensor:  # [n, *shape]
         """``n`` images, downwards from components of the last mixture, drawn by their weights where none are given.
 
         ``top`` (S) components count at each position of the mixtures below, standard deviations are divided, and each
         folding is followed by steps of sharpening; see :meth:`gmcn.nn.gmm_stack.GMMStack.down`.
         """
+        if others:
+            raise InputError(f"DCGMM: images are not drawn with {', '.join(others)}; leave it out")
         last = self.stack.mixtures[-1]
         size = self.stack.sizes[-1][1]
         weights = last.logits.softmax(-1).reshape(-1, last.components).mT[None]  # [1, K, P or 1]
@@ -308,7 +315,7 @@ class DCGMM(Density):
                 "dead": int((annealing.usage < DEAD / layer.components).sum()),
                 "sparsity": _sparsity(layer.means),
             }
-            for number, (layer, annealing) in enumerate(zip(self.stack.mixtures, self.annealing, strict=True))
+            for number, (layer, annealing) in enumerate(zip(self.stack.mixtures, self._annealing, strict=True))
         ]
 
     def dead(self) -> int:

@@ -48,8 +48,8 @@ def fit(
                 layer.take_(estimator.mixture, _own(layer, place))  # noqa: B023  (called in this round)
                 progress(iteration, -float(log_likelihood))
 
-            speaks = last and place + 1 == len(seen)
-            layer.take_(estimator.fit(points, **({"progress": told} if speaks else {})).mixture, _own(layer, place))
+            more: Any = {"progress": told} if last and place + 1 == len(seen) else {}
+            layer.take_(estimator.fit(points, **more).mixture, _own(layer, place))
 
 
 def _own(layer: GMMLayer, place: int) -> Any:

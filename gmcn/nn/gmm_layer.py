@@ -91,8 +91,8 @@ class GMMLayer(nn.Module):
         self.factors: nn.Parameter | None = None
         if rank:
             # Their variance at first is a tenth of the diagonal's.
-            size = math.sqrt(0.1 / (rank * precision))
-            self.factors = nn.Parameter(torch.randn(*lead, components, channels, rank, **own) * size)
+            deviation = math.sqrt(0.1 / (rank * precision))
+            self.factors = nn.Parameter(torch.randn(*lead, components, channels, rank, **own) * deviation)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, {self.components}, rank={self.rank}, positions={self.positions}, cap={self.cap:g}"
@@ -271,7 +271,7 @@ def responsibilities(
     if rows.requires_grad and torch.is_grad_enabled():
         return functional.threshold(rows.softmax(-1), least, 0.0).movedim(-1, 1)
     shares, _ = share_out(rows if overwrite else rows.clone(), rows.new_ones(rows.shape[:-1]))
-    return functional.threshold_(shares, least, 0.0).movedim(-1, 1)
+    return functional.threshold(shares, least, 0.0, inplace=True).movedim(-1, 1)
 
 
 def _opened_scores(

@@ -15,6 +15,7 @@ Autograd would go over all scores of all positions several times, and multiply e
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class ObjectiveOfImages(torch.autograd.Function):
         _, of_logits, of_means, of_roots, *_ = context.needs_input_grad
         if slopes is None:
             return (None,) * 6
-        sums = sums_by_winner(x, winners, slopes, len(logits), *context.window, squares=of_roots)
+        sums: Sequence[Tensor] = sums_by_winner(x, winners, slopes, len(logits), *context.window, squares=of_roots)
         if grid is not None:
             sums = [grid.mT @ one if len(one) else one for one in sums]
         ones, first, second = sums

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,7 @@ class GMMStack(nn.Module):
         for place, spec in enumerate(layers):
             self.sizes.append((channels, size))
             numbers = [int(number) for number in re.findall(r"\d+", spec)]
+            layer: Any
             try:
                 if spec[0] == "G":
                     number = kinds[:place].count("G") + 1
@@ -169,9 +171,9 @@ class GMMStack(nn.Module):
             rate: of these steps (section 3.2.3: 1000 steps of 0.1).
         """
         last = self._place(number)
-        x = self.layers[last].down(control, generator, None, divisor)
+        x = self.mixtures[number].down(control, generator, None, divisor)
         for place in reversed(range(last)):
-            layer = self.layers[place]
+            layer: Any = self.layers[place]
             if isinstance(layer, GMMLayer):
                 x = layer.down(x, generator, top, divisor)
                 continue

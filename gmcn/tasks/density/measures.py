@@ -70,7 +70,8 @@ class Measures:
         trained = _trained(metadata)
         known, dead = is_known(data, trained), network.dead()
         first = known.nonzero().squeeze(1)[:LIMIT]
-        inputs, labels = select(data.inputs, first).to(device), None if data.labels is None else data.labels[first]
+        inputs: Any = select(data.inputs, first).to(device)
+        labels = None if data.labels is None else data.labels[first]
         return {
             LOG_LIKELIHOOD.name: values[known].mean().item(),
             **outliers(scores, data, trained),
@@ -146,7 +147,8 @@ class Measures:
         values, trained = network(inputs).double().cpu(), metadata.get("trained") or {}
         columns: dict[str, list[Any]] = {"log_likelihood": values.tolist()}
         if known := trained.get("quantiles"):
-            typical = network.typicality(inputs).double().cpu() if isinstance(network, Density) else values
+            judge: Any = network.typicality if isinstance(network, Density) else network
+            typical = judge(inputs).double().cpu()
             if not typical.equal(values):
                 columns["typicality"] = typical.tolist()
             found = torch.searchsorted(torch.tensor(known, dtype=torch.float64), typical)

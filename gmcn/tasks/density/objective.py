@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ class Objective(Base):
             return (each(part, lambda tensor: tensor.to(device)) for part, _ in batches_in_order(inputs, None, BATCH))
 
         with torch.no_grad():
-            judge = network.typicality if isinstance(network, Density) else network
+            judge: Callable[[Any], Tensor] = network.typicality if isinstance(network, Density) else network
             values = torch.cat([judge(batch) for batch in batches()]).double()
             layers = _positions(network, batches())
         quantiles = values.quantile(torch.linspace(0, 1, 101).to(values)).tolist()
@@ -63,7 +63,9 @@ class Objective(Base):
 def _positions(network: Network, batches: Iterator[Tensor]) -> list[dict[str, Any]]:
     """Mean and deviation of the log-likelihood at each position of each layer; empty where no layer has two."""
     sums: list[Tensor] = []  # [3, H, W]: how many, and the first two powers
-    for batch in batches if isinstance(network, Density) else ():
+    if not isinstance(network, Density):
+        return []
+    for batch in batches:
         maps = [layer["log_likelihood"].double() for layer in network.layers(batch)]
         if all(one.shape[1:].numel() == 1 for one in maps):
             return []
