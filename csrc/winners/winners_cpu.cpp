@@ -21,32 +21,42 @@ Tensor empty_indices(const Tensor& like, std::int64_t rows) {
                                   torch::headeronly::ScalarType::Long);
 }
 
-// The largest of G s, without a grid of s, in each row, and the first component that has it.
-std::tuple<Tensor, Tensor> best_scores(Tensor scores,                 // [M, K]
-                                       std::optional<Tensor> grid) {  // [K, K]
+// As winners.h has it; responsibilities, where they are wanted, take the place of the scores.
+std::tuple<Tensor, Tensor> best_of_rows(const Tensor& scores, std::optional<Tensor> grid, bool shared, double least) {
   STD_TORCH_CHECK(scores.dim() == 2 && scores.size(1) > 0, "best_scores: expected scores [M, K] with K above 0");
+  STD_TORCH_CHECK(scores.is_contiguous(), "best_scores: expected contiguous scores");
   const std::int64_t rows = scores.size(0), n = scores.size(1);
   if (grid) {
     check_shape(*grid, "grid", {n, n});
     STD_TORCH_CHECK(grid->scalar_type() == scores.scalar_type(), "best_scores: grid has another dtype than scores");
     make_contiguous({&*grid});
   }
-  make_contiguous({&scores});
   Tensor objective = empty_like_of(scores, {rows}), winners = empty_indices(scores, rows);
   dispatch(scores, [&]<typename T>() {
     static const WinnerKernels<T>& kernels = GMCN_ON_THIS_PATH(winner_kernels<T>());
     const T *const from = scores.const_data_ptr<T>(), *const smoothing = grid ? grid->const_data_ptr<T>() : nullptr;
-    T* const to = objective.mutable_data_ptr<T>();
+    T *const to = objective.mutable_data_ptr<T>(), *const shares = shared ? scores.mutable_data_ptr<T>() : nullptr;
     std::int64_t* const won = winners.mutable_data_ptr<std::int64_t>();
     run_tasks((rows + kBlock - 1) / kBlock, [&](std::int64_t block) {
       std::vector<T> scratch(n * kWinnerTile);
       for (std::int64_t row = block * kBlock; row < std::min(rows, (block + 1) * kBlock); row += kWinnerTile)
         kernels.best(from + row * n, std::min(kWinnerTile, rows - row), n, smoothing, scratch.data(), to + row,
-                     won + row);
+                     won + row, shared ? shares + row * n : nullptr, static_cast<T>(least));
       return true;
     });
   });
   return {objective, winners};
+}
+
+std::tuple<Tensor, Tensor> best_scores(Tensor scores,                 // [M, K]
+                                       std::optional<Tensor> grid) {  // [K, K]
+  make_contiguous({&scores});
+  return best_of_rows(scores, grid, false, 0);
+}
+
+std::tuple<Tensor, Tensor> best_and_shares(Tensor scores,                               // [M, K], contiguous; changed
+                                           std::optional<Tensor> grid, double least) {  // [K, K]
+  return best_of_rows(scores, grid, true, least);
 }
 
 struct Sizes {
@@ -141,6 +151,7 @@ std::tuple<Tensor, Tensor, Tensor> sums_by_winner(Tensor x,        // [B, C, H, 
 
 STABLE_TORCH_LIBRARY_IMPL(gmcn, CPU, m) {
   m.impl("best_scores", TORCH_BOX(&best_scores));
+  m.impl("best_and_shares", TORCH_BOX(&best_and_shares));
   m.impl("sums_by_winner", TORCH_BOX(&sums_by_winner));
 }
 

@@ -132,14 +132,14 @@ class Annealing(nn.Module):
         return found[0].view(rows.shape[:-1])
 
     def objective_of(
-        self, layer: GMMLayer, x: Tensor, folding: Folding | None, learns: Parts
-    ) -> tuple[Tensor, Tensor]:  # [B, H, W], [B, K, H, W]
-        """What is trained of a layer, and scores for its responsibilities; see :meth:`gmcn.nn.GMMLayer.objective`."""
+        self, layer: GMMLayer, x: Tensor, folding: Folding | None, learns: Parts, shared: bool = False
+    ) -> tuple[Tensor, Tensor | None]:  # [B, H, W], [B, K, H, W]
+        """What is trained of a layer, and its responsibilities; see :meth:`gmcn.nn.GMMLayer.objective`."""
         grid = self.grid
-        objective, winners, scores = layer.objective(x, None if grid is None else grid.to(x), folding, learns)
+        objective, winners, shares = layer.objective(x, None if grid is None else grid.to(x), folding, learns, shared)
         if self.training:
             self._see_(objective, winners)
-        return objective, scores
+        return objective, shares
 
     @property
     def _numbers(self) -> Any:

@@ -112,8 +112,8 @@ class GMMStack(nn.Module):
 
         def step(layer: GMMLayer, x: Tensor, folding: Folding | None) -> tuple[Tensor, Callable[[], Tensor]]:
             annealing, parts = next(each)
-            objective, scores = annealing.objective_of(layer, x, folding, parts)
-            return objective, lambda: responsibilities(scores, overwrite=True)
+            objective, shares = annealing.objective_of(layer, x, folding, parts, shared=layer is not self.layers[-1])
+            return objective, lambda: shares
 
         return self._upwards(x, 0, step)
 
