@@ -25,7 +25,16 @@ from torch.nn import functional
 from gmcn.errors import InputError
 from gmcn.mixture import Diagonal, GaussianMixture, LowRank
 from gmcn.nn.folding import Folding, Pair
-from gmcn.nn.gmm_objective import ObjectiveOfImages, ObjectiveOfScores, both, least_share, opened, product
+from gmcn.nn.gmm_objective import (
+    ObjectiveOfImages,
+    ObjectiveOfScores,
+    both,
+    equal,
+    least_share,
+    of_squares,
+    opened,
+    product,
+)
 from gmcn.ops.autograd import transformed
 from gmcn.ops.winners import best_and_shares
 
@@ -280,10 +289,8 @@ def _opened_scores(
     constant: Tensor,  # [K], or [P, K]
     folding: Folding | None,
 ) -> Tensor:  # [B, K, H', W']
-    learns = squares.requires_grad and torch.is_grad_enabled()
-    if not learns and not squares.is_cuda and bool((squares == squares[..., :1, :]).all()):
-        # All components have the same precisions, as before these have learnt: the squares' part is one number.
-        return product(x, linear, folding, constant) + product(x * x, squares[..., :1, :], folding)
+    if not (squares.requires_grad and torch.is_grad_enabled()) and equal(squares):
+        return product(x, linear, folding, constant) + of_squares(x, squares, folding)
     return both(x, linear, squares, folding, constant)
 
 

@@ -40,7 +40,7 @@ class ObjectiveOfImages(torch.autograd.Function):
         shared: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:  # [B, H', W'], [B, H', W'] int64, [B, K, H', W']
         squares, linear, constant = opened(logits, means, roots)
-        alike = bool((roots == roots[:1]).all())
+        alike = equal(squares)
         # What all components of a position have in common changes neither who wins nor the responsibilities.
         scores = product(x, linear, folding, constant) if alike else both(x, linear, squares, folding, constant)
         rows = scores.movedim(1, -1).contiguous()
@@ -48,7 +48,7 @@ class ObjectiveOfImages(torch.autograd.Function):
         objective, winners = best_and_shares(flat, grid, least) if shared else best_scores(flat, grid)
         objective, winners = objective.view(rows.shape[:-1]), winners.view(rows.shape[:-1])
         if alike:
-            objective += product(x * x, squares[:1], folding)[:, 0]
+            objective += of_squares(x, squares, folding)[:, 0]
         shares = rows.movedim(-1, 1) if shared else None
         context.save_for_backward(x, logits, means, roots, grid, winners)
         context.window = ((1, 1), (1, 1)) if folding is None else (folding.kernel, folding.stride)
@@ -152,6 +152,20 @@ def both(
     return product(torch.cat((x, x * x), 1), torch.cat((linear, squares), -1), folding, constant)
 
 
+def equal(squares: Tensor) -> bool:  # [..., K, C]
+    """Whether all precisions are one number, as before these have learnt; not asked on a GPU."""
+    return not squares.is_cuda and bool((squares == squares[..., :1, :1]).all())
+
+
+def of_squares(
+    x: Tensor,  # [B, C', H, W]
+    squares: Tensor,  # [K, C], or [P, K, C], of equal precisions
+    folding: Folding | None,
+) -> Tensor:  # [B, 1, H', W']
+    """The product of x² with the weights of any component, from the sum over the channels."""
+    return product((x * x).sum(1, keepdim=True), squares[..., :1, : squares.shape[-1] // x.shape[1]], folding)
+
+
 def least_share(dtype: torch.dtype) -> float:
     """The responsibility from which on a sum would notice it."""
     return torch.finfo(dtype).eps ** 1.5
@@ -159,4 +173,6 @@ def least_share(dtype: torch.dtype) -> float:
 
 def _last(x: Tensor) -> Tensor:  # [B, C, H, W]
     """The same with the channels of a position side by side in memory, where torch is faster."""
+    if x.shape[1] == 1:  # then torch tells the two layouts apart by the stride of the only channel
+        return x.reshape(len(x), *x.shape[2:], 1).movedim(-1, 1)
     return x.contiguous(memory_format=torch.channels_last)

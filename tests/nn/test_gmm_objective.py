@@ -28,7 +28,7 @@ def layer_of(channels: int, components: int, alike: bool = False, rank: int = 0,
     with torch.no_grad():
         layer.logits.copy_(torch.randn(layer.logits.shape, generator=generator))
         roots = 1 + torch.rand(layer.roots.shape, generator=generator)
-        layer.roots.copy_(roots[..., :1, :] if alike else roots)
+        layer.roots.copy_(torch.full_like(roots, 1.4) if alike else roots)
     return layer
 
 
