@@ -65,16 +65,19 @@ struct Sizes {
 
 // What a window sees in the order of memory: its runs, and the places of their numbers among the channels of an unfold.
 struct Sight {
-  Sight(const Tensor& x, const Sizes& sizes) : places(x.size(1) * sizes.kernel[0] * sizes.kernel[1]) {
-    const auto offset = [&](std::int64_t place) {
-      const std::int64_t column = place % sizes.kernel[1], row = place / sizes.kernel[1] % sizes.kernel[0];
-      return place / sizes.kernel[1] / sizes.kernel[0] * x.stride(1) + row * x.stride(2) + column * x.stride(3);
-    };
+  Sight(const Tensor& x, const Sizes& sizes) {
+    std::vector<std::int64_t> offsets;  // by place
+    for (std::int64_t channel = 0; channel < x.size(1); ++channel)
+      for (std::int64_t row = 0; row < sizes.kernel[0]; ++row)
+        for (std::int64_t column = 0; column < sizes.kernel[1]; ++column)
+          offsets.push_back(channel * x.stride(1) + row * x.stride(2) + column * x.stride(3));
+    places.resize(offsets.size());
     std::iota(places.begin(), places.end(), 0);
-    std::stable_sort(places.begin(), places.end(),
-                     [&](std::int64_t a, std::int64_t b) { return offset(a) < offset(b); });
+    if (!std::is_sorted(offsets.begin(), offsets.end()))
+      std::stable_sort(places.begin(), places.end(),
+                       [&](std::int64_t a, std::int64_t b) { return offsets[a] < offsets[b]; });
     for (const std::int64_t place : places) {
-      if (runs.empty() || runs.back().from + runs.back().length != offset(place)) runs.push_back({offset(place), 0});
+      if (runs.empty() || runs.back().from + runs.back().length != offsets[place]) runs.push_back({offsets[place], 0});
       ++runs.back().length;
     }
   }

@@ -160,7 +160,8 @@ class Annealing(nn.Module):
         """After a step; ``done`` is the share of the training that it ends."""
         settings, state = self.settings, self._numbers
         if state[self.STEPS] == 0:
-            self.usage.lerp_((self.winners / self.winners.sum()).to(self.usage), USAGE)
+            won = ranks.total(self.winners)
+            self.usage.lerp_((won / won.sum()).to(self.usage), USAGE)
             self.winners.zero_()
         if settings.controller == "exponential":
             share = min(max((done - FIRST) / (LAST - FIRST), 0.0), 1.0)
