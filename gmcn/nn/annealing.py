@@ -137,7 +137,7 @@ class Annealing(nn.Module):
         """What is trained of a layer, and its responsibilities; see :meth:`gmcn.nn.GMMLayer.objective`."""
         grid = self.grid
         objective, winners, shares = layer.objective(x, None if grid is None else grid.to(x), folding, learns, shared)
-        if self.training:
+        if self.training and any(learns):  # a window begins with the mixture's turn
             self._see_(objective, winners)
         return objective, shares
 
@@ -161,7 +161,7 @@ class Annealing(nn.Module):
         settings, state = self.settings, self._numbers
         if state[self.STEPS] == 0:
             won = ranks.total(self.winners)
-            self.usage.lerp_((won / won.sum()).to(self.usage), USAGE)
+            self.usage.lerp_((won / won.sum().clamp(min=1)).to(self.usage), USAGE)
             self.winners.zero_()
         if settings.controller == "exponential":
             share = min(max((done - FIRST) / (LAST - FIRST), 0.0), 1.0)

@@ -66,10 +66,10 @@ class ObjectiveOfImages(torch.autograd.Function):
         _, of_logits, of_means, of_roots, *_ = context.needs_input_grad
         if slopes is None:
             return (None,) * 7
-        sums = sums_by_winner(x, winners, slopes, len(logits), *context.window, squares=of_roots)
+        ones, first, second = sums_by_winner(x, winners, slopes, len(logits), *context.window, squares=of_roots)
         if grid is not None:
-            sums = [grid.mT @ one if len(one) else one for one in sums]
-        ones, first, second = sums
+            ones, first = grid.mT @ ones, grid.mT @ first
+            second = grid.mT @ second if of_roots else second
         column = ones[:, None]
         return (
             None,

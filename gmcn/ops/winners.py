@@ -107,5 +107,5 @@ def _(scores: Tensor, grid: Tensor | None, *_: float) -> tuple[Tensor, Tensor]:
 def _(x: Tensor, winners: Tensor, slopes: Tensor, components: int, *sizes: Any) -> tuple[Tensor, Tensor, Tensor]:
     rows, columns, _, _, squares = sizes
     channels = x.shape[1] * rows * columns
-    shapes = (components,), (components, channels), (components if squares else 0, channels)
-    return tuple(x.new_empty(shape) for shape in shapes)
+    of_squares = x.new_empty(components if squares else 0, channels)
+    return x.new_empty(components), x.new_empty(components, channels), of_squares

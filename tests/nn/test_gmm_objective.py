@@ -142,6 +142,8 @@ def test_annealing_sees_a_layer_as_it_sees_scores():
         torch.testing.assert_close(one.state, other.state)
         assert one.winners.equal(other.winners)
         assert one.winners.sum() == 40
+        one.objective_of(layer, x, None, (False, False, False))
+        assert one.winners.sum() == 40, "a mixture that waits for its turn has no window"
 
 
 def test_not_a_number_comes_out():
