@@ -70,6 +70,7 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
       " int most, float tolerance) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   // Training mixtures of any dimension; no gradients of their own, they make one. See gmcn/ops/winners.py.
   m.def("best_scores(Tensor scores, Tensor? grid) -> (Tensor, Tensor)");
+  m.def("best_and_shares(Tensor(a!) scores, Tensor? grid, float least) -> (Tensor, Tensor)");
   m.def(
       "sums_by_winner(Tensor x, Tensor winners, Tensor slopes, int components, int kernel_rows, int kernel_columns,"
       " int stride_rows, int stride_columns, bool squares) -> (Tensor, Tensor, Tensor)");

@@ -26,9 +26,10 @@ struct Windows {
 template <typename T>
 struct WinnerKernels {
   // Of up to kWinnerTile rows of n scores: the largest of G s, without a grid of s, and the first component that has
-  // it. Where a row has one that is not a number, so is the objective. scratch: [n, kWinnerTile].
+  // it. Where a row has one that is not a number, so is the objective. scratch: [n, kWinnerTile]. Unless that is null,
+  // `shares` [rows, n], which may be the scores, are responsibilities, those below `least` as 0.
   void (*best)(const T* scores, std::int64_t rows, std::int64_t n, const T* grid, T* scratch, T* objective,
-               std::int64_t* winners);
+               std::int64_t* winners, T* shares, T least);
   // Adds the windows `begin` to `end`, times their slopes, to the sums of their winners: of ones [n], of what a window
   // sees [n, channels], and of squares [n, channels] unless that is null. Winners must be below n.
   void (*add)(const Windows<T>& windows, std::int64_t begin, std::int64_t end, const std::int64_t* winners,

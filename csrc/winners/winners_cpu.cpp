@@ -21,32 +21,42 @@ Tensor empty_indices(const Tensor& like, std::int64_t rows) {
                                   torch::headeronly::ScalarType::Long);
 }
 
-// The largest of G s, without a grid of s, in each row, and the first component that has it.
-std::tuple<Tensor, Tensor> best_scores(Tensor scores,                 // [M, K]
-                                       std::optional<Tensor> grid) {  // [K, K]
+// As winners.h has it; responsibilities, where they are wanted, take the place of the scores.
+std::tuple<Tensor, Tensor> best_of_rows(const Tensor& scores, std::optional<Tensor> grid, bool shared, double least) {
   STD_TORCH_CHECK(scores.dim() == 2 && scores.size(1) > 0, "best_scores: expected scores [M, K] with K above 0");
+  STD_TORCH_CHECK(scores.is_contiguous(), "best_scores: expected contiguous scores");
   const std::int64_t rows = scores.size(0), n = scores.size(1);
   if (grid) {
     check_shape(*grid, "grid", {n, n});
     STD_TORCH_CHECK(grid->scalar_type() == scores.scalar_type(), "best_scores: grid has another dtype than scores");
     make_contiguous({&*grid});
   }
-  make_contiguous({&scores});
   Tensor objective = empty_like_of(scores, {rows}), winners = empty_indices(scores, rows);
   dispatch(scores, [&]<typename T>() {
     static const WinnerKernels<T>& kernels = GMCN_ON_THIS_PATH(winner_kernels<T>());
     const T *const from = scores.const_data_ptr<T>(), *const smoothing = grid ? grid->const_data_ptr<T>() : nullptr;
-    T* const to = objective.mutable_data_ptr<T>();
+    T *const to = objective.mutable_data_ptr<T>(), *const shares = shared ? scores.mutable_data_ptr<T>() : nullptr;
     std::int64_t* const won = winners.mutable_data_ptr<std::int64_t>();
     run_tasks((rows + kBlock - 1) / kBlock, [&](std::int64_t block) {
       std::vector<T> scratch(n * kWinnerTile);
       for (std::int64_t row = block * kBlock; row < std::min(rows, (block + 1) * kBlock); row += kWinnerTile)
         kernels.best(from + row * n, std::min(kWinnerTile, rows - row), n, smoothing, scratch.data(), to + row,
-                     won + row);
+                     won + row, shared ? shares + row * n : nullptr, static_cast<T>(least));
       return true;
     });
   });
   return {objective, winners};
+}
+
+std::tuple<Tensor, Tensor> best_scores(Tensor scores,                 // [M, K]
+                                       std::optional<Tensor> grid) {  // [K, K]
+  make_contiguous({&scores});
+  return best_of_rows(scores, grid, false, 0);
+}
+
+std::tuple<Tensor, Tensor> best_and_shares(Tensor scores,                               // [M, K], contiguous; changed
+                                           std::optional<Tensor> grid, double least) {  // [K, K]
+  return best_of_rows(scores, grid, true, least);
 }
 
 struct Sizes {
@@ -55,16 +65,19 @@ struct Sizes {
 
 // What a window sees in the order of memory: its runs, and the places of their numbers among the channels of an unfold.
 struct Sight {
-  Sight(const Tensor& x, const Sizes& sizes) : places(x.size(1) * sizes.kernel[0] * sizes.kernel[1]) {
-    const auto offset = [&](std::int64_t place) {
-      const std::int64_t column = place % sizes.kernel[1], row = place / sizes.kernel[1] % sizes.kernel[0];
-      return place / sizes.kernel[1] / sizes.kernel[0] * x.stride(1) + row * x.stride(2) + column * x.stride(3);
-    };
+  Sight(const Tensor& x, const Sizes& sizes) {
+    std::vector<std::int64_t> offsets;  // by place
+    for (std::int64_t channel = 0; channel < x.size(1); ++channel)
+      for (std::int64_t row = 0; row < sizes.kernel[0]; ++row)
+        for (std::int64_t column = 0; column < sizes.kernel[1]; ++column)
+          offsets.push_back(channel * x.stride(1) + row * x.stride(2) + column * x.stride(3));
+    places.resize(offsets.size());
     std::iota(places.begin(), places.end(), 0);
-    std::stable_sort(places.begin(), places.end(),
-                     [&](std::int64_t a, std::int64_t b) { return offset(a) < offset(b); });
+    if (!std::is_sorted(offsets.begin(), offsets.end()))
+      std::stable_sort(places.begin(), places.end(),
+                       [&](std::int64_t a, std::int64_t b) { return offsets[a] < offsets[b]; });
     for (const std::int64_t place : places) {
-      if (runs.empty() || runs.back().from + runs.back().length != offset(place)) runs.push_back({offset(place), 0});
+      if (runs.empty() || runs.back().from + runs.back().length != offsets[place]) runs.push_back({offsets[place], 0});
       ++runs.back().length;
     }
   }
@@ -141,6 +154,7 @@ std::tuple<Tensor, Tensor, Tensor> sums_by_winner(Tensor x,        // [B, C, H, 
 
 STABLE_TORCH_LIBRARY_IMPL(gmcn, CPU, m) {
   m.impl("best_scores", TORCH_BOX(&best_scores));
+  m.impl("best_and_shares", TORCH_BOX(&best_and_shares));
   m.impl("sums_by_winner", TORCH_BOX(&sums_by_winner));
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "../common/simd.h"
+#include "../fit/shares_kernel.h"
 #include "winners.h"
 
 namespace gmcn::GMCN_PATH {
@@ -46,9 +47,29 @@ inline __attribute__((always_inline)) void smooth(const T* grid, const T* turned
   }
 }
 
+// Responsibilities of a vector of rows, in their place.
+template <typename T>
+inline __attribute__((always_inline)) void share_out(T* turned, std::int64_t n, T least) {
+  Vector<T> top = load(turned), total = {};
+  for (std::int64_t j = 1; j < n; ++j) {
+    const Vector<T> value = load(turned + j * kWinnerTile);
+    top = value > top ? value : top;
+  }
+  for (std::int64_t j = 0; j < n; ++j) {
+    const Vector<T> value = load(turned + j * kWinnerTile) - top, share = exp_below_zero(value);
+    store(turned + j * kWinnerTile, value < -kFar<T> ? Vector<T>{} : share);
+    total += load(turned + j * kWinnerTile);
+  }
+  const Vector<T> scale = 1 / total;
+  for (std::int64_t j = 0; j < n; ++j) {
+    const Vector<T> share = load(turned + j * kWinnerTile) * scale;
+    store(turned + j * kWinnerTile, share < least ? Vector<T>{} : share);  // what is not a number stays
+  }
+}
+
 template <typename T>
 void best(const T* scores, std::int64_t rows, std::int64_t n, const T* grid, T* scratch, T* objective,
-          std::int64_t* winners) {
+          std::int64_t* winners, T* shares, T least) {
   for (std::int64_t row = 0; row < kWinnerTile; ++row) {
     const T* const from = scores + (row < rows ? row : rows - 1) * n;
     for (std::int64_t j = 0; j < n; ++j) scratch[j * kWinnerTile + row] = from[j];
@@ -69,6 +90,10 @@ void best(const T* scores, std::int64_t rows, std::int64_t n, const T* grid, T* 
       winners[row] = own.index[lane];
     }
   }
+  if (!shares) return;
+  for (std::int64_t begin = 0; begin < rows; begin += kLanes<T>) share_out(scratch + begin, n, least);
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t j = 0; j < n; ++j) shares[row * n + j] = scratch[j * kWinnerTile + row];
 }
 
 template <typename T, bool kSquares>

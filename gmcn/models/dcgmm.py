@@ -160,10 +160,10 @@ class DCGMM(Density):
         """The last mixture's objective for each image [B], and the others' as a penalty []."""
         groups = self.parameter_groups()
         learns = [self.relative_rate(group) > 0 for group in groups]
-        parts = list(zip(learns[::3], learns[1::3], learns[2::3], strict=True))
+        parts = zip(learns[::3], learns[1::3], learns[2::3], strict=True)
         found = [one.mean((1, 2)) for one in self.stack.objectives(self._values(inputs), self._annealing, parts)]
         penalty = sum((-one.mean() for one in found[:-1]), self.stack.mixtures[0].means.new_zeros(()))
-        if ranks.size() > 1:  # torch waits for the gradients of all parameters
+        if ranks.size() > 1 or not any(learns):  # torch waits for gradients of all parameters, or needs one at all
             resting = [group for group, one in zip(groups, learns, strict=True) if not one]
             penalty = penalty + sum(0 * parameter.sum() for group in resting for parameter in group["params"])
         return found[-1], penalty

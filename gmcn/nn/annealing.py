@@ -132,14 +132,14 @@ class Annealing(nn.Module):
         return found[0].view(rows.shape[:-1])
 
     def objective_of(
-        self, layer: GMMLayer, x: Tensor, folding: Folding | None, learns: Parts
-    ) -> tuple[Tensor, Tensor]:  # [B, H, W], [B, K, H, W]
-        """What is trained of a layer, and scores for its responsibilities; see :meth:`gmcn.nn.GMMLayer.objective`."""
+        self, layer: GMMLayer, x: Tensor, folding: Folding | None, learns: Parts, shared: bool = False
+    ) -> tuple[Tensor, Tensor | None]:  # [B, H, W], [B, K, H, W]
+        """What is trained of a layer, and its responsibilities; see :meth:`gmcn.nn.GMMLayer.objective`."""
         grid = self.grid
-        objective, winners, scores = layer.objective(x, None if grid is None else grid.to(x), folding, learns)
-        if self.training:
+        objective, winners, shares = layer.objective(x, None if grid is None else grid.to(x), folding, learns, shared)
+        if self.training and any(learns):  # a window begins with the mixture's turn
             self._see_(objective, winners)
-        return objective, scores
+        return objective, shares
 
     @property
     def _numbers(self) -> Any:
@@ -160,7 +160,8 @@ class Annealing(nn.Module):
         """After a step; ``done`` is the share of the training that it ends."""
         settings, state = self.settings, self._numbers
         if state[self.STEPS] == 0:
-            self.usage.lerp_((self.winners / self.winners.sum()).to(self.usage), USAGE)
+            won = ranks.total(self.winners)
+            self.usage.lerp_((won / won.sum().clamp(min=1)).to(self.usage), USAGE)
             self.winners.zero_()
         if settings.controller == "exponential":
             share = min(max((done - FIRST) / (LAST - FIRST), 0.0), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -103,8 +104,14 @@ class Pooling(_Window):
         x: Tensor,  # [B, C, H, W]
     ) -> Tensor:  # [B, C, H', W']
         """Estimation."""
-        self._steps(_size(x))
-        return functional.max_pool2d(x, self.kernel, self.stride)
+        rows, columns = self._steps(_size(x))
+        if self.kernel != self.stride or x.requires_grad or x.is_cuda:
+            return functional.max_pool2d(x, self.kernel, self.stride)
+        # Twice as fast as torch's, which also looks where they are.
+        (ky, kx), x = self.kernel, x.movedim(1, -1)
+        x = functools.reduce(torch.maximum, (x[:, place : rows * ky : ky] for place in range(ky)))
+        x = functools.reduce(torch.maximum, (x[:, :, place : columns * kx : kx] for place in range(kx)))
+        return x.movedim(-1, 1)
 
     def down(
         self,

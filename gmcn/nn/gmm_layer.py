@@ -23,11 +23,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gmcn.errors import InputError
-from gmcn.fitting.gmm.shares import share_out
 from gmcn.mixture import Diagonal, GaussianMixture, LowRank
 from gmcn.nn.folding import Folding, Pair
-from gmcn.nn.gmm_objective import ObjectiveOfImages, ObjectiveOfScores, opened, product
+from gmcn.nn.gmm_objective import (
+    ObjectiveOfImages,
+    ObjectiveOfScores,
+    both,
+    equal,
+    least_share,
+    of_squares,
+    opened,
+    product,
+)
 from gmcn.ops.autograd import transformed
+from gmcn.ops.winners import best_and_shares
 
 CAP = 20.0
 LEAST = 1e-4  # precision, so that its logarithm is finite
@@ -144,11 +153,12 @@ class GMMLayer(nn.Module):
         grid: Tensor | None = None,  # G [K, K], whose rows have the sum 1
         folding: Folding | None = None,
         learns: Parts = EVERYTHING,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # [B, H', W'], [B, H', W'] int64, [B, K, H', W']
-        """max_i (G s)_i at each position, the first i that has it, and scores for responsibilities.
+        shared: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:  # [B, H', W'], [B, H', W'] int64, [B, K, H', W']
+        """max_i (G s)_i at each position, the first i that has it, and with ``shared`` the responsibilities.
 
-        What does not learn of means, of roots with factors, and of logits gets no gradient, and costs none. The scores
-        have no gradient, and may lack a number that all components of a position have in common.
+        Of means, roots with factors, and logits, what does not learn gets no gradient, and costs none. Responsibilities
+        have none.
 
         Raises:
             InputError: other channels or positions than the layer's.
@@ -156,11 +166,12 @@ class GMMLayer(nn.Module):
         x, folding = self._seen(x, folding)
         parameters = logits, means, roots, factors = self._learning(learns)
         if factors is None and self.positions is None and _plain(x):
-            return ObjectiveOfImages.apply(x, logits, means, roots, grid, folding)
+            return ObjectiveOfImages.apply(x, logits, means, roots, grid, folding, shared)
         scores = self._scores(x, folding, parameters)
         rows = scores.movedim(1, -1)
         objective, winners = ObjectiveOfScores.apply(rows.reshape(-1, rows.shape[-1]), grid)
-        return objective.view(rows.shape[:-1]), winners.view(rows.shape[:-1]), scores.detach()
+        shares = responsibilities(scores.detach()) if shared else None
+        return objective.view(rows.shape[:-1]), winners.view(rows.shape[:-1]), shares
 
     def _seen(self, x: Tensor, folding: Folding | None) -> tuple[Tensor, Folding | None]:
         """The input, checked, and the folding that is still to be done."""
@@ -261,17 +272,14 @@ class GMMLayer(nn.Module):
 
 def responsibilities(
     scores: Tensor,  # [B, K, H, W]
-    overwrite: bool = False,
 ) -> Tensor:  # [B, K, H, W]
-    """The shares of the components; those that no sum would notice are 0, since arithmetic with them is slow.
-
-    With ``overwrite``, in the place of scores that have no gradient.
-    """
-    rows, least = scores.movedim(1, -1).contiguous(), torch.finfo(scores.dtype).eps ** 1.5
+    """The shares of the components; those that no sum would notice are 0, since arithmetic with them is slow."""
+    rows, least = scores.movedim(1, -1).contiguous(), least_share(scores.dtype)
     if rows.requires_grad and torch.is_grad_enabled():
         return functional.threshold(rows.softmax(-1), least, 0.0).movedim(-1, 1)
-    shares, _ = share_out(rows if overwrite else rows.clone(), rows.new_ones(rows.shape[:-1]))
-    return functional.threshold(shares, least, 0.0, inplace=True).movedim(-1, 1)
+    shares = rows.clone()
+    best_and_shares(shares.view(-1, shares.shape[-1]), None, least)
+    return shares.movedim(-1, 1)
 
 
 def _opened_scores(
@@ -281,11 +289,9 @@ def _opened_scores(
     constant: Tensor,  # [K], or [P, K]
     folding: Folding | None,
 ) -> Tensor:  # [B, K, H', W']
-    learns = squares.requires_grad and torch.is_grad_enabled()
-    if not learns and not squares.is_cuda and bool((squares == squares[..., :1, :]).all()):
-        # All components have the same precisions, as before these have learnt: the squares' part is one number.
-        return product(x, linear, folding, constant) + product(x * x, squares[..., :1, :], folding)
-    return product(torch.cat((x, x * x), 1), torch.cat((linear, squares), -1), folding, constant)
+    if not (squares.requires_grad and torch.is_grad_enabled()) and equal(squares):
+        return product(x, linear, folding, constant) + of_squares(x, squares, folding)
+    return both(x, linear, squares, folding, constant)
 
 
 def _plain(x: Tensor) -> bool:

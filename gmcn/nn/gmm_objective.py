@@ -15,7 +15,6 @@ Autograd would go over all scores of all positions several times, and multiply e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,15 +22,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from gmcn.nn.folding import Folding
-from gmcn.ops.winners import best_scores, sums_by_winner
+from gmcn.ops.winners import best_and_shares, best_scores, sums_by_winner
 
 
 class ObjectiveOfImages(torch.autograd.Function):
-    """Objective, winners and scores of what lies at each position; no gradient for x.
-
-    The scores are those of :meth:`gmcn.nn.GMMLayer.log_scores` but for a number that all components of a position have
-    in common, where their precisions are alike.
-    """
+    """Objective, winners and, where they are wanted, responsibilities of each position; no gradient for x."""
 
     @staticmethod
     def forward(
@@ -42,23 +37,24 @@ class ObjectiveOfImages(torch.autograd.Function):
         roots: Tensor,  # [K, C]
         grid: Tensor | None,  # G [K, K], whose rows have the sum 1
         folding: Folding | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # [B, H', W'], [B, H', W'] int64, [B, K, H', W']
+        shared: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:  # [B, H', W'], [B, H', W'] int64, [B, K, H', W']
         squares, linear, constant = opened(logits, means, roots)
-        alike = bool((roots == roots[:1]).all())
-        if alike:
-            scores = product(x, linear, folding, constant)
-        else:
-            scores = product(torch.cat((x, x * x), 1), torch.cat((linear, squares), 1), folding, constant)
-        rows = scores.movedim(1, -1)
-        objective, winners = best_scores(rows.reshape(-1, rows.shape[-1]), grid)
+        alike = equal(squares)
+        # What all components of a position have in common changes neither who wins nor the responsibilities.
+        scores = product(x, linear, folding, constant) if alike else both(x, linear, squares, folding, constant)
+        rows = scores.movedim(1, -1).contiguous()
+        flat, least = rows.view(-1, rows.shape[-1]), least_share(rows.dtype)
+        objective, winners = best_and_shares(flat, grid, least) if shared else best_scores(flat, grid)
         objective, winners = objective.view(rows.shape[:-1]), winners.view(rows.shape[:-1])
         if alike:
-            objective += product(x * x, squares[:1], folding)[:, 0]
+            objective += of_squares(x, squares, folding)[:, 0]
+        shares = rows.movedim(-1, 1) if shared else None
         context.save_for_backward(x, logits, means, roots, grid, winners)
         context.window = ((1, 1), (1, 1)) if folding is None else (folding.kernel, folding.stride)
-        context.mark_non_differentiable(winners, scores)
+        context.mark_non_differentiable(winners, *([] if shares is None else [shares]))
         context.set_materialize_grads(False)
-        return objective, winners, scores
+        return objective, winners, shares
 
     @staticmethod
     def backward(context: Any, slopes: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
@@ -69,17 +65,18 @@ class ObjectiveOfImages(torch.autograd.Function):
         x, logits, means, roots, grid, winners = context.saved_tensors
         _, of_logits, of_means, of_roots, *_ = context.needs_input_grad
         if slopes is None:
-            return (None,) * 6
-        sums: Sequence[Tensor] = sums_by_winner(x, winners, slopes, len(logits), *context.window, squares=of_roots)
+            return (None,) * 7
+        ones, first, second = sums_by_winner(x, winners, slopes, len(logits), *context.window, squares=of_roots)
         if grid is not None:
-            sums = [grid.mT @ one if len(one) else one for one in sums]
-        ones, first, second = sums
+            ones, first = grid.mT @ ones, grid.mT @ first
+            second = grid.mT @ second if of_roots else second
         column = ones[:, None]
         return (
             None,
             torch.sub(ones, logits.softmax(0) * ones.sum()) if of_logits else None,
             roots.square() * torch.addcmul(first, means, column, value=-1) if of_means else None,
             column / roots - roots * (second + means * (means * column - 2 * first)) if of_roots else None,
+            None,
             None,
             None,
         )
@@ -141,6 +138,41 @@ def product(
     return functional.conv2d(_last(x), _last(weights[..., None, None]), constant)
 
 
+def both(
+    x: Tensor,  # [B, C', H, W]
+    linear: Tensor,  # [K, C], or [P, K, C]
+    squares: Tensor,  # the same
+    folding: Folding | None,
+    constant: Tensor,  # [K], or [P, K]
+) -> Tensor:  # [B, K, H', W']
+    """The products of x and x² with the weights of each, and a constant besides."""
+    if folding is None and linear.dim() == 2 and x.shape[2:] == (1, 1):  # without a copy of x
+        flat = x[:, :, 0, 0]
+        return torch.addmm(product(x, linear, None, constant)[:, :, 0, 0], flat * flat, squares.mT)[..., None, None]
+    return product(torch.cat((x, x * x), 1), torch.cat((linear, squares), -1), folding, constant)
+
+
+def equal(squares: Tensor) -> bool:  # [..., K, C]
+    """Whether all precisions are one number, as before these have learnt; not asked on a GPU."""
+    return not squares.is_cuda and bool((squares == squares[..., :1, :1]).all())
+
+
+def of_squares(
+    x: Tensor,  # [B, C', H, W]
+    squares: Tensor,  # [K, C], or [P, K, C], of equal precisions
+    folding: Folding | None,
+) -> Tensor:  # [B, 1, H', W']
+    """The product of x² with the weights of any component, from the sum over the channels."""
+    return product((x * x).sum(1, keepdim=True), squares[..., :1, : squares.shape[-1] // x.shape[1]], folding)
+
+
+def least_share(dtype: torch.dtype) -> float:
+    """The responsibility from which on a sum would notice it."""
+    return torch.finfo(dtype).eps ** 1.5
+
+
 def _last(x: Tensor) -> Tensor:  # [B, C, H, W]
     """The same with the channels of a position side by side in memory, where torch is faster."""
+    if x.shape[1] == 1:  # then torch tells the two layouts apart by the stride of the only channel
+        return x.reshape(len(x), *x.shape[2:], 1).movedim(-1, 1)
     return x.contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from gmcn.errors import InputError
-from gmcn.nn.annealing import Annealing
 from gmcn.nn.folding import Folding, Pair, Pooling
 from gmcn.nn.gmm_layer import CAP, GMMLayer, Parts, responsibilities
 
@@ -106,20 +105,23 @@ class GMMStack(nn.Module):
     def objectives(
         self,
         x: Tensor,  # [B, C, H, W]
-        annealings: Iterable[Annealing],
+        annealings: Iterable[Any],
         learns: Iterable[Parts],
     ) -> Iterator[Tensor]:  # [B, H, W] each
-        """What is trained of each mixture, by its torus; ``learns`` as in :meth:`gmcn.nn.GMMLayer.objective`."""
+        """What is trained of each mixture, by its :class:`gmcn.nn.annealing.Annealing`.
+
+        ``learns`` says of each which parts learn, see :meth:`gmcn.nn.GMMLayer.objective`.
+        """
         each = zip(annealings, learns, strict=True)
 
-        def step(layer: GMMLayer, x: Tensor, folding: Folding | None) -> tuple[Tensor, Callable[[], Tensor]]:
+        def step(layer: GMMLayer, x: Tensor, folding: Folding | None) -> tuple[Tensor, Callable[[], Tensor | None]]:
             annealing, parts = next(each)
-            objective, scores = annealing.objective_of(layer, x, folding, parts)
-            return objective, lambda: responsibilities(scores, overwrite=True)
+            objective, shares = annealing.objective_of(layer, x, folding, parts, shared=layer is not self.layers[-1])
+            return objective, lambda: shares
 
         return self._upwards(x, 0, step)
 
-    def _upwards(self, x: Tensor, first: int, step: Callable[..., tuple[Tensor, Callable[[], Tensor]]]) -> Iterator:
+    def _upwards(self, x: Tensor, first: int, step: Callable[..., tuple[Tensor, Callable[[], Any]]]) -> Iterator:
         """What ``step`` finds of each mixture, which also says how the next layers' input is made."""
         folding, above = None, None
         for layer in self.layers[first:]:

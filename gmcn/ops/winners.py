@@ -30,6 +30,28 @@ def best_scores(
 
     Raises ValueError where shapes, dtypes or devices do not fit.
     """
+    _check(scores, grid)
+    if scores.device.type != "cpu":
+        return twins.best_scores(scores, grid)
+    return torch.ops.gmcn.best_scores(scores, grid)
+
+
+def best_and_shares(
+    scores: Tensor,  # [M, K], contiguous; overwritten
+    grid: Tensor | None,  # [K, K]
+    least: float,
+) -> tuple[Tensor, Tensor]:  # [M], [M] int64
+    """:func:`best_scores`, while scores become responsibilities ``softmax s``; those below ``least`` become 0.
+
+    Raises ValueError where shapes, dtypes or devices do not fit.
+    """
+    _check(scores, grid)
+    if scores.device.type != "cpu":
+        return twins.best_and_shares(scores, grid, least)
+    return torch.ops.gmcn.best_and_shares(scores, grid, least)
+
+
+def _check(scores: Tensor, grid: Tensor | None) -> None:
     if scores.ndim != 2 or not scores.shape[1] or scores.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"scores must be [M, K] of float32 or float64 with K above 0, got {list(scores.shape)} {scores.dtype}"
@@ -38,9 +60,6 @@ def best_scores(
         check_same(grid, scores, ("grid", "scores"))
         if grid.shape != (scores.shape[1],) * 2:
             raise ValueError(f"grid {list(grid.shape)} does not fit scores {list(scores.shape)}: expected [K, K]")
-    if scores.device.type != "cpu":
-        return twins.best_scores(scores, grid)
-    return torch.ops.gmcn.best_scores(scores, grid)
 
 
 def sums_by_winner(
@@ -79,13 +98,14 @@ def sums_by_winner(
 
 
 @library.fake("best_scores")
-def _(scores: Tensor, grid: Tensor | None) -> tuple[Tensor, Tensor]:
-    return scores.new_empty(len(scores)), scores.new_empty(len(scores), dtype=torch.int64)
+@library.fake("best_and_shares")
+def _(scores: Tensor, grid: Tensor | None, *_: float) -> tuple[Tensor, Tensor]:
+    return scores.new_empty(scores.shape[0]), scores.new_empty(scores.shape[0], dtype=torch.int64)
 
 
 @library.fake("sums_by_winner")
 def _(x: Tensor, winners: Tensor, slopes: Tensor, components: int, *sizes: Any) -> tuple[Tensor, Tensor, Tensor]:
     rows, columns, _, _, squares = sizes
     channels = x.shape[1] * rows * columns
-    several = components if squares else 0
-    return x.new_empty(components), x.new_empty(components, channels), x.new_empty(several, channels)
+    of_squares = x.new_empty(components if squares else 0, channels)
+    return x.new_empty(components), x.new_empty(components, channels), of_squares

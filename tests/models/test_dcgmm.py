@@ -17,6 +17,7 @@ from gmcn.models.dcgmm import DCGMM
 from gmcn.models.loading import load
 from gmcn.training import train
 from gmcn.training.errors import Interrupted
+from tests.training.processes import run
 
 NETWORK = {"kind": "dcgmm", "layers": ["F4,2", "G9", "F3", "G4"], "largest": 16, "annealing": {"window": 3}}
 TRAINING = {
@@ -148,6 +149,21 @@ def test_a_batch_in_parts_anneals_as_a_whole_one(digits, tmp_path):
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("order", ["together", "in-turn"])
+def test_two_processes_train_as_one(order, digits, tmp_path):
+    """Also while parameters rest, for whose gradients torch would wait."""
+    found = []
+    for count in (1, 2):
+        output = str(tmp_path / str(count))
+        training = TRAINING | {"epochs": 2, "devices": count}
+        settings = {"task": "density", "network": NETWORK | {"order": order}, "training": training}
+        outcomes = run(f"trained({str(digits)!r}, {settings!r}, {output!r})", ranks=count)
+        assert [status for status, _ in outcomes] == [0] * count, outcomes
+        found.append(load_file(tmp_path / str(count) / "model.safetensors"))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("network", [{}, {"layers": ["F4,2", "G9x2", "F3", "G5x2"], "unshared": [1]}])

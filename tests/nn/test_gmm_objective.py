@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gmcn.nn import Folding, GMMLayer, gmm_layer
+from gmcn.nn import Folding, GMMLayer
 from gmcn.nn.annealing import Annealing, AnnealingSettings
 from gmcn.nn.gmm_objective import ObjectiveOfImages, ObjectiveOfScores, opened
 
@@ -28,7 +28,7 @@ def layer_of(channels: int, components: int, alike: bool = False, rank: int = 0,
     with torch.no_grad():
         layer.logits.copy_(torch.randn(layer.logits.shape, generator=generator))
         roots = 1 + torch.rand(layer.roots.shape, generator=generator)
-        layer.roots.copy_(roots[..., :1, :] if alike else roots)
+        layer.roots.copy_(torch.full_like(roots, 1.4) if alike else roots)
     return layer
 
 
@@ -55,7 +55,7 @@ def by_autograd(layer: GMMLayer, x: Tensor, grid: Tensor | None, folding: Foldin
 def test_value_and_gradient_are_those_of_autograd(grid, alike, components, shape, folding):
     x, channels = seen(shape, folding)
     layer, smoothing = layer_of(channels, components, alike), grid_of(components, grid)
-    objective, winners, scores = layer.objective(x, smoothing, folding)
+    objective, winners, shares = layer.objective(x, smoothing, folding, shared=True)
     expected = by_autograd(layer, x, smoothing, folding)
     torch.testing.assert_close(objective, expected, rtol=1e-9, atol=1e-9)
     slopes = torch.randn(objective.shape, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
@@ -64,9 +64,9 @@ def test_value_and_gradient_are_those_of_autograd(grid, alike, components, shape
     wanted = torch.autograd.grad((expected * slopes).sum(), parameters)
     for name, one, other in zip(names, found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
-    assert not scores.requires_grad
+    assert not shares.requires_grad
     exact = layer.log_scores(x, folding).softmax(1)
-    torch.testing.assert_close(gmm_layer.responsibilities(scores), exact, rtol=1e-7, atol=1e-12)
+    torch.testing.assert_close(shares, exact, rtol=1e-7, atol=1e-12)
     smoothed = exact.log().movedim(1, -1)  # of winners alone: a number for all changes nothing
     smoothed = smoothed if smoothing is None else smoothed @ smoothing.mT
     assert smoothed.gather(-1, winners[..., None]).allclose(smoothed.amax(-1, keepdim=True))
@@ -78,7 +78,7 @@ def test_gradcheck(grid):
     layer, smoothing = layer_of(channels, 4), grid_of(4, grid)
 
     def objective(*parameters: Tensor) -> Tensor:
-        return ObjectiveOfImages.apply(x, *parameters, smoothing, SEEN[2][1])[0]
+        return ObjectiveOfImages.apply(x, *parameters, smoothing, SEEN[2][1], False)[0]
 
     assert torch.autograd.gradcheck(objective, (layer.logits, layer.means, layer.roots))
     scores = torch.randn(6, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64, requires_grad=True)
@@ -93,10 +93,11 @@ def test_what_does_not_learn_has_no_gradient_and_changes_no_other(grid, case, le
     options = {"factors": {"rank": 2}, "own positions": {"positions": (2, 4)}}.get(case, {})
     layer, smoothing = layer_of(channels, 4, alike=True, **options), grid_of(4, grid)
     x.requires_grad_(case == "input with a gradient")
-    objective, _, scores = layer.objective(x, smoothing, learns=learns)
+    objective, _, shares = layer.objective(x, smoothing, learns=learns, shared=True)
     expected = by_autograd(layer, x, smoothing, None)
     torch.testing.assert_close(objective, expected, rtol=1e-9, atol=1e-9)
-    assert not scores.requires_grad
+    assert not shares.requires_grad
+    torch.testing.assert_close(shares, layer(x.detach()))
     parts = {"means": learns[0], "roots": learns[1], "factors": learns[1], "logits": learns[2]}
     expected.sum().backward()
     wanted = {name: parameter.grad for name, parameter in layer.named_parameters()}
@@ -141,6 +142,8 @@ def test_annealing_sees_a_layer_as_it_sees_scores():
         torch.testing.assert_close(one.state, other.state)
         assert one.winners.equal(other.winners)
         assert one.winners.sum() == 40
+        one.objective_of(layer, x, None, (False, False, False))
+        assert one.winners.sum() == 40, "a mixture that waits for its turn has no window"
 
 
 def test_not_a_number_comes_out():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import gmcn.ops  # noqa: F401  (loads the compiled operations)
 from gmcn.ops.reference import winners as twins
-from gmcn.ops.winners import best_scores, sums_by_winner
+from gmcn.ops.winners import best_and_shares, best_scores, sums_by_winner
 
 from . import checks
 
@@ -79,6 +79,33 @@ def test_what_is_not_a_number_stays_so_and_infinities_are_numbers(grid):
         assert winners[50] == 0
 
 
+@GRID
+@DTYPES
+@pytest.mark.parametrize("components", [1, 3, 25, 257])
+@pytest.mark.parametrize("rows", [0, 1, 31, 1057])
+def test_responsibilities_take_the_place_of_scores(grid, dtype, components, rows):
+    scores, smoothing = scores_of(rows, components, grid, dtype)
+    shares, least = scores.clone(), 1e-9
+    found, expected = best_and_shares(shares, smoothing, least), best_scores(scores, smoothing)
+    assert all(one.equal(other) for one, other in zip(found, expected, strict=True))
+    # A large score less another one has the rounding of the large ones.
+    torch.testing.assert_close(shares, scores.softmax(1), rtol=0, atol=50 * torch.finfo(dtype).eps + least)
+    assert ((shares == 0) | (shares >= least)).all()
+    twin = scores.clone()
+    twins.best_and_shares(twin, smoothing, least)
+    torch.testing.assert_close(twin, shares, rtol=0, atol=50 * torch.finfo(dtype).eps + least)
+
+
+def test_responsibilities_of_what_is_no_number():
+    scores = torch.zeros(40, 20)
+    scores[0, 2], scores[1, 2:], scores[2], scores[3, 4] = float("nan"), -float("inf"), -float("inf"), 1e30
+    best_and_shares(scores, None, 1e-9)
+    assert scores[0].isnan().all()
+    assert scores[1].tolist() == [0.5, 0.5] + [0] * 18
+    assert scores[2].isnan().all()
+    assert scores[3].tolist() == [0] * 4 + [1] + [0] * 15
+
+
 @DTYPES
 @pytest.mark.parametrize("squares", [False, True])
 @pytest.mark.parametrize(("shape", "kernel", "stride"), WINDOWS, ids=str)
@@ -138,6 +165,7 @@ def test_no_positions():
 @GRID
 def test_opcheck(grid):
     checks.opcheck("best_scores", *scores_of(5, 4, grid))
+    torch.library.opcheck(torch.ops.gmcn.best_and_shares.default, (*scores_of(5, 4, grid), 1e-9))
     for squares in (False, True):
         checks.opcheck("sums_by_winner", *positions_of((2, 3, 4, 4), (2, 3), (1, 1)), 9, 2, 3, 1, 1, squares)
 

@@ -17,6 +17,17 @@ def best_scores(
     return values, winners
 
 
+def best_and_shares(
+    scores: Tensor,  # [M, K]; overwritten
+    grid: Tensor | None,  # [K, K]
+    least: float,
+) -> tuple[Tensor, Tensor]:  # [M], [M]
+    """The same, while scores become responsibilities, of which those below ``least`` become 0."""
+    found = best_scores(scores, grid)
+    scores.copy_(functional.threshold(scores.softmax(1), least, 0.0))
+    return found
+
+
 def sums_by_winner(
     x: Tensor,  # [B, C, H, W]
     winners: Tensor,  # [B, H', W']
