@@ -376,7 +376,9 @@ def compared_in(wildcards):
         wanted = settings_of.compared(config, figure)
     except InputError as error:
         raise WorkflowError(str(error)) from None
-    return {name: path(artifact, **fields) for name, (artifact, fields) in wanted.items()}
+    return {
+        name: path(artifact, **fields) for name, (artifact, fields) in wanted.items()
+    }
 
 
 # Jobs for a cluster: only then there is a limit on their number.
