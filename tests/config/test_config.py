@@ -72,7 +72,7 @@ def test_tasks_are_those_of_the_library():
         ("fits.fresh", {"method": "kmeans"}, ["the key 'components' is missing in 'fits.fresh'"]),
         ("datasets.digits.points", 7, ["unknown key 'datasets.digits.points'", "test_fraction"]),
         ("datasets.digits.kind", "digit", ["datasets.digits.kind", "one of digits, solids"]),
-        ("datasets.new", {"kind": "images"}, ["the key 'files' is missing in 'datasets.new'"]),
+        ("datasets.new", {"kind": "images"}, ["'datasets.new' needs exactly one of 'files' and 'path'"]),
         ("datasets.new", {"kind": "meshes"}, ["'datasets.new' needs exactly one of 'files' and 'path'"]),
         (
             "datasets.new",
