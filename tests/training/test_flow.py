@@ -54,7 +54,7 @@ def test_what_cannot_be_is_one_sentence(digits, tmp_path):
         trained(digits, tmp_path, optimizer="adam", fisher_rao=0.1)
     with pytest.raises(InputError, match="a layer does not train; set `train_weights`"):
         trained(digits, tmp_path, fisher_rao=0.1)
-    with pytest.raises(InputError, match="'optimizer' is 'sgd', but must be one of"):
-        trained(digits, tmp_path, optimizer="sgd")
+    with pytest.raises(InputError, match="'optimizer' is 'rprop', but must be one of"):
+        trained(digits, tmp_path, optimizer="rprop")
     with pytest.raises(InputError, match="leaves one of 10 components all the weight"):
         trained(digits, tmp_path, {"train_weights": True}, fisher_rao=1e7)
