@@ -58,8 +58,8 @@ Value = Annotated[float | str, "The published value."]
 Metric = Annotated[
     str,
     "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss; of density log_likelihood, auc, "
-    "auc_others, dunn, davies_bouldin, nmi, purity), worst-<metric> (that of the worst seed), js, ndb, repeats (of "
-    "the samples of densities), "
+    "auc_others, dunn, davies_bouldin, nmi, purity), worst-<metric> (that of the worst seed), dead "
+    "(components of densities), js, ndb, repeats (of their samples), "
     "validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, "
     "gib (peak memory), minutes (training).",
 ]

@@ -19,7 +19,7 @@ from gmcn import ranks
 from gmcn.declared import DISTINCT, FILLED, above, at_least, at_most, matching, read
 from gmcn.errors import InputError
 from gmcn.models.dcgmm_fitting import cluster, fit
-from gmcn.models.density import Density
+from gmcn.models.density import Density, no_options
 from gmcn.models.mlp import Shape
 from gmcn.models.network import InitialSeed, seeded
 from gmcn.nn.annealing import Annealing, AnnealingSettings
@@ -76,15 +76,15 @@ class DCGMM(Density):
         annealing: Annotated[AnnealingSettings | None, "The torus of each mixture; null: its defaults."] = None,
         rates: Annotated[
             tuple[Rate, Rate, Rate], "Learning rates of centroids, of precisions and factors, and of weights."
-        ] = (1.0, 0.1, 0.2),
+        ] = (1.0, 0.5, 0.0),
         centroids_first: Annotated[
             float, at_least(0), at_most(1), "Share of a training in which only centroids move: the first phase."
         ] = 0.5,
         judged_by: Annotated[
             Literal["likelihood", "ratio", "smaller"],
-            "By what outliers are found: log-likelihood of the last mixture's input; what is left of it without that "
-            "under one Gaussian, which is low for images with much in them; or the smaller of both, in standard "
-            "deviations over the training images.",
+            "By what outliers are found. `likelihood`: that of the last mixture's input. `ratio`: what is left of its "
+            "logarithm without that under one Gaussian. `smaller`: the smaller of both, in standard deviations over "
+            "the training images.",
         ] = "likelihood",
         order: Annotated[
             Literal["together", "in-turn"], "Whether mixtures learn all at once, or each in its share of the training."
@@ -219,7 +219,7 @@ class DCGMM(Density):
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:
             raise InputError(
-                f"DCGMM: pixels lie between {low * self.largest:g} and {high * self.largest:g}, and must between 0 and "
+                f"DCGMM: pixels lie between {low * self.largest:g} and {high * self.largest:g}, but must lie between 0 and "
                 f"the {self.largest:g} of `largest`; set it to the brightest value"
             )
         if float((values - values[:1]).abs().max()) < LEAST:
@@ -243,8 +243,7 @@ class DCGMM(Density):
         ``top`` (S) components count at each position of the mixtures below, standard deviations are divided, and each
         folding is followed by steps of sharpening; see :meth:`gmcn.nn.gmm_stack.GMMStack.down`.
         """
-        if others:
-            raise InputError(f"DCGMM: images are not drawn with {', '.join(others)}; leave it out")
+        no_options(self, others)
         last = self.stack.mixtures[-1]
         size = self.stack.sizes[-1][1]
         weights = last.logits.softmax(-1).reshape(-1, last.components).mT[None]  # [1, K, P or 1]
@@ -268,8 +267,7 @@ class DCGMM(Density):
 
     def fill(self, inputs: Tensor, keep: Tensor, generator: torch.Generator, **how: Any) -> Tensor:  # [B, *shape]
         """In-painting as the authors do it: a variant of each image whose unknown pixels are 0, with the known ones."""
-        known = torch.where(keep, inputs, 0)
-        return torch.where(keep, inputs.to(torch.float32), self.like(known, generator, **how))
+        return super().fill(torch.where(keep, inputs, 0), keep, generator, **how)
 
     def _downwards(self, shares: Tensor, generator: torch.Generator, **how: Any) -> Tensor:
         parts = [self.stack.down(part, generator, **how) for part in shares.split(BATCH)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from gmcn.fitting import MixtureEstimator
 from gmcn.nn.gmm_layer import GMMLayer
 from gmcn.nn.gmm_stack import GMMStack
+
+log = logging.getLogger(__name__)
 
 PATCHES = 200_000  # at most, that a mixture is fitted to which all positions share
 ROUNDS = 10  # iterations of k-means, and of EM in mixtures below the last
@@ -35,8 +38,10 @@ def fit(
     progress: Callable[[int, float], object],
 ) -> None:
     """EM of each mixture from the clusters of k-means; ``progress`` is told of the last one and its losses."""
-    for layer, seen in _seen(stack, values, seed):
+    for number, (layer, seen) in enumerate(_seen(stack, values, seed), 1):
         last = layer is stack.mixtures[-1]
+        said = number, len(stack.mixtures), layer.components, *seen.shape[:2]
+        log.info("mixture %d of %d: %d components at %d places, each from %d points", *said)
         family = {"covariance": "low-rank", "rank": layer.rank} if layer.rank else {"covariance": "diagonal"}
         rounds = iterations if last else min(ROUNDS, iterations)
         for place, points in enumerate(seen):

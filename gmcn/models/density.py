@@ -101,6 +101,6 @@ class Density(Network):
 
 
 def no_options(network: Density, how: dict[str, Any]) -> None:
-    """:class:`InputError` for options of drawing, of which a network has none."""
+    """:class:`InputError` for options of drawing that a network does not have."""
     if how:
         raise InputError(f"{type(network).__name__} draws its samples as they are, without {', '.join(sorted(how))}")

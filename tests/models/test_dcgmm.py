@@ -19,7 +19,13 @@ from gmcn.training import train
 from gmcn.training.errors import Interrupted
 from tests.training.processes import run
 
-NETWORK = {"kind": "dcgmm", "layers": ["F4,2", "G9", "F3", "G4"], "largest": 16, "annealing": {"window": 3}}
+NETWORK = {
+    "kind": "dcgmm",
+    "layers": ["F4,2", "G9", "F3", "G4"],
+    "largest": 16,
+    "rates": [1, 0.1, 0.2],
+    "annealing": {"window": 3},
+}
 TRAINING = {
     "epochs": 4,
     "batch_size": 50,
@@ -266,7 +272,7 @@ def test_networks_that_cannot_be(options, message):
 def test_images_that_cannot_be(digits, tmp_path):
     with pytest.raises(InputError, match=r"the input is \[2, 7, 8\]; this network takes \[B, \*\[8, 8\]\]"):
         made()(torch.zeros(2, 7, 8))
-    with pytest.raises(InputError, match="pixels lie between 0 and 16, and must between 0 and the 4 of `largest`"):
+    with pytest.raises(InputError, match="pixels lie between 0 and 16, but must lie between 0 and the 4 of `largest`"):
         trained(digits, tmp_path, {"largest": 4})
     with pytest.raises(InputError, match="the training images are all equal"):
         made().start_(torch.full((4, 8, 8), 3.0), 0)

@@ -18,20 +18,11 @@ from gmcn.papers.dcgmm.samples import _with_repeats
 from gmcn.results import evaluate
 from gmcn.results.rivals import compare
 from gmcn.training import train
+from tests.models.test_dcgmm import TRAINING as PLAIN
 
 SMALL = {"datasets": ["digits"], "samples": 9, "steps": 20}
 LAYERS = {"2la": ["F6,2", "G9", "F2", "G4"], "2lc": ["F4,2", "G9", "F3", "G4"], "1l": ["F8", "G4"]}
-TRAINING = {
-    "classes": [0, 1, 2, 3, 4],
-    "epochs": 10,
-    "batch_size": 20,
-    "optimizer": "sgd",
-    "learning_rate": 0.05,
-    "schedule": "constant",
-    "warmup_epochs": 0,
-    "validation_fraction": 0,
-    "kernel_decay": 0,
-}
+TRAINING = PLAIN | {"classes": [0, 1, 2, 3, 4], "epochs": 10, "batch_size": 20}
 
 
 @pytest.fixture(scope="module")
