@@ -219,8 +219,8 @@ class DCGMM(Density):
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:
             raise InputError(
-                f"DCGMM: pixels lie between {low * self.largest:g} and {high * self.largest:g}, but must lie between 0 and "
-                f"the {self.largest:g} of `largest`; set it to the brightest value"
+                f"DCGMM: pixels lie between {low * self.largest:g} and {high * self.largest:g}, but must lie between "
+                f"0 and the {self.largest:g} of `largest`; set it to the brightest value"
             )
         if float((values - values[:1]).abs().max()) < LEAST:
             raise InputError("DCGMM: the training images are all equal; there is nothing to learn")
