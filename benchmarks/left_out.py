@@ -2,7 +2,8 @@
 
 The task: of the classes that a variant is trained on, one is left out, the network is trained on four fifths of the
 others' training objects, and finds the objects of that class among the last fifth. The area under the ROC curve is 1
-for a density that finds all, 0.5 by chance. The nearest neighbour sees the same objects.
+for a density that finds all, 0.5 by chance: by what the variant judges by (`judged_by`), and by the likelihood alone.
+The nearest neighbour sees the same objects.
 """
 
 from __future__ import annotations
@@ -50,9 +51,14 @@ def row_of(network: dict[str, Any] | None, path: Path, known: list[int], options
     network = {**network, "training": {**network["training"], "classes": known}}
     folder = path.with_name("trained")
     found = train(path, settings=network, seed=0, output=folder, device=options.device, threads=options.threads)
-    model = load_network(folder / "model.safetensors", device=options.device)
-    values = log_likelihoods(model, test.inputs, options.device)
-    return {"auc": outliers(-values, test, known)["auc"], "log-likelihood": values.mean().item(), "s": found["seconds"]}
+    model: Any = load_network(folder / "model.safetensors", device=options.device)
+    said, judged = (log_likelihoods(judge, test.inputs, options.device) for judge in (model, model.typicality))
+    return {
+        "auc": outliers(-judged, test, known)["auc"],
+        "auc, by likelihood": outliers(-said, test, known)["auc"],
+        "log-likelihood": said.mean().item(),
+        "s": found["seconds"],
+    }
 
 
 def main() -> None:
@@ -84,8 +90,9 @@ def main() -> None:
                     row = row_of(own if variant else None, path, known, options)
                 rows.append({"data set": dataset, "density": name_of, "left out": left, **row})
                 save("left_out", __doc__, rows, options)
-            mean = statistics.fmean(row["auc"] for row in rows if row["density"] == name_of)
-            rows.append({"data set": dataset, "density": name_of, "left out": "mean", "auc": mean})
+            these = [row for row in rows if row["density"] == name_of]
+            means = {name: statistics.fmean(row[name] for row in these) for name in these[0] if name.startswith("auc")}
+            rows.append({"data set": dataset, "density": name_of, "left out": "mean", **means})
     report("left_out", __doc__, rows, options)
 
 
