@@ -7,95 +7,13 @@ settings, and the files whose edit runs them again. A new stage is its function,
 from __future__ import annotations
 
 from gmcn.stages.command import Command, Stage
+from gmcn.stages.measures import MEASURES
 from gmcn.stages.options import ANALYSIS, DATASET, DEVICE, FIT, INPUT, NAME, POINTS, VARIANT, Option
 from gmcn.stages.others import OTHERS
+from gmcn.stages.sources import DOWNLOAD, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
 
 __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
 
-# Densities, which share the package with the signed mixtures, are sources of the networks that are densities.
-_MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
-_DOWNLOAD = ("gmcn/data/download.py", "gmcn/data/transfer.py")
-_INPUTS = (  # of trainings, from what `fit` has made
-    "gmcn/data/augmentation.py",
-    "gmcn/data/folds.py",
-    "gmcn/data/objects.py",
-)
-_NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
-_LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
-_PICTURES = (
-    "gmcn/pictures/drawing.py",
-    "gmcn/pictures/rendering.py",
-    "gmcn/pictures/shapes.py",
-    "gmcn/pictures/still.py",
-    "gmcn/pictures/thinning.py",
-)
-
-# Their files become part of a result, beside the evaluation.
-MEASURES = (
-    Stage(
-        "probe",
-        "measure the fitting errors layer by layer",
-        options=ANALYSIS,
-        makes="rmse",
-        path="runs/{dataset}_{variant}/rmse.json",
-        settings=("probe",),
-        networks=("gmcn",),  # which have mixtures inside
-        sources=("gmcn/results/probing.py", "gmcn/results/rmse.py", *_NETWORKS),
-        after=("train",),
-        lighter="fewer `probe.positions` or `--device cpu`",
-    ),
-    Stage(
-        "dynamics",
-        "measure how the mixtures of Gaussian mixture layers move",
-        options=ANALYSIS,
-        makes="dynamics",
-        path="runs/{dataset}_{variant}/dynamics.json",
-        settings=("dynamics",),
-        networks=("gm-mlp",),  # others may have such a layer at their end: theirs is measured by its name
-        sources=(
-            "gmcn/results/dynamics_stage.py",
-            "gmcn/results/flow.py",
-            "gmcn/pictures/measure_figures.py",
-            *_NETWORKS,
-            *_PICTURES,
-        ),
-        after=("train",),
-        lighter="fewer `dynamics.objects` or `--device cpu`",
-    ),
-    Stage(
-        "samples",
-        "compare what densities draw with training objects",
-        options=ANALYSIS,
-        makes="samples",
-        path="runs/{dataset}_{variant}/samples.json",
-        settings=("samples",),
-        networks=("gmm", "dcgmm"),
-        sources=(
-            "gmcn/results/sample_quality.py",
-            "gmcn/results/samples_stage.py",
-            "gmcn/pictures/charts.py",
-            *_NETWORKS,
-        ),
-        after=("train",),
-        lighter="fewer `samples.count` or `--device cpu`",
-    ),
-    Stage(
-        "footprint",
-        "compare the memory in theory and in practice",
-        options=ANALYSIS,
-        makes="footprint",
-        path="runs/{dataset}_{variant}/footprint.json",
-        settings=("network", "training", "task"),
-        sources=(
-            "gmcn/results/allocations.py",
-            "gmcn/results/footprint*.py",
-            "gmcn/results/measured_memory.py",
-            *_NETWORKS,
-        ),
-        after=("train",),
-        lighter="`--device cpu`",
-    ),
-)
 STAGES = {
     stage.name: stage
     for stage in (
@@ -122,7 +40,7 @@ STAGES = {
                 "gmcn/data/{kind}.py",
             ),
             # With a star for the kind, these are no readers.
-            without=(*_DOWNLOAD, *_INPUTS, "gmcn/data/__init__.py", "gmcn/data/preparation.py"),
+            without=(*DOWNLOAD, *INPUTS, "gmcn/data/__init__.py", "gmcn/data/preparation.py"),
             after=("download",),
             lighter="fewer `points` of the data set or a smaller --threads",
         ),
@@ -140,7 +58,7 @@ STAGES = {
                 "csrc/reduce_treehem/*.h",  # which reduces splats
                 "csrc/reduce_treehem/*.cpp",
                 "gmcn/fitting/*.py",
-                *_MIXTURES,
+                *MIXTURES,
                 "gmcn/ops/autograd.py",
                 "gmcn/ops/checks.py",
                 "gmcn/ops/library.py",
@@ -159,7 +77,7 @@ STAGES = {
             sources=(
                 "gmcn/data/folds.py",  # the vectors of clouds
                 "gmcn/data/objects.py",
-                *_MIXTURES,
+                *MIXTURES,
                 "gmcn/ops/checks.py",
                 "gmcn/results/density_references.py",
                 "gmcn/results/kernels.py",
@@ -197,8 +115,8 @@ STAGES = {
                 "csrc/**/*.cpp",
                 "csrc/**/*.cu",
                 "csrc/**/*.cuh",
-                *_INPUTS,
-                *_MIXTURES,
+                *INPUTS,
+                *MIXTURES,
                 "gmcn/models/network.py",
                 "gmcn/models/{network}.py",
                 "gmcn/nn/*.py",
@@ -229,7 +147,7 @@ STAGES = {
             variations=("evaluate_task",),  # with the pictures of other tasks than classification
             sources=(
                 "gmcn/results/evaluation.py",
-                *_NETWORKS,
+                *NETWORKS,
                 "gmcn/tasks/{task}/measures*.py",
                 "gmcn/pictures/charts.py",
             ),
@@ -302,9 +220,9 @@ STAGES = {
                 "csrc/evaluate/*",
                 "csrc/paths/*.cpp",
                 "csrc/relu_fit/*",
-                *_MIXTURES,
+                *MIXTURES,
                 "gmcn/ops/**/*.py",
-                *_LEAST_SQUARES,
+                *LEAST_SQUARES,
             ),
         ),
         Stage(
@@ -319,7 +237,7 @@ STAGES = {
             path="figures/{dataset}_fits",
             job="{dataset}_fits",
             sources=(
-                *_PICTURES,
+                *PICTURES,
                 "gmcn/ops/**/*.py",
                 "gmcn/pictures/fit_figures.py",
                 "gmcn/pictures/interactive.py",
@@ -338,11 +256,11 @@ STAGES = {
             path="figures/{figure}",
             job="{figure}",
             sources=(
-                *_PICTURES,
+                *PICTURES,
                 "gmcn/config/illustrations.py",
                 "gmcn/pictures/network_figures.py",
                 "gmcn/papers/gmcn/*.py",
-                *_LEAST_SQUARES,
+                *LEAST_SQUARES,
             ),
             after=("train",),
         ),
@@ -358,7 +276,7 @@ STAGES = {
             path="figures/{figure}",
             job="{figure}",
             sources=(
-                *_PICTURES,
+                *PICTURES,
                 "gmcn/config/illustrations.py",
                 "gmcn/data/objects.py",
                 "gmcn/fitting/__init__.py",
@@ -395,7 +313,7 @@ STAGES = {
             path="figures/{figure}",
             job="{figure}",
             sources=(
-                *_PICTURES,
+                *PICTURES,
                 "gmcn/config/illustrations.py",
                 "gmcn/papers/dcgmm/*.py",
                 "gmcn/results/reading.py",

@@ -1,0 +1,21 @@
+"""Source files that several stages have in common, as patterns below the project."""
+
+from __future__ import annotations
+
+# Densities, which share the package with the signed mixtures, are sources of the networks that are densities.
+MIXTURES = ("gmcn/mixture/__init__.py", "gmcn/mixture/affine.py", "gmcn/mixture/mixture.py", "gmcn/precision.py")
+DOWNLOAD = ("gmcn/data/download.py", "gmcn/data/transfer.py")
+INPUTS = (  # of trainings, from what `fit` has made
+    "gmcn/data/augmentation.py",
+    "gmcn/data/folds.py",
+    "gmcn/data/objects.py",
+)
+NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
+LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
+PICTURES = (
+    "gmcn/pictures/drawing.py",
+    "gmcn/pictures/rendering.py",
+    "gmcn/pictures/shapes.py",
+    "gmcn/pictures/still.py",
+    "gmcn/pictures/thinning.py",
+)
