@@ -91,6 +91,12 @@ class DataSet:
     """The settings of data sets of every kind."""
 
     description: Description = OPTIONAL
+    classes: Annotated[
+        list[Annotated[int | str, at_least(0), "A class."]],
+        FILLED,
+        DISTINCT,
+        "The classes, by name or place (from 0), whose objects alone are sampled; by default all.",
+    ] = OPTIONAL
 
 
 @dataclass(frozen=True, kw_only=True)

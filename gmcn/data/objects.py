@@ -81,17 +81,19 @@ class ObjectSet:
         return len(self.names)
 
 
-def places_of(classes: Sequence[int | str] | None, class_names: Sequence[str]) -> list[int]:
+def places_of(
+    classes: Sequence[int | str] | None, class_names: Sequence[str], where: str = "training.classes"
+) -> list[int]:
     """Places of classes that are given by place, counted from 0, or by name, in order; of all where it is None.
 
-    Raises :class:`InputError` for one that is not there.
+    Raises :class:`InputError` for one that is not there; ``where`` begins its sentence.
     """
     if classes is None:
         return list(range(len(class_names)))
     places = {name: place for place, name in enumerate(class_names)} | {n: n for n in range(len(class_names))}
     for one in classes:
         if one not in places:
-            raise InputError(f"training.classes: {unknown('class', str(one), class_names)}")
+            raise InputError(f"{where}: {unknown('class', str(one), class_names)}")
     return sorted({places[one] for one in classes})
 
 

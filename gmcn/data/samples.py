@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,18 @@ class Samples:
     def __iter__(self) -> Iterator[Row | InputError]:
         """The shapes in order, each as its tensors or as a sentence about its fault."""
         return (attempt(self.load, item) for item in self.items())
+
+    def of_classes(self, places: Sequence[int]) -> Samples:
+        """The shapes of the classes at ``places`` alone; their labels are places in ``places``."""
+        chosen = np.isin(self.labels, places)
+        return replace(
+            self,
+            labels=np.searchsorted(places, self.labels[chosen]),
+            split=self.split[chosen],
+            names=list(itertools.compress(self.names, chosen)),
+            class_names=[self.class_names[place] for place in places],
+            items=lambda: itertools.compress(self.items(), chosen),
+        )
 
     def check(self, source: str) -> None:
         """:class:`InputError` for a label without a class."""

@@ -17,6 +17,7 @@ from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
 from gmcn.data.kinds import Cifar, Clouds, Digits, Images, Meshes, Solids, Splats
 from gmcn.data.meshes import read_meshes
+from gmcn.data.objects import places_of
 from gmcn.data.parallel import load_all
 from gmcn.data.samples import DROPPED, PARTS, Samples, fault_of, normalize, stored
 from gmcn.data.solids import make_solids
@@ -73,7 +74,7 @@ def sample(
     script that calls this function needs the usual ``if __name__ == "__main__":``.
 
     Raises:
-        InputError: an unknown kind, a missing or malformed file; any object that cannot be used, all of them
+        InputError: an unknown kind or class, a missing or malformed file; any object that cannot be used, all of them
             counted, unless ``bad_objects: skip`` leaves them out: then each is named in a warning and, with its
             reason, in the metadata's ``refused``.
     """
@@ -84,6 +85,9 @@ def sample(
     started = time.perf_counter()
     samples = KINDS[kind].read(settings, files)
     samples.check(", ".join(str(path) for path in files) or f"data set '{dataset}'")
+    if (classes := settings.get("classes")) is not None:
+        where = f"`classes` of data set '{dataset}'"
+        samples = samples.of_classes(places_of(classes, samples.class_names, where))
     with TensorWriter(output) as writer:
         kept, refused, dropped = _write(dataset, samples, settings, threads, writer)
         split = samples.split[kept]

@@ -75,6 +75,35 @@ def test_solids_are_repeatable_to_the_byte(tmp_path):
     assert torch.allclose(norms, torch.ones(30), atol=1e-6)
 
 
+def test_objects_of_some_classes_alone(tmp_path):
+    settings = {"kind": "solids", "train_per_class": 2, "test_per_class": 1, "points": 40}
+    everything, about = make(tmp_path, "all", settings)
+    tensors, metadata = make(tmp_path, "some", {**settings, "classes": ["tube", 1]})
+    assert metadata["class_names"] == ["box", "tube"]
+    assert tensors["labels"].tolist() == [0, 0, 0, 1, 1, 1]
+    chosen = [index for index, label in enumerate(everything["labels"]) if int(label) in (1, 9)]
+    assert torch.equal(tensors["points"], everything["points"][chosen])
+    assert torch.equal(tensors["split"], everything["split"][chosen])
+    assert metadata["names"] == [about["names"][index] for index in chosen]
+    with pytest.raises(
+        InputError, match=r"^`classes` of data set 'few': unknown class 'tub'; did you mean 'tube'.* pyramid, "
+    ):
+        make(tmp_path, "few", {**settings, "classes": ["tub"]})
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bad_objects_of_other_classes_do_not_matter(meshes, tmp_path, threads):
+    assert make(tmp_path, "digits", {"kind": "digits", "classes": ["3", 7]})[1]["class_names"] == ["3", "7"]
+    for part in ("train", "test"):
+        path = tmp_path / "mine" / "round" / part / "good.off"
+        path.parent.mkdir(parents=True)
+        path.write_text(GOOD)
+    settings, output = {**meshes, "classes": ["round"]}, tmp_path / "x.safetensors"
+    sample("mine", settings=settings, downloads=None, output=output, threads=threads)
+    metadata = load_tensors(output)[1]
+    assert (metadata["class_names"], metadata["names"], metadata["refused"]) == (["round"], ["good", "good"], {})
+
+
 def test_normalize():
     points = np.random.default_rng(0).uniform(-1, 1, (3, 50, 3)) * [1, 5, 2] * 1e4 + 1e5
     points[2] = 7.0
