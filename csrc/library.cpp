@@ -61,6 +61,12 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
   m.def(
       "layer_moments_backward(Tensor value_gradient, Tensor reach_gradient, Tensor mean, Tensor variance, Tensor along,"
       " Tensor weights, int activation) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "tree_log_prob(Tensor points, Tensor heights, Tensor means, Tensor whiteners, int[] sizes)"
+      " -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "tree_log_prob_backward(Tensor gradient, Tensor points, Tensor heights, Tensor means, Tensor whiteners,"
+      " Tensor best, Tensor totals, Tensor path, int[] sizes) -> (Tensor, Tensor, Tensor, Tensor)");
   // Fitting points; no gradients. What they compute is in gmcn/fitting.
   m.def("kmeans_start(Tensor points, Tensor mass, Tensor uniform, bool farthest) -> Tensor");
   m.def("lloyd(Tensor points, Tensor mass, Tensor centres, int iterations) -> (Tensor, Tensor)");

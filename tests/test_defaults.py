@@ -83,6 +83,13 @@ USES = {
             "integrate": (MIXTURE,),
             "layer_moments": (torch.zeros(2, 3), torch.ones(2, 3), torch.ones(2, 1, 3), torch.ones(2), "relu"),
             "relu_fit": (MIXTURE,),
+            "tree_log_prob": (
+                torch.zeros(1, 4, 2),
+                torch.zeros(1, 3),
+                torch.zeros(1, 3, 2),
+                torch.eye(2).expand(1, 3, 2, 2),
+                (1, 2),
+            ),
             "reduce_em": (MIXTURE, 3),
             "reduce_treehem": (MIXTURE, 3),
             "refine_em": (fit_points(CLOUDS, 3), MIXTURE),

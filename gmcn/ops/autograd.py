@@ -94,8 +94,8 @@ def _function(
 ) -> type[torch.autograd.Function]:
     """``shared`` are the places of arguments whose mapped dimension cannot become a part of the batch."""
 
-    def vmap(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
-        mapped = {place for place, dim in enumerate(in_dims) if dim is not None}
+    def vmap(info: Any, in_dims: Sequence[Any], *arguments: Any) -> Any:
+        mapped = {place for place, dim in enumerate(in_dims) if isinstance(dim, int)}  # a list of numbers has a list
         rows = [
             argument.movedim(in_dims[place], 0) if place in mapped else argument
             for place, argument in enumerate(arguments)

@@ -41,6 +41,14 @@ def reduced_convolution(ops, weights, *tensors):
     return ops.convolve_reduce_treehem(weights, data, kernels, 3)
 
 
+def tree(seed: int) -> list[Tensor]:
+    """Points, and the heights, means and whiteners of two trees with 2 and 6 components."""
+    _, means, factors = inputs((2, 8), seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    heights = torch.randn(2, 8, generator=generator, dtype=torch.float64)
+    return [random_points((2,), 4, 2, seed), heights, means, factors]
+
+
 # Each as a function of tensors, and tensors for a seed.
 ONE, TWO = ((2, 6),), ((2, 2, 3), (2, 2, 2))
 OPERATIONS = {
@@ -76,6 +84,7 @@ OPERATIONS = {
         reduced_convolution,
         lambda seed: [inputs((2, 2, 12), seed=seed, positive=True)[0], *inputs(*TWO, seed=seed)],
     ),
+    "tree_log_prob": (lambda ops, *tensors: ops.tree_log_prob(*tensors, (2, 6)), tree),
 }
 KERNELS = OPERATIONS.keys() - {"integrate", "reduce_em", "refine_em", "convolve"}  # the others are plain torch
 
