@@ -29,7 +29,8 @@ def inputs(sizes, dim, points=100, batch=2, thinnest=0.2, seed=0):
     parts, above = [], torch.zeros(batch, 1, dim, dtype=torch.float64)
     for level, size in enumerate(sizes):
         extent = 0.5**level
-        above = above.repeat_interleave(size // above.shape[1], 1) + 1.5 * extent * torch.randn(batch, size, dim, **kind)
+        above = above.repeat_interleave(size // above.shape[1], 1)
+        above = above + 1.5 * extent * torch.randn(batch, size, dim, **kind)
         deviations = extent * (thinnest + torch.rand(batch, size, dim, **kind))
         whiteners = random_rotation(dim, shape=(batch, size), generator=generator) / deviations[..., None]
         parts.append((torch.randn(batch, size, **kind) - deviations.log().sum(-1), above, whiteners))
