@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import load_tensors
-from gmcn.errors import InputError, foreign, unknown
+from gmcn.data.samples import places_of
+from gmcn.errors import InputError, foreign
 from gmcn.mixture import Mixture
 from gmcn.ops.checks import check_mixture
 
@@ -79,22 +80,6 @@ class ObjectSet:
 
     def __len__(self) -> int:
         return len(self.names)
-
-
-def places_of(
-    classes: Sequence[int | str] | None, class_names: Sequence[str], where: str = "training.classes"
-) -> list[int]:
-    """Places of classes that are given by place, counted from 0, or by name, in order; of all where it is None.
-
-    Raises :class:`InputError` for one that is not there; ``where`` begins its sentence.
-    """
-    if classes is None:
-        return list(range(len(class_names)))
-    places = {name: place for place, name in enumerate(class_names)} | {n: n for n in range(len(class_names))}
-    for one in classes:
-        if one not in places:
-            raise InputError(f"{where}: {unknown('class', str(one), class_names)}")
-    return sorted({places[one] for one in classes})
 
 
 def of_classes(data: ObjectSet, classes: Sequence[int | str] | None) -> ObjectSet:

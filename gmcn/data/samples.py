@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gmcn.data.kinds import Clouds
-from gmcn.errors import InputError, brief
+from gmcn.errors import InputError, brief, unknown
 
 TRAIN, TEST = 0, 1
 PARTS = ("train", "test")
@@ -68,6 +68,22 @@ class Samples:
                 f"'{brief(self.names[shape])}' ({source}, row {shape}) has label {self.labels[shape]}, but there are "
                 f"{len(self.class_names)} classes; check the labels or class_names"
             )
+
+
+def places_of(
+    classes: Sequence[int | str] | None, class_names: Sequence[str], where: str = "training.classes"
+) -> list[int]:
+    """Places of classes that are given by place, counted from 0, or by name, in order; of all where it is None.
+
+    Raises :class:`InputError` for one that is not there; ``where`` begins its sentence.
+    """
+    if classes is None:
+        return list(range(len(class_names)))
+    places = {name: place for place, name in enumerate(class_names)} | {n: n for n in range(len(class_names))}
+    for one in classes:
+        if one not in places:
+            raise InputError(f"{where}: {unknown('class', str(one), class_names)}")
+    return sorted({places[one] for one in classes})
 
 
 def attempt(load: Callable[[Any], Row], item: Any) -> Row | InputError:

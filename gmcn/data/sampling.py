@@ -17,9 +17,8 @@ from gmcn.data.digits import read_digits
 from gmcn.data.idx import read_images
 from gmcn.data.kinds import Cifar, Clouds, Digits, Images, Meshes, Solids, Splats
 from gmcn.data.meshes import read_meshes
-from gmcn.data.objects import places_of
 from gmcn.data.parallel import load_all
-from gmcn.data.samples import DROPPED, PARTS, Samples, fault_of, normalize, stored
+from gmcn.data.samples import DROPPED, PARTS, Samples, fault_of, normalize, places_of, stored
 from gmcn.data.solids import make_solids
 from gmcn.data.splats import read_splats
 from gmcn.declared import Declaration

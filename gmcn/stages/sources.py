@@ -9,6 +9,7 @@ INPUTS = (  # of trainings, from what `fit` has made
     "gmcn/data/augmentation.py",
     "gmcn/data/folds.py",
     "gmcn/data/objects.py",
+    "gmcn/data/views.py",
 )
 NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
 LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
