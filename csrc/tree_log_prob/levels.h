@@ -1,5 +1,5 @@
-// One level of a tree at points that lie sorted by their ancestors: raw pointers only, compiled once per instruction set
-// (levels_kernel.h) and chosen at run time. Arrays of points are padded to kPointPadding (evaluate/pairs.h).
+// One level of a tree at points that lie sorted by their ancestors: raw pointers only, compiled once per instruction
+// set (levels_kernel.h) and chosen at run time. Arrays of points are padded to kPointPadding (evaluate/pairs.h).
 #pragma once
 
 #include <type_traits>

@@ -13,7 +13,8 @@ inline constexpr int kTreeUnroll = 4;
 template <typename T, int D, int U, bool kWinner>
 inline __attribute__((always_inline)) void best_of_children(const TreeComponent<T, D>* children, std::int64_t count,
                                                             std::int64_t first, const T* const (&x_rows)[D],
-                                                            std::int64_t m, const LevelRows<T>& rows, Whole<T>* winners) {
+                                                            std::int64_t m, const LevelRows<T>& rows,
+                                                            Whole<T>* winners) {
   Vector<T> x[U][D];
   LogSum<Vector<T>> found[U];
   GMCN_UNROLL
@@ -51,7 +52,8 @@ void forward_level(const SortedLevel<T, D>& level, const LevelRows<T>& rows, Who
     const std::int64_t end = level.starts[(p + 1) * level.step], first = p * level.children;
     std::int64_t m = level.starts[p * level.step];
     for (; m + kTreeUnroll * kLanes<T> <= end; m += kTreeUnroll * kLanes<T>)
-      best_of_children<T, D, kTreeUnroll, kWinner>(level.components + first, level.children, first, x, m, rows, winners);
+      best_of_children<T, D, kTreeUnroll, kWinner>(level.components + first, level.children, first, x, m, rows,
+                                                   winners);
     for (; m < end; m += kLanes<T>)
       best_of_children<T, D, 1, kWinner>(level.components + first, level.children, first, x, m, rows, winners);
   }
@@ -65,8 +67,8 @@ struct TreeLaneSums {
   // Of the points from m on; of a last vector only `rest` count.
   template <int U, bool kPart>
   inline __attribute__((always_inline)) void add(const TreeComponent<T, D>& c, const T* const (&x_rows)[D],
-                                                 const T* best, const T* scales, T* const (&of_x)[D],
-                                                 std::int64_t m, [[maybe_unused]] std::int64_t rest = 0) {
+                                                 const T* best, const T* scales, T* const (&of_x)[D], std::int64_t m,
+                                                 [[maybe_unused]] std::int64_t rest = 0) {
     Vector<T> delta[U][D], t[U][D], h[U];
     GMCN_UNROLL
     for (int u = 0; u < U; ++u) {

@@ -33,8 +33,7 @@ struct Tree {
   std::int64_t l() const { return static_cast<std::int64_t>(levels.size()); }
 
   template <typename T>
-  TreeInput<T> input(const Tensor& points, const Tensor& heights, const Tensor& means,
-                     const Tensor& whiteners) const {
+  TreeInput<T> input(const Tensor& points, const Tensor& heights, const Tensor& means, const Tensor& whiteners) const {
     return {points.const_data_ptr<T>(),
             heights.const_data_ptr<T>(),
             means.const_data_ptr<T>(),
@@ -63,10 +62,10 @@ struct TreeLogProb {
     Tensor totals = empty_like_of(points, shape), path = empty_path(points, {tree.b, tree.m});
     dispatch(points, tree.d, [&]<typename T, int D>() {
       if (tree.b * tree.m == 0) return;
-      Backend::template forward<T, D>(points, tree.levels, tree.input<T>(points, heights, means, whiteners),
-                                      TreeResult<T>{values.mutable_data_ptr<T>(), best.mutable_data_ptr<T>(),
-                                                    totals.mutable_data_ptr<T>(),
-                                                    path.mutable_data_ptr<std::int64_t>()});
+      Backend::template forward<T, D>(
+          points, tree.levels, tree.input<T>(points, heights, means, whiteners),
+          TreeResult<T>{values.mutable_data_ptr<T>(), best.mutable_data_ptr<T>(), totals.mutable_data_ptr<T>(),
+                        path.mutable_data_ptr<std::int64_t>()});
     });
     return {values, best, totals, path};
   }
@@ -93,12 +92,12 @@ struct TreeLogProb {
     Tensor of_whiteners = empty_like_of(points, {tree.b, tree.n, tree.d, tree.d});
     dispatch(points, tree.d, [&]<typename T, int D>() {
       if (tree.b == 0) return;
-      Backend::template backward<T, D>(points, tree.levels, tree.input<T>(points, heights, means, whiteners),
-                                       TreeUpstream<T>{gradient.const_data_ptr<T>(), best.const_data_ptr<T>(),
-                                                       totals.const_data_ptr<T>(), path.const_data_ptr<std::int64_t>()},
-                                       TreeGradient<T>{of_points.mutable_data_ptr<T>(),
-                                                       of_heights.mutable_data_ptr<T>(), of_means.mutable_data_ptr<T>(),
-                                                       of_whiteners.mutable_data_ptr<T>()});
+      Backend::template backward<T, D>(
+          points, tree.levels, tree.input<T>(points, heights, means, whiteners),
+          TreeUpstream<T>{gradient.const_data_ptr<T>(), best.const_data_ptr<T>(), totals.const_data_ptr<T>(),
+                          path.const_data_ptr<std::int64_t>()},
+          TreeGradient<T>{of_points.mutable_data_ptr<T>(), of_heights.mutable_data_ptr<T>(),
+                          of_means.mutable_data_ptr<T>(), of_whiteners.mutable_data_ptr<T>()});
     });
     return {of_points, of_heights, of_means, of_whiteners};
   }

@@ -16,7 +16,8 @@
 
 namespace gmcn {
 
-// The levels' components lie one after the other; children of component i of a level are i c ... i c + c - 1 of the next.
+// The levels' components lie one after the other; children of component i of a level are i c ... i c + c - 1 of the
+// next.
 struct TreeLevel {
   std::int64_t first, parents, children;  // the place of its first component; children of each parent
   std::int64_t paths;                     // through each parent: paths i paths ... i paths + paths - 1 through parent i
@@ -33,8 +34,8 @@ struct TreeGradient {
   T *points, *heights, *means, *whiteners;
 };
 
-// What the backward pass needs of the forward pass. A point's path is its ancestor on the level before the last; with one
-// level it is 0.
+// What the backward pass needs of the forward pass. A point's path is its ancestor on the level before the last; with
+// one level it is 0.
 template <typename T>
 struct TreeResult {
   T *values, *best, *totals;  // [B, M, L]

@@ -53,8 +53,7 @@ struct Slice {
 };
 
 template <typename T, int D>
-void forward_slice(const Levels& levels, const TreeInput<T>& in, const Slice<T>& slice,
-                   const TreeResult<T>& result) {
+void forward_slice(const Levels& levels, const TreeInput<T>& in, const Slice<T>& slice, const TreeResult<T>& result) {
   const std::int64_t count = slice.count;
   const auto components = components_of<T, D>(in, slice.b);
   SliceArrays<T, D> x(count), sorted_x(count);
@@ -90,7 +89,8 @@ void forward_slice(const Levels& levels, const TreeInput<T>& in, const Slice<T>&
 }
 
 template <typename T, int D>
-bool backward_slice(const Levels& levels, const TreeInput<T>& in, const Slice<T>& slice, const TreeUpstream<T>& upstream,
+bool backward_slice(const Levels& levels, const TreeInput<T>& in, const Slice<T>& slice,
+                    const TreeUpstream<T>& upstream,
                     T* sums,         // [N, kTreeSums]
                     T* of_points) {  // [M, D]
   const std::int64_t count = slice.count, parents = levels.back().parents;
@@ -110,8 +110,8 @@ bool backward_slice(const Levels& levels, const TreeInput<T>& in, const Slice<T>
       rows.rows[0][to] = upstream.best[from], rows.rows[1][to] = upstream.scale(from);
     }
     const TreeLevel& level = levels[l];
-    SortedLevel<T, D> at{components.get() + level.first, level.parents, level.children, groups.starts.data(),
-                         level.paths, {}};
+    SortedLevel<T, D> at{components.get() + level.first, level.parents, level.children,
+                         groups.starts.data(),           level.paths,   {}};
     std::copy_n(x.rows, D, at.x);
     level_kernels<T, D>().backward(at, rows.rows[0], rows.rows[1], sums + level.first * kTreeSums<D>, of_x.rows);
   }
@@ -122,8 +122,7 @@ bool backward_slice(const Levels& levels, const TreeInput<T>& in, const Slice<T>
 
 struct Cpu {
   template <typename T, int D>
-  static void forward(const Tensor&, const Levels& levels, const TreeInput<T>& in,
-                      const TreeResult<T>& result) {
+  static void forward(const Tensor&, const Levels& levels, const TreeInput<T>& in, const TreeResult<T>& result) {
     run_tasks(in.b * Slice(in, 0).slices, [&](std::int64_t task) {
       forward_slice<T, D>(levels, in, Slice(in, task), result);
       return true;
@@ -145,8 +144,7 @@ struct Cpu {
       for (std::int64_t i = 0; i < in.n; ++i) {
         T total[kTreeSums<D>] = {};
         for (std::int64_t slice = 0; slice < slices; ++slice)
-          for (int k = 0; k < kTreeSums<D>; ++k)
-            total[k] += sums[(b * slices + slice) * size + i * kTreeSums<D> + k];
+          for (int k = 0; k < kTreeSums<D>; ++k) total[k] += sums[(b * slices + slice) * size + i * kTreeSums<D> + k];
         write_tree_gradient<T, D>(tree_component<T, D>(in, b * in.n + i), total, b * in.n + i, gradient);
       }
       return true;

@@ -37,7 +37,17 @@ def convolve_relu_nodes(mixture):
     return gmcn.ops.convolve_relu_nodes(mixture.map(lambda tensor: tensor[:, None]), kernels, 150)
 
 
-OPERATIONS = pytest.mark.parametrize("operation", [evaluate, relu_fit, reduce_treehem, convolve_relu_nodes])
+def tree_log_prob(mixture):
+    """Of two levels; any matrices are whiteners."""
+    n = mixture.components
+    first = n // 3 if n % 3 == 0 else n // 5
+    weights, positions, covariances = mixture
+    return gmcn.ops.tree_log_prob(positions, weights, positions, covariances, (first, n - first))
+
+
+OPERATIONS = pytest.mark.parametrize(
+    "operation", [evaluate, relu_fit, reduce_treehem, convolve_relu_nodes, tree_log_prob]
+)
 OF_POSITIVE = (reduce_treehem, convolve_relu_nodes)
 
 
