@@ -40,6 +40,9 @@ RIVALS = {
     "outliers-sklearn": Rival("scikit-learn's mixture, 25 diagonal", "density"),
     "clusters-kmeans": Rival("k-means, 25 clusters", "density"),
     "test-set": Rival("the test objects themselves", "density"),
+    "generation-training": Rival("training objects", "generation"),
+    "generation-em": Rival("EM of each object", "generation"),
+    "completion-nearest": Rival("nearest training object", "generation"),
 }
 
 Name = Annotated[
@@ -94,7 +97,8 @@ class ResultRow:
         "What is no network of ours, trained on the sampled objects (docs/reproduction.md): the nearest neighbour, "
         "logistic regression, or the kernel of an infinitely wide two-layer perceptron. Those called outliers-... are "
         "rivals of densities, trained on the first half of the classes; clusters-kmeans and test-set (which has the "
-        "columns of samples) are of all classes.",
+        "columns of samples) are of all classes. Those called generation-... and completion-nearest are rivals of "
+        "networks that generate clouds.",
     ] = OPTIONAL
     label: Label = OPTIONAL
     dataset: Annotated[str, "Name of the data set, where it is not the table's."] = OPTIONAL

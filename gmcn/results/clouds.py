@@ -89,6 +89,10 @@ def to_nearest(points: np.ndarray, tree: KDTree) -> np.ndarray:  # [M, 3] -> [M]
     return tree.query(points)[0]
 
 
+def _there(first: Clouds, i: int, second: Clouds, j: int) -> float:
+    return float((to_nearest(first.points[i], second.trees[j]) ** 2).mean())
+
+
 def _chamfer(first: Clouds, i: int, second: Clouds, j: int, power: int = 2) -> float:
     there = to_nearest(first.points[i], second.trees[j])
     back = to_nearest(second.points[j], first.trees[i])
@@ -186,6 +190,8 @@ def _projected_bounds(first: Clouds, second: Clouds) -> np.ndarray:  # [A, C]
 
 
 CHAMFER = Distance(_cell_bounds, (_chamfer,))
+# The mean squared distance of the first cloud's points to the second: what that has besides costs nothing.
+ONE_SIDED = Distance(_far, (_there,))
 EARTH_MOVERS = Distance(_projected_bounds, (_dual_bound, _matched))
 
 
@@ -232,5 +238,5 @@ class Pairs:
         self.found[i, j] += 1
         # A bound that is worse is none; the distance may be below a bound by rounding.
         self.bounds[i, j] = value if self.found[i, j] == len(stages) else max(value, self.bounds[i, j])
-        if self.first is self.second:
+        if self.first is self.second:  # and the distance the same both ways
             self.bounds[j, i], self.found[j, i] = self.bounds[i, j], self.found[i, j]

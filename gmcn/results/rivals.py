@@ -1,10 +1,11 @@
 """The stage `rival`: what is no network of ours answers the test split, for a row of a table of results.
 
 Rivals classify, find outliers (:mod:`gmcn.results.outliers`), or are what else densities are set beside
-(:mod:`gmcn.results.density_references`). All see an object as one vector: the values of an
+(:mod:`gmcn.results.density_references`). All these see an object as one vector: the values of an
 image or vector, and of a cloud or mixture one whose distances are the sliced Wasserstein distance
 (:func:`gmcn.data.folds.descriptors`). For those that classify, all vectors are divided by one number, so that the
-values of the training objects have a mean square of one.
+values of the training objects have a mean square of one. Networks that generate clouds have rivals which see clouds,
+and need no labels (:mod:`gmcn.results.generation_references`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_spli
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
 from gmcn.results.density_references import REFERENCES, refer
+from gmcn.results.generation_references import GENERATION, refer_generation
 from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.outliers import OUTLIERS, find_outliers
 from gmcn.results.reading import FORMAT
@@ -107,29 +109,25 @@ def compare(
 ) -> dict[str, Any]:
     """Train ``rival`` on the training objects of the points artifact, let it answer the test split, write ``output``.
 
-    Returns what it writes, which tables read as they read results. Raises :class:`InputError` for an unknown rival and
-    for objects without labels, or all of one class.
+    Returns what it writes, which tables read as they read results. Raises :class:`InputError` for an unknown rival, for
+    objects that are not of its kind, and for objects without labels, or all of one class, where it needs them.
     """
-    known = (*RIVALS, *OUTLIERS, *REFERENCES)
+    known = (*RIVALS, *OUTLIERS, *REFERENCES, *GENERATION)
     if rival not in known:
         raise unknown("rival", rival, known)
     train, test = read_split(points, TRAIN), read_split(points, TEST)
-    if train.labels is None:
-        raise InputError(f"the objects of {points} have no labels, and a rival is told by the classes that it answers")
-    if len(train.labels.unique()) < 2:
-        raise InputError(f"the training objects of {points} are all of one class, and a rival needs two")
-    if rival in RIVALS:
-        found = classify(rival, train, test)
+    if rival in GENERATION:
+        found = refer_generation(rival, train, test)
     else:
-        of_density = find_outliers if rival in OUTLIERS else refer
-        found = of_density(rival, train, test, _vectors)
-    metrics, seconds, origin = found.pop("metrics"), found.pop("seconds"), provenance()
+        found = _of_classes(rival, train, test, points)
+    metrics, deviations = found.pop("metrics"), found.pop("std", {})
+    seconds, origin = found.pop("seconds"), provenance()
     result = {
         "format": FORMAT,
         "dataset": train.metadata.get("dataset"),
         "rival": rival,
-        "metrics": {name: _once(value) for name, value in metrics.items()},
-        "seconds": {name: _once(value) for name, value in seconds.items()},
+        "metrics": {name: {"mean": value, "std": deviations.get(name)} for name, value in metrics.items()},
+        "seconds": {name: {"mean": value, "std": None} for name, value in seconds.items()},
         **found,
         "inputs": {"points": sha256(points)},
         "device": origin["cpu"],
@@ -142,6 +140,18 @@ def compare(
     _LOG.info("%s on %s: %s %.4f, in %.1f s", rival, result["dataset"], name, value, sum(seconds.values()))
     run.log_metrics({f"rival/{name}": value for name, value in {**metrics, **seconds}.items()})
     return result
+
+
+def _of_classes(rival: str, train: ObjectSet, test: ObjectSet, points: str | os.PathLike) -> dict[str, Any]:
+    """The parts of the result of a rival whose answers are told by classes."""
+    if train.labels is None:
+        raise InputError(f"the objects of {points} have no labels, and a rival is told by the classes that it answers")
+    if len(train.labels.unique()) < 2:
+        raise InputError(f"the training objects of {points} are all of one class, and a rival needs two")
+    if rival in RIVALS:
+        return classify(rival, train, test)
+    of_density = find_outliers if rival in OUTLIERS else refer
+    return of_density(rival, train, test, _vectors)
 
 
 def classify(rival: str, train: ObjectSet, test: ObjectSet) -> dict[str, Any]:
@@ -176,8 +186,3 @@ def _vectors(data: ObjectSet) -> Tensor:  # [S, d]
     if data.kind in (IMAGES, VECTORS):
         return data.inputs.flatten(1).float()
     return torch.from_numpy(descriptors(data.inputs, clouds=True)[0])
-
-
-def _once(value: float | None) -> dict[str, float | None]:
-    """As results say mean and deviation over seeds, of which a rival has none."""
-    return {"mean": value, "std": None}

@@ -10,7 +10,7 @@ from gmcn.stages.command import Command, Stage
 from gmcn.stages.measures import MEASURES
 from gmcn.stages.options import ANALYSIS, DATASET, DEVICE, FIT, INPUT, NAME, POINTS, VARIANT, Option
 from gmcn.stages.others import OTHERS
-from gmcn.stages.sources import DOWNLOAD, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
+from gmcn.stages.sources import DOWNLOAD, FITTING, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
 
 __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
 
@@ -51,19 +51,7 @@ STAGES = {
             makes="mixtures",
             path="mixtures/{dataset}_{fit}.safetensors",
             job="{dataset}_{fit}",
-            sources=(
-                "csrc/common/*.h",
-                "csrc/fit/*.h",
-                "csrc/fit/*.cpp",
-                "csrc/reduce_treehem/*.h",  # which reduces splats
-                "csrc/reduce_treehem/*.cpp",
-                "gmcn/fitting/*.py",
-                *MIXTURES,
-                "gmcn/ops/autograd.py",
-                "gmcn/ops/checks.py",
-                "gmcn/ops/library.py",
-                "gmcn/ops/reduce_treehem.py",
-            ),
+            sources=(*FITTING, *MIXTURES),
             after=("sample",),
             lighter="fewer `components` of the fit or a smaller --threads",
         ),
@@ -77,14 +65,21 @@ STAGES = {
             sources=(
                 "gmcn/data/folds.py",  # the vectors of clouds
                 "gmcn/data/objects.py",
+                "gmcn/data/views.py",
+                *FITTING,  # of a mixture for each cloud
                 *MIXTURES,
-                "gmcn/ops/checks.py",
+                "gmcn/results/cloud_sets.py",
+                "gmcn/results/clouds.py",
+                "gmcn/results/completion.py",
                 "gmcn/results/density_references.py",
+                "gmcn/results/generation_references.py",
                 "gmcn/results/kernels.py",
                 "gmcn/results/outliers.py",
                 "gmcn/results/reading.py",
                 "gmcn/results/rivals.py",
                 "gmcn/results/sample_quality.py",
+                "gmcn/results/seeds.py",
+                "gmcn/results/shape_em.py",
                 "gmcn/tasks/classification/measures.py",
                 "gmcn/tasks/density/measures*.py",
                 "gmcn/pictures/charts.py",

@@ -11,6 +11,18 @@ INPUTS = (  # of trainings, from what `fit` has made
     "gmcn/data/objects.py",
     "gmcn/data/views.py",
 )
+FITTING = (
+    "csrc/common/*.h",
+    "csrc/fit/*.h",
+    "csrc/fit/*.cpp",
+    "csrc/reduce_treehem/*.h",  # which reduces splats
+    "csrc/reduce_treehem/*.cpp",
+    "gmcn/fitting/*.py",
+    "gmcn/ops/autograd.py",
+    "gmcn/ops/checks.py",
+    "gmcn/ops/library.py",
+    "gmcn/ops/reduce_treehem.py",
+)
 NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
 LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
 PICTURES = (
