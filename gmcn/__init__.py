@@ -9,6 +9,7 @@ _HOMES = {
     "GaussianMixture": "mixture",
     "Mixture": "mixture",
     "MixtureTree": "mixture",
+    "complete": "inference",
     "generate": "inference",
     "info": "build_info",
     "load": "models.loading",

@@ -7,7 +7,7 @@ import logging
 
 from gmcn import tasks
 from gmcn.errors import InputError
-from gmcn.inference import listing, writing
+from gmcn.inference import completing, listing, writing
 from gmcn.inference.exporting import export
 from gmcn.inference.generating import generate
 from gmcn.inference.predicting import predict
@@ -39,13 +39,25 @@ def predict_files(options: argparse.Namespace) -> None:
 def generate_objects(options: argparse.Namespace) -> None:
     """Draw, write, and say what."""
     writing.check_output(options.output)
-    names = ("count", "seed", "keep", "top", "divisor", "sharpen", "level", "model_seed", "resize", "invert", "device")
+    names = ("count", "seed", "keep", "top", "divisor", "sharpen", "level", "points", "flatten")
+    names += ("model_seed", "resize", "invert", "device")
     chosen = {name: getattr(options, name) for name in names}
-    chosen |= {"like": options.like or (), "class_name": vars(options)["class"]}
+    chosen |= {"like": options.like or (), "class_name": vars(options)["class"], "between": options.interpolate}
     found = generate(options.model, **chosen)
     given = {name: value for name, value in chosen.items() if value not in (None, False, ()) and name != "device"}
     writing.write(options.output, found, {"model": options.model, **given})
     print(f"{options.output}: {len(found.samples):,} samples of {options.model}")
+
+
+def complete_cloud(options: argparse.Namespace) -> None:
+    """Complete, write, and say what."""
+    completing.check_output(options.output)
+    names = ("points", "normalize", "seed", "model_seed")
+    chosen = {name: getattr(options, name) for name in names} | {"adapted": not options.as_decoded}
+    found = completing.complete(options.model, options.partial, **chosen, device=options.device)
+    about = {"model": options.model, "partial": options.partial, **chosen}
+    completing.write(options.output, found, about)
+    print(f"{options.output}: {options.partial} as a whole of {found.mixture.components} Gaussians")
 
 
 def export_result(options: argparse.Namespace) -> None:

@@ -32,6 +32,12 @@ def generate(context: Context) -> None:
     inference.generate_objects(context.options)
 
 
+def complete(context: Context) -> None:
+    from gmcn.commands import inference
+
+    inference.complete_cloud(context.options)
+
+
 def export(context: Context) -> None:
     from gmcn.commands import inference
 

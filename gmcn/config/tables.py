@@ -22,7 +22,14 @@ COLUMNS = {
     **{f"rmse<layer>-{kind}": rf"rmse[1-9]-{kind}" for kind in ("all", "relu", "reduction")},
     **{name: name for name in ("kernels", "parameters", "gib", "minutes")},
 }
-OF_DENSITIES = {name: name for name in ("dead", "js", "ndb", "repeats")}
+# Those of some task's results alone.
+OF_TASKS = {
+    "density": ("dead", "js", "ndb", "repeats"),
+    "generation": (
+        *("jsd", "copies"),
+        *(f"{name}_{distance}" for name in ("nna", "coverage", "mmd") for distance in ("chamfer", "emd")),
+    ),
+}
 
 
 def check_tables(config: Mapping[str, Any], source: str) -> None:
@@ -36,7 +43,7 @@ def check_tables(config: Mapping[str, Any], source: str) -> None:
             continue
         metrics = measured(table)
         known = COLUMNS | {name: name for name in metrics} | {"worst-<metric>": f"worst-({'|'.join(metrics)})"}
-        known |= OF_DENSITIES if "density" in table["tasks"] else {}
+        known |= {own: own for task in table["tasks"] for own in OF_TASKS.get(task, ())}
         for column in [*table["columns"], *(metric for row in table["rows"] for metric in row["paper"])]:
             if not any(re.fullmatch(pattern, column) for pattern in known.values()):
                 raise InputError(f"{unknown('column of results', column, known)} in {source} at tables.{name}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gmcn.inference.completing import Completed, complete
 from gmcn.inference.exporting import export
 from gmcn.inference.generating import Generated, generate
 from gmcn.inference.predicting import Prediction, predict
 
-__all__ = ["Generated", "Prediction", "export", "generate", "predict"]
+__all__ = ["Completed", "Generated", "Prediction", "complete", "export", "generate", "predict"]

@@ -1,4 +1,4 @@
-"""Draws new objects from a density, for the command `generate`."""
+"""Draws new objects from a network that can, for the command `generate`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from torch import Tensor
 from gmcn import tasks
 from gmcn.artifacts import read_metadata
 from gmcn.data.containers import content_of
-from gmcn.data.objects import stack
+from gmcn.data.objects import POINTS, stack
 from gmcn.data.pictures import IMAGES, parse_image, scale
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, extras, foreign, unknown
 from gmcn.inference.predicting import files_in, objects_in, raise_error, reader_of
 from gmcn.inference.reading import Reader
-from gmcn.models import Density
+from gmcn.models import Density, Generative
 from gmcn.models.loading import load, model_path
 from gmcn.progress import Progress
 
 BATCH = 100  # bounds memory; of the same seed, another number draws other samples
 MAX_NUMBERS = 1 << 30  # of all samples together: 4 GiB
+STEPS = 8  # between two objects
 SIDES = ("left", "right", "top", "bottom")
 
 
@@ -39,6 +40,7 @@ class Generated:
     objects: Tensor | None  # [O, *shape] that they are like
     names: list[str]  # of the O objects
     largest: float  # the value that is white in a picture
+    is_clouds: bool = False  # whether samples are clouds [M, 3], not images
 
 
 @own_defaults()
@@ -56,46 +58,61 @@ def generate(
     divisor: float | None = None,
     sharpen: int | None = None,
     level: int | None = None,
+    between: Sequence[str | os.PathLike] | None = None,
+    points: int | None = None,
+    flatten: bool = False,
     model_seed: int | None = None,
     resize: bool = False,
     invert: bool = False,
     device: str = "auto",
 ) -> Generated:
-    """Draw new objects from a trained density, the same for the same seed.
+    """Draw new objects from a trained density or generator of clouds, the same for the same seed.
 
     ``model`` is that of :func:`gmcn.load`, and ``model_seed`` chooses where it has several. ``like``, files as
     :func:`gmcn.predict` takes them, asks for ``count`` variants of each object there (default: one, else 100), with
     ``keep`` for the objects with their missing part drawn: ``left``, ``right``, ``top`` or ``bottom`` is kept, or what
     is bright in an image. ``class_name`` draws from components as often as training objects of this class belong to
-    them. ``top``, ``divisor``, ``sharpen`` and, for variants, ``level`` are those of deep mixtures. ``resize`` and
-    ``invert`` are those of :func:`gmcn.predict`.
+    them. ``top``, ``divisor``, ``sharpen`` and, for variants, ``level`` are those of deep mixtures. Of clouds,
+    ``between`` names two that the samples lie between, at equal steps (default: 8); ``points`` is how many a sample
+    has (default: 1,024), and ``flatten`` puts them on surfaces. ``resize`` and ``invert`` are those of
+    :func:`gmcn.predict`.
 
-    Raises :class:`gmcn.errors.InputError` for a network that is no density, files that cannot be used, and options
+    Raises :class:`gmcn.errors.InputError` for a network that draws nothing, files that cannot be used, and options
     that do not fit the network or each other.
     """
     like = [like] if isinstance(like, str | os.PathLike) else list(like)
-    count = count if count is not None else 1 if like else 100
-    how = {"top": top, "divisor": divisor, "sharpen": sharpen, "level": level}
-    how = {name: value for name, value in how.items() if value is not None}
+    count = count if count is not None else 1 if like else STEPS if between else 100
+    how = {"top": top, "divisor": divisor, "sharpen": sharpen, "level": level, "points": points}
+    how = {name: value for name, value in how.items() if value is not None} | ({"flatten": True} if flatten else {})
     _check(count, seed, how)
+    _check_together(like, between, class_name, keep, level)
+    target = select_device(device)
+    path = model_path(Path(model), model_seed)
+    network, metadata = _generative(path, model_seed, target)
+    clouds, generator = POINTS in network.takes, torch.Generator().manual_seed(seed)
+    if not like:
+        if between is not None:
+            parts = _on_the_way(network, reader_of(path, metadata.get("inputs")), between, count, generator, how)
+        else:
+            weights = None if class_name is None else _weights(network, metadata, class_name, path)
+            parts = _new(network, count, generator, weights, how)
+        return Generated(_gathered(parts, count, path), None, [], network.largest, clouds)
+    reader = reader_of(path, metadata.get("inputs"), rescale=resize, invert=invert)
+    names, objects = _read(reader, like)
+    mask = None if keep is None else _mask(keep, objects, resize=resize, clouds=clouds)
+    parts = _variants(network, objects.to(target), count, generator, mask, how)
+    samples = _gathered(parts, count * len(objects), path)
+    return Generated(samples, objects.to(samples), names, network.largest, clouds)
+
+
+def _check_together(like: Sequence[Any], between: Sequence[Any] | None, *of_others: Any) -> None:
+    class_name, keep, level = of_others
     if not like and (keep is not None or level is not None):
         raise InputError(f"{'level' if keep is None else 'keep'} is for variants of images: give these with like")
     if class_name is not None and like:
         raise InputError("a class is for new samples, and variants are those of given objects: leave out one of them")
-    target = select_device(device)
-    path = model_path(Path(model), model_seed)
-    network, metadata = _density(path, model_seed, target)
-    generator = torch.Generator().manual_seed(seed)
-    if not like:
-        weights = None if class_name is None else _weights(metadata, class_name, path)
-        parts = _new(network, count, generator, weights, how)
-        return Generated(_gathered(parts, count, path), None, [], network.largest)
-    reader = reader_of(path, metadata.get("inputs"), rescale=resize, invert=invert)
-    names, objects = _read(reader, like)
-    mask = None if keep is None else _mask(keep, objects, resize=resize)
-    parts = _variants(network, objects.to(target), count, generator, mask, how)
-    samples = _gathered(parts, count * len(objects), path)
-    return Generated(samples, objects.to(samples), names, network.largest)
+    if between is not None and (like or class_name is not None or len(between) != 2):
+        raise InputError("between takes two files, and goes with neither like nor a class")
 
 
 def _check(count: int, seed: int, how: Mapping[str, Any]) -> None:
@@ -109,18 +126,21 @@ def _check(count: int, seed: int, how: Mapping[str, Any]) -> None:
         raise InputError(f"the divisor of standard deviations is {how['divisor']}, but must be above 0")
 
 
-def _density(path: Path, seed: int | None, device: torch.device) -> tuple[Density, Mapping[str, Any]]:
+def _generative(path: Path, seed: int | None, device: torch.device) -> tuple[Generative, Mapping[str, Any]]:
     network, metadata = load(path, seed=seed, device=device), read_metadata(path)
-    if not isinstance(network, Density):
+    if not isinstance(network, Generative):
         task = metadata.get("task", tasks.DEFAULT_TASK)
         raise InputError(
-            f"{path} is a network for {task}, which has nothing to draw from; generate takes one of the task density"
+            f"{path} is a network for {task}, which has nothing to draw from; generate takes one of the task density "
+            "or generation"
         )
     return network, metadata
 
 
-def _weights(metadata: Mapping[str, Any], class_name: str, path: Path) -> Tensor:  # [N]
+def _weights(network: Generative, metadata: Mapping[str, Any], class_name: str, path: Path) -> Tensor:  # [N]
     """How often training objects of the class belong to each component, up to a factor."""
+    if not isinstance(network, Density):
+        raise InputError(f"{path} has no components that belong to classes; leave the class out")
     with foreign(f"{path} does not say well which classes its components have"):
         names, trained = metadata.get("class_names") or [], metadata.get("trained") or {}
         if class_name not in names:
@@ -136,7 +156,7 @@ def _weights(metadata: Mapping[str, Any], class_name: str, path: Path) -> Tensor
 
 
 def _new(
-    network: Density, count: int, generator: torch.Generator, weights: Tensor | None, how: dict[str, Any]
+    network: Generative, count: int, generator: torch.Generator, weights: Tensor | None, how: dict[str, Any]
 ) -> Iterator[Tensor]:
     device, components = next(network.parameters()).device, None
     for start in range(0, count, BATCH):
@@ -146,8 +166,22 @@ def _new(
         yield network.sample(size, generator, components=components, **how)
 
 
+def _on_the_way(
+    network: Generative,
+    reader: Reader,
+    files: Sequence[str | os.PathLike],
+    count: int,
+    generator: torch.Generator,
+    how: dict[str, Any],
+) -> Iterator[Tensor]:
+    _, ends = _read(reader, files)
+    if len(ends) != 2:
+        raise InputError(f"between takes two clouds, and these files hold {len(ends)}")
+    yield network.between(ends.to(next(network.parameters()).device), count, generator, **how)
+
+
 def _variants(
-    network: Density,
+    network: Generative,
     objects: Tensor,  # [O, *shape]
     count: int,
     generator: torch.Generator,
@@ -198,10 +232,12 @@ def _mask(
     objects: Tensor,  # [O, H, W]
     *,
     resize: bool,
+    clouds: bool,
 ) -> Tensor:  # [H, W] bool
     """True where an image is kept."""
-    if objects.ndim != 3:
-        raise InputError("keep is for images, and this network was trained on vectors")
+    if objects.ndim != 3 or clouds:
+        kind = "clouds, which `gmcn complete` fills" if clouds else "vectors"
+        raise InputError(f"keep is for images, and this network was trained on {kind}")
     height, width = objects.shape[1:]
     mask = np.zeros((height, width), dtype=bool)
     if str(keep) in SIDES:

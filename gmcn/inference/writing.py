@@ -11,14 +11,18 @@ import numpy as np
 import torch
 
 from gmcn.artifacts import atomic, provenance, save_tensors
-from gmcn.data.objects import IMAGES, TRAIN, VECTORS
+from gmcn.data.objects import IMAGES, POINTS, TRAIN, VECTORS
 from gmcn.data.pictures import MAX_PIXELS
 from gmcn.errors import InputError
 from gmcn.inference.files import is_folder, plain_name
 from gmcn.inference.generating import Generated
+from gmcn.pictures import clouds
 from gmcn.pictures.charts import draw_grid, save_png
+from gmcn.pictures.drawing import height_colours
 
-FORMATS = (".png", ".npy", ".safetensors")
+FORMATS = (".png", ".npy", ".safetensors", ".ply", ".html")
+CLOUDS = (".ply", ".html")  # which only clouds are written to
+MAX_CLOUDS = 400  # in a picture
 FINE = 8  # a picture has whole numbers, too few up to a smaller value
 
 
@@ -26,7 +30,7 @@ def check_output(path: str) -> None:
     """:class:`InputError` for a name that says no known format."""
     if not is_folder(path) and Path(path).suffix.lower() not in FORMATS:
         raise InputError(
-            f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}, or in / for a folder of images"
+            f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}, or in / for a folder of files"
         )
 
 
@@ -34,20 +38,26 @@ def write(path: str, found: Generated, about: Mapping[str, Any]) -> None:
     """Write all samples to ``path``, as its name says; a .safetensors says ``about`` too how they were made.
 
     A picture shows each object that samples are like before them. A folder has a .png for each sample, in the units of
-    the data and clipped to them, or a .npy where these are too fine for whole numbers. Arrays are not clipped.
+    the data and clipped to them, or a .npy where these are too fine for whole numbers. Arrays are not clipped. Clouds
+    have a .ply each in a folder; a .ply, an .html page to turn and a picture have all of them side by side.
 
     Raises :class:`InputError` for vectors, of which there are no pictures, and for more images than a picture holds.
     """
     check_output(path)
     suffix, samples = Path(path).suffix.lower(), found.samples.numpy()
-    if is_folder(path):
+    is_clouds = found.is_clouds
+    if suffix in CLOUDS and not is_clouds:
+        raise InputError(f"cannot write {path}: only clouds are written to {' and '.join(CLOUDS)}")
+    if is_clouds and suffix not in (".npy", ".safetensors"):
+        _clouds(path, found)
+    elif is_folder(path):
         _separate(Path(path), found)
     elif suffix == ".png":
         _together(Path(path), found)
     elif suffix == ".npy":
-        _save_array(samples, Path(path))
+        save_array(samples, Path(path))
     else:
-        kind = IMAGES if samples.ndim == 3 else VECTORS
+        kind = POINTS if is_clouds else IMAGES if samples.ndim == 3 else VECTORS
         tensors = {kind: found.samples, "split": torch.full((len(samples),), TRAIN, dtype=torch.uint8)}
         metadata = {"dataset": "generated", "names": names(found), "generated": dict(about), "provenance": provenance()}
         save_tensors(path, tensors, metadata)
@@ -60,7 +70,23 @@ def names(found: Generated) -> list[str]:
     return [f"{index:0{digits}d}_{likes[index // each] if likes else 'sample'}" for index in range(count)]
 
 
-def _save_array(values: np.ndarray, path: Path) -> None:
+def _clouds(path: str, found: Generated) -> None:
+    samples = found.samples.numpy()
+    if is_folder(path):
+        for name, cloud in zip(names(found), samples, strict=True):
+            clouds.write_ply(cloud, Path(path) / f"{name}.ply")
+        return
+    if len(samples) > MAX_CLOUDS:
+        raise InputError(f"{len(samples):,} clouds are too many for one picture; write a folder, .npy or .safetensors")
+    if Path(path).suffix.lower() == ".ply":
+        shades = np.concatenate([height_colours(cloud) for cloud in samples])
+        clouds.write_ply(np.concatenate(clouds.spread(list(samples))), Path(path), shades)
+    else:
+        clouds.draw_clouds(list(samples), Path(path))
+
+
+def save_array(values: np.ndarray, path: Path) -> None:
+    """Write a .npy."""
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.save(file, values)
 
@@ -73,7 +99,7 @@ def _separate(folder: Path, found: Generated) -> None:
         if whole:
             save_png(image.clip(0, found.largest).round().astype(kind), folder / f"{name}.png")
         else:
-            _save_array(image, folder / f"{name}.npy")
+            save_array(image, folder / f"{name}.npy")
 
 
 def _together(path: Path, found: Generated) -> None:

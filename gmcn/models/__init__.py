@@ -9,11 +9,13 @@ from gmcn.declared import check, options
 from gmcn.errors import InputError, brief, unknown
 from gmcn.models.dcgmm import DCGMM
 from gmcn.models.density import Density
+from gmcn.models.generative import Generative
 from gmcn.models.gm_mlp import GMMLP
 from gmcn.models.gmcn import GMCN
 from gmcn.models.gmm import GMM
 from gmcn.models.mlp import MLP
 from gmcn.models.network import Network
+from gmcn.models.pointgmm import PointGMM
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
 
@@ -26,7 +28,9 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "Density",
+    "Generative",
     "Network",
+    "PointGMM",
     "PointNet",
     "PointNet2",
     "build",
@@ -41,6 +45,7 @@ NETWORKS: dict[str, type[Network]] = {
     "gm-mlp": GMMLP,
     "gmm": GMM,
     "dcgmm": DCGMM,
+    "pointgmm": PointGMM,
 }
 DEFAULT_KIND = "gmcn"
 

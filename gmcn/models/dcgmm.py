@@ -19,7 +19,8 @@ from gmcn import ranks
 from gmcn.declared import DISTINCT, FILLED, above, at_least, at_most, matching, read
 from gmcn.errors import InputError
 from gmcn.models.dcgmm_fitting import cluster, fit
-from gmcn.models.density import Density, no_options
+from gmcn.models.density import Density
+from gmcn.models.generative import no_options
 from gmcn.models.mlp import Shape
 from gmcn.models.network import InitialSeed, seeded
 from gmcn.nn.annealing import Annealing, AnnealingSettings

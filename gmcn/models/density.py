@@ -8,31 +8,18 @@ import torch
 from torch import Tensor
 
 from gmcn.errors import InputError
-from gmcn.models.network import Network
+from gmcn.models.generative import Generative
 
 BATCH = 500  # bounds memory
 
 
-class Density(Network):
+class Density(Generative):
     """A network that gives log p [B] of B objects, in nats, for the task ``density``.
 
     Objects and samples are in the units of the data (0 to 255 of images of 8 bits); samples are not clipped to them.
-    ``how`` are options of drawing that only some densities have; :class:`InputError` for one that this one lacks.
     """
 
     tasks = ("density",)
-    largest: float  # the value of an object that counts as 1, and is white in a picture
-
-    def sample(
-        self,
-        n: int,
-        generator: torch.Generator,
-        *,
-        components: Tensor | None = None,  # [n] long
-        **how: Any,
-    ) -> Tensor:  # [n, *shape]
-        """``n`` draws from the density, or each from the component that is given for it."""
-        raise NotImplementedError
 
     def like(
         self,
@@ -44,17 +31,6 @@ class Density(Network):
         shares = self.responsibilities(inputs).to(generator.device, torch.float64)
         components = torch.multinomial(shares, 1, generator=generator)[:, 0]
         return self.sample(len(inputs), generator, components=components.to(inputs.device), **how)
-
-    def fill(
-        self,
-        inputs: Tensor,  # [B, *shape]
-        keep: Tensor,  # [*shape] bool
-        generator: torch.Generator,
-        **how: Any,
-    ) -> Tensor:  # [B, *shape]
-        """The objects with only the values of ``keep``; all others are drawn: here those of a variant of the object."""
-        drawn = self.like(inputs, generator, **how)
-        return torch.where(keep, inputs.to(drawn), drawn)
 
     def responsibilities(
         self,
@@ -98,9 +74,3 @@ class Density(Network):
         many are ``dead``, and their ``sparsity``.
         """
         return []
-
-
-def no_options(network: Density, how: dict[str, Any]) -> None:
-    """:class:`InputError` for options of drawing that a network does not have."""
-    if how:
-        raise InputError(f"{type(network).__name__} draws its samples as they are, without {', '.join(sorted(how))}")

@@ -17,7 +17,8 @@ from gmcn.errors import InputError
 from gmcn.fitting import MixtureEstimator
 from gmcn.mixture import Diagonal, Full, GaussianMixture, LowRank
 from gmcn.mixture.tensors import mapped
-from gmcn.models.density import Density, no_options
+from gmcn.models.density import Density
+from gmcn.models.generative import no_options
 from gmcn.models.mlp import Shape
 from gmcn.models.network import InitialSeed, seeded
 

@@ -19,6 +19,7 @@ from gmcn.ops.reduce_em import reduce_em
 from gmcn.ops.reduce_treehem import reduce_treehem
 from gmcn.ops.refine_em import refine_em
 from gmcn.ops.relu_fit import relu_fit
+from gmcn.ops.set_statistics import set_statistics
 from gmcn.ops.tree_log_prob import tree_log_prob
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "reference",
     "refine_em",
     "relu_fit",
+    "set_statistics",
     "tree_log_prob",
 ]

@@ -84,12 +84,21 @@ def solid_mesh(vertices: np.ndarray, triangles: np.ndarray, *, up: str = "z") ->
     )
 
 
-def cloud(points: np.ndarray, *, up: str = "z", shown: bool = True) -> Any:  # [M, D]
-    """The points; with ``shown=False`` they appear when their name is clicked."""
-    points = some_points(points)
+def cloud(
+    points: np.ndarray,  # [M, D]
+    *,
+    up: str = "z",
+    shown: bool = True,
+    colours: np.ndarray | None = None,  # [M, 3]
+) -> Any:
+    """The points; with ``shown=False`` they appear when their name is clicked. Of points with ``colours`` all."""
+    if colours is None:
+        points = some_points(points)
     kind = graph_objects.Scatter3d if points.shape[1] == 3 else graph_objects.Scatter
     marker = {"size": 2.5 if points.shape[1] == 3 else 4, "color": "#30508c"}
-    if points.shape[1] == 3 and shown:
+    if colours is not None:
+        marker["color"] = _hex(colours).tolist()
+    elif points.shape[1] == 3 and shown:
         marker["color"] = _hex(height_colours(points, up)).tolist()
     return kind(
         **_coordinates(points),

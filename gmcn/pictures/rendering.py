@@ -85,12 +85,12 @@ class Picture:
             z = (np.sqrt(np.maximum(root, 0)) - b) / p[2, 2]
             self._meet(rows, columns, root > 0, z + centre[2], np.stack([x, y, z], -1) @ p, colour)
 
-    def add_points(self, points: np.ndarray, radius: float):  # [M, 3]
-        """Draw points as small spheres, in the shape's unit."""
+    def add_points(self, points: np.ndarray, radius: float, colours: np.ndarray | None = None):  # [M, 3], [M, 3]
+        """Draw points as small spheres, in the shape's unit, by default in colours by height."""
         positions = torch.from_numpy(np.asarray(points, dtype=np.float64))
         covariances = (radius**2 * torch.eye(3, dtype=torch.float64)).expand(len(points), 3, 3)
         spheres = Mixture(positions.new_ones(len(points)), positions, covariances)
-        self.add_ellipsoids(spheres, 1.0, height_colours(points, self.view.up))
+        self.add_ellipsoids(spheres, 1.0, height_colours(points, self.view.up) if colours is None else colours)
 
     def add_mesh(self, vertices: np.ndarray, triangles: np.ndarray, colour: np.ndarray):  # [V, 3], [T, 3]
         """Draw a mesh; both sides of its triangles are lit, whichever way their corners turn."""

@@ -1,6 +1,6 @@
 """Measures of a set of generated clouds, by test and training objects. Needs SciPy.
 
-After PointFlow (Yang et al. 2019), by each of the distances of :mod:`gmcn.results.clouds`:
+After PointFlow (Yang et al. 2019), by each of the distances of :mod:`gmcn.tasks.generation.measures_of_clouds`:
 
 - ``mmd``, minimum matching distance: from a test object to its nearest sample, the mean over test objects;
 - ``coverage``: the share of test objects that are the nearest one to some sample;
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from gmcn.errors import InputError
-from gmcn.results.clouds import CHAMFER, EARTH_MOVERS, Clouds, Distance, Pairs
+from gmcn.tasks.generation.measures_of_clouds import CHAMFER, EARTH_MOVERS, Clouds, Distance, Pairs
 
 GRID = 28
 SEED = 0  # of the choice of points for the earth mover's distance

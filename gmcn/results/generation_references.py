@@ -6,7 +6,7 @@
 - ``generation-em``: a mixture for each object (:mod:`gmcn.results.shape_em`).
 - ``completion-nearest``: of each test object a plane leaves some share, of which 512 points are seen
   (:func:`gmcn.data.views.look`); the training object that lies nearest to these is the answer
-  (:mod:`gmcn.results.completion`).
+  (:mod:`gmcn.tasks.generation.measures_of_completion`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from gmcn.data.views import Views, look
 from gmcn.errors import InputError
 from gmcn.progress import Progress
 from gmcn.results.cloud_sets import Reference
-from gmcn.results.completion import completion_errors, nearest_objects
 from gmcn.results.seeds import over_seeds
 from gmcn.results.shape_em import fits, per_shape
+from gmcn.tasks.generation.measures_of_completion import completion_errors, nearest_objects
 
 SEED = 0
 SETS, COUNT = 5, 100

@@ -141,10 +141,33 @@ SAMPLES = (
     "number of bins whose share differs at 5 % (it grows with the number of samples), and the share that lies nearer "
     "to the mean of their own cluster than to a training object."
 )
+CLOUDS = (
+    "Samples are clouds, as many as test objects; the measures are PointFlow's (2019), means over sets. 1-NNA: 50 % "
+    "means that samples and test objects cannot be told apart. Chamfer distances are squared, earth mover's distances "
+    "are not."
+)
 COLUMNS = {
     "js": Column("samples: divergence (JS, nats)", 4, lambda result: _samples(result, "js"), SAMPLES),
     "ndb": Column("samples: different bins (NDB)", 0, lambda result: _samples(result, "ndb"), SAMPLES),
     "repeats": Column("samples: repeats (%)", 1, lambda result: scaled(_samples(result, "repeats"), 100), SAMPLES),
+    "jsd": Column("samples: JSD (bits)", 4, lambda result: _samples(result, "jsd"), CLOUDS),
+    **{
+        f"{name}_{distance}": Column(
+            f"samples: {title}, {said}",
+            digits,
+            lambda r, key=f"{name}_{distance}", by=by: scaled(_samples(r, key), by),
+            CLOUDS,
+        )
+        for name, title, digits, by in (
+            ("nna", "1-NNA (%)", 1, 100),
+            ("coverage", "COV (%)", 1, 100),
+            ("mmd", "MMD (1e-3)", 2, 1e3),
+        )
+        for distance, said in (("chamfer", "Chamfer"), ("emd", "EMD"))
+    },
+    "copies": Column(
+        "samples: distance to training objects over that of test objects", 2, lambda r: _samples(r, "copies"), CLOUDS
+    ),
     "dead": Column("dead components", 1, lambda result: _pair(result, "details", "dead")),
     "kernels": Column("kernels", 0, _kernels),
     "parameters": Column("parameters", 0, lambda result: (at(result, "parameters"), None)),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import write_json
-from gmcn.data.objects import IMAGES, TEST, TRAIN, ObjectSet, of_classes, read_split
+from gmcn.data.objects import IMAGES, POINTS, TEST, TRAIN, ObjectSet, of_classes, read_split
 from gmcn.declared import Seed, above, at_least, read
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
@@ -29,6 +29,7 @@ from gmcn.tracking import NO_RUN, Run
 log = logging.getLogger(__name__)
 
 PART = 1000  # samples at a time; bounds memory
+HEADLINES = ("nna_chamfer", "nna_emd", "copies")  # of clouds
 SHOWN = 20  # samples in the picture, beside their nearest training objects
 
 
@@ -49,6 +50,8 @@ class SampleSettings:
     divisor: Annotated[float | None, above(0), "Divides the deviations of what is drawn; null: the network's own."] = (
         None
     )
+    sets: Annotated[int, at_least(1), "Of clouds: sets of as many samples as there are test objects."] = 5
+    emd_points: Annotated[int, at_least(2), "Of clouds: points for earth mover's distances."] = 512
     sharpen: Annotated[int | None, at_least(0), "Steps of sharpening; null: the network's own."] = None
     seed: Seed = 0
 
@@ -75,7 +78,8 @@ def samples(
     :meth:`gmcn.results.sample_quality.Reference.compare`; the same of ``test``, the test objects of the trained
     classes, and of ``missing``, those without the most frequent class (None where too few are left, or have no labels).
     Values are divided by the largest of a training object. ``bins.png`` shows the shares of all bins, and of images
-    the first samples of the first seed above their nearest training objects.
+    the first samples of the first seed above their nearest training objects. Of clouds the numbers are those of
+    :func:`gmcn.results.cloud_samples.compare_clouds`.
 
     Raises :class:`gmcn.errors.InputError` for networks that are no densities, and options that they do not have.
     """
@@ -85,6 +89,10 @@ def samples(
     networks = load_networks(models, everything, device)
     trained = networks[0].metadata["settings"]["training"].get("classes")
     data, test = of_classes(everything, trained), of_classes(read_split(artifact, TEST), trained)
+    if data.kind == POINTS:
+        return _of_clouds(
+            networks, data, test, own, {**origin(artifact, everything, run), "classes": trained}, output, run
+        )
     largest = float(data.inputs.abs().max()) or 1.0
     train, reached = (_values(part.inputs, largest) for part in (data, test))
     with Progress() as bar:
@@ -126,6 +134,30 @@ def samples(
         pairs = torch.stack([shown, train[nearest(shown, train)[1]]]).unflatten(2, data.inputs.shape[1:]).numpy()
     shares = {"training objects": result["train"]["bins"], "test objects": tested["bins"], "samples": mean["bins"]}
     run.log_artifact(draw_bins(shares, pairs, Path(output).with_name("bins.png")))
+    return result
+
+
+def _of_clouds(
+    networks: Sequence[TrainedNetwork],
+    data: ObjectSet,
+    test: ObjectSet,
+    own: SampleSettings,
+    about: Mapping[str, Any],
+    output: str | os.PathLike,
+    run: Run,
+) -> dict[str, Any]:
+    from gmcn.results.cloud_samples import compare_clouds, draw_neighbours
+
+    seeds = compare_clouds(networks, data, test, sets=own.sets, emd_points=own.emd_points, seed=own.seed)
+    numbers = [{key: value for key, value in one.items() if key not in ("model", "sets")} for one in seeds.values()]
+    mean, deviation = over_seeds(numbers)
+    objects = {"train": len(data), "test": len(test), "samples": own.sets * len(test)}
+    result = {**about, "settings": asdict(own), "objects": objects, "seeds": seeds, "mean": mean, "std": deviation}
+    write_json(output, result)
+    run.log_metrics({f"samples/{name}": value for name, value in mean.items() if value is not None})
+    log.info("samples: 1-NNA %.3f by Chamfer, %.3f by EMD, copies %.2f", *(mean[name] for name in HEADLINES))
+    if importlib.util.find_spec("matplotlib") is not None:
+        run.log_artifact(draw_neighbours(networks[0], data, Path(output).with_name("neighbours.png"), own.seed))
     return result
 
 

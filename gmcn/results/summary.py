@@ -147,9 +147,10 @@ def _part(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     if name == "dynamics":
         return {"layers": content["mean"]["layers"], "std": content["std"]["layers"], "settings": content["settings"]}
     if name == "samples":
-        kept = {key: content[key] for key in ("test", "missing", "mean", "std")}
+        # Of clouds there are no bins, and no other sets beside.
+        kept = {key: content[key] for key in ("test", "missing", "mean", "std") if key in content}
         said = {key: _without_bins(numbers) for key, numbers in kept.items()}
-        return {**said, "bins": content["bins"], "objects": content["objects"], "settings": content["settings"]}
+        return {**said, **{key: content[key] for key in ("bins", "objects", "settings") if key in content}}
     if name == "footprint":
         return {key: content[key] for key in ("dim", "theory", "paper", "measured", "ratio") if key in content}
     return {key: value for key, value in content.items() if key not in ORIGIN}

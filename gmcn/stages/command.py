@@ -40,8 +40,13 @@ SHARED = {
         "pointnet": _models("heads", "point_sets"),
         "pointnet2": _models("point_sets"),
         "gm-mlp": _models("gm_mlp", "mlp"),
-        "gmm": (*_models("density", "mlp"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
-        "dcgmm": (*_models("dcgmm_fitting", "density", "mlp"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
+        "gmm": (*_models("density", "generative", "mlp"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
+        "dcgmm": (
+            *_models("dcgmm_fitting", "density", "generative", "mlp"),
+            "gmcn/fitting/gmm/*.py",
+            "gmcn/mixture/*.py",
+        ),
+        "pointgmm": (*_models("generative"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
     },
     "kind": {
         kind: tuple(f"gmcn/data/{name}.py" for name in names)

@@ -6,6 +6,7 @@ from gmcn.stages.command import Command
 from gmcn.stages.options import DEVICE, DROP, Option, chosen
 
 MODEL = Option("model", "result, run folder, model.safetensors, or name of a pretrained network", metavar="MODEL")
+SEED = Option("--model-seed", "the network of this seed (default: the first)", type="integer", metavar="SEED")
 RESIZE = Option("--resize", "scale images to the size that the network was trained on", action="store_true")
 INVERT = Option("--invert", "make dark on bright, as ink on paper, bright on dark", action="store_true")
 
@@ -40,7 +41,7 @@ OTHERS = {
         ),
         Command(
             "generate",
-            "draw new images or vectors from a trained density",
+            "draw new images, vectors or clouds from a trained network",
             options=(
                 MODEL,
                 Option(
@@ -50,7 +51,10 @@ OTHERS = {
                     metavar="N",
                 ),
                 Option("--seed", "of the random numbers (default: 0)", type="integer", default=0),
-                Option("--like", "draw variants of these images", nargs="+", metavar="FILE"),
+                Option("--like", "draw variants of these objects", nargs="+", metavar="FILE"),
+                Option("--interpolate", "clouds: draw those between two", nargs=2, metavar="FILE"),
+                Option("--points", "clouds: how many points each has (default: 1024)", type="count", metavar="M"),
+                Option("--flatten", "clouds: put points on surfaces", action="store_true"),
                 Option(
                     "--keep",
                     "draw what is missing: left, right, top or bottom is known, or what is bright in an image",
@@ -66,12 +70,35 @@ OTHERS = {
                     type="count",
                     metavar="L",
                 ),
-                Option("--model-seed", "the network of this seed (default: the first)", type="integer", metavar="SEED"),
+                SEED,
                 RESIZE,
                 INVERT,
                 Option(
                     "--output",
-                    "one picture (.png), an array (.npy, .safetensors), or a file for each sample (folder/)",
+                    "one picture (.png; of clouds also .ply, or a page .html), an array (.npy, .safetensors), or a "
+                    "file for each sample (folder/)",
+                    required=True,
+                    metavar="PATH",
+                ),
+                DEVICE,
+            ),
+        ),
+        Command(
+            "complete",
+            "make a whole object of a partial cloud",
+            options=(
+                MODEL,
+                Option("partial", "a cloud that has a part of the object: .npy .obj .ply .txt .xyz", metavar="PARTIAL"),
+                Option("--points", "how many points of the whole (default: 2048)", type="count", default=2048),
+                Option(
+                    "--as-decoded", "the mixture of the network alone, not moved to the points", action="store_true"
+                ),
+                Option("--normalize", "bring the cloud to where training objects are", action="store_true"),
+                Option("--seed", "of the random numbers (default: 0)", type="integer", default=0),
+                SEED,
+                Option(
+                    "--output",
+                    "the points (.ply, .npy), the mixture (.safetensors), or both clouds (.png, or .html to turn)",
                     required=True,
                     metavar="PATH",
                 ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from gmcn.data.augmentation import Augmentation, augment
 from gmcn.data.objects import POINTS, Inputs, ObjectSet
+from gmcn.data.views import Views
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.tasks.metric import Metric
@@ -25,6 +26,7 @@ class Settings(Protocol):
     label_smoothing: float
     classes: Sequence[int | str] | None
     augmentation: Augmentation | None
+    views: Views | None
 
 
 class Objective:
@@ -38,6 +40,7 @@ class Objective:
     watched: ClassVar[Metric]
     needs_labels: ClassVar[bool] = True
     of_some_classes: ClassVar[bool] = False  # whether objects of some classes can be left out
+    of_views: ClassVar[bool] = False  # whether networks see a part of each object
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -52,6 +55,8 @@ class Objective:
             raise InputError(f"the {data.kind} of {data.metadata.get('dataset')} have no labels, which this task needs")
         if self.settings.classes is not None and not self.of_some_classes:
             raise InputError("training.classes leaves classes out, which this task has to know; leave it out instead")
+        if self.settings.views is not None and not self.of_views:
+            raise InputError("training.views are for the task generation; leave them out, or set `task: generation`")
         if self.settings.augmentation is not None:
             if not (isinstance(data.inputs, Mixture) or data.kind == POINTS):
                 raise InputError(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from gmcn.data.augmentation import Augmentation
+from gmcn.data.views import Views
 from gmcn.declared import DISTINCT, FILLED, above, at_least, at_most, below, check, matching
 from gmcn.errors import InputError
 
@@ -89,6 +90,10 @@ class TrainingSettings:
         Augmentation | None,
         "How training shapes are varied, anew in every epoch, never those that are validated on; null: not at all.",
     ] = None
+    views: Annotated[
+        Views | None,
+        "What the network sees of each cloud while it is trained, of the task generation; null: 512 random points.",
+    ] = None
     classes: Annotated[
         Sequence[Annotated[int | str, at_least(0), "A class's name, or its place from 0."]] | None,
         FILLED,
@@ -112,8 +117,9 @@ class TrainingSettings:
     def read(cls, values: Mapping[str, Any]) -> TrainingSettings:
         """Settings from a mapping; raises :class:`InputError` for unknown names and impossible values."""
         check(cls, values, "training")
-        if values.get("augmentation") is not None:
-            values = {**values, "augmentation": Augmentation.read(values["augmentation"])}
+        parts: dict[str, Any] = {"augmentation": Augmentation, "views": Views}
+        read = {name: part.read(values[name]) for name, part in parts.items() if values.get(name) is not None}
+        values = {**values, **read}
         settings = cls(**{**values, "snapshots": tuple(sorted(values.get("snapshots", ())))})
         settings.check()
         return settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -113,3 +114,27 @@ def density(tmp_path_factory) -> SimpleNamespace:
     settings = {"task": "density", "network": network, "training": training}
     train(points, settings=settings, seed=0, output=folder / "run", device="cpu", threads=1)
     return SimpleNamespace(model=folder / "run/model.safetensors", points=points)
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory) -> SimpleNamespace:
+    """A network of trees of mixtures, shortly trained on ``clouds``: boxes of different sizes, .xyz in ``folder``."""
+    torch.set_num_threads(1)
+    results = tmp_path_factory.mktemp("generator")
+    random = torch.Generator().manual_seed(0)
+    sizes = 0.2 + torch.rand(40, 1, 3, generator=random)
+    clouds = sizes * (torch.rand(40, 80, 3, generator=random) - 0.5)
+    for place, cloud in enumerate(clouds):
+        folder = results / "clouds" / "box" / ("test" if place < 10 else "train")
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savetxt(folder / f"box{place}.xyz", cloud.numpy())
+    points = results / "points/boxes.safetensors"
+    settings = {"kind": "clouds", "path": str(results / "clouds"), "points": 80}
+    data.sample("boxes", settings=settings, downloads=None, output=points)
+    network = {"kind": "pointgmm", "latent": 6, "width": 16, "splits": 1, "encoder": [8, 16], "kl_weight": 0.01}
+    training = {"epochs": 30, "batch_size": 10, "learning_rate": 0.01, "views": {"points": 40}, "gradient_clip": 10}
+    run = results / "runs/boxes_tiny/seed0"
+    whole = {"task": "generation", "fit": None, "network": network, "training": training}
+    train(points, settings=whole, seed=0, output=run, device="cpu", threads=1, points=points)
+    folder = results / "clouds/box/test"
+    return SimpleNamespace(model=run / "model.safetensors", points=points, folder=folder, clouds=clouds)

@@ -231,7 +231,7 @@ def test_other_networks_and_formats_are_one_sentence(density, tmp_path, capsys):
     assert run("digits_treehem2", "--output", tmp_path / "a.png") == 2
     assert "is a network for classification, which has nothing to draw from; generate takes" in capsys.readouterr().err
     assert run(density.model, "--output", tmp_path / "a.jpg") == 2
-    assert "must end in one of .png, .npy, .safetensors, or in / for a folder" in capsys.readouterr().err
+    assert "must end in one of .png, .npy, .safetensors, .ply, .html, or in / for a folder" in capsys.readouterr().err
     tensors, metadata = load_tensors(density.model)
     del metadata["trained"]
     save_tensors(tmp_path / "model.safetensors", tensors, metadata)

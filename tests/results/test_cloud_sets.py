@@ -9,8 +9,8 @@ import torch
 
 from gmcn.errors import InputError
 from gmcn.results.cloud_sets import Reference, compare_sets
-from gmcn.results.clouds import chamfer, earth_movers
-from tests.results.test_clouds import shapes
+from gmcn.tasks.generation.measures_of_clouds import chamfer, earth_movers
+from tests.tasks.generation.test_clouds import shapes
 
 SETS = {name: shapes(count, 30, seed) for seed, (name, count) in enumerate({"reference": 8, "training": 11}.items())}
 SAMPLES = shapes(6, 30, seed=2)

@@ -15,6 +15,7 @@ from gmcn.ops.reference.reduce_em import reduce_em
 from gmcn.ops.reference.reduce_treehem import reduce_treehem
 from gmcn.ops.reference.refine_em import refine_em
 from gmcn.ops.reference.relu_fit import relu_fit
+from gmcn.ops.reference.set_statistics import set_statistics
 from gmcn.ops.reference.tree_log_prob import tree_log_prob
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "reduce_treehem",
     "refine_em",
     "relu_fit",
+    "set_statistics",
     "tree_log_prob",
 ]

@@ -9,8 +9,16 @@ import pytest
 import torch
 
 from gmcn.errors import InputError
-from gmcn.results import clouds as rooms
-from gmcn.results.clouds import CHAMFER, EARTH_MOVERS, Clouds, Pairs, chamfer, earth_movers, potentials
+from gmcn.tasks.generation import measures_of_clouds as rooms
+from gmcn.tasks.generation.measures_of_clouds import (
+    CHAMFER,
+    EARTH_MOVERS,
+    Clouds,
+    Pairs,
+    chamfer,
+    earth_movers,
+    potentials,
+)
 
 
 def drawn(*shape, seed=0):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gmcn.data.views import Planes
 from gmcn.errors import InputError
-from gmcn.results.clouds import ONE_SIDED, Clouds, Pairs, to_nearest
+from gmcn.tasks.generation.measures_of_clouds import ONE_SIDED, Clouds, Pairs, to_nearest
 
 if TYPE_CHECKING:
     from scipy.spatial import KDTree
@@ -25,10 +25,11 @@ def completion_errors(
 ) -> dict[str, Tensor]:  # [S] float64 each
     """How far predicted whole objects are from the true ones, of which views (:func:`gmcn.data.views.look`) saw parts.
 
-    ``chamfer`` is the Chamfer distance (:mod:`gmcn.results.clouds`) between the true points that were not kept and the
-    predicted points that do not lie beyond the view's plane: normal · x <= offset. Where all predicted points lie
-    beyond it, the one that is nearest to the plane is taken alone. ``whole`` is the Chamfer distance between all
-    points of both. Both are squared; ``chamfer_unsquared`` and ``whole_unsquared`` are of distances that are not.
+    ``chamfer`` is the Chamfer distance (:mod:`gmcn.tasks.generation.measures_of_clouds`) between the true points that
+    were not kept and the predicted points that do not lie beyond the view's plane: normal · x <= offset. Where all
+    predicted points lie beyond it, the one that is nearest to the plane is taken alone. ``whole`` is the Chamfer
+    distance between all points of both. Both are squared; ``chamfer_unsquared`` and ``whole_unsquared`` are of
+    distances that are not.
 
     Chamfer distances depend on the numbers of points: what is compared should predict as many, best M.
 

@@ -7,9 +7,9 @@ import torch
 
 from gmcn.data.views import Planes, Views, look
 from gmcn.errors import InputError
-from gmcn.results.clouds import chamfer
-from gmcn.results.completion import completion_errors, nearest_objects
-from tests.results.test_clouds import pairwise, shapes
+from gmcn.tasks.generation.measures_of_clouds import chamfer
+from gmcn.tasks.generation.measures_of_completion import completion_errors, nearest_objects
+from tests.tasks.generation.test_clouds import pairwise, shapes
 
 CLOUDS, OTHERS = shapes(4, 60), shapes(4, 50, seed=1)
 SEEN = look(CLOUDS, Views(points=20, coverage=(0.3, 0.7)), torch.Generator().manual_seed(0))

@@ -1,0 +1,68 @@
+"""Adaptation of a mixture to points, with the mixture as what is known of them before: maximum a posteriori by EM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from gmcn.declared import above, at_least, read
+from gmcn.errors import InputError
+from gmcn.mixture.covariance import Full
+from gmcn.mixture.density import GaussianMixture
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How :func:`adapt` moves a mixture."""
+
+    relevance: Annotated[float, above(0), "Points that each component of the mixture counts as."] = 2.0
+    iterations: Annotated[int, at_least(0), "Iterations of EM."] = 4
+    floor: Annotated[float, above(0), "Smallest variance along any axis, in squared units of the points."] = 1e-5
+
+
+@torch.no_grad()
+def adapt(
+    mixture: GaussianMixture,  # [..., N]
+    points: Tensor,  # [..., M, D]
+    **options: Any,
+) -> GaussianMixture:  # [..., N]
+    """The mixture moved to where points are; components that no point belongs to stay as they are.
+
+    Each component counts as ``relevance`` points that lie as it says, so that weights, means and covariances are
+    averages of what was known and what is seen (Gauvain and Lee 1994; Reynolds, Quatieri and Dunn 2000 with one
+    relevance factor for all). A large relevance leaves the mixture, a small one fits the points alone. The options are
+    those of :class:`Adaptation`. Computed in float64; memory M N + N D².
+
+    Raises:
+        InputError: points of another shape or that are not finite, or a number that cannot be.
+    """
+    own = read(Adaptation, options, "adapt")
+    if points.ndim < 2 or points.shape[-1] != mixture.dim or not points.shape[-2]:
+        raise InputError(
+            f"adapt: points must be [..., M, {mixture.dim}] with at least one point, not {list(points.shape)}"
+        )
+    if not points.isfinite().all():
+        raise InputError("adapt: a point is not finite; leave it out")
+    start = mixture.to(torch.float64)
+    x, known = points.double(), start.covariance.dense()
+    mass = own.relevance * start.components * start.weights
+    squares = (x[..., :, None] * x[..., None, :]).flatten(-2)  # [..., M, D D]
+    found = start
+    for _ in range(own.iterations):
+        shares = found.responsibilities(x).mT  # [..., N, M]
+        counts, sums = shares.sum(-1), shares @ x
+        total = (own.relevance + counts)[..., None]
+        means = (own.relevance * start.means + sums) / total
+        seen = (shares @ squares).unflatten(-1, known.shape[-2:])
+        cross = sums[..., :, None] * means[..., None, :]
+        seen = seen - cross - cross.mT + counts[..., None, None] * means[..., :, None] * means[..., None, :]
+        moved = start.means - means
+        before = known + moved[..., :, None] * moved[..., None, :]
+        dense = (own.relevance * before + seen) / total[..., None]
+        values, axes = torch.linalg.eigh((dense + dense.mT) / 2)
+        dense = axes * values.clamp(min=own.floor)[..., None, :] @ axes.mT
+        found = GaussianMixture((mass + counts).log(), means, Full.from_dense((dense + dense.mT) / 2))
+    return found.to(points.dtype)

@@ -1,0 +1,95 @@
+"""Many clouds in one picture, or on one page to turn: side by side on a square, all in the same size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmcn.artifacts import atomic
+from gmcn.pictures import still
+from gmcn.pictures.drawing import height_colours
+from gmcn.pictures.rendering import Picture, view_of
+
+PIXELS = 240  # of a cloud in a picture
+ROOM = 1.15  # between middles, over the extent of the largest cloud
+RADIUS = 0.012  # of a point, over half of that extent
+
+
+Clouds = Sequence[np.ndarray]  # of [M, 3], or an array [N, M, 3]
+
+
+def spread(clouds: Clouds, columns: int | None = None) -> list[np.ndarray]:
+    """The clouds side by side, row by row from the back to the front, on a square or in so many columns."""
+    columns = columns or math.ceil(math.sqrt(len(clouds)))
+    step = ROOM * np.ptp(np.concatenate(clouds), axis=0).max()
+    return [cloud + step * np.array([place % columns, -(place // columns), 0]) for place, cloud in enumerate(clouds)]
+
+
+def group_colours(groups: np.ndarray, count: int) -> np.ndarray:  # [...] -> [..., 3]
+    """A colour for each of ``count`` groups; neighbours by number, as the leaves of one branch, have like ones."""
+    import matplotlib
+
+    hues = np.arange(count) / count
+    shades = 0.65 + 0.35 * (np.arange(count) * 0.618 % 1)
+    colours = matplotlib.colors.hsv_to_rgb(np.stack([hues, np.full(count, 0.75), shades], -1))
+    return colours[groups]
+
+
+def draw_clouds(
+    clouds: Clouds,
+    path: Path,
+    colours: Clouds | None = None,  # of the points, by default by height
+    columns: int | None = None,
+    titles: list[str] | None = None,
+) -> Path:
+    """Write a .png or .svg with a panel for each cloud, or an .html page with all of them on one square."""
+    if path.suffix.lower() == ".html":
+        return _page(clouds, path, colours, columns)
+    columns = columns or math.ceil(math.sqrt(len(clouds)))
+    rows = math.ceil(len(clouds) / columns)
+    figure, grid = still.panels(rows, columns, 1.7 * columns, 1.7 * rows)
+    view = view_of(*_box(clouds), pixels=PIXELS)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(clouds):
+            axes.set_axis_off()
+            continue
+        picture = Picture(view)
+        picture.add_points(clouds[place], RADIUS * view.radius, None if colours is None else colours[place])
+        axes.imshow(picture.image(), interpolation="antialiased")
+        still.bare(axes)
+        if titles:
+            axes.set_title(titles[place], fontsize=7, parse_math=False)
+    still.save(figure, path)
+    return path
+
+
+def write_ply(points: np.ndarray, path: Path, colours: np.ndarray | None = None) -> None:  # [M, 3], [M, 3] in [0, 1]
+    """A binary .ply of points, with colours where there are any."""
+    import trimesh
+
+    whole = None if colours is None else (colours * 255).round().astype(np.uint8)
+    content = trimesh.PointCloud(points, colors=whole).export(file_type="ply")
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _box(clouds: Clouds) -> tuple[np.ndarray, np.ndarray]:  # [3], [3]
+    points = np.concatenate(clouds)
+    return points.min(0), points.max(0)
+
+
+def _page(clouds: Clouds, path: Path, colours: Clouds | None, columns: int | None) -> Path:
+    from plotly import graph_objects
+
+    from gmcn.pictures import interactive
+
+    points = np.concatenate(spread(clouds, columns))
+    shades = np.concatenate([height_colours(cloud) for cloud in clouds] if colours is None else colours)
+    figure: Any = graph_objects.Figure(data=[interactive.cloud(points, colours=shades)])
+    figure.update_layout(scene=interactive.scene(*_box([points])), margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    interactive.write_page(figure, path, f"{len(clouds)} clouds")
+    return path

@@ -1,0 +1,206 @@
+"""How likely points are that a network has not seen, how near its clouds come, and how it completes partial ones.
+
+The metrics are read without torch, by tables and the configuration: what measures imports it where it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gmcn.errors import InputError
+from gmcn.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gmcn.data.objects import Inputs, ObjectSet
+    from gmcn.models import Network, PointGMM
+
+BATCH = 50  # bounds memory
+SEED = 0  # of views and of drawn points
+COVERAGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+COVERAGE = 0.5  # of the metrics
+TIMED = 20  # objects, one at a time
+SHOWN = 8  # objects in a picture
+LOG_LIKELIHOOD = Metric("log_likelihood", "log-likelihood of unseen points", "nats per point", 3, larger_is_better=True)
+ADAPTED = Metric("adapted", "the same, adapted to the seen points", "nats per point", 3, larger_is_better=True)
+CHAMFER = Metric("chamfer", "Chamfer distance", "1e-3", 2, scale=1e3)
+COMPLETION = Metric("completion", "Chamfer distance of the missing half", "1e-3", 2, scale=1e3)
+MISSING = Metric("missing", "log-likelihood of the missing half", "nats per point", 3, larger_is_better=True)
+
+
+class Measures:
+    """Of test objects of the trained classes, of each of which the network sees the first ``training.views.points``.
+
+    The likelihood is that of the others under the leaves; the Chamfer distance is between these and as many points
+    that are drawn from the leaves. What completes half an object is measured by
+    :func:`gmcn.tasks.generation.measures_of_completion.completion_errors`.
+    """
+
+    metrics = (LOG_LIKELIHOOD, ADAPTED, CHAMFER, COMPLETION, MISSING)
+    headline = LOG_LIKELIHOOD
+    details = ("levels", "completions", "seconds", "bytes")
+
+    def measure(
+        self,
+        network: PointGMM,
+        data: ObjectSet,
+        device: torch.device | str = "cpu",
+        progress: Callable[[int], object] = lambda _: None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The metrics, the likelihood of each level, completion by coverage, seconds an object takes, and its bytes.
+
+        ``seconds`` is from one cloud to its leaves, at a time, with the threads that there are; ``bytes`` are those of
+        a code and of the leaves in float32.
+        """
+        import torch
+
+        from gmcn.data.objects import of_classes
+        from gmcn.fitting import adapt
+        from gmcn.nn.tree_likelihood import exact
+        from gmcn.tasks.generation.measures_of_clouds import chamfer
+
+        own = of_classes(data, _trained(metadata))
+        points, count = own.inputs, _seen(metadata)
+        assert isinstance(points, torch.Tensor)
+        generator = torch.Generator().manual_seed(SEED)
+        values: dict[str, list[Tensor]] = {"levels": [], "adapted": [], "chamfer": []}
+        with torch.no_grad():
+            for part in points.split(BATCH):
+                seen, others = part[:, :count].to(device), part[:, count:].to(device)
+                tree = network(seen)
+                values["levels"].append(torch.stack([exact(level, others).mean(1) for level in tree.levels], 1).cpu())
+                values["adapted"].append(adapt(tree.leaves(), seen).log_prob(others).mean(1).cpu())
+                drawn = tree.leaves().sample(others.shape[1], generator).cpu()
+                values["chamfer"].append(chamfer(drawn, others.cpu()))
+                progress(len(part))
+        found = {name: torch.cat(parts).double() for name, parts in values.items()}
+        completions = {str(coverage): complete(network, points, coverage, count, device) for coverage in COVERAGES}
+        half = completions[str(COVERAGE)]
+        levels = found["levels"].mean(0).tolist()
+        return {
+            LOG_LIKELIHOOD.name: levels[-1],
+            ADAPTED.name: found["adapted"].mean().item(),
+            CHAMFER.name: found["chamfer"].mean().item(),
+            COMPLETION.name: half["chamfer"],
+            MISSING.name: half["log_likelihood"],
+            "levels": levels,
+            "completions": completions,
+            "seconds": _seconds(network, points[:TIMED, :count].to(device)),
+            "bytes": _bytes(network),
+            "log_likelihoods": found["levels"][:, -1].tolist(),
+            "names": own.names,
+        }
+
+    def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
+        """Of the first seed: test objects, what is drawn for them, and new clouds; colours are those of the leaves."""
+        import torch
+
+        from gmcn.models.loading import load
+        from gmcn.models.pointgmm import draw
+        from gmcn.pictures.clouds import draw_clouds, group_colours
+
+        network: Any = load(seeds[0]["model"]["path"])
+        points, generator = torch.as_tensor(data.inputs)[:SHOWN], torch.Generator().manual_seed(SEED)
+        with torch.no_grad():
+            tree = network(points)
+            again, new = draw(tree, points.shape[1], generator), network.sample(SHOWN, generator)
+            leaves = tree.leaves()
+            colours = [
+                group_colours(leaves.responsibilities(each).argmax(-1).numpy(), leaves.components)
+                for each in (points, again)
+            ]
+        pairs = list(torch.cat([points, again]).numpy())
+        shades = [colour for group in colours for colour in group]
+        return [
+            draw_clouds(pairs, folder / "reconstructions.png", shades, columns=len(points)),
+            draw_clouds(list(new.numpy()), folder / "samples.png"),
+        ]
+
+    def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
+        """The network has to be one that generates clouds."""
+        if network.tasks is None or "generation" not in network.tasks:
+            raise InputError(f"{path} generates no clouds; train it again")
+
+    def answer(
+        self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
+    ) -> list[dict[str, Any] | None]:  # of B objects
+        """The log-likelihood in nats per point of the points that the network is not shown, under the leaves."""
+        from gmcn.nn.tree_likelihood import exact
+
+        count: Any = _seen(metadata)
+        clouds: Any = inputs
+        values = exact(network(clouds[:, :count]).leaves(), clouds[:, count:]).mean(1).tolist()
+        return [{"log_likelihood": value} if math.isfinite(value) else None for value in values]
+
+
+def complete(
+    network: PointGMM,
+    points: Tensor,  # [S, M, 3]
+    coverage: float,
+    seen: int,
+    device: torch.device | str,
+) -> dict[str, float]:
+    """Means over clouds of which a plane has left this share: errors and likelihood of the rest, by the leaves.
+
+    The leaves are adapted to what is seen.
+    """
+    import torch
+
+    from gmcn.data.views import Views, look
+    from gmcn.fitting import adapt
+    from gmcn.tasks.generation.measures_of_completion import completion_errors
+
+    view = look(points, Views(seen, (coverage, coverage)), torch.Generator().manual_seed(SEED))
+    generator, predicted, likely = torch.Generator().manual_seed(SEED), [], []
+    with torch.no_grad():
+        for part, shown, kept in zip(
+            points.split(BATCH), view.points.split(BATCH), view.kept.split(BATCH), strict=True
+        ):
+            given = shown.to(device)
+            leaves = adapt(network(given).leaves(), given)
+            predicted.append(leaves.sample(points.shape[1], generator).cpu())
+            values = leaves.log_prob(part.to(device)).cpu().double()
+            likely.append((values * ~kept).sum(1) / (~kept).sum(1))
+    errors = completion_errors(torch.cat(predicted), points, view.kept, view.planes)
+    return {
+        **{name: float(value.mean()) for name, value in errors.items()},
+        "log_likelihood": torch.cat(likely).mean().item(),
+    }
+
+
+def _seen(metadata: Mapping[str, Any] | None) -> int:
+    """How many points a network was trained to see."""
+    from gmcn.data.views import Views
+
+    views = ((metadata or {}).get("settings") or {}).get("training", {}).get("views") or {}
+    return views.get("points", Views().points)
+
+
+def _trained(metadata: Mapping[str, Any] | None) -> list[int | str] | None:
+    """The classes that a network was trained on, as its file says them."""
+    return ((metadata or {}).get("settings") or {}).get("training", {}).get("classes")
+
+
+def _seconds(network: PointGMM, points: Tensor) -> float:  # [S, M, 3]
+    """The median over objects, one at a time."""
+    import torch
+
+    taken = []
+    with torch.no_grad():
+        for one in points.split(1):
+            start = time.perf_counter()
+            network(one)
+            taken.append(time.perf_counter() - start)
+    return sorted(taken)[len(taken) // 2]
+
+
+def _bytes(network: PointGMM) -> dict[str, int]:
+    """A code, and the leaves with weight, mean and covariance each, in float32."""
+    return {"code": 4 * network.latent, "leaves": 4 * 10 * network.leaves}

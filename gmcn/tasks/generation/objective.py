@@ -1,0 +1,80 @@
+"""The negative log-likelihood of a cloud's points under the mixture that a network makes of some of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gmcn.data.objects import POINTS, Inputs, ObjectSet
+from gmcn.data.views import Views, view
+from gmcn.errors import InputError
+from gmcn.models import Network, PointGMM
+from gmcn.nn.tree_likelihood import exact
+from gmcn.tasks.metric import Metric
+from gmcn.tasks.task import Objective as Base
+
+LOSS = Metric("loss", "negative log-likelihood of points that are not seen", "nats per point", 3)
+
+
+class Objective(Base):
+    """Needs no labels. The network sees a part of each cloud (``training.views``) and is judged by all its points."""
+
+    metrics = (LOSS,)
+    watched = LOSS
+    needs_labels = False
+    of_some_classes = True
+    of_views = True
+
+    @property
+    def views(self) -> Views:
+        return self.settings.views or Views()
+
+    def check(self, data: ObjectSet) -> None:
+        """Refuse objects that are no clouds, or have so few points that none is left to judge by."""
+        super().check(data)
+        if data.kind != POINTS:
+            raise InputError(f"the task generation takes points, and these are {data.kind}; set `fit: null`")
+        found = data.traits["shape"][0]
+        if found <= self.views.points:
+            raise InputError(
+                f"the clouds have {found} points, of which the network sees {self.views.points} "
+                "(training.views.points): none is left to judge by; take fewer, or sample more points"
+            )
+
+    def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
+        """Augmented clouds, the points that the network sees before all their points: [B, V + M, 3]."""
+        whole = super().prepare(inputs, generator)
+        assert isinstance(whole, Tensor)  # of this task
+        return torch.cat([view(whole, self.views, generator), whole], 1)
+
+    def loss(
+        self, network: Network, inputs: Inputs, labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:  # [], none
+        """The network's terms, means over the batch and all points of a cloud, with its penalty."""
+        network, clouds = _own(network, inputs)
+        seen, whole = clouds[:, : self.views.points], clouds[:, self.views.points :]
+        tree, penalty = network.outputs_and_penalty(seen)
+        return penalty - network.log_likelihoods(tree, whole).mean((0, 1)).sum(), {}
+
+    def measure(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Tensor]:  # [B]
+        """The mean over the points of a cloud but the first, which alone the network sees, under the leaves."""
+        (network, clouds), count = _own(network, inputs), self.views.points
+        return {LOSS.name: -exact(network(clouds[:, :count]).leaves(), clouds[:, count:]).mean(1)}
+
+    def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
+        """In which units clouds are: the least, median and largest distance of their farthest points from the origin.
+
+        By it another cloud can be refused.
+        """
+        reach = _own(network, inputs)[1].norm(dim=-1).amax(1)
+        return {"reach": [reach.min().item(), reach.median().item(), reach.max().item()]}
+
+
+def _own(network: Network, inputs: Inputs) -> tuple[PointGMM, Tensor]:
+    """Network and clouds as this task has them."""
+    if not isinstance(network, PointGMM):
+        raise InputError(f"{type(network).__name__} makes no mixtures of clouds; take the network `kind: pointgmm`")
+    assert isinstance(inputs, Tensor)  # check has seen to it
+    return network, inputs
