@@ -32,8 +32,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(Tensor x) {  
     const T* const from = x.const_data_ptr<T>();
     std::vector<T> sums(sets * channels), squares(sets * channels);
     T *const to_high = high.mutable_data_ptr<T>(), *const to_low = low.mutable_data_ptr<T>();
-    std::int64_t *const rows_high = at_high.mutable_data_ptr<std::int64_t>(),
-                        *const rows_low = at_low.mutable_data_ptr<std::int64_t>();
+    std::int64_t *const rows_high = at_high.mutable_data_ptr<std::int64_t>(), *const rows_low =
+                                                                                  at_low
+                                                                                      .mutable_data_ptr<std::int64_t>();
     run_tasks(sets, [&](std::int64_t i) {
       const std::int64_t at = i * channels;
       kernels.scan(from + at * rows, rows, channels,
@@ -64,7 +65,8 @@ Tensor backward(Tensor of_high, Tensor of_low,       // [B, C]
                 Tensor mean,                         // [C]
                 Tensor at_high, Tensor at_low) {     // [B, C] int64
   const std::int64_t sets = x.size(0), rows = x.size(1), channels = x.size(2);
-  for (const Tensor* one : {&of_high, &of_low, &at_high, &at_low}) check_shape(*one, "set_statistics", {sets, channels});
+  for (const Tensor* one : {&of_high, &of_low, &at_high, &at_low})
+    check_shape(*one, "set_statistics", {sets, channels});
   for (const Tensor* one : {&of_mean, &of_variance, &mean}) check_shape(*one, "set_statistics", {channels});
   make_contiguous({&of_high, &of_low, &of_mean, &of_variance, &x, &mean, &at_high, &at_low});
   Tensor gradient = empty_like_of(x, {sets, rows, channels});

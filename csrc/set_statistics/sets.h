@@ -10,8 +10,8 @@ namespace gmcn {
 // row, and of its squares.
 template <typename T>
 struct SetSums {
-  T *high, *low, *sum, *square;       // [C]
-  std::int64_t *at_high, *at_low;     // [C]
+  T *high, *low, *sum, *square;    // [C]
+  std::int64_t *at_high, *at_low;  // [C]
 };
 
 template <typename T>
