@@ -1,4 +1,4 @@
-"""Many clouds in one picture, or on one page to turn: side by side on a square, all in the same size."""
+"""Many clouds or mixtures in one picture, or on one page to turn: side by side, all in the same size."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gmcn.artifacts import atomic
+from gmcn.mixture import Mixture
 from gmcn.pictures import still
-from gmcn.pictures.drawing import height_colours
+from gmcn.pictures.drawing import extent, height_colours
 from gmcn.pictures.rendering import Picture, view_of
 
 PIXELS = 240  # of a cloud in a picture
@@ -67,6 +69,29 @@ def draw_clouds(
     return path
 
 
+def draw_mixtures(mixtures: Sequence[Mixture], path: Path, colours: Clouds | None = None) -> Path:  # of [N], D = 3
+    """Write a .png or .svg with the ellipsoids of each mixture in a panel, or an .html page with all in a row.
+
+    ``colours`` are those of the components whose weight is not zero.
+    """
+    low, high = extent(None, *mixtures)
+    if path.suffix.lower() == ".html":
+        step = ROOM * float((high - low).max())
+        shifts = [torch.tensor([step * place, 0.0, 0.0]) for place in range(len(mixtures))]
+        moved = [one._replace(positions=one.positions + shift) for one, shift in zip(mixtures, shifts, strict=True)]
+        return _mixture_page(moved, path, (low, high + np.array([step * (len(mixtures) - 1), 0, 0])))
+    figure, grid = still.panels(1, len(mixtures), 2.6 * len(mixtures), 2.8)
+    view = view_of(low, high, pixels=2 * PIXELS)
+    for place, (mixture, axes) in enumerate(zip(mixtures, grid[0], strict=True)):
+        picture = Picture(view)
+        picture.add_ellipsoids(mixture, colours=None if colours is None else np.asarray(colours[place]))
+        axes.imshow(picture.image(), interpolation="antialiased")
+        still.bare(axes)
+        axes.set_title(f"{mixture.components} Gaussians", fontsize=9)
+    still.save(figure, path)
+    return path
+
+
 def write_ply(points: np.ndarray, path: Path, colours: np.ndarray | None = None) -> None:  # [M, 3], [M, 3] in [0, 1]
     """A binary .ply of points, with colours where there are any."""
     import trimesh
@@ -80,6 +105,19 @@ def write_ply(points: np.ndarray, path: Path, colours: np.ndarray | None = None)
 def _box(clouds: Clouds) -> tuple[np.ndarray, np.ndarray]:  # [3], [3]
     points = np.concatenate(clouds)
     return points.min(0), points.max(0)
+
+
+def _mixture_page(mixtures: Sequence[Mixture], path: Path, box: tuple[np.ndarray, np.ndarray]) -> Path:
+    from plotly import graph_objects
+
+    from gmcn.pictures import interactive
+
+    figure: Any = graph_objects.Figure(data=[interactive.solid_mixture(mixture) for mixture in mixtures])
+    for trace, mixture in zip(figure.data, mixtures, strict=True):
+        trace.name = f"{mixture.components} Gaussians"
+    figure.update_layout(scene=interactive.scene(*box), margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    interactive.write_page(figure, path, f"{len(mixtures)} mixtures")
+    return path
 
 
 def _page(clouds: Clouds, path: Path, colours: Clouds | None, columns: int | None) -> Path:

@@ -99,29 +99,36 @@ class Measures:
         }
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
-        """Of the first seed: test objects, what is drawn for them, and new clouds; colours are those of the leaves."""
+        """Of the first seed: test objects and what is drawn for them, in colours of the leaves; levels; ways; samples.
+
+        Each is a picture, and a page to turn.
+        """
         import torch
 
         from gmcn.models.loading import load
         from gmcn.models.pointgmm import draw
-        from gmcn.pictures.clouds import draw_clouds, group_colours
+        from gmcn.pictures.clouds import draw_clouds, draw_mixtures, group_colours
 
         network: Any = load(seeds[0]["model"]["path"])
         points, generator = torch.as_tensor(data.inputs)[:SHOWN], torch.Generator().manual_seed(SEED)
+        count = points.shape[1]
         with torch.no_grad():
             tree = network(points)
-            again, new = draw(tree, points.shape[1], generator), network.sample(SHOWN, generator)
-            leaves = tree.leaves()
-            colours = [
-                group_colours(leaves.responsibilities(each).argmax(-1).numpy(), leaves.components)
-                for each in (points, again)
+            leaves, again = tree.leaves(), draw(tree, count, generator)
+            ways = [network.between(points[[place, -1 - place]], SHOWN, generator, points=count) for place in (0, 1)]
+            new = network.sample(SHOWN, generator, points=count)
+            owners = [leaves.responsibilities(each).argmax(-1).numpy() for each in (points, again)]
+        shades = [group_colours(own, leaves.components) for both in owners for own in both]
+        drawn = []
+        for suffix in (".png", ".html"):
+            name = f"reconstructions{suffix}"
+            drawn += [
+                draw_clouds(list(torch.cat([points, again]).numpy()), folder / name, shades, columns=len(points)),
+                draw_mixtures([level[0].mixture() for level in tree.levels], folder / f"levels{suffix}"),
+                draw_clouds(list(torch.cat(ways).numpy()), folder / f"interpolations{suffix}", columns=SHOWN),
+                draw_clouds(list(new.numpy()), folder / f"samples{suffix}", columns=SHOWN // 2),
             ]
-        pairs = list(torch.cat([points, again]).numpy())
-        shades = [colour for group in colours for colour in group]
-        return [
-            draw_clouds(pairs, folder / "reconstructions.png", shades, columns=len(points)),
-            draw_clouds(list(new.numpy()), folder / "samples.png"),
-        ]
+        return drawn
 
     def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
         """The network has to be one that generates clouds."""

@@ -119,7 +119,8 @@ def test_answers_and_pictures(tmp_path):
     assert [answer["log_likelihood"] for answer in answers] == pytest.approx(found["log_likelihoods"], abs=1e-4)
     save_tensors(tmp_path / "model.safetensors", model.state_dict(), {"network": describe(model)})
     drawn = measures.pictures([{"model": {"path": str(tmp_path / "model.safetensors")}}], own, tmp_path)
-    assert {path.name for path in drawn} == {"reconstructions.png", "samples.png"}
+    names = ("reconstructions", "levels", "interpolations", "samples")
+    assert {path.name for path in drawn} == {f"{name}.{suffix}" for name in names for suffix in ("png", "html")}
     assert all(path.stat().st_size > 1000 for path in drawn)
 
 
