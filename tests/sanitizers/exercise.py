@@ -34,6 +34,8 @@ def cases(dim: int, n: int, dtype: torch.dtype) -> Iterator[Case]:
     yield "evaluate", (*mixture, points), lambda *given: ops.evaluate(Mixture(*given[:3]), given[3])
     yield "relu_fit", mixture, lambda *given: ops.relu_fit(Mixture(*given))
     yield "relu_fit, offset", mixture, lambda *given: ops.relu_fit(Mixture(*given), offset=0.1)
+    heights, means, whiteners = random_mixture(3, 4 * n, dim=dim, dtype=dtype)
+    yield "tree_log_prob", (points, heights, means, whiteners), lambda *given: ops.tree_log_prob(*given, (n, 3 * n))
     positive = random_mixture(3, n, dim=dim, dtype=dtype, positive=True)
     yield "reduce_treehem", positive, lambda *given: ops.reduce_treehem(Mixture(*given), 16)
     if n > SIZES[-1]:  # on the CPU, pairs of convolved components take too long

@@ -46,7 +46,8 @@ tests tests/ops tests/fitting/test_shares.py "$@" || status=$?
 python tests/sanitizers/exercise.py cpu || status=$?
 for path in avx2 baseline; do
     GMCN_CPU_PATH=$path python -c "from gmcn import _inspect; _inspect.cpu_path()" 2>/dev/null || continue
-    GMCN_CPU_PATH=$path tests tests/ops/test_evaluate.py tests/ops/test_relu_fit.py -k "compiled or not reference" "$@" || status=$?
+    GMCN_CPU_PATH=$path tests tests/ops/test_evaluate.py tests/ops/test_relu_fit.py tests/ops/test_tree_log_prob.py \
+        -k "compiled or not reference" "$@" || status=$?
 done
 unset LD_PRELOAD
 # The other reports are files, so that none is lost in another's lines.
