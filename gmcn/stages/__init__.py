@@ -10,7 +10,7 @@ from gmcn.stages.command import Command, Stage
 from gmcn.stages.measures import MEASURES
 from gmcn.stages.options import ANALYSIS, DATASET, DEVICE, FIT, INPUT, NAME, POINTS, VARIANT, Option
 from gmcn.stages.others import OTHERS
-from gmcn.stages.sources import DOWNLOAD, FITTING, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
+from gmcn.stages.sources import CLOUDS, DOWNLOAD, FITTING, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
 
 __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
 
@@ -145,6 +145,7 @@ STAGES = {
                 *NETWORKS,
                 "gmcn/tasks/{task}/measures*.py",
                 "gmcn/pictures/charts.py",
+                *CLOUDS,
             ),
             after=("train",),
             lighter="`--device cpu`",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gmcn.stages.command import Stage
 from gmcn.stages.options import ANALYSIS
-from gmcn.stages.sources import NETWORKS, PICTURES
+from gmcn.stages.sources import CLOUDS, NETWORKS, PICTURES
 
 # Their files become part of a result, beside the evaluation.
 MEASURES = (
@@ -50,7 +50,7 @@ MEASURES = (
             "gmcn/results/cloud_samples.py",
             "gmcn/results/cloud_sets.py",
             "gmcn/tasks/generation/measures_of_clouds.py",
-            "gmcn/pictures/clouds.py",
+            *CLOUDS,
             "gmcn/results/sample_quality.py",
             "gmcn/results/samples_stage.py",
             "gmcn/pictures/charts.py",

@@ -32,3 +32,5 @@ PICTURES = (
     "gmcn/pictures/still.py",
     "gmcn/pictures/thinning.py",
 )
+# Of clouds, still and to turn.
+CLOUDS = (*PICTURES, "gmcn/pictures/clouds.py", "gmcn/pictures/interactive.py")

@@ -59,11 +59,12 @@ def test_a_network_has_its_modules_among_the_sources(network):
     assert found < modules("train")
 
 
-def test_the_fit_of_densities_is_a_source_of_their_networks_alone():
-    own = {"gmcn.fitting.gmm.fit", "gmcn.fitting.gmm.estimator", "gmcn.mixture.density", "gmcn.models.density"}
-    densities = ("gmm", "dcgmm")
-    assert all(own <= modules("train", network=kind) for kind in densities)
-    assert not any(own & modules("train", network=kind) for kind in NETWORKS if kind not in densities)
+def test_the_fit_of_mixtures_is_a_source_of_their_networks_alone():
+    own = {"gmcn.fitting.gmm.fit", "gmcn.fitting.gmm.estimator", "gmcn.mixture.density"}
+    fitted = ("gmm", "dcgmm", "pointgmm")  # the last one has a prior
+    assert all(own <= modules("train", network=kind) for kind in fitted)
+    assert not any(own & modules("train", network=kind) for kind in NETWORKS if kind not in fitted)
+    assert [kind for kind in NETWORKS if "gmcn.models.density" in modules("train", network=kind)] == ["gmm", "dcgmm"]
 
 
 def test_housekeeping_is_no_source():
