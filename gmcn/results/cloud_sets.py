@@ -27,6 +27,8 @@ from torch import Tensor
 from gmcn.errors import InputError
 from gmcn.tasks.generation.measures_of_clouds import CHAMFER, EARTH_MOVERS, Clouds, Distance, Pairs
 
+MEASURES = tuple(f"{measure}_{name}" for measure in ("nna", "coverage", "mmd") for name in ("chamfer", "emd"))
+MEASURES += ("jsd", "copies")
 GRID = 28
 SEED = 0  # of the choice of points for the earth mover's distance
 NEARER = 1 - 1e-12  # but for rounding

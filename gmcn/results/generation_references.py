@@ -22,7 +22,7 @@ from gmcn.data.objects import POINTS, ObjectSet
 from gmcn.data.views import Views, look
 from gmcn.errors import InputError
 from gmcn.progress import Progress
-from gmcn.results.cloud_sets import Reference
+from gmcn.results.cloud_sets import MEASURES, Reference
 from gmcn.results.seeds import over_seeds
 from gmcn.results.shape_em import fits, per_shape
 from gmcn.tasks.generation.measures_of_completion import completion_errors, nearest_objects
@@ -48,7 +48,7 @@ def training_objects(train: Tensor, test: Tensor) -> dict[str, Any]:  # [T, M, 3
             measured.compare(train[chosen], lambda done: bar.advance(task, done))
             for chosen in order[: SETS * count].split(count)
         ]
-    mean, deviation = over_seeds(sets)
+    mean, deviation = over_seeds([{name: one[name] for name in MEASURES} for one in sets])
     return {"metrics": mean, "std": deviation, "details": {"sets": sets}}
 
 

@@ -13,7 +13,7 @@ from gmcn.data import sample
 from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.errors import InputError
 from gmcn.results import generation_references, shape_em
-from gmcn.results.cloud_sets import compare_sets
+from gmcn.results.cloud_sets import MEASURES, compare_sets
 from gmcn.results.generation_references import GENERATION
 from gmcn.results.rivals import compare
 
@@ -70,7 +70,7 @@ def test_sets_share_no_object_where_there_are_enough(tables, monkeypatch):
 
         def compare(self, samples, progress):
             drawn.append(samples)
-            return {"jsd": 0.0}
+            return dict.fromkeys(MEASURES, 0.0)
 
     monkeypatch.setattr(generation_references, "Reference", Reference)
     monkeypatch.setattr(generation_references, "COUNT", 2)
@@ -152,3 +152,4 @@ def test_the_measures_are_those_of_sets(tables):
     train, test = read_split(tables, TRAIN).inputs, read_split(tables, TEST).inputs
     first = generation_references.training_objects(train, test)["details"]["sets"][0]
     assert first.keys() == compare_sets(train[:5], test, train).keys()
+    assert first.keys() > set(MEASURES)
