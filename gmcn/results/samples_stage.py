@@ -77,7 +77,7 @@ def samples(
     ``settings`` are those of :class:`SampleSettings`. Per seed the numbers of
     :meth:`gmcn.results.sample_quality.Reference.compare`; the same of ``test``, the test objects of the trained
     classes, and of ``missing``, those without the most frequent class (None where too few are left, or have no labels).
-    Values are divided by the largest of a training object. ``bins.png`` shows the shares of all bins, and of images
+    Values are divided by the largest of a training object. ``samples.png`` shows the shares of all bins, and of images
     the first samples of the first seed above their nearest training objects. Of clouds the numbers are those of
     :func:`gmcn.results.cloud_samples.compare_clouds`.
 
@@ -133,7 +133,7 @@ def samples(
     if data.kind == IMAGES:
         pairs = torch.stack([shown, train[nearest(shown, train)[1]]]).unflatten(2, data.inputs.shape[1:]).numpy()
     shares = {"training objects": result["train"]["bins"], "test objects": tested["bins"], "samples": mean["bins"]}
-    run.log_artifact(draw_bins(shares, pairs, Path(output).with_name("bins.png")))
+    run.log_artifact(draw_bins(shares, pairs, Path(output).with_name("samples.png")))
     return result
 
 
@@ -157,7 +157,7 @@ def _of_clouds(
     run.log_metrics({f"samples/{name}": value for name, value in mean.items() if value is not None})
     log.info("samples: 1-NNA %.3f by Chamfer, %.3f by EMD, copies %.2f", *(mean[name] for name in HEADLINES))
     if importlib.util.find_spec("matplotlib") is not None:
-        run.log_artifact(draw_neighbours(networks[0], data, Path(output).with_name("neighbours.png"), own.seed))
+        run.log_artifact(draw_neighbours(networks[0], data, Path(output).with_name("samples.png"), own.seed))
     return result
 
 

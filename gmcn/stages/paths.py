@@ -23,7 +23,7 @@ PATHS = {
     "training": _SEED + "/training.json",
     "checkpoint": _SEED + "/last.ckpt",
     "measure": _RUN + "/measure.png",
-    "bins": _RUN + "/bins.png",
+    "compared-samples": _RUN + "/samples.png",
     "confusion": _RUN + "/confusion.png",
     "pictures": _RUN + "/pictures",
     "curves": _RUN + "/curves.png",

@@ -116,7 +116,7 @@ def test_samples_are_compared_with_training_objects_of_their_classes(made):
     assert found["missing"]["ndb"] > found["test"]["ndb"]
     [logged] = [metrics for _, metrics in made.run.metrics if "samples/js" in metrics]
     assert logged["samples/js"] == found["mean"]["js"]
-    assert (made.runs / "bins.png").read_bytes().startswith(b"\x89PNG")
+    assert (made.runs / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_same_settings_give_the_same_numbers(made, tmp_path):
@@ -186,4 +186,4 @@ def test_vectors_without_labels_have_no_lost_class(tmp_path):
     arguments = {"models": [model], "settings": {"count": 100, "bins": 4}, "device": "cpu"}
     found = samples(points, output=tmp_path / "samples.json", **arguments)
     assert found["missing"] is None
-    assert (tmp_path / "bins.png").exists()
+    assert (tmp_path / "samples.png").exists()

@@ -128,7 +128,7 @@ use rule evaluate as samples with:
     output:
         summary=path("samples"),
         picture=report(
-            path("bins"),
+            path("compared-samples"),
             caption="../report/bins.rst",
             category="Samples",
             labels={"data set": "{dataset}", "variant": "{variant}"},
