@@ -18,7 +18,8 @@ from gmcn.pictures.rendering import Picture, view_of
 
 PIXELS = 240  # of a cloud in a picture
 ROOM = 1.15  # between middles, over the extent of the largest cloud
-RADIUS = 0.012  # of a point, over half of that extent
+FEW = 0.2  # percent of the points of a picture that may lie outside, along each axis and way
+RADIUS = 0.018  # of a point, over half of that extent
 
 
 Clouds = Sequence[np.ndarray]  # of [M, 3], or an array [N, M, 3]
@@ -103,8 +104,9 @@ def write_ply(points: np.ndarray, path: Path, colours: np.ndarray | None = None)
 
 
 def _box(clouds: Clouds) -> tuple[np.ndarray, np.ndarray]:  # [3], [3]
-    points = np.concatenate(clouds)
-    return points.min(0), points.max(0)
+    """That of all points but the outermost few, which would make all others small."""
+    low, high = np.percentile(np.concatenate(clouds), [FEW, 100 - FEW], axis=0)
+    return low, high
 
 
 def _mixture_page(mixtures: Sequence[Mixture], path: Path, box: tuple[np.ndarray, np.ndarray]) -> Path:
@@ -128,6 +130,6 @@ def _page(clouds: Clouds, path: Path, colours: Clouds | None, columns: int | Non
     points = np.concatenate(spread(clouds, columns))
     shades = np.concatenate([height_colours(cloud) for cloud in clouds] if colours is None else colours)
     figure: Any = graph_objects.Figure(data=[interactive.cloud(points, colours=shades)])
-    figure.update_layout(scene=interactive.scene(*_box([points])), margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    figure.update_layout(scene=interactive.scene(points.min(0), points.max(0)), margin={"l": 0, "r": 0, "t": 0, "b": 0})
     interactive.write_page(figure, path, f"{len(clouds)} clouds")
     return path
