@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,33 +21,39 @@ from gmcn.results.cloud_sets import Reference
 from gmcn.results.networks import TrainedNetwork
 from gmcn.tasks.generation.measures_of_clouds import CHAMFER, Clouds, Pairs
 
+if TYPE_CHECKING:
+    from gmcn.results.samples_stage import SampleSettings
+
 SHOWN = 8  # samples in the picture
 
 
 def compare_clouds(
-    networks: Sequence[TrainedNetwork], train: ObjectSet, test: ObjectSet, *, sets: int, emd_points: int, seed: int
+    networks: Sequence[TrainedNetwork], train: ObjectSet, test: ObjectSet, settings: SampleSettings
 ) -> dict[str, dict[str, Any]]:
-    """By seed of the network the measures, means over ``sets``, each from random numbers of its own, and ``sets``."""
+    """By seed of the network the measures, means over sets, each from random numbers of its own, and ``sets``."""
     reached = torch.as_tensor(test.inputs)
     found: dict[str, dict[str, Any]] = {}
     with Progress() as bar:
-        reference = Reference(reached, torch.as_tensor(train.inputs), emd_points)
-        task = bar.add_task("samples", total=len(networks) * sets * reference.searches(len(reached)))
+        reference = Reference(reached, torch.as_tensor(train.inputs), settings.emd_points)
+        task = bar.add_task("samples", total=len(networks) * settings.sets * reference.searches(len(reached)))
         for network in networks:
             measured = [
-                reference.compare(draw(network, reached.shape, seed + place), lambda count: bar.advance(task, count))
-                for place in range(sets)
+                reference.compare(draw(network, reached.shape, settings, place), lambda count: bar.advance(task, count))
+                for place in range(settings.sets)
             ]
             found[str(network.seed)] = {**over_sets(measured), "model": network.source}
     return found
 
 
-def draw(network: TrainedNetwork, shape: Sequence[int], seed: int) -> Tensor:  # [S, M, 3]
-    """As many clouds of as many points, by random numbers of the CPU."""
+def draw(
+    network: TrainedNetwork, shape: Sequence[int], settings: SampleSettings, place: int = 0
+) -> Tensor:  # [S, M, 3]
+    """As many clouds of as many points, by random numbers of the CPU, others for each place."""
     path, (count, points, _) = network.source["path"], shape
     if not isinstance(network.model, Generative):
         raise InputError(f"{path} draws nothing, so it has no samples")
-    drawn = network.model.sample(count, torch.Generator().manual_seed(seed), points=points).cpu()
+    generator = torch.Generator().manual_seed(settings.seed + place)
+    drawn = network.model.sample(count, generator, points=points, flatten=settings.flatten).cpu()
     if not drawn.isfinite().all():
         raise InputError(f"samples of {path} are not finite; train the network again")
     return drawn
@@ -62,12 +68,12 @@ def over_sets(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**means, "sets": [dict(one) for one in measured]}
 
 
-def draw_neighbours(network: TrainedNetwork, train: ObjectSet, path: Path, seed: int) -> Path:
+def draw_neighbours(network: TrainedNetwork, train: ObjectSet, path: Path, settings: SampleSettings) -> Path:
     """Some samples, and below each the nearest training object by Chamfer distance."""
     from gmcn.pictures.clouds import draw_clouds
 
     objects = torch.as_tensor(train.inputs)
-    samples = draw(network, (SHOWN, *objects.shape[1:]), seed)
+    samples = draw(network, (SHOWN, *objects.shape[1:]), settings)
     _, nearest = Pairs(Clouds(samples), Clouds(objects), CHAMFER).nearest()
     pairs = torch.cat([samples, objects[torch.from_numpy(nearest)]])
     return draw_clouds(list(pairs.numpy()), path, columns=SHOWN)

@@ -51,6 +51,7 @@ class SampleSettings:
         None
     )
     sets: Annotated[int, at_least(1), "Of clouds: sets of as many samples as there are test objects."] = 5
+    flatten: Annotated[bool, "Of clouds: put points on surfaces, as `gmcn generate --flatten` does."] = False
     emd_points: Annotated[int, at_least(2), "Of clouds: points for earth mover's distances."] = 512
     sharpen: Annotated[int | None, at_least(0), "Steps of sharpening; null: the network's own."] = None
     seed: Seed = 0
@@ -148,7 +149,7 @@ def _of_clouds(
 ) -> dict[str, Any]:
     from gmcn.results.cloud_samples import compare_clouds, draw_neighbours
 
-    seeds = compare_clouds(networks, data, test, sets=own.sets, emd_points=own.emd_points, seed=own.seed)
+    seeds = compare_clouds(networks, data, test, own)
     numbers = [{key: value for key, value in one.items() if key not in ("model", "sets")} for one in seeds.values()]
     mean, deviation = over_seeds(numbers)
     objects = {"train": len(data), "test": len(test), "samples": own.sets * len(test)}
@@ -157,7 +158,7 @@ def _of_clouds(
     run.log_metrics({f"samples/{name}": value for name, value in mean.items() if value is not None})
     log.info("samples: 1-NNA %.3f by Chamfer, %.3f by EMD, copies %.2f", *(mean[name] for name in HEADLINES))
     if importlib.util.find_spec("matplotlib") is not None:
-        run.log_artifact(draw_neighbours(networks[0], data, Path(output).with_name("samples.png"), own.seed))
+        run.log_artifact(draw_neighbours(networks[0], data, Path(output).with_name("samples.png"), own))
     return result
 
 
