@@ -18,8 +18,8 @@ from gmcn.mixture.density import GaussianMixture
 class Adaptation:
     """How :func:`adapt` moves a mixture."""
 
-    relevance: Annotated[float, above(0), "Points that each component of the mixture counts as."] = 2.0
-    iterations: Annotated[int, at_least(0), "Iterations of EM."] = 4
+    relevance: Annotated[float, above(0), "Points that each component of the mixture counts as."] = 0.5
+    iterations: Annotated[int, at_least(0), "Iterations of EM."] = 10
     floor: Annotated[float, above(0), "Smallest variance along any axis, in squared units of the points."] = 1e-5
 
 
