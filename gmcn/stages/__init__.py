@@ -124,6 +124,7 @@ STAGES = {
             ),
             # The table of networks, and what only reads and says.
             without=(
+                "gmcn/fitting/gmm/adaptation.py",
                 "gmcn/models/__init__.py",
                 "gmcn/models/loading.py",
                 "gmcn/nn/merging.py",
@@ -143,6 +144,7 @@ STAGES = {
             sources=(
                 "gmcn/results/evaluation.py",
                 *NETWORKS,
+                "gmcn/fitting/gmm/adaptation.py",
                 "gmcn/tasks/{task}/measures*.py",
                 "gmcn/pictures/charts.py",
                 *CLOUDS,
