@@ -57,7 +57,7 @@ def complete(
 
     ``model`` and ``model_seed`` are those of :func:`gmcn.load`. The cloud (.npy .obj .ply .txt .xyz) has to lie as the
     training objects do; ``normalize`` brings its middle to theirs, and its farthest point to as far from it. With
-    ``adapted`` the mixture is moved to the points that are seen (:func:`gmcn.fitting.adapt`).
+    ``adapted`` the mixture is moved to the points that are seen (:func:`gmcn.fitting.adapt`); its weights stay.
 
     Raises :class:`gmcn.errors.InputError` for a network that completes nothing, fewer than 8 points, and a cloud that
     is not finite, has all its points in one place or is in other units.
@@ -81,7 +81,7 @@ def complete(
     seen = own.float()[None].to(target)
     whole = network(seen).leaves()
     if adapted:
-        whole = adapt(whole, seen)
+        whole = adapt(whole, seen, weights=False)
     drawn = whole.sample(points, torch.Generator().manual_seed(seed))
     matrix = scale * torch.eye(3, dtype=seen.dtype, device=target)
     mixture = whole.transform(matrix, middle.to(seen)).to("cpu")[0]

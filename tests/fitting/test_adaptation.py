@@ -40,6 +40,12 @@ def test_a_component_without_points_stays():
     assert found.covariance.dense()[0].diagonal().max() < 0.05
 
 
+def test_weights_stay_where_points_are_a_part():
+    found = adapt(mixture(), cloud(50, -2.0), weights=False)
+    torch.testing.assert_close(found.weights, mixture().weights)
+    torch.testing.assert_close(found.means, adapt(mixture(), cloud(50, -2.0)).means, rtol=0, atol=1e-3)
+
+
 def test_points_become_likelier_and_a_large_relevance_changes_nothing():
     points = cloud(100, -1.5)
     before = mixture().log_prob(points).mean()

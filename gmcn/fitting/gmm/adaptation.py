@@ -20,6 +20,7 @@ class Adaptation:
 
     relevance: Annotated[float, above(0), "Points that each component of the mixture counts as."] = 0.5
     iterations: Annotated[int, at_least(0), "Iterations of EM."] = 10
+    weights: Annotated[bool, "Whether weights move too: not where the points show only a part of what there is."] = True
     floor: Annotated[float, above(0), "Smallest variance along any axis, in squared units of the points."] = 1e-5
 
 
@@ -64,5 +65,6 @@ def adapt(
         dense = (own.relevance * before + seen) / total[..., None]
         values, axes = torch.linalg.eigh((dense + dense.mT) / 2)
         dense = axes * values.clamp(min=own.floor)[..., None, :] @ axes.mT
-        found = GaussianMixture((mass + counts).log(), means, Full.from_dense((dense + dense.mT) / 2))
+        logits = (mass + counts).log() if own.weights else start.logits
+        found = GaussianMixture(logits, means, Full.from_dense((dense + dense.mT) / 2))
     return found.to(points.dtype)

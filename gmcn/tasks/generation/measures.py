@@ -156,7 +156,7 @@ def complete(
 ) -> dict[str, float]:
     """Means over clouds of which a plane has left this share: errors and likelihood of the rest, by the leaves.
 
-    The leaves are adapted to what is seen.
+    The leaves are adapted to what is seen, but for their weights: that nothing is seen of a part says nothing.
     """
     import torch
 
@@ -171,7 +171,7 @@ def complete(
             points.split(BATCH), view.points.split(BATCH), view.kept.split(BATCH), strict=True
         ):
             given = shown.to(device)
-            leaves = adapt(network(given).leaves(), given)
+            leaves = adapt(network(given).leaves(), given, weights=False)
             predicted.append(leaves.sample(points.shape[1], generator).cpu())
             values = leaves.log_prob(part.to(device)).cpu().double()
             likely.append((values * ~kept).sum(1) / (~kept).sum(1))
