@@ -29,7 +29,7 @@ from gmcn.papers.gm_layers.figures import LayerSettings
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
 from gmcn.results.dynamics_stage import DynamicsSettings
 from gmcn.results.probing import ProbeSettings
-from gmcn.results.samples_stage import SampleSettings
+from gmcn.results.sample_settings import SampleSettings
 from gmcn.training import TrainingSettings
 
 SOME = Keyword("minProperties", 1)

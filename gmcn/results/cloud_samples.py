@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +19,8 @@ from gmcn.models import Generative
 from gmcn.progress import Progress
 from gmcn.results.cloud_sets import Reference
 from gmcn.results.networks import TrainedNetwork
+from gmcn.results.sample_settings import SampleSettings
 from gmcn.tasks.generation.measures_of_clouds import CHAMFER, Clouds, Pairs
-
-if TYPE_CHECKING:
-    from gmcn.results.samples_stage import SampleSettings
 
 SHOWN = 8  # samples in the picture
 

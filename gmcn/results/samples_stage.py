@@ -6,23 +6,24 @@ import importlib.util
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmcn.artifacts import write_json
 from gmcn.data.objects import IMAGES, POINTS, TEST, TRAIN, ObjectSet, of_classes, read_split
-from gmcn.declared import Seed, above, at_least, read
+from gmcn.declared import read
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
 from gmcn.models import Density
 from gmcn.progress import Progress
 from gmcn.results.networks import TrainedNetwork, load_networks
 from gmcn.results.origin import origin
-from gmcn.results.sample_quality import BINS, Reference, nearest
+from gmcn.results.sample_quality import Reference, nearest
+from gmcn.results.sample_settings import SampleSettings
 from gmcn.results.seeds import over_seeds
 from gmcn.tracking import NO_RUN, Run
 
@@ -31,36 +32,6 @@ log = logging.getLogger(__name__)
 PART = 1000  # samples at a time; bounds memory
 HEADLINES = ("nna_chamfer", "nna_emd", "copies")  # of clouds
 SHOWN = 20  # samples in the picture, beside their nearest training objects
-
-
-@dataclass(frozen=True)
-class SampleSettings:
-    """Measurement of how a density's samples compare with training objects (docs/mixtures.md)."""
-
-    count: Annotated[int, at_least(2), "Samples that are drawn of each network."] = 20_000
-    bins: Annotated[
-        int,
-        at_least(2),
-        "Clusters of k-means of the training objects, which samples are counted in; fewer where there are not five "
-        "times as many objects.",
-    ] = BINS
-    top: Annotated[
-        int | None, at_least(1), "Components of each layer below the top that are drawn from; null: the network's own."
-    ] = None
-    divisor: Annotated[float | None, above(0), "Divides the deviations of what is drawn; null: the network's own."] = (
-        None
-    )
-    sets: Annotated[int, at_least(1), "Of clouds: sets of as many samples as there are test objects."] = 5
-    flatten: Annotated[bool, "Of clouds: put points on surfaces, as `gmcn generate --flatten` does."] = False
-    emd_points: Annotated[int, at_least(2), "Of clouds: points for earth mover's distances."] = 512
-    sharpen: Annotated[int | None, at_least(0), "Steps of sharpening; null: the network's own."] = None
-    seed: Seed = 0
-
-    @property
-    def how(self) -> dict[str, Any]:
-        """The options of drawing that are not the network's own."""
-        given = {name: getattr(self, name) for name in ("top", "divisor", "sharpen")}
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @own_defaults()

@@ -144,11 +144,10 @@ STAGES = {
             sources=(
                 "gmcn/results/evaluation.py",
                 *NETWORKS,
-                "gmcn/fitting/gmm/adaptation.py",
                 "gmcn/tasks/{task}/measures*.py",
                 "gmcn/pictures/charts.py",
-                *CLOUDS,
             ),
+            of_tasks={"generation": ("gmcn/fitting/gmm/adaptation.py", *CLOUDS)},
             after=("train",),
             lighter="`--device cpu`",
         ),

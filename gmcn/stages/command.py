@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gmcn.stages.options import COMMON, OF_STAGES, Option
@@ -74,7 +75,8 @@ class Stage(Command):
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
     ``{task}`` in them is the variant's task, ``{network}`` the kind of its network, ``{kind}`` that of the data set.
-    The sources of the stages ``after`` which it comes are not repeated, since their outputs are its inputs.
+    ``of_tasks`` are further ones by task. The sources of the stages ``after`` which it comes are not repeated, since
+    their outputs are its inputs.
     ``lighter`` says how it needs less memory.
     """
 
@@ -87,6 +89,7 @@ class Stage(Command):
     variations: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    of_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     lighter: str | None = None
 
@@ -103,8 +106,9 @@ class Stage(Command):
         """The files of ``sources`` below the checkout ``root``, in order; a field that is not given stands for all."""
         chosen = {"task": "*", "network": "*", "kind": "*"} | fields
         patterns = [pattern.format(**chosen) for pattern in self.sources]
-        for field, shared in SHARED.items():
-            if any(f"{{{field}}}" in pattern for pattern in self.sources):
-                patterns += (own for value, owns in shared.items() if chosen[field] in ("*", value) for own in owns)
+        for name, shared in SHARED.items():
+            if any(f"{{{name}}}" in pattern for pattern in self.sources):
+                patterns += (own for value, owns in shared.items() if chosen[name] in ("*", value) for own in owns)
+        patterns += (own for task, owns in self.of_tasks.items() if chosen["task"] in ("*", task) for own in owns)
         found = {file for pattern in patterns for file in root.glob(pattern)}
         return sorted(found - {root / name for name in self.without})

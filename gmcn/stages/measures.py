@@ -52,6 +52,7 @@ MEASURES = (
             "gmcn/tasks/generation/measures_of_clouds.py",
             *CLOUDS,
             "gmcn/results/sample_quality.py",
+            "gmcn/results/sample_settings.py",
             "gmcn/results/samples_stage.py",
             "gmcn/pictures/charts.py",
             *NETWORKS,

@@ -20,7 +20,8 @@ from gmcn.models import Density, build
 from gmcn.models.loading import load
 from gmcn.results import samples
 from gmcn.results.sample_quality import Bins, Reference, bins_of, nearest, to_mean_of_others
-from gmcn.results.samples_stage import SampleSettings, draw
+from gmcn.results.sample_settings import SampleSettings
+from gmcn.results.samples_stage import draw
 from gmcn.training import train
 from tests.training.conftest import Recorder
 

@@ -39,7 +39,7 @@ def wanted(settings):
     """The results of all tables, and the trainings on folds."""
     tables = (config.tables.table_of(settings, name) for name in settings["tables"])
     files = {file for table in tables for file in config.tables.files_of(table)}
-    return {file for file in files if "/" not in file}, {file for file in files if file.endswith("training.json")}
+    return {file for file in files if "/" not in file}, {file for file in files if file.startswith("runs/")}
 
 
 def test_all_tables_want_every_result_of_the_paper(pristine):
