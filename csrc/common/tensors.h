@@ -40,6 +40,12 @@ inline Tensor empty_like_of(const Tensor& like, const Shape& shape) {
   return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.data(), shape.size()));
 }
 
+// Of int64.
+inline Tensor empty_indices_of(const Tensor& like, const Shape& shape) {
+  return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.data(), shape.size()),
+                                  torch::headeronly::ScalarType::Long);
+}
+
 inline Tensor zeros_like_of(const Tensor& like, const Shape& shape) {
   Tensor result = empty_like_of(like, shape);
   torch::stable::zero_(result);

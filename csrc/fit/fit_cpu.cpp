@@ -35,12 +35,6 @@ void in_dimension(std::int64_t d, const F& f) {
   d == 2 ? f(std::integral_constant<int, 2>()) : f(std::integral_constant<int, 3>());
 }
 
-Tensor empty_indices(const Tensor& like, std::int64_t rows, std::int64_t columns) {
-  const std::int64_t shape[] = {rows, columns};
-  return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape, 2),
-                                  torch::headeronly::ScalarType::Long);
-}
-
 // The points of one shape that have mass, one array per coordinate and one of masses, padded as steps.h wants it.
 template <int D>
 struct Cloud {
@@ -186,7 +180,7 @@ Tensor kmeans_start(Tensor points,   // [S, M, D]
   check_shape(uniform, "uniform", {s.s, uniform.size(1)});
   make_contiguous({&points, &mass, &uniform});
   const std::int64_t n = uniform.size(1);
-  Tensor chosen = empty_indices(points, s.s, n);
+  Tensor chosen = empty_indices_of(points, {s.s, n});
   const double *x = points.const_data_ptr<double>(), *w = mass.const_data_ptr<double>();
   const double* const u = uniform.const_data_ptr<double>();
   std::int64_t* const out = chosen.mutable_data_ptr<std::int64_t>();
@@ -231,7 +225,7 @@ std::tuple<Tensor, Tensor> lloyd(Tensor points,   // [S, M, D]
   const std::int64_t n = centres.size(1);
   check_shape(centres, "centres", {s.s, n, s.d});
   make_contiguous({&points, &mass, &centres});
-  Tensor result = empty_like_of(points, {s.s, n, s.d}), assignments = empty_indices(points, s.s, s.m);
+  Tensor result = empty_like_of(points, {s.s, n, s.d}), assignments = empty_indices_of(points, {s.s, s.m});
   const double *x = points.const_data_ptr<double>(), *w = mass.const_data_ptr<double>();
   const double* const start = centres.const_data_ptr<double>();
   double* const to = result.mutable_data_ptr<double>();

@@ -13,11 +13,6 @@ GMCN_ON_EVERY_PATH(template <typename T> const SetKernels<T>& set_kernels();)
 
 namespace {
 
-Tensor indices(const Tensor& like, const Shape& shape) {
-  return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.data(), shape.size()),
-                                  torch::headeronly::ScalarType::Long);
-}
-
 // Largest and smallest of each set, mean and variance of all rows, and the rows of the first two.
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(Tensor x) {  // [B, M, C]
   STD_TORCH_CHECK(x.dim() == 3 && x.numel() > 0, "set_statistics: expected rows [B, M, C]");
@@ -26,7 +21,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(Tensor x) {  
   const std::int64_t sets = x.size(0), rows = x.size(1), channels = x.size(2);
   Tensor high = empty_like_of(x, {sets, channels}), low = empty_like_of(x, {sets, channels});
   Tensor mean = empty_like_of(x, {channels}), variance = empty_like_of(x, {channels});
-  Tensor at_high = indices(x, {sets, channels}), at_low = indices(x, {sets, channels});
+  Tensor at_high = empty_indices_of(x, {sets, channels}), at_low = empty_indices_of(x, {sets, channels});
   dispatch(x, [&]<typename T>() {
     static const SetKernels<T>& kernels = GMCN_ON_THIS_PATH(set_kernels<T>());
     const T* const from = x.const_data_ptr<T>();

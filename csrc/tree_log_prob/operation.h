@@ -59,7 +59,7 @@ struct TreeLogProb {
     const Tree tree(points, heights, means, whiteners, sizes);
     const Shape shape = {tree.b, tree.m, tree.l()};
     Tensor values = empty_like_of(points, shape), best = empty_like_of(points, shape);
-    Tensor totals = empty_like_of(points, shape), path = empty_path(points, {tree.b, tree.m});
+    Tensor totals = empty_like_of(points, shape), path = empty_indices_of(points, {tree.b, tree.m});
     dispatch(points, tree.d, [&]<typename T, int D>() {
       if (tree.b * tree.m == 0) return;
       Backend::template forward<T, D>(
@@ -100,12 +100,6 @@ struct TreeLogProb {
                           of_means.mutable_data_ptr<T>(), of_whiteners.mutable_data_ptr<T>()});
     });
     return {of_points, of_heights, of_means, of_whiteners};
-  }
-
- private:
-  static Tensor empty_path(const Tensor& like, const Shape& shape) {
-    return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.data(), shape.size()),
-                                    torch::headeronly::ScalarType::Long);
   }
 };
 

@@ -16,11 +16,6 @@ namespace {
 
 constexpr std::int64_t kBlock = 1024;  // positions whose sums are added up by themselves, so that rounding stays small
 
-Tensor empty_indices(const Tensor& like, std::int64_t rows) {
-  return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(&rows, 1),
-                                  torch::headeronly::ScalarType::Long);
-}
-
 // As winners.h has it; responsibilities, where they are wanted, take the place of the scores.
 std::tuple<Tensor, Tensor> best_of_rows(const Tensor& scores, std::optional<Tensor> grid, bool shared, double least) {
   STD_TORCH_CHECK(scores.dim() == 2 && scores.size(1) > 0, "best_scores: expected scores [M, K] with K above 0");
@@ -31,7 +26,7 @@ std::tuple<Tensor, Tensor> best_of_rows(const Tensor& scores, std::optional<Tens
     STD_TORCH_CHECK(grid->scalar_type() == scores.scalar_type(), "best_scores: grid has another dtype than scores");
     make_contiguous({&*grid});
   }
-  Tensor objective = empty_like_of(scores, {rows}), winners = empty_indices(scores, rows);
+  Tensor objective = empty_like_of(scores, {rows}), winners = empty_indices_of(scores, {rows});
   dispatch(scores, [&]<typename T>() {
     static const WinnerKernels<T>& kernels = GMCN_ON_THIS_PATH(winner_kernels<T>());
     const T *const from = scores.const_data_ptr<T>(), *const smoothing = grid ? grid->const_data_ptr<T>() : nullptr;
