@@ -142,7 +142,7 @@ class PointGMM(Generative):
             codes = means + (logs / 2).exp() * torch.randn_like(means)
             penalty = penalty + self.kl_weight * (means.square() + logs.exp() - 1 - logs).mean() / 2
         tree = self.decode(codes)
-        thickness = _variances(tree.leaves()).amin(-1).mean()
+        thickness = _frame(tree.leaves()).variances.amin(-1).mean()
         return tree, penalty + self.flatness * thickness
 
     def log_likelihoods(
@@ -249,13 +249,13 @@ def draw(
 ) -> Tensor:  # [B, points, 3]
     """Points of each tree's leaves, whose smallest variance ``flatten`` makes almost nothing, as of a surface."""
     leaves = tree.leaves()
-    if flatten and isinstance(leaves.covariance, Frame):
-        least = leaves.covariance.variances.argmin(-1, keepdim=True)
-        variances = leaves.covariance.variances.scatter(-1, least, FLAT)
-        leaves = GaussianMixture(leaves.logits, leaves.means, Frame(leaves.covariance.axes, variances))
+    if flatten:
+        frame = _frame(leaves)
+        variances = frame.variances.scatter(-1, frame.variances.argmin(-1, keepdim=True), FLAT)
+        leaves = GaussianMixture(leaves.logits, leaves.means, Frame(frame.axes, variances))
     return leaves.sample(points, generator)
 
 
-def _variances(mixture: GaussianMixture) -> Tensor:  # [B, N, 3]
+def _frame(mixture: GaussianMixture) -> Frame:  # [B, N]
     assert isinstance(mixture.covariance, Frame)  # as the decoder makes them
-    return mixture.covariance.variances
+    return mixture.covariance

@@ -12,7 +12,6 @@ from gmcn import ops
 from gmcn.errors import InputError
 from gmcn.nn.norm import BatchNorm
 
-NEIGHBOURS = 40
 SMALL = 1e-8  # below which a direction is none
 
 
@@ -52,7 +51,7 @@ class NormedMaxima(BatchNorm):
     """Batch normalisation of rows [B, M, C], then the maximum [B, C] over each set of M.
 
     Only the row that will be the maximum is normalised: the largest of a set, or the smallest where the channel's
-    factor is negative (:func:`gmcn.ops.set_statistics`).
+    factor is negative (:func:`gmcn.ops.set_statistics`). Of several ranks, and outside training, all rows are.
     """
 
     def forward(

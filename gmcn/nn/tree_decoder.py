@@ -25,7 +25,6 @@ class TreeDecoder(nn.Module):
     ``floor``, a mean, and a logit among siblings. Siblings are the children of one feature; the first 8 are siblings.
 
     Args:
-        conditions: how many further numbers each cast is given, [B, conditions] beside the code.
         attention: whether siblings attend to each other.
     """
 
@@ -38,10 +37,9 @@ class TreeDecoder(nn.Module):
         attention: bool = True,
         dropout: float = 0.1,
         floor: float = 1e-6,
-        conditions: int = 0,
     ) -> None:
         super().__init__()
-        self.width, self.splits, self.floor, self.conditions = width, splits, floor, conditions
+        self.width, self.splits = width, splits
         self.roots = nn.ModuleList(
             [
                 nn.Sequential(nn.Linear(latent, 2 * width), nn.LayerNorm(2 * width), nn.ReLU()),
@@ -49,7 +47,7 @@ class TreeDecoder(nn.Module):
                 nn.Linear(width, 2 * width),
             ]
         )
-        self.casts = nn.ModuleList([Cast(width + conditions, level, floor) for level in range(splits + 1)])
+        self.casts = nn.ModuleList([Cast(width, level, floor) for level in range(splits + 1)])
         self.attend = nn.ModuleList([SiblingAttention(width) for _ in range(splits)] if attention else [])
         self.split = nn.ModuleList(
             [
@@ -67,7 +65,6 @@ class TreeDecoder(nn.Module):
     def forward(
         self,
         codes: Tensor,  # [B, Z]
-        conditions: Tensor | None = None,  # [B, conditions]
     ) -> MixtureTree:  # levels [B, N]
         features = codes[:, None]
         for layer in self.roots:
@@ -75,11 +72,7 @@ class TreeDecoder(nn.Module):
         features = features[:, None]  # [B, groups, siblings, H]
         levels: list[GaussianMixture] = []
         for level, cast in enumerate(self.casts):
-            given = features
-            if conditions is not None:
-                shared = conditions[:, None, None].expand(*features.shape[:-1], -1)
-                given = torch.cat([features, shared], -1)
-            logits, means, covariance = cast(given)
+            logits, means, covariance = cast(features)
             if levels:  # weights along the path
                 logits = logits.log_softmax(-1) + levels[-1].logits[..., None]
             levels.append(GaussianMixture(logits.flatten(1), means.flatten(1, 2), covariance))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ def hard_path(
 ) -> Tensor:  # [B, M, L]
     """That of :meth:`MixtureTree.hard_path_log_prob`, PointGMM's loss before its mean: per level, among siblings."""
     logits = [tree.levels[0].logits]
-    for level, above in zip(tree.levels[1:], tree.levels, strict=False):
+    for above, level in itertools.pairwise(tree.levels):
         logits.append((level.logits.unflatten(-1, (above.components, -1)) - above.logits[..., None]).flatten(1))
     return _log_prob(tree.levels, logits, points)
 

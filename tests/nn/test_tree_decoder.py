@@ -55,13 +55,6 @@ def test_attention_stays_among_siblings():
     assert same.tolist() == [place != 2 for place in range(8)]
 
 
-def test_conditions_reach_every_cast():
-    model = decoder(conditions=2)
-    zero, one = (model(codes(), torch.full((3, 2), value, dtype=torch.float64)) for value in (0.0, 1.0))
-    for first, second in zip(zero.levels, one.levels, strict=True):
-        assert not torch.allclose(first.means, second.means)
-
-
 def test_likelihoods_are_those_of_the_tree():
     tree, points = decoder()(codes()), torch.randn(3, 50, 3, dtype=torch.float64, generator=generator())
     torch.testing.assert_close(hard_path(tree, points), tree.hard_path_log_prob(points), rtol=1e-9, atol=1e-9)

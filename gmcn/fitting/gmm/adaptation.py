@@ -30,7 +30,7 @@ def adapt(
     points: Tensor,  # [..., M, D]
     **options: Any,
 ) -> GaussianMixture:  # [..., N]
-    """The mixture moved to where points are; components that no point belongs to stay as they are.
+    """The mixture moved to where points are; components that no point belongs to stay, but for the floor.
 
     Each component counts as ``relevance`` points that lie as it says, so that weights, means and covariances are
     averages of what was known and what is seen (Gauvain and Lee 1994; Reynolds, Quatieri and Dunn 2000 with one
