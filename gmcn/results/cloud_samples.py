@@ -5,8 +5,7 @@ The measures are those of :mod:`gmcn.results.cloud_sets`.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from gmcn.progress import Progress
 from gmcn.results.cloud_sets import Reference
 from gmcn.results.networks import TrainedNetwork
 from gmcn.results.sample_settings import SampleSettings
+from gmcn.results.seeds import over_seeds
 from gmcn.tasks.generation.measures_of_clouds import CHAMFER, Clouds, Pairs
 
 SHOWN = 8  # samples in the picture
@@ -39,7 +39,7 @@ def compare_clouds(
                 reference.compare(draw(network, reached.shape, settings, place), lambda count: bar.advance(task, count))
                 for place in range(settings.sets)
             ]
-            found[str(network.seed)] = {**over_sets(measured), "model": network.source}
+            found[str(network.seed)] = {**over_seeds(measured)[0], "sets": measured, "model": network.source}
     return found
 
 
@@ -55,15 +55,6 @@ def draw(
     if not drawn.isfinite().all():
         raise InputError(f"samples of {path} are not finite; train the network again")
     return drawn
-
-
-def over_sets(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The means of numbers, and what each set has, by its measures."""
-    means = {
-        name: None if any(one[name] is None for one in measured) else statistics.fmean(one[name] for one in measured)
-        for name in measured[0]
-    }
-    return {**means, "sets": [dict(one) for one in measured]}
 
 
 def draw_neighbours(network: TrainedNetwork, train: ObjectSet, path: Path, settings: SampleSettings) -> Path:

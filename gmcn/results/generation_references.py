@@ -25,13 +25,10 @@ from gmcn.progress import Progress
 from gmcn.results.cloud_sets import MEASURES, Reference
 from gmcn.results.seeds import over_seeds
 from gmcn.results.shape_em import fits, per_shape
-from gmcn.tasks.generation.measures_of_completion import completion_errors, nearest_objects
+from gmcn.tasks.generation.measures_of_completion import COVERAGE, COVERAGES, completion_errors, nearest_objects
 
 SEED = 0
 SETS, COUNT = 5, 100
-SEEN = 512
-COVERAGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-COVERAGE = 0.5  # of the metric
 
 
 def training_objects(train: Tensor, test: Tensor) -> dict[str, Any]:  # [T, M, 3], [S, M, 3]
@@ -68,7 +65,7 @@ def nearest_training(train: Tensor, test: Tensor) -> dict[str, Any]:  # [T, M, 3
     with Progress() as bar:
         task = bar.add_task("complete", total=len(COVERAGES) * len(test))
         for coverage in COVERAGES:
-            seen = look(test, Views(SEEN, (coverage, coverage)), torch.Generator().manual_seed(SEED))
+            seen = look(test, Views(coverage=(coverage, coverage)), torch.Generator().manual_seed(SEED))
             nearest = nearest_objects(seen.points, train, lambda done: bar.advance(task, done))
             errors = completion_errors(train[nearest], test, seen.kept, seen.planes)
             completions[str(coverage)] = {name: value.mean().item() for name, value in errors.items()}

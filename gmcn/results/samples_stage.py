@@ -62,9 +62,8 @@ def samples(
     trained = networks[0].metadata["settings"]["training"].get("classes")
     data, test = of_classes(everything, trained), of_classes(read_split(artifact, TEST), trained)
     if data.kind == POINTS:
-        return _of_clouds(
-            networks, data, test, own, {**origin(artifact, everything, run), "classes": trained}, output, run
-        )
+        about = {**origin(artifact, everything, run), "classes": trained, "device": str(device)}
+        return _of_clouds(networks, data, test, own, about, Path(output), run)
     largest = float(data.inputs.abs().max()) or 1.0
     train, reached = (_values(part.inputs, largest) for part in (data, test))
     with Progress() as bar:
@@ -115,9 +114,10 @@ def _of_clouds(
     test: ObjectSet,
     own: SampleSettings,
     about: Mapping[str, Any],
-    output: str | os.PathLike,
+    output: Path,
     run: Run,
 ) -> dict[str, Any]:
+    """Writes ``output`` and a picture, as :func:`samples`; ``about`` is what the result says besides."""
     from gmcn.results.cloud_samples import compare_clouds, draw_neighbours
 
     seeds = compare_clouds(networks, data, test, own)
@@ -128,8 +128,10 @@ def _of_clouds(
     write_json(output, result)
     run.log_metrics({f"samples/{name}": value for name, value in mean.items() if value is not None})
     log.info("samples: 1-NNA %.3f by Chamfer, %.3f by EMD, copies %.2f", *(mean[name] for name in HEADLINES))
-    if importlib.util.find_spec("matplotlib") is not None:
-        run.log_artifact(draw_neighbours(networks[0], data, Path(output).with_name("samples.png"), own))
+    if importlib.util.find_spec("matplotlib") is None:
+        log.info("no picture of the samples: matplotlib is not installed")
+    else:
+        run.log_artifact(draw_neighbours(networks[0], data, output.with_name("samples.png"), own))
     return result
 
 

@@ -69,8 +69,7 @@ STAGES = {
                 *FITTING,  # of a mixture for each cloud
                 *MIXTURES,
                 "gmcn/results/cloud_sets.py",
-                "gmcn/tasks/generation/measures_of_clouds.py",
-                "gmcn/tasks/generation/measures_of_completion.py",
+                "gmcn/tasks/generation/measures_of_*.py",
                 "gmcn/results/density_references.py",
                 "gmcn/results/generation_references.py",
                 "gmcn/results/kernels.py",

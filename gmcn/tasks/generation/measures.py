@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 BATCH = 50  # bounds memory
 SEED = 0  # of views and of drawn points
-COVERAGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-COVERAGE = 0.5  # of the metrics
 TIMED = 20  # objects, one at a time
 SHOWN = 8  # objects in a picture
 LOG_LIKELIHOOD = Metric("log_likelihood", "log-likelihood of unseen points", "nats per point", 3, larger_is_better=True)
@@ -65,6 +63,7 @@ class Measures:
         from gmcn.fitting import adapt
         from gmcn.nn.tree_likelihood import exact
         from gmcn.tasks.generation.measures_of_clouds import chamfer
+        from gmcn.tasks.generation.measures_of_completion import COVERAGE, COVERAGES
 
         own = of_classes(data, _trained(metadata))
         points, count = own.inputs, _seen(metadata)
@@ -81,6 +80,12 @@ class Measures:
                 values["chamfer"].append(chamfer(drawn, others.cpu()))
                 progress(len(part))
         found = {name: torch.cat(parts).double() for name, parts in values.items()}
+        bad = (~found["levels"].isfinite().all(1) | ~found["adapted"].isfinite()).nonzero().squeeze(1)
+        if len(bad):
+            raise InputError(
+                f"the log-likelihood of '{own.names[int(bad[0])]}' is not finite ({len(bad)} of {len(own)} objects); "
+                "train the network again, with a larger network.floor or a lower training.learning_rate"
+            )
         completions = {str(coverage): complete(network, points, coverage, count, device) for coverage in COVERAGES}
         half = completions[str(COVERAGE)]
         levels = found["levels"].mean(0).tolist()
@@ -174,7 +179,7 @@ def complete(
             leaves = adapt(network(given).leaves(), given, weights=False)
             predicted.append(leaves.sample(points.shape[1], generator).cpu())
             values = leaves.log_prob(part.to(device)).cpu().double()
-            likely.append((values * ~kept).sum(1) / (~kept).sum(1))
+            likely.append(values.masked_fill(kept, 0).sum(1) / (~kept).sum(1))
     errors = completion_errors(torch.cat(predicted), points, view.kept, view.planes)
     return {
         **{name: float(value.mean()) for name, value in errors.items()},

@@ -16,6 +16,9 @@ from gmcn.tasks.generation.measures_of_clouds import ONE_SIDED, Clouds, Pairs, t
 if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
+COVERAGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # shares of a cloud that are seen
+COVERAGE = 0.5  # that of the metrics
+
 
 def completion_errors(
     predicted: Tensor,  # [S, P, 3]
