@@ -19,7 +19,7 @@ from gmcn.data.views import FEWEST
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, extras, foreign
 from gmcn.fitting import adapt
-from gmcn.inference.writing import save_array
+from gmcn.inference.writing import save_array, save_ply
 from gmcn.mixture import GaussianMixture
 from gmcn.models import PointGMM
 from gmcn.models.loading import load, model_path
@@ -72,7 +72,7 @@ def complete(
     given = _read(Path(partial))
     with foreign(f"{path} does not say in which units its clouds were"):
         _, reach, largest = (float(value) for value in metadata["trained"]["reach"])
-    middle, scale = given.mean(0) * 0, 1.0
+    middle, scale = torch.zeros(3, dtype=given.dtype), 1.0
     if normalize:
         middle = (given.amin(0) + given.amax(0)) / 2
         scale = float((given - middle).norm(dim=-1).max()) / reach
@@ -124,7 +124,7 @@ def write(path: str, found: Completed, about: dict[str, Any]) -> None:
     check_output(path)
     suffix, points = Path(path).suffix.lower(), found.points.numpy()
     if suffix == ".ply":
-        clouds.write_ply(points, Path(path))
+        save_ply(points, Path(path))
     elif suffix == ".npy":
         save_array(points, Path(path))
     elif suffix == ".safetensors":

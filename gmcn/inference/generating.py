@@ -105,8 +105,9 @@ def generate(
     return Generated(samples, objects.to(samples), names, network.largest, clouds)
 
 
-def _check_together(like: Sequence[Any], between: Sequence[Any] | None, *of_others: Any) -> None:
-    class_name, keep, level = of_others
+def _check_together(
+    like: Sequence[Any], between: Sequence[Any] | None, class_name: str | None, keep: Any, level: int | None
+) -> None:
     if not like and (keep is not None or level is not None):
         raise InputError(f"{'level' if keep is None else 'keep'} is for variants of images: give these with like")
     if class_name is not None and like:

@@ -74,15 +74,25 @@ def _clouds(path: str, found: Generated) -> None:
     samples = found.samples.numpy()
     if is_folder(path):
         for name, cloud in zip(names(found), samples, strict=True):
-            clouds.write_ply(cloud, Path(path) / f"{name}.ply")
+            save_ply(cloud, Path(path) / f"{name}.ply")
         return
     if len(samples) > MAX_CLOUDS:
         raise InputError(f"{len(samples):,} clouds are too many for one picture; write a folder, .npy or .safetensors")
     if Path(path).suffix.lower() == ".ply":
         shades = np.concatenate([height_colours(cloud) for cloud in samples])
-        clouds.write_ply(np.concatenate(clouds.spread(list(samples))), Path(path), shades)
+        save_ply(np.concatenate(clouds.spread(list(samples))), Path(path), shades)
     else:
         clouds.draw_clouds(list(samples), Path(path))
+
+
+def save_ply(points: np.ndarray, path: Path, colours: np.ndarray | None = None) -> None:  # [M, 3], [M, 3] in [0, 1]
+    """A binary .ply of points, with colours where there are any."""
+    import trimesh
+
+    whole = None if colours is None else (colours * 255).round().astype(np.uint8)
+    content = trimesh.PointCloud(points, colors=whole).export(file_type="ply")
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def save_array(values: np.ndarray, path: Path) -> None:

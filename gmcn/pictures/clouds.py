@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from gmcn.artifacts import atomic
 from gmcn.mixture import Mixture
 from gmcn.pictures import still
 from gmcn.pictures.drawing import extent, height_colours
@@ -20,8 +19,6 @@ PIXELS = 240  # of a cloud in a picture
 ROOM = 1.15  # between middles, over the extent of the largest cloud
 FEW = 0.2  # percent of the points of a picture that may lie outside, along each axis and way
 RADIUS = 0.018  # of a point, over half of that extent
-
-
 Clouds = Sequence[np.ndarray]  # of [M, 3], or an array [N, M, 3]
 
 
@@ -34,12 +31,11 @@ def spread(clouds: Clouds, columns: int | None = None) -> list[np.ndarray]:
 
 def group_colours(groups: np.ndarray, count: int) -> np.ndarray:  # [...] -> [..., 3]
     """A colour for each of ``count`` groups; neighbours by number, as the leaves of one branch, have like ones."""
-    import matplotlib
+    from matplotlib.colors import hsv_to_rgb
 
     hues = np.arange(count) / count
     shades = 0.65 + 0.35 * (np.arange(count) * 0.618 % 1)
-    colours = matplotlib.colors.hsv_to_rgb(np.stack([hues, np.full(count, 0.75), shades], -1))
-    return colours[groups]
+    return hsv_to_rgb(np.stack([hues, np.full(count, 0.75), shades], -1))[groups]
 
 
 def draw_clouds(
@@ -70,11 +66,8 @@ def draw_clouds(
     return path
 
 
-def draw_mixtures(mixtures: Sequence[Mixture], path: Path, colours: Clouds | None = None) -> Path:  # of [N], D = 3
-    """Write a .png or .svg with the ellipsoids of each mixture in a panel, or an .html page with all in a row.
-
-    ``colours`` are those of the components whose weight is not zero.
-    """
+def draw_mixtures(mixtures: Sequence[Mixture], path: Path) -> Path:  # of [N], D = 3
+    """Write a .png or .svg with the ellipsoids of each mixture in a panel, or an .html page with all in a row."""
     low, high = extent(None, *mixtures)
     if path.suffix.lower() == ".html":
         step = ROOM * float((high - low).max())
@@ -83,24 +76,14 @@ def draw_mixtures(mixtures: Sequence[Mixture], path: Path, colours: Clouds | Non
         return _mixture_page(moved, path, (low, high + np.array([step * (len(mixtures) - 1), 0, 0])))
     figure, grid = still.panels(1, len(mixtures), 2.6 * len(mixtures), 2.8)
     view = view_of(low, high, pixels=2 * PIXELS)
-    for place, (mixture, axes) in enumerate(zip(mixtures, grid[0], strict=True)):
+    for mixture, axes in zip(mixtures, grid[0], strict=True):
         picture = Picture(view)
-        picture.add_ellipsoids(mixture, colours=None if colours is None else np.asarray(colours[place]))
+        picture.add_ellipsoids(mixture)
         axes.imshow(picture.image(), interpolation="antialiased")
         still.bare(axes)
         axes.set_title(f"{mixture.components} Gaussians", fontsize=9)
     still.save(figure, path)
     return path
-
-
-def write_ply(points: np.ndarray, path: Path, colours: np.ndarray | None = None) -> None:  # [M, 3], [M, 3] in [0, 1]
-    """A binary .ply of points, with colours where there are any."""
-    import trimesh
-
-    whole = None if colours is None else (colours * 255).round().astype(np.uint8)
-    content = trimesh.PointCloud(points, colors=whole).export(file_type="ply")
-    with atomic(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _box(clouds: Clouds) -> tuple[np.ndarray, np.ndarray]:  # [3], [3]

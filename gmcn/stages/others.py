@@ -6,7 +6,7 @@ from gmcn.stages.command import Command
 from gmcn.stages.options import DEVICE, DROP, Option, chosen
 
 MODEL = Option("model", "result, run folder, model.safetensors, or name of a pretrained network", metavar="MODEL")
-SEED = Option("--model-seed", "the network of this seed (default: the first)", type="integer", metavar="SEED")
+MODEL_SEED = Option("--model-seed", "the network of this seed (default: the first)", type="integer", metavar="SEED")
 RESIZE = Option("--resize", "scale images to the size that the network was trained on", action="store_true")
 INVERT = Option("--invert", "make dark on bright, as ink on paper, bright on dark", action="store_true")
 
@@ -70,7 +70,7 @@ OTHERS = {
                     type="count",
                     metavar="L",
                 ),
-                SEED,
+                MODEL_SEED,
                 RESIZE,
                 INVERT,
                 Option(
@@ -95,7 +95,7 @@ OTHERS = {
                 ),
                 Option("--normalize", "bring the cloud to where training objects are", action="store_true"),
                 Option("--seed", "of the random numbers (default: 0)", type="integer", default=0),
-                SEED,
+                MODEL_SEED,
                 Option(
                     "--output",
                     "the points (.ply, .npy), the mixture (.safetensors), or both clouds (.png, or .html to turn)",
