@@ -53,10 +53,11 @@ DCGMM_SMALL ?= --configfile workflow/small.yaml
 DCGMM_FOLDER ?= $(RESULTS)$(if $(DCGMM_SMALL),/small)
 DCGMM_TABLES ?= table1 table1-fashion table2 outliers flat samples ablations
 DCGMM_FIGURES ?= figure2 figure3 figure4 figure5 figure6 figure7 figure8 flat
-DCGMM_OPTIONS ?= --set-threads train=1 evaluate_task=1 footprint=1 samples=1 rival=1 --max-jobs-per-timespan 100/10s
+# Many short jobs, of a thread each.
+SINGLE ?= --set-threads train=1 evaluate_task=1 footprint=1 samples=1 rival=1 --max-jobs-per-timespan 100/10s
 dcgmm: $(INSTALLED)
-	@snakemake --cores all $(DCGMM_OPTIONS) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.results)
-	@snakemake --cores all $(DCGMM_OPTIONS) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.md) \
+	@snakemake --cores all $(SINGLE) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.results)
+	@snakemake --cores all $(SINGLE) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.md) \
 	    $(DCGMM_FIGURES:%=$(DCGMM_FOLDER)/figures/dcgmm-%.png)
 
 # All tables of docs/pointgmm.md, in small: their numbers mean nothing. POINTGMM_SMALL= makes them in full, in some hours.
@@ -64,8 +65,8 @@ POINTGMM_SMALL ?= --configfile workflow/small.yaml
 POINTGMM_FOLDER ?= $(RESULTS)$(if $(POINTGMM_SMALL),/small)
 POINTGMM_TABLES ?= generation completion ablations
 pointgmm: $(INSTALLED)
-	@snakemake --cores all $(DCGMM_OPTIONS) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
-	@snakemake --cores all $(DCGMM_OPTIONS) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md)
+	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
+	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md)
 
 setup: $(INSTALLED)
 

@@ -63,8 +63,7 @@ Metric = Annotated[
     "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss; of density log_likelihood, auc, "
     "auc_others, dunn, davies_bouldin, nmi, purity; of generation log_likelihood, adapted, chamfer, completion, "
     "missing), worst-<metric> (that of the worst seed), dead (components of densities), js, ndb, repeats (of their "
-    "samples), "
-    "jsd, copies and nna_, coverage_ or mmd_ with chamfer or emd behind (of clouds that are samples), "
+    "samples), jsd, copies and nna_, coverage_ or mmd_ with chamfer or emd behind (of clouds that are samples), "
     "validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, "
     "gib (peak memory), minutes (training).",
 ]
