@@ -16,9 +16,10 @@ from gmcn.pictures.drawing import extent, height_colours
 from gmcn.pictures.rendering import Picture, view_of
 
 PIXELS = 240  # of a cloud in a picture
-ROOM = 1.15  # between middles, over the extent of the largest cloud
+ROOM = 1.3  # between middles, over the extent of the largest cloud
 FEW = 0.2  # percent of the points of a picture that may lie outside, along each axis and way
 RADIUS = 0.018  # of a point, over half of that extent
+NEAR, FAR = 2.5, 1.6  # pixels of a point on a page, of few clouds and of many
 Clouds = Sequence[np.ndarray]  # of [M, 3], or an array [N, M, 3]
 
 
@@ -43,11 +44,14 @@ def draw_clouds(
     path: Path,
     colours: Clouds | None = None,  # of the points, by default by height
     columns: int | None = None,
-    titles: list[str] | None = None,
+    titles: Sequence[str] | None = None,
 ) -> Path:
-    """Write a .png or .svg with a panel for each cloud, or an .html page with all of them on one square."""
+    """Write a .png or .svg with a panel for each cloud, or an .html page with all of them on one square.
+
+    On a page, clouds with ``titles`` are switched on and off by them.
+    """
     if path.suffix.lower() == ".html":
-        return _page(clouds, path, colours, columns)
+        return _page(clouds, path, colours, columns, titles)
     columns = columns or math.ceil(math.sqrt(len(clouds)))
     rows = math.ceil(len(clouds) / columns)
     figure, grid = still.panels(rows, columns, 1.7 * columns, 1.7 * rows)
@@ -93,26 +97,43 @@ def _box(clouds: Clouds) -> tuple[np.ndarray, np.ndarray]:  # [3], [3]
 
 
 def _mixture_page(mixtures: Sequence[Mixture], path: Path, box: tuple[np.ndarray, np.ndarray]) -> Path:
-    from plotly import graph_objects
-
     from gmcn.pictures import interactive
 
-    figure: Any = graph_objects.Figure(data=[interactive.solid_mixture(mixture) for mixture in mixtures])
-    for trace, mixture in zip(figure.data, mixtures, strict=True):
+    traces = [interactive.solid_mixture(mixture, subdivisions=2) for mixture in mixtures]
+    for trace, mixture in zip(traces, mixtures, strict=True):
         trace.name = f"{mixture.components} Gaussians"
-    figure.update_layout(scene=interactive.scene(*box), margin={"l": 0, "r": 0, "t": 0, "b": 0})
-    interactive.write_page(figure, path, f"{len(mixtures)} mixtures")
-    return path
+    return _write(traces, box, path, f"{len(mixtures)} mixtures")
 
 
-def _page(clouds: Clouds, path: Path, colours: Clouds | None, columns: int | None) -> Path:
+def _page(
+    clouds: Clouds, path: Path, colours: Clouds | None, columns: int | None, titles: Sequence[str] | None
+) -> Path:
+    from gmcn.pictures import interactive
+
+    shades = colours or [height_colours(cloud) for cloud in clouds]
+    moved = spread(clouds, columns)
+    # Clouds with names are switched on and off by them; all others are one, which a browser turns faster.
+    parts = zip(moved, shades, strict=True) if titles else [(np.concatenate(moved), np.concatenate(shades))]
+    size = NEAR if len(clouds) <= 4 else FAR
+    traces = [interactive.cloud(points, colours=own, size=size) for points, own in parts]
+    for trace, title in zip(traces, titles or (), strict=False):
+        trace.name = title
+    points = np.concatenate(moved)
+    return _write(traces, (points.min(0), points.max(0)), path, ", ".join(titles or [f"{len(clouds)} clouds"]))
+
+
+def _write(traces: Sequence[Any], box: tuple[np.ndarray, np.ndarray], path: Path, title: str) -> Path:
     from plotly import graph_objects
 
     from gmcn.pictures import interactive
 
-    points = np.concatenate(spread(clouds, columns))
-    shades = np.concatenate([height_colours(cloud) for cloud in clouds] if colours is None else colours)
-    figure: Any = graph_objects.Figure(data=[interactive.cloud(points, colours=shades)])
-    figure.update_layout(scene=interactive.scene(points.min(0), points.max(0)), margin={"l": 0, "r": 0, "t": 0, "b": 0})
-    interactive.write_page(figure, path, f"{len(clouds)} clouds")
+    figure: Any = graph_objects.Figure(data=list(traces))
+    figure.update_layout(
+        title={"text": title, "x": 0.5, "font": {"size": 16}},
+        scene=interactive.scene(*box),
+        margin={"l": 0, "r": 0, "t": 44, "b": 0},
+        showlegend=len(traces) > 1,
+        legend={"x": 0.01, "y": 0.99, "itemsizing": "constant"},
+    )
+    interactive.write_page(figure, path, title)
     return path

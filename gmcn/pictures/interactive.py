@@ -90,12 +90,16 @@ def cloud(
     up: str = "z",
     shown: bool = True,
     colours: np.ndarray | None = None,  # [M, 3]
+    size: float | None = None,
 ) -> Any:
-    """The points; with ``shown=False`` they appear when their name is clicked. Of points with ``colours`` all."""
+    """The points; with ``shown=False`` they appear when their name is clicked. Of points with ``colours`` all.
+
+    ``size`` is that of a point, in pixels.
+    """
     if colours is None:
         points = some_points(points)
     kind = graph_objects.Scatter3d if points.shape[1] == 3 else graph_objects.Scatter
-    marker = {"size": 2.5 if points.shape[1] == 3 else 4, "color": "#30508c"}
+    marker: dict[str, Any] = {"size": size or (2.5 if points.shape[1] == 3 else 4), "color": "#30508c"}
     if colours is not None:
         marker["color"] = _hex(colours).tolist()
     elif points.shape[1] == 3 and shown:

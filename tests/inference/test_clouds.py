@@ -127,6 +127,8 @@ def test_wholes_are_written_in_many_ways(generator, half, suffix, tmp_path):
         np.testing.assert_allclose(np.load(path), expected.points)
     elif suffix == "safetensors":
         torch.testing.assert_close(load_tensors(path)[0]["positions"][0], expected.mixture.means)
+    elif suffix == "html":
+        assert all(f'"name":"{name}"' in path.read_text() for name in ("given", "whole"))
     else:
         assert path.stat().st_size > 5000
 
