@@ -24,7 +24,8 @@ Factor = Annotated[float, above(0), "A factor."]
 class Augmentation:
     """How training shapes are varied, anew in every epoch.
 
-    Around its centre of mass, a shape is reflected and scaled along the data's axes, then rotated, then shifted.
+    Around its centre of mass, a shape is reflected and scaled along the data's axes, made as large as before where
+    that is wanted, then rotated, then shifted.
     """
 
     rotation: Annotated[
@@ -52,6 +53,11 @@ class Augmentation:
         below(1),
         "Probability of each Gaussian to get weight 0; the others then weigh more, at least one stays.",
     ] = 0.0
+    keep_size: Annotated[
+        bool,
+        "Whether a scaled shape is made as large as it was, by the largest distance of a point, or of a Gaussian's "
+        "mean, from the centre of mass: clouds in the unit sphere stay there.",
+    ] = False
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Augmentation:
@@ -118,7 +124,8 @@ def _augment(
     uniform = torch.rand(*mixture.batch_shape, 3 + 3 * dim, generator=generator, **kind)
     chances = torch.rand(mixture.weights.shape, generator=generator, **kind)
     if augmentation.moves:
-        mixture = affine(mixture, *_about_centre(mixture, *_draw(augmentation, uniform, dim)))
+        matrix, steps = _draw(augmentation, uniform, dim)
+        mixture = affine(mixture, *_about_centre(mixture, matrix, steps, augmentation.keep_size))
     if augmentation.dropping:
         mixture = drop(mixture, augmentation.dropping, chances)
     return mixture
@@ -197,10 +204,15 @@ def _about_centre(
     mixture: Mixture,  # [..., N]
     matrix: Tensor,  # [..., D, D]
     steps: Tensor,  # [..., D] in standard deviations
+    keep_size: bool,
 ) -> tuple[Tensor, Tensor]:  # [..., D, D], [..., D]
-    """The map that fixes the centre of mass but for ``steps``, in the mixture's coordinates."""
+    """The map that fixes the centre of mass but for ``steps``, in the mixture's coordinates, and the size if wanted."""
     centre, deviation = centre_and_deviation(mixture)
     matrix = matrix.to(centre)
+    if keep_size:
+        about = mixture.positions - centre[..., None, :]
+        before, after = (rows.norm(dim=-1).amax(-1)[..., None, None] for rows in (about, about @ matrix.mT))
+        matrix = matrix * torch.where(after > 0, before / after, 1.0)
     return matrix, centre + deviation[..., None] * steps.to(centre) - (matrix @ centre[..., None])[..., 0]
 
 

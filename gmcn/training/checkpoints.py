@@ -88,6 +88,8 @@ def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed:
     for key, default in NEWER.items():
         if training[key] == default:
             training.pop(key)
+    if training["augmentation"] and not training["augmentation"]["keep_size"]:
+        training["augmentation"].pop("keep_size")
     network = dict(settings.get("network", {}))
     if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
         network.pop("kind")

@@ -141,6 +141,26 @@ def test_thin_covariances_stay_positive_definite():
     assert smallest.min() > 0.9e-5
 
 
+@pytest.mark.parametrize("shape", ["cloud", "mixture"])
+def test_a_scaled_shape_keeps_its_size(shape):
+    mixture = random_mixture((7, 40), 3, 2)
+    inputs = mixture if shape == "mixture" else mixture.positions
+    varied = augment(inputs, Augmentation("any", scaling=(0.5, 2), reflection=(1,), keep_size=True), generator())
+    free = augment(inputs, Augmentation("any", scaling=(0.5, 2), reflection=(1,)), generator())
+
+    def size(inputs):
+        whole = (
+            inputs
+            if isinstance(inputs, Mixture)
+            else Mixture(torch.ones(7, 40, dtype=torch.float64), inputs, mixture.covariances)
+        )
+        centre = centre_and_deviation(whole)[0]
+        return (whole.positions - centre[:, None]).norm(dim=-1).amax(-1)
+
+    assert_close(size(varied), size(inputs), 1e-12)
+    assert (size(free) / size(inputs) - 1).abs().max() > 0.1
+
+
 def test_nothing_switched_on_returns_the_mixture_itself():
     mixture = random_mixture((4, 6), 3)
     assert augment(mixture, Augmentation(), generator()) is mixture
