@@ -2,7 +2,8 @@
 
 The task: loss and gradient of a batch of clouds, float32: of the authors' size (82 clouds of 2,048 points, codes of
 256, width 512, 512 leaves, hard path), and of the variant `pointgmm` (32 clouds, 512 of 1,024 points seen, 128 leaves,
-path and leaves). In plain torch the likelihood is the operation's twin, and all points are normalised before the maximum.
+path and leaves). In plain torch the likelihood is the operation's twin, and all points are normalised before the
+maximum.
 Error: deviation of the loss from float64 in plain torch, over the loss.
 """
 

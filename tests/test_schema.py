@@ -13,7 +13,7 @@ from gmcn.config import SCHEMA, resolving, sections
 from gmcn.declared import options
 from gmcn.errors import InputError
 from gmcn.fitting import METHODS, FitSettings
-from gmcn.fitting.settings import REDUCTION
+from gmcn.fitting.settings import NETWORK, REDUCTION
 from gmcn.models import DEFAULT_KIND
 from gmcn.papers.gmcn.least_squares import SOLVERS
 
@@ -42,7 +42,7 @@ def test_another_schema_is_refused_in_one_sentence(tmp_path, monkeypatch):
 
 def test_declarations_and_code_know_the_same_names():
     assert resolving.DEFAULT_KIND == DEFAULT_KIND
-    assert words(FitSettings, "method") == (*METHODS, REDUCTION)
+    assert words(FitSettings, "method") == (*METHODS, REDUCTION, NETWORK)
     assert set().union(*METHODS.values()) < set(options(FitSettings))
     assert words(sections.SolverRow, "solver") == tuple(SOLVERS)
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gmcn import config as configuration
 from gmcn.addresses import ADDRESSES
 from gmcn.commands.context import Context
+from gmcn.errors import InputError
 from gmcn.running import claimed
 from gmcn.stages import MEASURES, STAGES, Stage
 from gmcn.stages.paths import PATHS
+
+if TYPE_CHECKING:
+    from gmcn.mixture import Mixture
 
 
 def calling(stage: Stage) -> Callable[[Context], None]:
@@ -82,12 +89,42 @@ def fit(context: Context) -> None:
     settings = context.settings("fit", name)
     points = context.path("points")
     output = context.path("output", "mixtures")
-    with context.run("fit", settings, [("points", points)], name=f"fit {name}") as run:
-        fitting.fit(points, settings=settings, output=output, dataset=dataset, name=name, run=run)
+    inputs, by_network = [("points", points)], None
+    if context.options.model or "variant" in settings:
+        inputs.append(("model", model := _network_of_fit(context)))
+        by_network = _fit_by(model)
+    with context.run("fit", settings, inputs, name=f"fit {name}") as run:
+        fitting.fit(
+            points, settings=settings, output=output, dataset=dataset, name=name, by_network=by_network, run=run
+        )
         if run.files is not None:
             from gmcn.commands.tracked import log_fit
 
             log_fit(run, points, output)
+
+
+def _network_of_fit(context: Context) -> Path:
+    """The network by which a fit makes its mixtures."""
+    if context.options.model:
+        return Path(context.options.model)
+    own = configuration.network_of_fit(context.config, context.options.dataset, context.options.fit)
+    assert own is not None  # its settings name a variant
+    return context.place("model", variant=own["variant"], seed=own["seed"])
+
+
+def _fit_by(path: Path) -> Callable[..., Mixture]:
+    """The fit by a network, which sees as many points of a cloud as in its training."""
+    from gmcn.artifacts import read_metadata
+    from gmcn.fitting.gmm.by_network import fit_by_network
+    from gmcn.models import PointGMM
+    from gmcn.models.loading import load
+    from gmcn.tasks.generation.measures import seen_points
+
+    network = load(path)
+    if not isinstance(network, PointGMM):
+        raise InputError(f"{path} makes no mixtures of clouds; take a network `kind: pointgmm`")
+    seen = seen_points(read_metadata(path))
+    return functools.partial(fit_by_network, lambda points: network(points[:, :seen]).levels)
 
 
 def rival(context: Context) -> None:

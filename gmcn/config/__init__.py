@@ -11,6 +11,7 @@ from gmcn.config.resolving import (
     measured,
     measured_dataset,
     merge,
+    network_of_fit,
     resolve,
     task_of,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "measured",
     "measured_dataset",
     "merge",
+    "network_of_fit",
     "processes_of",
     "resolve",
     "secret_addresses",

@@ -172,6 +172,9 @@ def _check_names(plain: Mapping[str, Any], source: str) -> None:
         chain(plain, name)
         if (task := variant.get("task", DEFAULT_TASK)) not in TASKS:
             raise InputError(f"{unknown('task', task, TASKS)} in {source} at variants.{name}")
+    for name, own in plain["fits"].items():
+        if "variant" in own:
+            variant_entry(plain, own["variant"], where=f" in {source} at fits.{name}")
     for target in plain.get("targets", []):
         check_pair(plain, target, target, "variant")
     if (illustrated := plain.get("illustrations", {}).get("result")) is not None:

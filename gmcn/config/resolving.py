@@ -12,6 +12,7 @@ from gmcn.errors import InputError, unknown
 from gmcn.stages import measures_of
 from gmcn.tasks import DEFAULT_TASK
 
+BY_NETWORK = "pointgmm"  # the method of a fit by a network, and the kind of that
 DEFAULT_KIND = "gmcn"  # of a network that does not say its own
 # `<variant>-fold2of5` is that variant, judged on one of the folds of its training split.
 FOLD = r"-fold([1-9][0-9]*)of([1-9][0-9]*)"
@@ -35,6 +36,27 @@ def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]
     if "branching" in settings:  # hierarchical: a power of it
         components = settings["branching"] ** max(1, int(math.log(components, settings["branching"]) + 1e-9))
     return {**settings, "components": components}
+
+
+def network_of_fit(config: Mapping[str, Any], dataset_name: str, name: str) -> dict[str, Any] | None:
+    """Variant, seed and task of the network by which a fit makes its mixtures; None of fits without one.
+
+    It is trained on the points, so that no fit waits for itself.
+    """
+    own = fit(config, name)
+    if (own.get("method") == BY_NETWORK) != ("variant" in own):
+        lacks = f"has no variant; name a network `kind: {BY_NETWORK}`"
+        raise InputError(f"fit '{name}' {lacks if 'variant' not in own else f'names a variant without {BY_NETWORK}'}")
+    if "variant" not in own:
+        return None
+    variant_entry(config, own["variant"], f" in fit '{name}'")
+    settings = resolve(config, dataset_name, own["variant"])
+    if settings["fit"] is not None or kind_of(settings) != BY_NETWORK:
+        raise InputError(
+            f"fit '{name}' is made by variant '{own['variant']}', which must be a network `kind: {BY_NETWORK}` with "
+            "`fit: null`"
+        )
+    return {"variant": own["variant"], "seed": settings["seeds"][0], "task": settings.get("task", DEFAULT_TASK)}
 
 
 def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, Any]:

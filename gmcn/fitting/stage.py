@@ -18,7 +18,7 @@ from gmcn.errors import InputError, brief, unknown
 from gmcn.fitting import quality
 from gmcn.fitting.images import fit_images, pixels, square
 from gmcn.fitting.points import fit_points, spread, unit_frame
-from gmcn.fitting.settings import FLOOR, REDUCTION, FitSettings
+from gmcn.fitting.settings import FLOOR, NETWORK, REDUCTION, FitSettings
 from gmcn.mixture import Mixture
 from gmcn.ops import reduce_treehem
 from gmcn.progress import Progress
@@ -37,13 +37,15 @@ def fit(
     output: str | os.PathLike,
     dataset: str,
     name: str,
+    by_network: Callable[..., Mixture] | None = None,
     run: Run = NO_RUN,
 ) -> None:
     """Fit every shape or image of the artifact ``points`` and write the mixtures artifact ``output``.
 
     ``settings`` are ``components`` and the options of :func:`gmcn.fitting.fit_points`; ``name`` is the fit's name
-    in the configuration. A data set of ready mixtures is reduced by ``method: treehem``. Shapes are read shard by
-    shard. The artifact's ``log_likelihood`` [S] is the mean per point, in the points' units, of every shape; its
+    in the configuration. A data set of ready mixtures is reduced by ``method: treehem``. For ``method: pointgmm``,
+    ``by_network`` does it (:func:`gmcn.fitting.gmm.by_network.fit_by_network` with a network). Shapes are read shard
+    by shard. The artifact's ``log_likelihood`` [S] is the mean per point, in the points' units, of every shape; its
     metadata's ``quality`` (also written beside it as JSON) holds the means over training and test, the shares of
     components without mass (``empty_share``), whose thinnest direction is mostly the floor (``floored_share``) and
     all of whose directions are (``degenerate_share``), and the seconds it took.
@@ -53,7 +55,9 @@ def fit(
     with open_tensors(points) as (tensors, source), Progress() as bar:
         shapes = tensors["labels"].get_shape()[0]
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
-        work = _work(tensors, source, settings["components"], options, lambda count: bar.advance(task, count))
+        work = _work(
+            tensors, source, settings["components"], options, by_network, lambda count: bar.advance(task, count)
+        )
         try:
             parts = list(work)
         except InputError as error:
@@ -87,7 +91,12 @@ def fit(
 
 
 def _work(
-    tensors: dict[str, Any], source: dict[str, Any], n: int, options: dict[str, Any], done: Callable[[int], None]
+    tensors: dict[str, Any],
+    source: dict[str, Any],
+    n: int,
+    options: dict[str, Any],
+    by_network: Callable[..., Mixture] | None,
+    done: Callable[[int], None],
 ) -> Iterator[tuple[Mixture, tuple[Tensor, ...], float]]:
     """For every shard: its mixtures, likelihood and shares per shape, and the seconds of the fit alone."""
     ready = "weights" in tensors
@@ -100,6 +109,9 @@ def _work(
     key = "weights" if ready else "images" if "images" in tensors else "points"
     if key not in tensors:
         raise InputError("the data set holds vectors, to which no mixture is fitted; train on them with `fit: null`")
+    if options.get("method") == NETWORK and (key != "points" or by_network is None):
+        what = f"takes points, and the data set holds {key}" if by_network else "needs a network (--model)"
+        raise InputError(f"the fit `method: {NETWORK}` {what}")
     shapes, *sizes = tensors[key].get_shape()
     size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))
     names, floor = source["names"], options.get("covariance_floor", FLOOR)
@@ -115,6 +127,9 @@ def _work(
         elif key == "images":
             mixture = fit_images(part, n, names=names[rows], **options)
             x, mass = pixels(part)
+        elif by_network is not None:
+            mixture = by_network(part, n, **options)
+            x, mass = part, part.new_ones(part.shape[:2])
         else:
             mixture = fit_points(part, n, names=names[rows], **options)
             x, mass = part, part.new_ones(part.shape[:2])

@@ -22,6 +22,7 @@ from gmcn.data.samples import finite_rows, normalize, resize, stored
 from gmcn.data.splats import prepare_splats, refuse_packed
 from gmcn.errors import InputError, foreign
 from gmcn.fitting import fit_images, fit_points, reduce_mixtures
+from gmcn.fitting.settings import NETWORK
 from gmcn.mixture import Mixture
 from gmcn.ops.checks import check_mixture
 
@@ -159,6 +160,11 @@ class Reader:
     def _fit_rows(self, rows: torch.Tensor, names: list[str]) -> Inputs:  # of S objects
         if self._fit is None:
             return rows
+        if self._fit.get("method") == NETWORK:
+            raise InputError(
+                f"{names[0]} has no mixture yet: this network takes those that a PointGMM makes of clouds; make them "
+                "with `gmcn fit --model`, and give the mixtures artifact"
+            )
         function = fit_images if self.kind == "images" else fit_points
         with foreign(f"{names[0]} cannot be fitted as the network's data set was"):
             return function(rows, self._fit["components"], names=names, **self._options)

@@ -173,6 +173,12 @@ COLUMNS = {
     "parameters": Column("parameters", 0, lambda result: (at(result, "parameters"), None)),
     "gib": Column("peak memory (GiB)", 2, _gib, MEMORY),
     "minutes": Column("training (min)", 1, lambda result: scaled(_pair(result, "seconds", "training"), 1 / 60)),
+    "fit_likelihood": Column(
+        "input fit: log-likelihood (nats per point)",
+        3,
+        lambda result: (at(result, "input_fit", "log_likelihood_test"), None),
+    ),
+    "fit_seconds": Column("input fit (s)", 0, lambda result: (at(result, "seconds", "fit"), None)),
     # Not of a trained network: tables.py reads them elsewhere.
     "kernel-gaussians": Column("K", 0, lambda _: NOTHING),
     "data-gaussians": Column("D", 0, lambda _: NOTHING),

@@ -47,11 +47,23 @@ STAGES = {
         Stage(
             "fit",
             "fit a mixture of Gaussians to every shape or image",
-            options=(DATASET, FIT, POINTS),
+            options=(
+                DATASET,
+                FIT,
+                POINTS,
+                Option("--model", "the network of a fit by one (default: the first of its variant)", metavar="FILE"),
+            ),
             makes="mixtures",
             path="mixtures/{dataset}_{fit}.safetensors",
             job="{dataset}_{fit}",
             sources=(*FITTING, *MIXTURES),
+            of_tasks={  # of a fit by a network
+                "generation": (
+                    "gmcn/fitting/gmm/adaptation.py",
+                    "gmcn/fitting/gmm/by_network.py",
+                    "gmcn/mixture/*.py",
+                )
+            },
             after=("sample",),
             lighter="fewer `components` of the fit or a smaller --threads",
         ),
@@ -124,6 +136,7 @@ STAGES = {
             # The table of networks, and what only reads and says.
             without=(
                 "gmcn/fitting/gmm/adaptation.py",
+                "gmcn/fitting/gmm/by_network.py",
                 "gmcn/models/__init__.py",
                 "gmcn/models/loading.py",
                 "gmcn/nn/merging.py",

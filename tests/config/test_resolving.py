@@ -38,6 +38,31 @@ def test_resolve_merges_mappings_and_replaces_the_rest():
     assert config.resolve(lists, "digits", "child")["network"] == {"layers": [], "kernel_components": 5}
 
 
+def test_a_fit_by_a_network_names_the_first_network_of_its_variant():
+    raw = copy.deepcopy(SMALL)
+    raw["fits"]["hgmm"] = {"method": "pointgmm", "variant": "clouds", "components": 32}
+    clouds = {"base": "base", "task": "generation", "fit": None, "seeds": [4, 5], "network": {"kind": "pointgmm"}}
+    raw["variants"]["clouds"] = clouds
+    config.check(raw)
+    found = config.network_of_fit(raw, "solids10", "hgmm")
+    assert found == {"variant": "clouds", "seed": 4, "task": "generation"}
+    assert config.network_of_fit(raw, "solids10", "kmeans8") is None
+
+    def words() -> str:
+        with pytest.raises(InputError) as error:
+            config.network_of_fit(raw, "solids10", "hgmm")
+        return str(error.value)
+
+    raw["variants"]["clouds"]["fit"] = "kmeans8"
+    assert "made by variant 'clouds', which must be a network `kind: pointgmm` with `fit: null`" in words()
+    raw["fits"]["hgmm"]["method"] = "kmeans"
+    assert "fit 'hgmm' names a variant without pointgmm" in words()
+    raw["fits"]["hgmm"] = {"method": "pointgmm", "components": 32}
+    assert "fit 'hgmm' has no variant" in words()
+    raw["fits"]["hgmm"]["variant"] = "cloud"
+    assert "unknown variant 'cloud'; did you mean 'clouds'?" in sentence(raw)
+
+
 def test_a_network_of_another_kind_replaces_that_of_the_base():
     raw = changed("variants.child.network", {"kind": "pointnet2", "dropout": 0.1})
     raw["variants"]["heir"] = {"base": "child", "network": {"radii": [0.5, 1.0]}}

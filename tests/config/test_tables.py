@@ -123,7 +123,7 @@ def test_tables_10_and_12_have_the_papers_inputs():
         ({"dataset": "digit"}, "unknown data set 'digit'"),
         (
             {"columns": ["acuracy"]},
-            "unknown column of results 'acuracy'; did you mean 'accuracy'? (known: accuracy, class_accuracy, gib, ",
+            "unknown column of results 'acuracy'; did you mean 'accuracy'? (known: accuracy, class_accuracy, ",
         ),
         ({"columns": ["seconds"]}, "unknown column of results 'seconds'"),
         ({"rows": [{"variant": "paper", "paper": {"acc": 1}}]}, "unknown column of results 'acc'"),

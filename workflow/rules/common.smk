@@ -253,6 +253,11 @@ def sources(stage):
         fields = {}
         if "dataset" in wildcards.keys():
             fields["kind"] = config["datasets"][wildcards.dataset]["kind"]
+        if "fit" in wildcards.keys():
+            by = settings_of.network_of_fit(
+                config, wildcards.dataset, wildcards.fit
+            )
+            fields["task"] = by["task"] if by else ""
         if "variant" in wildcards.keys():
             own = resolved(wildcards)
             fields["network"] = settings_of.kind_of(own)
@@ -294,6 +299,19 @@ def downloads_of(wildcards):
 def input_of(wildcards):
     """The input of a variant's trainings: mixtures, or the points artifact itself."""
     return f"{RESULTS}/{input_path(wildcards.dataset, resolved(wildcards)['fit'])}"
+
+
+def network_of_fit(wildcards):
+    """The network by which a fit makes its mixtures; most fits need none."""
+    try:
+        own = settings_of.network_of_fit(config, wildcards.dataset, wildcards.fit)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    if own is None:
+        return []
+    return path(
+        "model", dataset=wildcards.dataset, variant=own["variant"], seed=own["seed"]
+    )
 
 
 def of_seeds(artifact):

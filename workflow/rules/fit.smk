@@ -4,6 +4,7 @@
 rule fit:
     input:
         points=path("points"),
+        model=network_of_fit,
         src=sources("fit"),
     output:
         mixtures=path("mixtures"),
@@ -23,9 +24,10 @@ rule fit:
         fit="{fit}",
         settings=settings("fit"),
         software=software,
+        model=lambda wildcards, input: f" --model {shlex.quote(input.model)}" if input.model else "",
         options=options,
     message:
         "Fitting {wildcards.fit} to {wildcards.dataset}"
     shell:
         "python -m gmcn fit --dataset {params.dataset} --fit {params.fit} --settings {params.settings:q}"
-        " --points {input.points:q} --output {output.mixtures:q} --threads {threads} {params.options} --log {log:q}"
+        " --points {input.points:q}{params.model} --output {output.mixtures:q} --threads {threads} {params.options} --log {log:q}"

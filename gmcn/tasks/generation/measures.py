@@ -66,7 +66,7 @@ class Measures:
         from gmcn.tasks.generation.measures_of_completion import COVERAGE, COVERAGES
 
         own = of_classes(data, _trained(metadata))
-        points, count = own.inputs, _seen(metadata)
+        points, count = own.inputs, seen_points(metadata)
         assert isinstance(points, torch.Tensor)
         generator = torch.Generator().manual_seed(SEED)
         values: dict[str, list[Tensor]] = {"levels": [], "adapted": [], "chamfer": []}
@@ -146,7 +146,7 @@ class Measures:
         """The log-likelihood in nats per point of the points that the network is not shown, under the leaves."""
         from gmcn.nn.tree_likelihood import exact
 
-        count: Any = _seen(metadata)
+        count: Any = seen_points(metadata)
         clouds: Any = inputs
         values = exact(network(clouds[:, :count]).leaves(), clouds[:, count:]).mean(1).tolist()
         return [{"log_likelihood": value} if math.isfinite(value) else None for value in values]
@@ -187,7 +187,7 @@ def complete(
     }
 
 
-def _seen(metadata: Mapping[str, Any] | None) -> int:
+def seen_points(metadata: Mapping[str, Any] | None) -> int:
     """How many points a network was trained to see."""
     from gmcn.data.views import Views
 
