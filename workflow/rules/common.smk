@@ -254,9 +254,7 @@ def sources(stage):
         if "dataset" in wildcards.keys():
             fields["kind"] = config["datasets"][wildcards.dataset]["kind"]
         if "fit" in wildcards.keys():
-            by = settings_of.network_of_fit(
-                config, wildcards.dataset, wildcards.fit
-            )
+            by = settings_of.network_of_fit(config, wildcards.dataset, wildcards.fit)
             fields["task"] = by["task"] if by else ""
         if "variant" in wildcards.keys():
             own = resolved(wildcards)

@@ -24,7 +24,9 @@ rule fit:
         fit="{fit}",
         settings=settings("fit"),
         software=software,
-        model=lambda wildcards, input: f" --model {shlex.quote(input.model)}" if input.model else "",
+        model=lambda wildcards, input: (
+            f" --model {shlex.quote(input.model)}" if input.model else ""
+        ),
         options=options,
     message:
         "Fitting {wildcards.fit} to {wildcards.dataset}"
