@@ -63,7 +63,7 @@ dcgmm: $(INSTALLED)
 # All tables of docs/pointgmm.md, in small: their numbers mean nothing. POINTGMM_SMALL= makes them in full, in some hours.
 POINTGMM_SMALL ?= --configfile workflow/small.yaml
 POINTGMM_FOLDER ?= $(RESULTS)$(if $(POINTGMM_SMALL),/small)
-POINTGMM_TABLES ?= generation completion ablations
+POINTGMM_TABLES ?= generation completion ablations fits
 pointgmm: $(INSTALLED)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.config.meaning import check_keys, take_texts
-from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged, variant_entry
+from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged, network_of_fit, variant_entry
 from gmcn.config.tables import check_tables
 from gmcn.config.targets import check_pair
 from gmcn.errors import InputError, brief, foreign, unknown
@@ -172,9 +172,8 @@ def _check_names(plain: Mapping[str, Any], source: str) -> None:
         chain(plain, name)
         if (task := variant.get("task", DEFAULT_TASK)) not in TASKS:
             raise InputError(f"{unknown('task', task, TASKS)} in {source} at variants.{name}")
-    for name, own in plain["fits"].items():
-        if "variant" in own:
-            variant_entry(plain, own["variant"], where=f" in {source} at fits.{name}")
+    for name in plain["fits"]:
+        network_of_fit(plain, None, name)
     for target in plain.get("targets", []):
         check_pair(plain, target, target, "variant")
     if (illustrated := plain.get("illustrations", {}).get("result")) is not None:

@@ -38,25 +38,29 @@ def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]
     return {**settings, "components": components}
 
 
-def network_of_fit(config: Mapping[str, Any], dataset_name: str, name: str) -> dict[str, Any] | None:
-    """Variant, seed and task of the network by which a fit makes its mixtures; None of fits without one.
+def network_of_fit(config: Mapping[str, Any], dataset_name: str | None, name: str) -> dict[str, Any] | None:
+    """Variant, first seed and task of the network by which a fit makes its mixtures; None of fits without one.
 
-    It is trained on the points, so that no fit waits for itself.
+    The network is trained on points, so that no fit waits for itself: :class:`InputError` where it is another one, in
+    general (None) or on a data set.
     """
     own = fit(config, name)
-    if (own.get("method") == BY_NETWORK) != ("variant" in own):
-        lacks = f"has no variant; name a network `kind: {BY_NETWORK}`"
-        raise InputError(f"fit '{name}' {lacks if 'variant' not in own else f'names a variant without {BY_NETWORK}'}")
-    if "variant" not in own:
+    variant, by_network = own.get("variant"), own.get("method") == BY_NETWORK
+    if variant is None and not by_network:
         return None
-    variant_entry(config, own["variant"], f" in fit '{name}'")
-    settings = resolve(config, dataset_name, own["variant"])
-    if settings["fit"] is not None or kind_of(settings) != BY_NETWORK:
+    if variant is None:
+        raise InputError(f"fit '{name}' has no variant; name a network `kind: {BY_NETWORK}`")
+    if not by_network:
+        raise InputError(f"fit '{name}' names a variant, which belongs to `method: {BY_NETWORK}`")
+    variant_entry(config, variant, f" in fit '{name}'")
+    settings = merge(merged(config, dataset_name, variant), config.get("every_variant", {}))
+    if settings.get("fit", "") is not None or kind_of(settings) != BY_NETWORK:
         raise InputError(
-            f"fit '{name}' is made by variant '{own['variant']}', which must be a network `kind: {BY_NETWORK}` with "
+            f"fit '{name}' is made by variant '{variant}', which must be a network `kind: {BY_NETWORK}` with "
             "`fit: null`"
         )
-    return {"variant": own["variant"], "seed": settings["seeds"][0], "task": settings.get("task", DEFAULT_TASK)}
+    seed = next(iter(settings.get("seeds", ())), None)
+    return {"variant": variant, "seed": seed, "task": settings.get("task", DEFAULT_TASK)}
 
 
 def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, Any]:

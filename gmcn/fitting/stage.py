@@ -109,9 +109,11 @@ def _work(
     key = "weights" if ready else "images" if "images" in tensors else "points"
     if key not in tensors:
         raise InputError("the data set holds vectors, to which no mixture is fitted; train on them with `fit: null`")
-    if options.get("method") == NETWORK and (key != "points" or by_network is None):
-        what = f"takes points, and the data set holds {key}" if by_network else "needs a network (--model)"
-        raise InputError(f"the fit `method: {NETWORK}` {what}")
+    if (options.get("method") == NETWORK) != (by_network is not None):
+        what = f"is for `method: {NETWORK}` alone" if by_network else f"is what `method: {NETWORK}` needs (--model)"
+        raise InputError(f"a network {what}")
+    if by_network is not None and key != "points":
+        raise InputError(f"`method: {NETWORK}` takes points, and the data set holds {key}")
     shapes, *sizes = tensors[key].get_shape()
     size = max(1, _SHARD // max(1, sizes[0] * (sizes[1] if key == "images" else 1)))
     names, floor = source["names"], options.get("covariance_floor", FLOOR)

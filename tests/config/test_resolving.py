@@ -56,7 +56,7 @@ def test_a_fit_by_a_network_names_the_first_network_of_its_variant():
     raw["variants"]["clouds"]["fit"] = "kmeans8"
     assert "made by variant 'clouds', which must be a network `kind: pointgmm` with `fit: null`" in words()
     raw["fits"]["hgmm"]["method"] = "kmeans"
-    assert "fit 'hgmm' names a variant without pointgmm" in words()
+    assert "fit 'hgmm' names a variant, which belongs to `method: pointgmm`" in words()
     raw["fits"]["hgmm"] = {"method": "pointgmm", "components": 32}
     assert "fit 'hgmm' has no variant" in words()
     raw["fits"]["hgmm"]["variant"] = "cloud"

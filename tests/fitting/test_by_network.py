@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from gmcn.artifacts import load_tensors
+from gmcn.data import sample
 from gmcn.errors import InputError
 from gmcn.fitting import adapt, fit
 from gmcn.fitting.gmm.by_network import fit_by_network
 from gmcn.models import PointGMM
-from tests.fitting.test_stage import points  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_level_of_the_network_moved_to_the_points_and_its_floor(network):
         torch.testing.assert_close(alone.positions, network(clouds).leaves().means)
 
 
-def test_moving_raises_the_likelihood(tmp_path, points, network):  # noqa: F811
+def test_moving_raises_the_likelihood(tmp_path, points, network):
     found = {}
     for steps in (0, 10):
         settings = {"method": "pointgmm", "variant": "any", "components": 32, "em_steps": steps}
@@ -61,9 +61,21 @@ def test_moving_raises_the_likelihood(tmp_path, points, network):  # noqa: F811
         ({"components": 8, "init": "random"}, "init"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(tmp_path, points, network, settings, words):  # noqa: F811
+def test_what_cannot_be_is_one_sentence(tmp_path, points, network, settings, words):
     settings = {"method": "pointgmm", "variant": "any", **settings}
     with pytest.raises(InputError, match=words):
         fit(points, settings=settings, output=tmp_path / "m", dataset="solids10", name="h", by_network=fit_by(network))
-    with pytest.raises(InputError, match="needs a network"):
-        fit(points, settings=settings, output=tmp_path / "m", dataset="solids10", name="h")
+
+
+def test_a_network_belongs_to_the_method_and_to_points(tmp_path, points, network):
+    where = {"output": tmp_path / "m", "dataset": "solids10", "name": "h"}
+    own = {"method": "pointgmm", "variant": "any", "components": 8}
+    with pytest.raises(InputError, match="a network is what `method: pointgmm` needs"):
+        fit(points, settings=own, **where)
+    with pytest.raises(InputError, match="a network is for `method: pointgmm` alone"):
+        fit(points, settings={"components": 8}, by_network=fit_by(network), **where)
+    images = tmp_path / "images.safetensors"
+    sample("digits", settings={"kind": "digits"}, downloads=None, output=images)
+    with pytest.raises(InputError, match="takes points, and the data set holds images"):
+        fit(images, settings=own, by_network=fit_by(network), **where)
+    assert not (tmp_path / "m").exists()

@@ -35,14 +35,6 @@ class Run:
         self.metrics |= metrics
 
 
-@pytest.fixture
-def points(tmp_path):
-    path = tmp_path / "points.safetensors"
-    settings = {"kind": "solids", "train_per_class": 2, "test_per_class": 1, "points": 100, "normalize": True}
-    sample("solids10", settings=settings, downloads=None, output=path)
-    return path
-
-
 def test_artifact(tmp_path, points):
     run, output = Run(), tmp_path / "mixtures.safetensors"
     fit(points, settings=SETTINGS, output=output, dataset="solids10", name="kmeans6", run=run)

@@ -16,6 +16,7 @@ from gmcn import cli
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors
 from gmcn.data.off import parse_off
 from gmcn.errors import InputError
+from gmcn.inference.reading import Reader
 from tests.data.files import write_off
 
 
@@ -288,3 +289,12 @@ def test_an_empty_folder_is_refused(solids, tmp_path):
     (tmp_path / "a.docx").touch()
     with pytest.raises(InputError, match="holds nothing that this network takes"):
         gmcn.predict(solids.model, tmp_path)
+
+
+def test_clouds_of_a_network_whose_mixtures_another_one_makes(tmp_path):
+    """The classifier's file does not hold that other network."""
+    np.save(tmp_path / "cloud.npy", np.random.default_rng(0).normal(size=(40, 3)))
+    fit = {"method": "pointgmm", "variant": "clouds", "components": 8}
+    reader = Reader({"data": {"points": 40}, "fit": fit})
+    with pytest.raises(InputError, match=r"cloud.npy has no mixture yet: .* make them with `gmcn fit --model`"):
+        list(reader.read(tmp_path / "cloud.npy"))

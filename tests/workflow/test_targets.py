@@ -42,12 +42,37 @@ def wanted(settings):
     return {file for file in files if "/" not in file}, {file for file in files if file.startswith("runs/")}
 
 
+def networks_of_fits(settings, results):
+    """How many trainings there are besides, of networks by which input fits are made."""
+    found = set()
+    for dataset, variant in (file.removesuffix(".json").split("_") for file in results):
+        fit = config.resolve(settings, dataset, variant)["fit"]
+        own = config.network_of_fit(settings, dataset, fit) if fit else None
+        if own and f"{dataset}_{own['variant']}.json" not in results:
+            found.add((dataset, own["variant"], own["seed"]))
+    return len(found)
+
+
+def test_a_fit_by_a_network_waits_for_its_training(pristine):
+    jobs = pristine.plan("results/mixtures/modelnet10_hgmm32.safetensors")
+    assert jobs == {"download": 1, "sample": 1, "train": 1, "fit": 1}
+
+
+def test_a_fit_by_a_variant_with_a_fit_is_refused(pristine):
+    changed = "variants: {pointgmm-classes: {fit: kmeans16}}"
+    answer = pristine.snakemake("-n", targets=("results/mixtures/modelnet10_hgmm32.safetensors",), config=changed)
+    assert answer.status != 0
+    assert "fit 'hgmm32' is made by variant 'pointgmm-classes', which must be a network" in answer.text
+    assert "Traceback" not in answer.text
+
+
 def test_all_tables_want_every_result_of_the_paper(pristine):
     jobs = pristine.plan("results/tables/all")
     results, folds = wanted(REAL)
     assert jobs["summarise"] == len(results)
     seeds = sum(len(config.resolve(REAL, *file.removesuffix(".json").split("_"))["seeds"]) for file in results)
-    assert jobs["train"] == seeds + len(folds)
+    assert networks_of_fits(REAL, results) == 1
+    assert jobs["train"] == seeds + len(folds) + 1
     rows = [row for name in REAL["tables"] for row in config.tables.table_of(REAL, name)["rows"] if "rival" in row]
     assert jobs["rival"] == len({(row["dataset"], row["rival"]) for row in rows}) > 2
     assert jobs["least_squares"] == jobs["all_results"] == jobs["all_tables"] == 1
@@ -65,7 +90,7 @@ def test_everything_in_small_is_made_beside_the_real_results(pristine):
     small = config.load(ROOT / "config.yaml", ROOT / "workflow/small.yaml")
     results, folds = wanted(small)
     assert answer.jobs["summarise"] == len(results)
-    assert answer.jobs["train"] == len(results) + len(folds)  # one seed each
+    assert answer.jobs["train"] == len(results) + len(folds) + networks_of_fits(small, results)  # one seed each
     assert " results/modelnet10" not in answer.text
     assert '"layers": [[2, 16], [4, 8], [8, 4], [16, 2]]' in answer.text
 

@@ -254,7 +254,7 @@ def sources(stage):
         if "dataset" in wildcards.keys():
             fields["kind"] = config["datasets"][wildcards.dataset]["kind"]
         if "fit" in wildcards.keys():
-            by = settings_of.network_of_fit(config, wildcards.dataset, wildcards.fit)
+            by = fitted_by(wildcards)
             fields["task"] = by["task"] if by else ""
         if "variant" in wildcards.keys():
             own = resolved(wildcards)
@@ -299,17 +299,19 @@ def input_of(wildcards):
     return f"{RESULTS}/{input_path(wildcards.dataset, resolved(wildcards)['fit'])}"
 
 
-def network_of_fit(wildcards):
-    """The network by which a fit makes its mixtures; most fits need none."""
+def fitted_by(wildcards):
+    """Variant, seed and task of the network by which a fit makes its mixtures; None of most fits."""
     try:
-        own = settings_of.network_of_fit(config, wildcards.dataset, wildcards.fit)
+        return settings_of.network_of_fit(config, wildcards.dataset, wildcards.fit)
     except InputError as error:
         raise WorkflowError(str(error)) from None
-    if own is None:
+
+
+def network_of_fit(wildcards):
+    """The file of that network."""
+    if (own := fitted_by(wildcards)) is None:
         return []
-    return path(
-        "model", dataset=wildcards.dataset, variant=own["variant"], seed=own["seed"]
-    )
+    return path("model", dataset=wildcards.dataset, **own)
 
 
 def of_seeds(artifact):
