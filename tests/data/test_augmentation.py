@@ -157,7 +157,7 @@ def test_a_scaled_shape_keeps_its_size(shape):
         centre = centre_and_deviation(whole)[0]
         return (whole.positions - centre[:, None]).norm(dim=-1).amax(-1)
 
-    assert_close(size(varied), size(inputs), 1e-12)
+    torch.testing.assert_close(size(varied), size(inputs), rtol=1e-12, atol=1e-12)
     assert (size(free) / size(inputs) - 1).abs().max() > 0.1
 
 

@@ -58,14 +58,6 @@ def test_a_fit_by_a_network_waits_for_its_training(pristine):
     assert jobs == {"download": 1, "sample": 1, "train": 1, "fit": 1}
 
 
-def test_a_fit_by_a_variant_with_a_fit_is_refused(pristine):
-    changed = "variants: {pointgmm-classes: {fit: kmeans16}}"
-    answer = pristine.snakemake("-n", targets=("results/mixtures/modelnet10_hgmm32.safetensors",), config=changed)
-    assert answer.status != 0
-    assert "fit 'hgmm32' is made by variant 'pointgmm-classes', which must be a network" in answer.text
-    assert "Traceback" not in answer.text
-
-
 def test_all_tables_want_every_result_of_the_paper(pristine):
     jobs = pristine.plan("results/tables/all")
     results, folds = wanted(REAL)
