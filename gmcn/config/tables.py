@@ -26,7 +26,7 @@ COLUMNS = {
 OF_TASKS = {
     "density": ("dead", "js", "ndb", "repeats"),
     "generation": (
-        *("jsd", "copies"),
+        *("jsd", "copies", "class_samples", "class_between", "class_blends", "class_test"),
         *(f"{name}_{distance}" for name in ("nna", "coverage", "mmd") for distance in ("chamfer", "emd")),
     ),
 }

@@ -1,10 +1,12 @@
 """How clouds that a network draws compare with test and training objects: several sets, as many clouds as test objects.
 
-The measures are those of :mod:`gmcn.results.cloud_sets`.
+The measures are those of :mod:`gmcn.results.cloud_sets`, and of :mod:`gmcn.results.cloud_classes`.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from gmcn.data.objects import ObjectSet
 from gmcn.errors import InputError
 from gmcn.models import Generative
 from gmcn.progress import Progress
+from gmcn.results.cloud_classes import PAIRS, STEPS, Classifier, blends, ways
 from gmcn.results.cloud_sets import Reference
 from gmcn.results.networks import TrainedNetwork
 from gmcn.results.sample_settings import SampleSettings
 from gmcn.results.seeds import over_seeds
 from gmcn.tasks.generation.measures_of_clouds import CHAMFER, Clouds, Pairs
 
+_LOG = logging.getLogger(__name__)
 SHOWN = 8  # samples in the picture
 
 
@@ -31,6 +35,7 @@ def compare_clouds(
     """By seed of the network the measures, means over sets, each from random numbers of its own, and ``sets``."""
     reached = torch.as_tensor(test.inputs)
     found: dict[str, dict[str, Any]] = {}
+    classes = _classes(networks, test, settings)
     with Progress() as bar:
         reference = Reference(reached, torch.as_tensor(train.inputs), settings.emd_points)
         task = bar.add_task("samples", total=len(networks) * settings.sets * reference.searches(len(reached)))
@@ -39,7 +44,34 @@ def compare_clouds(
                 reference.compare(draw(network, reached.shape, settings, place), lambda count: bar.advance(task, count))
                 for place in range(settings.sets)
             ]
-            found[str(network.seed)] = {**over_seeds(measured)[0], "sets": measured, "model": network.source}
+            own = {**over_seeds(measured)[0], **classes.get(network.seed, {})}
+            found[str(network.seed)] = {**own, "sets": measured, "model": network.source}
+    return found
+
+
+def _classes(
+    networks: Sequence[TrainedNetwork], test: ObjectSet, settings: SampleSettings
+) -> dict[int, dict[str, float]]:
+    """By seed the shares of :mod:`gmcn.results.cloud_classes`; empty where no classifier knows the one class."""
+    if settings.classifier is None:
+        return {}
+    objects = torch.as_tensor(test.inputs)
+    present = [] if test.labels is None else [test.class_names[label] for label in test.labels.unique().tolist()]
+    classifier = Classifier(settings.classifier, objects.shape[1])
+    if len(present) != 1 or present[0] not in classifier.classes:
+        _LOG.info("no shares of classes: they need objects of one class, which %s has to know", settings.classifier)
+        return {}
+    share = functools.partial(classifier.share, present[0])
+    given = {"class_test": share(objects), "class_blends": share(blends(objects))}
+    found = {}
+    with Progress() as bar:
+        task = bar.add_task("classify", total=len(networks) * (len(objects) + PAIRS * STEPS))
+        for network in networks:
+            made = {"samples": draw(network, objects.shape, settings), "between": ways(network.model, objects)}
+            shares = {
+                f"class_{name}": share(clouds, lambda count: bar.advance(task, count)) for name, clouds in made.items()
+            }
+            found[network.seed] = given | shares
     return found
 
 

@@ -146,6 +146,7 @@ CLOUDS = (
     "means that samples and test objects cannot be told apart. Chamfer distances are squared, earth mover's distances "
     "are not."
 )
+CLASSES = "What a pretrained classifier says: of samples, and of five clouds each between 50 pairs of test objects."
 COLUMNS = {
     "js": Column("samples: divergence (JS, nats)", 4, lambda result: _samples(result, "js"), SAMPLES),
     "ndb": Column("samples: different bins (NDB)", 0, lambda result: _samples(result, "ndb"), SAMPLES),
@@ -168,6 +169,17 @@ COLUMNS = {
     "copies": Column(
         "samples: distance to training objects over that of test objects", 2, lambda r: _samples(r, "copies"), CLOUDS
     ),
+    **{
+        f"class_{name}": Column(
+            f"of the class, {title} (%)", 1, lambda r, key=f"class_{name}": scaled(_samples(r, key), 100), CLASSES
+        )
+        for name, title in (
+            ("samples", "samples"),
+            ("between", "between two objects"),
+            ("blends", "points of both objects"),
+            ("test", "test objects"),
+        )
+    },
     "dead": Column("dead components", 1, lambda result: _pair(result, "details", "dead")),
     "kernels": Column("kernels", 0, _kernels),
     "parameters": Column("parameters", 0, lambda result: (at(result, "parameters"), None)),

@@ -29,6 +29,10 @@ class SampleSettings:
     sets: Annotated[int, at_least(1), "Of clouds: sets of as many samples as there are test objects."] = 5
     flatten: Annotated[bool, "Of clouds: put points on surfaces, as `gmcn generate --flatten` does."] = False
     emd_points: Annotated[int, at_least(2), "Of clouds: points for earth mover's distances."] = 512
+    classifier: Annotated[
+        str | None,
+        "Of clouds of one class: a pretrained network, or a file, that says which are of it; null: nobody is asked.",
+    ] = None
     sharpen: Annotated[int | None, at_least(0), "Steps of sharpening; null: the network's own."] = None
     seed: Seed = 0
 

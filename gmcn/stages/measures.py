@@ -47,6 +47,7 @@ MEASURES = (
         settings=("samples",),
         networks=("gmm", "dcgmm", "pointgmm"),
         sources=(
+            "gmcn/results/cloud_classes.py",
             "gmcn/results/cloud_samples.py",
             "gmcn/results/cloud_sets.py",
             "gmcn/tasks/generation/measures_of_clouds.py",

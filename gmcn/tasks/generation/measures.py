@@ -31,16 +31,20 @@ CHAMFER = Metric("chamfer", "Chamfer distance", "1e-3", 2, scale=1e3)
 COMPLETION = Metric("completion", "Chamfer distance of the missing half", "1e-3", 2, scale=1e3)
 MISSING = Metric("missing", "log-likelihood of the missing half", "nats per point", 3, larger_is_better=True)
 
+PARTS = Metric("parts", "purity of leaves by part of made chairs", "%", 1, larger_is_better=True, scale=100)
+CELLS = Metric("cells", "the same of fixed cells", "%", 1, larger_is_better=True, scale=100)
+
 
 class Measures:
     """Of test objects of the trained classes, of each of which the network sees the first ``training.views.points``.
 
     The likelihood is that of the others under the leaves; the Chamfer distance is between these and as many points
     that are drawn from the leaves. What completes half an object is measured by
-    :func:`gmcn.tasks.generation.measures_of_completion.completion_errors`.
+    :func:`gmcn.tasks.generation.measures_of_completion.completion_errors`; of networks that know chairs, what parts are
+    by :mod:`gmcn.tasks.generation.measures_of_parts`.
     """
 
-    metrics = (LOG_LIKELIHOOD, ADAPTED, CHAMFER, COMPLETION, MISSING)
+    metrics = (LOG_LIKELIHOOD, ADAPTED, CHAMFER, COMPLETION, MISSING, PARTS, CELLS)
     headline = LOG_LIKELIHOOD
     details = ("levels", "completions", "seconds", "bytes")
 
@@ -95,6 +99,7 @@ class Measures:
             CHAMFER.name: found["chamfer"].mean().item(),
             COMPLETION.name: half["chamfer"],
             MISSING.name: half["log_likelihood"],
+            **_parts(network, own, count, device),
             "levels": levels,
             "completions": completions,
             "seconds": _seconds(network, points[:TIMED, :count].to(device)),
@@ -211,6 +216,14 @@ def _seconds(network: PointGMM, points: Tensor) -> float:  # [S, M, 3]
             network(one)
             taken.append(time.perf_counter() - start)
     return sorted(taken)[len(taken) // 2]
+
+
+def _parts(network: PointGMM, data: ObjectSet, seen: int, device: torch.device | str) -> dict[str, float | None]:
+    from gmcn.tasks.generation.measures_of_parts import of_leaves
+
+    known = set() if data.labels is None else {data.class_names[label] for label in data.labels.unique().tolist()}
+    found: dict[str, float] = of_leaves(network, seen, device) if "chair" in known else {}
+    return {PARTS.name: found.get("purity"), CELLS.name: found.get("cells")}
 
 
 def _bytes(network: PointGMM) -> dict[str, int]:
