@@ -27,6 +27,7 @@ from gmcn.models import NETWORKS
 from gmcn.papers.dcgmm.figures import ComparisonSettings
 from gmcn.papers.gm_layers.figures import LayerSettings
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
+from gmcn.papers.pointgmm.settings import CloudFigureSettings
 from gmcn.results.dynamics_stage import DynamicsSettings
 from gmcn.results.probing import ProbeSettings
 from gmcn.results.sample_settings import SampleSettings
@@ -143,6 +144,7 @@ class Configuration:
     illustrations: Illustrations = OPTIONAL
     gm_layers: LayerSettings = OPTIONAL
     dcgmm: ComparisonSettings = OPTIONAL
+    pointgmm: CloudFigureSettings = OPTIONAL
     figures: Annotated[
         dict[str, Figure],
         "Figures of fits side by side, by data set; what an entry leaves out comes from the one called default.",

@@ -66,12 +66,13 @@ def draw_layers(context: Context) -> None:
 
 
 def draw_results(context: Context) -> None:
-    from gmcn.papers.dcgmm.figures import comparison, draw
+    from gmcn.papers.comparisons import comparison, draw
 
     options = context.options
-    settings = context.settings("draw-results")
+    figure = comparison(options.name)
+    settings = context.settings("draw-results", options.name)
     if options.inputs is None:
-        wanted = configuration.compared(context.config | {"dcgmm": settings}, comparison(options.name))
+        wanted = configuration.compared(context.config | {figure.section: settings}, figure)
         inputs = {name: context.place(artifact, **fields) for name, (artifact, fields) in wanted.items()}
     else:
         inputs = {name: Path(file) for name, _, file in (given.partition("=") for given in options.inputs)}

@@ -42,8 +42,9 @@ PLACES = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
 class Comparison:
     """A figure of results side by side, with numbers in a .json: the function that draws it, and what this reads.
 
-    That is of each variant the artifact ``needs``, a "model" being that of the first seed, and what rivals found.
-    ``datasets`` says which of ``dcgmm.datasets`` it shows: the first, the last or all.
+    That is of each variant the artifact ``needs``, a "model" being that of the first seed, and what rivals found; with
+    ``points`` also the objects of the data set. ``datasets`` says which of the data sets of its ``section`` of the
+    configuration it shows: the first, the last or all. Figures of ``clouds`` are a page to turn besides.
     """
 
     function: str
@@ -51,13 +52,22 @@ class Comparison:
     variants: tuple[str, ...]
     rivals: tuple[str, ...] = ()
     datasets: str = "all"
+    section: str = "dcgmm"
+    points: bool = False
+    clouds: bool = False
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its files."""
+        return (".png", ".html", ".json") if self.clouds else (".png", ".svg", ".json")
 
     def names(self, datasets: Sequence[str]) -> list[str]:
-        """<data set>_<variant or rival>, in order."""
-        return [f"{one}_{name}" for one in datasets[PLACES[self.datasets]] for name in (*self.variants, *self.rivals)]
+        """<data set>_<variant, rival, or "points">, in order."""
+        shown = (*self.variants, *self.rivals, *(["points"] if self.points else ()))
+        return [f"{one}_{name}" for one in datasets[PLACES[self.datasets]] for name in shown]
 
 
-DATASETS = ("mnist", "fashion-mnist")
+DATASETS = {"dcgmm": ("mnist", "fashion-mnist"), "pointgmm": ("modelnet40-chair",)}
 _DCGMM = "gmcn.papers.dcgmm"
 _DIVERSE = ("dcgmm-1l", "dcgmm-2ld", "dcgmm-2lc", "dcgmm-2le")
 _DEEP = tuple(f"dcgmm-{name}" for name in ("1l", "2la", "2lb", "2lc", "2ld", "2le", "3la", "3lb"))
@@ -72,4 +82,10 @@ COMPARED = {
     "dcgmm-figure7": Comparison(f"{_DCGMM}.samples:diversity", "model", _DIVERSE, datasets="last"),
     "dcgmm-figure8": Comparison(f"{_DCGMM}.samples:sharpening", "model", ("dcgmm-2lc",), datasets="last"),
     "dcgmm-flat": Comparison(f"{_DCGMM}.outliers:sizes", "result", (*_FLAT, *_DEEP), _NEAREST),
+    **{
+        f"pointgmm-{name}": Comparison(
+            f"gmcn.papers.pointgmm.figures:{name}", "model", ("pointgmm",), (), "first", "pointgmm", True, True
+        )
+        for name in ("levels", "leaves", "ways", "samples", "parts")
+    },
 }

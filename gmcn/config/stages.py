@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gmcn.addresses import plain
-from gmcn.config.illustrations import DATASETS, Comparison
+from gmcn.config.illustrations import COMPARED, DATASETS, Comparison
 from gmcn.config.resolving import dataset, entry, figure_of, fit, resolve
 from gmcn.config.tables import table_of
 from gmcn.stages import STAGES
@@ -20,15 +20,14 @@ SECTIONS = {
     "least-squares": "least_squares",
     "draw-figure": "illustrations",
     "draw-layers": "gm_layers",
-    "draw-results": "dcgmm",
 }
 
 
 def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, name: str | None) -> dict[str, Any]:
     """The settings that ``stage`` reads, and no others: a change of any other key must not run it again.
 
-    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, the table for ``table``, and the
-    variant after that; ``table`` and those of :data:`SECTIONS` are of no data set.
+    ``name`` is a file for ``download`` (None: all of them), the fit for ``fit``, the table for ``table``, the figure
+    for ``draw-results``, and the variant after that; these two and those of :data:`SECTIONS` are of no data set.
     """
     if stage == "download":
         own = dataset(config, dataset_name)
@@ -45,6 +44,8 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         return copy.deepcopy(fit(config, str(name)))
     if stage == "draw-fits":
         return figure_of(config, dataset_name)
+    if stage == "draw-results":
+        return dict(config.get(COMPARED[str(name)].section, {}))
     if stage in SECTIONS:
         return dict(config.get(SECTIONS[stage], {}))
     if stage == "table":
@@ -64,12 +65,15 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
 
 def compared(config: Mapping[str, Any], figure: Comparison) -> dict[str, tuple[str, dict[str, Any]]]:
     """What a figure of results reads: by name, <data set>_<variant or rival>, the artifact and its path's fields."""
-    datasets = config.get("dcgmm", {}).get("datasets", DATASETS)
+    section = figure.section
+    datasets = config.get(section, {}).get("datasets", DATASETS[section])
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for name in figure.names(datasets):
         dataset_name, what = name.split("_")
-        dataset(config, dataset_name, " in dcgmm.datasets")
-        if what in figure.rivals:
+        dataset(config, dataset_name, f" in {section}.datasets")
+        if what == "points":
+            found[name] = "points", {"dataset": dataset_name}
+        elif what in figure.rivals:
             found[name] = "rival", {"dataset": dataset_name, "rival": what}
         else:
             seed = resolve(config, dataset_name, what)["seeds"][0]

@@ -62,13 +62,13 @@ def _check_figure(config: Mapping[str, Any], target: str) -> None:
     if path.stem in MEASURED and path.suffix in (".png", ".svg", ".json"):
         dataset(config, measured_dataset(config), " in gm_layers.dataset")
         return
-    if path.stem in COMPARED and path.suffix in (".png", ".svg", ".json"):
+    if path.stem in COMPARED and path.suffix in COMPARED[path.stem].suffixes:
         compared(config, COMPARED[path.stem])
         return
     dataset_name, separator, what = path.stem.partition("_")
     if not separator or what != "fits" or path.suffix not in (".png", ".svg", ".html"):
         raise InputError(
             f"'{target}' is no figure: they are called <data set>_fits.png, .svg and .html, and "
-            f"{', '.join([*ILLUSTRATIONS, *MEASURED, *COMPARED])} (.png, .svg)"
+            f"{', '.join([*ILLUSTRATIONS, *MEASURED, *COMPARED])} (.png, .svg; of clouds .png, .html)"
         )
     figure_of(config, dataset_name)

@@ -322,12 +322,15 @@ STAGES = {
             path="figures/{figure}",
             job="{figure}",
             sources=(
-                *PICTURES,
                 "gmcn/config/illustrations.py",
+                *CLOUDS,
+                "gmcn/papers/comparisons.py",
                 "gmcn/papers/dcgmm/*.py",
+                "gmcn/papers/pointgmm/*.py",
                 "gmcn/results/reading.py",
+                "gmcn/tasks/generation/*.py",
             ),
-            after=("train", "evaluate", "summarise", "rival"),
+            after=("sample", "train", "evaluate", "summarise", "rival"),
         ),
     )
 }

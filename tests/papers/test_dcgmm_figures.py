@@ -13,7 +13,7 @@ from gmcn.data import sample
 from gmcn.errors import InputError
 from gmcn.models.dcgmm import DCGMM
 from gmcn.models.loading import load
-from gmcn.papers.dcgmm.figures import draw
+from gmcn.papers.comparisons import draw
 from gmcn.papers.dcgmm.samples import _with_repeats
 from gmcn.results import evaluate
 from gmcn.results.rivals import compare
@@ -56,7 +56,7 @@ def results(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", [name for name in COMPARED if name.startswith("dcgmm-")])
 def test_figures_are_written_with_their_numbers_and_twice_the_same(results, tmp_path, name):
     arguments = {"inputs": results(name), "settings": SMALL, "output": tmp_path / name}
     written = draw(name, **arguments)

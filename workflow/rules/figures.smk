@@ -145,7 +145,7 @@ rule draw_results:
     benchmark:
         benchmark_of("draw-results")
     wildcard_constraints:
-        figure="|".join(settings_of.COMPARED),
+        figure=figures_of(clouds=False),
     conda:
         "../../envs/gmcn.yaml"
     threads: 1
@@ -153,7 +153,9 @@ rule draw_results:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        settings=written(config.get("dcgmm", {})),
+        settings=lambda wildcards: written(
+            settings_of.stage_settings(config, "draw-results", "", wildcards.figure)
+        ),
         folder=lambda wildcards, output: os.path.splitext(output.still)[0],
         shown=lambda wildcards: shlex.join(
             f"{name}={file}" for name, file in compared_in(wildcards).items()
@@ -164,6 +166,20 @@ rule draw_results:
     shell:
         "python -m gmcn draw-results --name {wildcards.figure} --settings {params.settings:q} --inputs {params.shown}"
         " --output {params.folder:q} --threads {threads} {params.options} --log {log:q}"
+
+
+use rule draw_results as draw_clouds with:
+    output:
+        still=report(
+            path("compared-figure") + ".png",
+            caption="../report/comparison.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        page=path("compared-figure") + ".html",
+        numbers=path("compared-figure") + ".json",
+    wildcard_constraints:
+        figure=figures_of(clouds=True),
 
 
 rule all_figures:

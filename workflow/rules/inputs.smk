@@ -147,6 +147,12 @@ def infinite_networks(wildcards):
     }
 
 
+def figures_of(clouds):
+    """A pattern of the names of figures of results: those of clouds, or the others."""
+    named = settings_of.COMPARED.items()
+    return "|".join(name for name, figure in named if figure.clouds == clouds)
+
+
 def compared_in(wildcards):
     """What a figure of results shows, by name."""
     figure = settings_of.COMPARED[wildcards.figure]

@@ -58,11 +58,16 @@ def _on_boxes(
     return (shares[..., None] * corners[chosen]).sum(1), owners[chosen]
 
 
+def majority(groups: Tensor, parts: Tensor) -> Tensor:  # [M], [M] -> [G]
+    """The part that most points of each group are of; groups are numbers from 0."""
+    counts = torch.zeros(int(groups.max()) + 1, int(parts.max()) + 1, dtype=torch.long)
+    counts.index_put_((groups, parts), torch.ones((), dtype=torch.long), accumulate=True)
+    return counts.argmax(1)
+
+
 def purity(groups: Tensor, parts: Tensor) -> float:  # [M], [M]
     """The share of points that are of the part that most points of their group are of."""
-    counts = torch.zeros(int(groups.max()) + 1, int(parts.max()) + 1)
-    counts.index_put_((groups, parts), torch.ones(()), accumulate=True)
-    return (counts.amax(1).sum() / len(groups)).item()
+    return (majority(groups, parts)[groups] == parts).double().mean().item()
 
 
 def of_leaves(network: Any, seen: int, device: torch.device | str = "cpu", chairs: int = CHAIRS) -> dict[str, float]:

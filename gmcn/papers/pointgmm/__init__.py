@@ -1,0 +1,1 @@
+"""Figures of PointGMM (Hertz et al., 2020)."""
