@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Mapping
@@ -71,7 +70,7 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     everything else is replaced; so is a network by one of another kind. Layers are divided by ``shrink``.
     """
     dataset(config, dataset_name)
-    resolved = merge(merged(config, dataset_name, variant), config.get("every_variant", {}))
+    resolved = copied(merge(merged(config, dataset_name, variant), config.get("every_variant", {})))
     if kind_of(resolved) == DEFAULT_KIND and "layers" in resolved.get("network", {}):
         resolved["network"]["layers"] = [[_shrunk(config, n) for n in layer] for layer in resolved["network"]["layers"]]
     required = (*REQUIRED, "probe") if "rmse" in measured(resolved) else REQUIRED
@@ -109,16 +108,23 @@ def measured_dataset(config: Mapping[str, Any]) -> str:
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """A deep copy of ``base`` with the keys of ``override`` on top; only mappings are merged."""
-    both = copy.deepcopy(dict(base))
+    """``base`` with the keys of ``override`` on top; only mappings are merged. What only one has is shared with it."""
+    both = dict(base)
     for key, value in override.items():
         nested = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
-        both[key] = merge(both[key], value) if nested else copy.deepcopy(value)
+        both[key] = merge(both[key], value) if nested else value
     return both
 
 
+def copied(value: Any) -> Any:
+    """A deep copy of mappings and lists as YAML has them, many times as fast as :func:`copy.deepcopy`."""
+    if isinstance(value, Mapping):
+        return {key: copied(one) for key, one in value.items()}
+    return [copied(one) for one in value] if isinstance(value, list) else value
+
+
 def merged(config: Mapping[str, Any], dataset_name: str | None, variant: str) -> dict[str, Any]:
-    """The settings of a variant and its bases, in general (None) or on a data set."""
+    """The settings of a variant and its bases, in general (None) or on a data set; not to be changed."""
     settings: dict[str, Any] = {}
     for name in chain(config, variant):
         says = variant_entry(config, name)

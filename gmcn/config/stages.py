@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 from gmcn.addresses import plain
 from gmcn.config.illustrations import COMPARED, DATASETS, Comparison
-from gmcn.config.resolving import dataset, entry, figure_of, fit, resolve
+from gmcn.config.resolving import copied, dataset, entry, figure_of, fit, resolve
 from gmcn.config.tables import table_of
 from gmcn.stages import STAGES
 from gmcn.tasks import DEFAULT_TASK
@@ -33,15 +32,15 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         own = dataset(config, dataset_name)
         files = {file["name"]: file for file in own.get("files", [])}
         wanted = list(files.values()) if name is None else [entry(files, f"file of {dataset_name}", name, "")]
-        return copy.deepcopy({"kind": own["kind"], "files": wanted})
+        return copied({"kind": own["kind"], "files": wanted})
     if stage == "sample":
-        own = copy.deepcopy(dataset(config, dataset_name))
+        own = copied(dataset(config, dataset_name))
         if "files" in own:  # their content is an input; another address for it changes nothing
             own["files"] = [{"name": file["name"]} for file in own["files"]]
         return own
     if stage == "fit":
         dataset(config, dataset_name)
-        return copy.deepcopy(fit(config, str(name)))
+        return copied(fit(config, str(name)))
     if stage == "draw-fits":
         return figure_of(config, dataset_name)
     if stage == "draw-results":
