@@ -60,13 +60,15 @@ dcgmm: $(INSTALLED)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.md) \
 	    $(DCGMM_FIGURES:%=$(DCGMM_FOLDER)/figures/dcgmm-%.png)
 
-# All tables of docs/pointgmm.md, in small: their numbers mean nothing. POINTGMM_SMALL= makes them in full, in some hours.
+# All tables and figures of docs/pointgmm.md, in small: their numbers mean nothing. POINTGMM_SMALL= makes them in full, in some hours.
 POINTGMM_SMALL ?= --configfile workflow/small.yaml
 POINTGMM_FOLDER ?= $(RESULTS)$(if $(POINTGMM_SMALL),/small)
 POINTGMM_TABLES ?= generation completion ablations fits
+POINTGMM_FIGURES ?= levels leaves ways samples parts
 pointgmm: $(INSTALLED)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
-	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md)
+	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md) \
+	    $(POINTGMM_FIGURES:%=$(POINTGMM_FOLDER)/figures/pointgmm-%.html)
 
 setup: $(INSTALLED)
 

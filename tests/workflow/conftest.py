@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+
+@functools.cache
+def imported() -> Any:
+    """A process with Snakemake, which runs it as often as it is asked to (:mod:`tests.workflow.forking`)."""
+    script = Path(__file__).with_name("forking.py")
+    return subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
 
 COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "envs", "gmcn", "csrc")
 
@@ -40,8 +50,18 @@ class Checkout:
 
     def snakemake(self, *arguments: str, targets: tuple[str, ...] = (), config: str = "") -> Answer:
         """Run Snakemake; ``config`` is YAML that is merged into config.yaml, as with --configfile."""
-        done = subprocess.run(**self._call(arguments, targets, config), capture_output=True, text=True, timeout=900)
-        return Answer(done.returncode, done.stdout + done.stderr)
+        call = self._call(arguments, targets, config)
+        with tempfile.NamedTemporaryFile(mode="r", errors="replace") as said:
+            task = {
+                "folder": str(call["cwd"]),
+                "arguments": call["args"][3:],
+                "environment": call["env"],
+                "output": said.name,
+            }
+            server = imported()
+            server.stdin.write(json.dumps(task) + "\n")
+            server.stdin.flush()
+            return Answer(int(server.stdout.readline()), said.read())
 
     def start(
         self, *arguments: str, targets: tuple[str, ...] = (), config: str = "", output: Any = subprocess.DEVNULL
