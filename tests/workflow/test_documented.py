@@ -39,7 +39,8 @@ def test_every_documented_target_can_be_made(pristine, asked, tmp_path, monkeypa
         file = tmp_path / line.removeprefix("~/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    targets = sorted({target for options in asked for target in options.targets})
+    # What everything needs is planned in test_targets, and takes a minute.
+    targets = sorted({target for options in asked for target in options.targets if not target.endswith("/all")})
     assert len(targets) > 5
     pristine.plan(*targets, config=yaml.safe_dump(examples()))
 
