@@ -3,7 +3,7 @@
 #   make paper-small                                 every table and figure of the paper, in small
 #   make gm-layers                                   tables and figures of Gaussian mixture layers: an hour
 #   make dcgmm                                       tables and figures of deep convolutional mixtures, in small
-#   make pointgmm                                    tables of trees of mixtures of clouds, in small
+#   make pointgmm                                    tables and figures of trees of mixtures of clouds, in small
 #   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 #   make fuzz, make audit                            files of strangers, vulnerable dependencies (docs/security.md)
@@ -64,7 +64,7 @@ dcgmm: $(INSTALLED)
 POINTGMM_SMALL ?= --configfile workflow/small.yaml
 POINTGMM_FOLDER ?= $(RESULTS)$(if $(POINTGMM_SMALL),/small)
 POINTGMM_TABLES ?= generation completion ablations fits
-POINTGMM_FIGURES ?= levels leaves ways samples parts
+POINTGMM_FIGURES ?= levels leaves interpolations samples parts
 pointgmm: $(INSTALLED)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md) \

@@ -86,6 +86,6 @@ COMPARED = {
         f"pointgmm-{name}": Comparison(
             f"gmcn.papers.pointgmm.figures:{name}", "model", ("pointgmm",), (), "first", "pointgmm", True, True
         )
-        for name in ("levels", "leaves", "ways", "samples", "parts")
+        for name in ("levels", "leaves", "interpolations", "samples", "parts")
     },
 }

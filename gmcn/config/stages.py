@@ -42,11 +42,11 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         dataset(config, dataset_name)
         return copied(fit(config, str(name)))
     if stage == "draw-fits":
-        return figure_of(config, dataset_name)
+        return copied(figure_of(config, dataset_name))
     if stage == "draw-results":
-        return dict(config.get(COMPARED[str(name)].section, {}))
+        return copied(config.get(COMPARED[str(name)].section, {}))
     if stage in SECTIONS:
-        return dict(config.get(SECTIONS[stage], {}))
+        return copied(config.get(SECTIONS[stage], {}))
     if stage == "table":
         return table_of(config, str(name))
     resolved = resolve(config, dataset_name, str(name))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gmcn import tasks
-from gmcn.artifacts import read_metadata
+from gmcn.artifacts import read_metadata, sha256
 from gmcn.data.samples import normalize
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
@@ -31,17 +31,20 @@ BATCH = 50  # bounds memory
 class Classifier:
     """A trained network of clouds of M points, a pretrained one or that of a file, as of :func:`gmcn.load`.
 
-    Raises :class:`InputError` for one that does not classify clouds of this size.
+    Raises :class:`InputError` for one that does not classify clouds. ``classes`` and ``points``, the size of its
+    clouds, say of which it can be asked.
     """
 
-    def __init__(self, name: str, points: int) -> None:
+    def __init__(self, name: str) -> None:
         path = model_path(Path(name))
         self._network, metadata = load(path), read_metadata(path)
         inputs, task = metadata.get("inputs", {}), metadata.get("task", tasks.DEFAULT_TASK)
         self._data, self._fit = inputs.get("data", {}), inputs.get("fit") or {}
-        if task != tasks.DEFAULT_TASK or self._data.get("points") != points or self._fit.get("method") == NETWORK:
-            raise InputError(f"samples.classifier: {name} does not classify clouds of {points} points")
+        if task != tasks.DEFAULT_TASK or "points" not in self._data or self._fit.get("method") == NETWORK:
+            raise InputError(f"samples.classifier: {name} does not classify clouds")
         self.classes: list[str] = metadata["class_names"]
+        self.points: int = self._data["points"]
+        self.sha256 = sha256(path)
 
     @torch.no_grad()
     def share(
@@ -62,17 +65,23 @@ class Classifier:
 
 
 def pairs_of(count: int) -> Tensor:  # [P, 2]
-    """Which objects are the two ends: other ones where there are enough."""
+    """Which objects are the two ends, never one twice; each pair has its own where there are enough."""
     generator = torch.Generator().manual_seed(SEED)
-    order = torch.cat([torch.randperm(count, generator=generator) for _ in range(-(-2 * PAIRS // count))])
-    return order[: 2 * PAIRS].view(PAIRS, 2)
+    if count >= 2 * PAIRS:
+        return torch.randperm(count, generator=generator)[: 2 * PAIRS].view(PAIRS, 2)
+    return torch.stack([torch.randperm(count, generator=generator)[:2] for _ in range(PAIRS)])
 
 
-def ways(network: Any, objects: Tensor) -> Tensor:  # [S, M, 3] -> [P * STEPS, M, 3]
+def interpolations(
+    network: Any,
+    objects: Tensor,  # [S, M, 3]
+    *,
+    flatten: bool = False,
+) -> Tensor:  # [P * STEPS, M, 3]
     """The clouds between the ends of each pair, without the ends, by random numbers of the CPU."""
     generator, device = torch.Generator().manual_seed(SEED), next(network.parameters()).device
     found = [
-        network.between(objects[pair].to(device), STEPS + 2, generator, points=objects.shape[1])[1:-1]
+        network.between(objects[pair].to(device), STEPS + 2, generator, points=objects.shape[1], flatten=flatten)[1:-1]
         for pair in pairs_of(len(objects))
     ]
     return torch.cat(found).cpu()

@@ -18,7 +18,7 @@ from gmcn.data.objects import ObjectSet
 from gmcn.errors import InputError
 from gmcn.models import Generative
 from gmcn.progress import Progress
-from gmcn.results.cloud_classes import PAIRS, STEPS, Classifier, blends, ways
+from gmcn.results.cloud_classes import PAIRS, STEPS, Classifier, blends, interpolations
 from gmcn.results.cloud_sets import Reference
 from gmcn.results.networks import TrainedNetwork
 from gmcn.results.sample_settings import SampleSettings
@@ -51,23 +51,27 @@ def compare_clouds(
 
 def _classes(
     networks: Sequence[TrainedNetwork], test: ObjectSet, settings: SampleSettings
-) -> dict[int, dict[str, float]]:
+) -> dict[int, dict[str, Any]]:
     """By seed the shares of :mod:`gmcn.results.cloud_classes`; empty where no classifier knows the one class."""
     if settings.classifier is None:
         return {}
     objects = torch.as_tensor(test.inputs)
     present = [] if test.labels is None else [test.class_names[label] for label in test.labels.unique().tolist()]
-    classifier = Classifier(settings.classifier, objects.shape[1])
-    if len(present) != 1 or present[0] not in classifier.classes:
-        _LOG.info("no shares of classes: they need objects of one class, which %s has to know", settings.classifier)
+    classifier, size = Classifier(settings.classifier), objects.shape[1]
+    if len(present) != 1 or present[0] not in classifier.classes or size != classifier.points or len(objects) < 2:
+        text = (
+            "no shares of classes: they need objects of one class that %s knows, two of them, and clouds of %d points"
+        )
+        _LOG.info(text, settings.classifier, classifier.points)
         return {}
     share = functools.partial(classifier.share, present[0])
-    given = {"class_test": share(objects), "class_blends": share(blends(objects))}
+    given: dict[str, Any] = {"classifier": classifier.sha256}
+    given |= {"class_test": share(objects), "class_blends": share(blends(objects))}
     found = {}
     with Progress() as bar:
         task = bar.add_task("classify", total=len(networks) * (len(objects) + PAIRS * STEPS))
         for network in networks:
-            made = {"samples": draw(network, objects.shape, settings), "between": ways(network.model, objects)}
+            made = {"samples": draw(network, objects.shape, settings), "between": _between(network, objects, settings)}
             shares = {
                 f"class_{name}": share(clouds, lambda count: bar.advance(task, count)) for name, clouds in made.items()
             }
@@ -84,6 +88,14 @@ def draw(
         raise InputError(f"{path} draws nothing, so it has no samples")
     generator = torch.Generator().manual_seed(settings.seed + place)
     drawn = network.model.sample(count, generator, points=points, flatten=settings.flatten).cpu()
+    return _finite(drawn, path)
+
+
+def _between(network: TrainedNetwork, objects: Tensor, settings: SampleSettings) -> Tensor:
+    return _finite(interpolations(network.model, objects, flatten=settings.flatten), network.source["path"])
+
+
+def _finite(drawn: Tensor, path: Any) -> Tensor:
     if not drawn.isfinite().all():
         raise InputError(f"samples of {path} are not finite; train the network again")
     return drawn

@@ -146,7 +146,7 @@ CLOUDS = (
     "means that samples and test objects cannot be told apart. Chamfer distances are squared, earth mover's distances "
     "are not."
 )
-CLASSES = "What a pretrained classifier says: of samples, and of five clouds each between 50 pairs of test objects."
+CLASSES = "By another trained network: of samples, and of five interpolations each between 50 pairs of test objects."
 COLUMNS = {
     "js": Column("samples: divergence (JS, nats)", 4, lambda result: _samples(result, "js"), SAMPLES),
     "ndb": Column("samples: different bins (NDB)", 0, lambda result: _samples(result, "ndb"), SAMPLES),
@@ -171,12 +171,15 @@ COLUMNS = {
     ),
     **{
         f"class_{name}": Column(
-            f"of the class, {title} (%)", 1, lambda r, key=f"class_{name}": scaled(_samples(r, key), 100), CLASSES
+            f"{title} classified as the class (%)",
+            1,
+            lambda r, key=f"class_{name}": scaled(_samples(r, key), 100),
+            CLASSES,
         )
         for name, title in (
             ("samples", "samples"),
-            ("between", "between two objects"),
-            ("blends", "points of both objects"),
+            ("between", "interpolations"),
+            ("blends", "mixed points of two objects"),
             ("test", "test objects"),
         )
     },

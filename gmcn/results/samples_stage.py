@@ -121,7 +121,8 @@ def _of_clouds(
     from gmcn.results.cloud_samples import compare_clouds, draw_neighbours
 
     seeds = compare_clouds(networks, data, test, own)
-    numbers = [{key: value for key, value in one.items() if key not in ("model", "sets")} for one in seeds.values()]
+    others = ("model", "sets", "classifier")
+    numbers = [{key: value for key, value in one.items() if key not in others} for one in seeds.values()]
     mean, deviation = over_seeds(numbers)
     objects = {"train": len(data), "test": len(test), "samples": own.sets * len(test)}
     result = {**about, "settings": asdict(own), "objects": objects, "seeds": seeds, "mean": mean, "std": deviation}

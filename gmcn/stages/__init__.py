@@ -159,7 +159,7 @@ STAGES = {
                 "gmcn/tasks/{task}/measures*.py",
                 "gmcn/pictures/charts.py",
             ),
-            of_tasks={"generation": ("gmcn/fitting/gmm/adaptation.py", *CLOUDS)},
+            of_tasks={"generation": ("gmcn/data/primitives.py", "gmcn/fitting/gmm/adaptation.py", *CLOUDS)},
             after=("train",),
             lighter="`--device cpu`",
         ),
@@ -313,7 +313,7 @@ STAGES = {
                 NAME,
                 Option(
                     "--inputs",
-                    "what it shows, each <data set>_<variant or rival>=<file> (default: looked for in the results)",
+                    "what it shows, each <data set>_<variant, rival or points>=<file> (default: those in the results)",
                     nargs="+",
                     metavar="NAME=FILE",
                 ),
@@ -321,12 +321,14 @@ STAGES = {
             makes="compared-figure",
             path="figures/{figure}",
             job="{figure}",
+            variations=("draw_clouds",),  # with a page to turn
             sources=(
                 "gmcn/config/illustrations.py",
                 *CLOUDS,
                 "gmcn/papers/comparisons.py",
                 "gmcn/papers/dcgmm/*.py",
                 "gmcn/papers/pointgmm/*.py",
+                "gmcn/data/primitives.py",
                 "gmcn/results/reading.py",
                 "gmcn/tasks/generation/*.py",
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gmcn.stages.command import Stage
 from gmcn.stages.options import ANALYSIS
-from gmcn.stages.sources import CLOUDS, NETWORKS, PICTURES
+from gmcn.stages.sources import CLOUDS, FITTING, NETWORKS, PICTURES
 
 # Their files become part of a result, beside the evaluation.
 MEASURES = (
@@ -47,6 +47,7 @@ MEASURES = (
         settings=("samples",),
         networks=("gmm", "dcgmm", "pointgmm"),
         sources=(
+            *FITTING,  # of clouds for a classifier
             "gmcn/results/cloud_classes.py",
             "gmcn/results/cloud_samples.py",
             "gmcn/results/cloud_sets.py",

@@ -60,8 +60,8 @@ def test_levels_have_the_likelihood_of_what_is_not_seen(inputs, tmp_path):
     assert found["object"].startswith("table_test")
 
 
-def test_ways_lead_from_one_object_to_the_other(inputs, tmp_path):
-    found = drawn("pointgmm-ways", inputs, tmp_path)["ways"]
+def test_interpolations_lead_from_one_object_to_the_other(inputs, tmp_path):
+    found = drawn("pointgmm-interpolations", inputs, tmp_path)["interpolations"]
     assert all(len(set(way["objects"])) == 2 for way in found)
     assert [len(distances) for way in found for distances in way["chamfer"]] == 4 * [3]
 

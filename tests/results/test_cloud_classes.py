@@ -8,7 +8,7 @@ import torch
 from gmcn.data.objects import ObjectSet
 from gmcn.errors import InputError
 from gmcn.models.pointgmm import PointGMM
-from gmcn.results.cloud_classes import PAIRS, STEPS, Classifier, blends, pairs_of, ways
+from gmcn.results.cloud_classes import PAIRS, STEPS, Classifier, blends, interpolations, pairs_of
 from gmcn.results.cloud_samples import compare_clouds
 from gmcn.results.networks import TrainedNetwork
 from gmcn.results.sample_settings import SampleSettings
@@ -18,7 +18,7 @@ CHAIRS = make_chairs(6, 1024)[0]
 
 
 def test_a_classifier_of_objects_knows_chairs_from_dressers():
-    classifier = Classifier("modelnet10_small", 1024)
+    classifier = Classifier("modelnet10_small")
     assert "chair" in classifier.classes
     told = []
     assert classifier.share("chair", CHAIRS, told.append) >= 5 / 6
@@ -29,9 +29,9 @@ def test_a_classifier_of_objects_knows_chairs_from_dressers():
 
 
 def test_a_network_that_classifies_no_such_clouds_is_refused():
-    for name, points in (("modelnet10_small", 512), ("mnist_small", 1024), ("mnist_dcgmm-3la", 1024)):
-        with pytest.raises(InputError, match=f"samples.classifier: {name} does not classify clouds of {points} points"):
-            Classifier(name, points)
+    for name in ("mnist_small", "mnist_dcgmm-3la"):
+        with pytest.raises(InputError, match=f"samples.classifier: {name} does not classify clouds"):
+            Classifier(name)
 
 
 def test_pairs_are_of_others_where_there_are_enough():
@@ -39,6 +39,7 @@ def test_pairs_are_of_others_where_there_are_enough():
     few = pairs_of(3)
     assert few.shape == (PAIRS, 2)
     assert set(few.flatten().tolist()) == {0, 1, 2}
+    assert all((pairs_of(count).diff(dim=1) != 0).all() for count in (2, 3, 99, 100, 101))
 
 
 def test_a_blend_has_points_of_both_ends_the_more_of_the_second_the_further():
@@ -51,12 +52,12 @@ def test_a_blend_has_points_of_both_ends_the_more_of_the_second_the_further():
     assert shares.tolist() == pytest.approx([step / (STEPS + 1) for step in range(1, STEPS + 1)], abs=0.04)
 
 
-def test_ways_are_between_the_ends_and_twice_the_same():
+def test_interpolations_are_between_the_ends_and_twice_the_same():
     network = PointGMM(latent=4, width=8, splits=1, encoder=[8, 16], seed=0).eval()
     objects = torch.rand(4, 30, 3, generator=torch.Generator().manual_seed(1))
-    found = ways(network, objects)
+    found = interpolations(network, objects)
     assert found.shape == (PAIRS * STEPS, 30, 3)
-    assert torch.equal(found, ways(network, objects))
+    assert torch.equal(found, interpolations(network, objects))
 
 
 @pytest.mark.parametrize("name", ["chair", "cup"])
@@ -70,7 +71,10 @@ def test_shares_are_of_the_class_that_the_objects_are_of(name, caplog):
     shares = {key: value for key, value in found.items() if key.startswith("class_")}
     if name == "cup":
         assert not shares
-        assert "no shares of classes: they need objects of one class, which modelnet10_small has to know" in caplog.text
+        assert (
+            "no shares of classes: they need objects of one class that modelnet10_small knows, two of them"
+            in caplog.text
+        )
     else:
         assert set(shares) == {"class_test", "class_blends", "class_between", "class_samples"}
         assert shares["class_test"] >= 5 / 6

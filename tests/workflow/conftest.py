@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,13 +21,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-@functools.cache
-def imported() -> Any:
-    """A process with Snakemake, which runs it as often as it is asked to (:mod:`tests.workflow.forking`)."""
-    script = Path(__file__).with_name("forking.py")
-    return subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
+LONGEST = 900.0  # seconds of a run of Snakemake
 COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "envs", "gmcn", "csrc")
 
 
@@ -40,6 +37,32 @@ class Answer:
         """How many jobs of each rule it wants to run."""
         table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", self.text, re.DOTALL)
         return {line.split()[0]: int(line.split()[1]) for line in table[1].splitlines()} if table else {}
+
+
+@functools.cache
+def imported() -> Any:
+    """A process with Snakemake, which runs it as often as it is asked to (:mod:`tests.workflow.forking`)."""
+    script = Path(__file__).with_name("forking.py")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, script], **pipes, text=True, start_new_session=True)
+
+
+def ask(task: dict[str, Any], seconds: float) -> int:
+    """Let it run Snakemake; the exit status. Whatever goes wrong ends it, so that the next run gets its own answer."""
+    server, answer = imported(), ""
+    try:
+        server.stdin.write(json.dumps(task) + "\n")
+        server.stdin.flush()
+        if select.select([server.stdout], [], [], seconds)[0]:
+            answer = server.stdout.readline()
+    finally:
+        if not answer:
+            imported.cache_clear()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    assert answer, f"no answer in {seconds:g} s: {Path(task['output']).read_text(errors='replace')}"
+    return int(answer)
 
 
 class Checkout:
@@ -58,10 +81,7 @@ class Checkout:
                 "environment": call["env"],
                 "output": said.name,
             }
-            server = imported()
-            server.stdin.write(json.dumps(task) + "\n")
-            server.stdin.flush()
-            return Answer(int(server.stdout.readline()), said.read())
+            return Answer(ask(task, LONGEST), said.read())
 
     def start(
         self, *arguments: str, targets: tuple[str, ...] = (), config: str = "", output: Any = subprocess.DEVNULL

@@ -176,7 +176,12 @@ use rule draw_results as draw_clouds with:
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-        page=path("compared-figure") + ".html",
+        page=report(
+            path("compared-figure") + ".html",
+            caption="../report/comparison.rst",
+            category="Figures",
+            labels={"figure": "{figure}, to turn"},
+        ),
         numbers=path("compared-figure") + ".json",
     wildcard_constraints:
         figure=figures_of(clouds=True),

@@ -1,4 +1,4 @@
-"""What a PointGMM has learnt of clouds: levels of its tree, its leaves as parts, ways between objects, samples."""
+"""What a PointGMM has learnt of clouds: levels of its tree, leaves as parts, interpolations, samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gmcn.artifacts import read_metadata
-from gmcn.data.objects import TEST, TRAIN, of_classes, read_split
+from gmcn.data.objects import POINTS, TEST, TRAIN, of_classes, read_split
 from gmcn.errors import InputError
 from gmcn.models.loading import load
 from gmcn.models.pointgmm import PointGMM, draw
@@ -21,10 +21,10 @@ from gmcn.papers.pointgmm.settings import CloudFigureSettings
 from gmcn.pictures.clouds import draw_clouds, draw_mixtures, group_colours
 from gmcn.tasks.generation.measures import seen_points
 from gmcn.tasks.generation.measures_of_clouds import CHAMFER, Clouds, Pairs, chamfer
-from gmcn.tasks.generation.measures_of_parts import PARTS, majority, make_chairs, purity
+from gmcn.tasks.generation.measures_of_parts import CHAIRS, PARTS, majority, make_chairs, purity
 
 SEED = 0
-CHAIRS = 100  # whose points say of which part a leaf is
+ENDS = 4  # of two interpolations
 
 Inputs = Mapping[str, Path]
 Drawn = tuple[dict[str, Any], Callable[[Path], Path]]
@@ -47,12 +47,16 @@ class Shown:
         network, metadata = load(model), read_metadata(model)
         if not isinstance(network, PointGMM):
             raise InputError(f"{model} is no PointGMM, which the figure shows")
-        classes = metadata["settings"]["training"].get("classes")
+        classes, seen = metadata["settings"]["training"].get("classes"), seen_points(metadata)
         train, test = (of_classes(read_split(artifact, part), classes) for part in (TRAIN, TEST))
-        if len(test) < settings.objects:
-            raise InputError(f"{artifact} has {len(test)} test objects, and pointgmm.objects is {settings.objects}")
+        if test.kind != POINTS or test.traits["dim"] != 3 or test.traits["shape"][0] <= seen:
+            raise InputError(f"{artifact} has no clouds in space of more than the {seen} points that {model} sees")
+        if len(test) < max(settings.objects, ENDS):
+            raise InputError(
+                f"{artifact} has {len(test)} test objects, and needs {ENDS}; pointgmm.objects is {settings.objects}"
+            )
         known, others = (torch.as_tensor(part.inputs).float() for part in (train, test))
-        return cls(network, known, others, test.names, seen_points(metadata))
+        return cls(network, known, others, test.names, seen)
 
 
 @torch.no_grad()
@@ -89,7 +93,7 @@ def leaves(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
 
 
 @torch.no_grad()
-def ways(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
+def interpolations(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
     """Clouds on the line between the codes of two test objects, of two pairs, and how far they are from both ends."""
     own = Shown.read(inputs, settings)
     generator, count = torch.Generator().manual_seed(SEED), settings.objects
@@ -101,7 +105,7 @@ def ways(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
         found.append({"objects": [own.names[end] for end in ends], "chamfer": apart})
         rows.append(way)
     clouds = list(torch.cat(rows).numpy())
-    return {"ways": found}, lambda path: draw_clouds(clouds, path, columns=count)
+    return {"interpolations": found}, lambda path: draw_clouds(clouds, path, columns=count)
 
 
 @torch.no_grad()
@@ -122,7 +126,7 @@ def parts(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
     """Chairs that we have made, by the parts that they have, and below by those that the leaves of their points say."""
     own = Shown.read(inputs, settings)
     clouds, known = make_chairs(CHAIRS, own.seen)
-    owners = own.network(clouds).leaves().responsibilities(clouds).argmax(-1)
+    owners = torch.cat([own.network(each).leaves().responsibilities(each).argmax(-1) for each in clouds.split(50)])
     said = majority(owners.flatten(), known.flatten())[owners]
     count = settings.objects
     shades = group_colours(torch.cat([known[:count], said[:count]]).numpy(), len(PARTS))
