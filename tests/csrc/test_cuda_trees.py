@@ -7,6 +7,7 @@ import torch
 
 import gmcn.ops
 from gmcn import Mixture
+from tests.csrc.cases import everywhere
 from tests.ops import checks
 from tests.ops.workload import moments, random_mixture
 
@@ -92,9 +93,7 @@ REDUCTIONS = [
 ]
 
 
-@DIMS
-@DTYPES
-@pytest.mark.parametrize(("components", "n", "t"), REDUCTIONS)
+@everywhere(("components", "n", "t"), REDUCTIONS, large=[(1100, 1099, 2)])
 def test_reduce_treehem(ops, dim, dtype, components, n, t):
     assert_as_on_the_cpu(reduce_to(n, t), ops, [random_mixture((2,), components, dim, positive=True)], dtype)
 
@@ -187,9 +186,7 @@ CONVOLUTIONS = [  # batch, channels, components, outputs, kernel components; n
 ]
 
 
-@DIMS
-@DTYPES
-@pytest.mark.parametrize(("sizes", "n"), CONVOLUTIONS, ids=str)
+@everywhere(("sizes", "n"), CONVOLUTIONS, large=CONVOLUTIONS[3:7])
 def test_convolve_fit(ops, dim, dtype, sizes, n):
     assert_as_on_the_cpu(fit_to(n), ops, convolved(dim, *sizes), dtype)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import gmcn.ops  # noqa: F401  registers the operations
+from tests.csrc.cases import everywhere
 from tests.ops.workload import random_mixture
 
 from .test_emulated_pairs import close
 
-DIMS = pytest.mark.parametrize("dim", [2, 3])
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 cpu = torch.ops.gmcn
 
@@ -53,9 +53,7 @@ def assert_as_on_the_cpu(emulated, data, kernels, n):
     return forward
 
 
-@DIMS
-@DTYPES
-@pytest.mark.parametrize(("sizes", "n"), SIZES, ids=str)
+@everywhere(("sizes", "n"), SIZES, large=SIZES[4:7])
 def test_as_on_the_cpu(emulated, dim, dtype, sizes, n):
     assert_as_on_the_cpu(emulated, *convolved(dim, dtype, *sizes), n)
 

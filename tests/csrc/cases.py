@@ -1,0 +1,23 @@
+"""The cases in which kernels of CUDA run on the CPU, a thread at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+DIMS = (2, 3)
+DTYPES = (torch.float32, torch.float64)
+
+
+def everywhere(names: tuple[str, ...], cases: Sequence[Any], large: Sequence[Any] = ()) -> pytest.MarkDecorator:
+    """``names`` of each case, then ``dim`` and ``dtype``. Large cases take 10 seconds each: all but one are slow."""
+    found = []
+    for case, dim, dtype in itertools.product(cases, DIMS, DTYPES):
+        rare = case in large and (dim, dtype) != (3, torch.float32)
+        label = f"{'-'.join(map(str, case))}-{dim}-{str(dtype).removeprefix('torch.')}"
+        found.append(pytest.param(*case, dim, dtype, id=label, marks=[pytest.mark.slow] if rare else []))
+    return pytest.mark.parametrize((*names, "dim", "dtype"), found)
