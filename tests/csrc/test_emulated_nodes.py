@@ -110,7 +110,7 @@ def test_what_the_cpu_refuses_is_not_a_number_in_its_mixture_alone(emulated, dty
 def test_infinite_and_missing_numbers_stay_in_their_mixture(emulated):
     for value in (float("nan"), float("inf"), -float("inf"), 1e300):
         for field in ("weights", "positions", "covariances"):
-            data, kernels = convolved(batch=3)
+            data, kernels = convolved(batch=3, components=4, outputs=2, kernel_components=3)
             getattr(data, field)[1, 2, 3] = abs(value) if field == "weights" else value
             forward = emulated.convolve_relu_nodes(*data, *kernels, 8)
             for tensor in (*forward[:3], *gradients(emulated, forward, data, kernels, 8)[:3]):
