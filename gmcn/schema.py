@@ -24,7 +24,7 @@ from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, Keyword, 
 from gmcn.errors import InputError
 from gmcn.fitting import FitSettings
 from gmcn.models import NETWORKS
-from gmcn.papers.dcgmm.figures import ComparisonSettings
+from gmcn.papers.dcgmm.settings import ComparisonSettings
 from gmcn.papers.gm_layers.figures import LayerSettings
 from gmcn.papers.gmcn.least_squares import LeastSquaresSettings
 from gmcn.papers.pointgmm.settings import CloudFigureSettings

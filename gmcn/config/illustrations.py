@@ -84,7 +84,13 @@ COMPARED = {
     "dcgmm-flat": Comparison(f"{_DCGMM}.outliers:sizes", "result", (*_FLAT, *_DEEP), _NEAREST),
     **{
         f"pointgmm-{name}": Comparison(
-            f"gmcn.papers.pointgmm.figures:{name}", "model", ("pointgmm",), (), "first", "pointgmm", True, True
+            f"gmcn.papers.pointgmm.figures:{name}",
+            "model",
+            ("pointgmm",),
+            datasets="first",
+            section="pointgmm",
+            points=True,
+            clouds=True,
         )
         for name in ("levels", "leaves", "interpolations", "samples", "parts")
     },

@@ -220,15 +220,20 @@ def _check_networks(config: Mapping[str, Any], validator: Any, source: str) -> N
 
 
 def _network_errors(config: Mapping[str, Any], validator: Any, dataset_name: str | None) -> list[Any]:
-    """Those of each network that no other variant has too, nor itself in general; its first variant is named."""
+    """What is wrong with networks in general (None), or with those that a data set changes.
+
+    Networks of several variants are checked once, as that of the variant with the fewest bases.
+    """
     first: dict[str, tuple[int, str]] = {}
     for name in config["variants"]:
         bases = chain(config, name)
-        said = any(dataset_name in variant_entry(config, base).get("datasets", {}) for base in bases)
-        if dataset_name is None or said:
-            network = merged(config, dataset_name, name).get("network", {})
-            text = json.dumps({"kind": DEFAULT_KIND, **network}, sort_keys=True)
-            first[text] = min(first.get(text, (len(bases), name)), (len(bases), name))
+        changed = any(dataset_name in variant_entry(config, base).get("datasets", {}) for base in bases)
+        if dataset_name is not None and not changed:
+            continue
+        network = merged(config, dataset_name, name).get("network", {})
+        text = json.dumps({"kind": DEFAULT_KIND, **network}, sort_keys=True)
+        if text not in first or len(bases) < first[text][0]:
+            first[text] = len(bases), name
     whole = {name: {"network": json.loads(text)} for text, (_, name) in first.items()}
     required = {key: config[key] for key in validator.schema["required"]}
     return list(validator.iter_errors({**required, "variants": whole}))

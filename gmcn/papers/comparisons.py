@@ -14,7 +14,7 @@ from gmcn.config.illustrations import COMPARED, Comparison
 from gmcn.declared import read
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
-from gmcn.papers.dcgmm.figures import ComparisonSettings
+from gmcn.papers.dcgmm.settings import ComparisonSettings
 from gmcn.papers.pointgmm.settings import CloudFigureSettings
 from gmcn.pictures import still
 

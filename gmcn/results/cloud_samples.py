@@ -59,9 +59,7 @@ def _classes(
     present = [] if test.labels is None else [test.class_names[label] for label in test.labels.unique().tolist()]
     classifier, size = Classifier(settings.classifier), objects.shape[1]
     if len(present) != 1 or present[0] not in classifier.classes or size != classifier.points or len(objects) < 2:
-        text = (
-            "no shares of classes: they need objects of one class that %s knows, two of them, and clouds of %d points"
-        )
+        text = "no shares of classes: %s judges two or more objects of one of its classes, of %d points each"
         _LOG.info(text, settings.classifier, classifier.points)
         return {}
     share = functools.partial(classifier.share, present[0])

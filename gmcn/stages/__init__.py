@@ -10,7 +10,7 @@ from gmcn.stages.command import Command, Stage
 from gmcn.stages.measures import MEASURES
 from gmcn.stages.options import ANALYSIS, DATASET, DEVICE, FIT, INPUT, NAME, POINTS, VARIANT, Option
 from gmcn.stages.others import OTHERS
-from gmcn.stages.sources import CLOUDS, DOWNLOAD, FITTING, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
+from gmcn.stages.sources import CHAIRS, CLOUDS, DOWNLOAD, FITTING, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
 
 __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
 
@@ -159,7 +159,7 @@ STAGES = {
                 "gmcn/tasks/{task}/measures*.py",
                 "gmcn/pictures/charts.py",
             ),
-            of_tasks={"generation": ("gmcn/data/primitives.py", "gmcn/fitting/gmm/adaptation.py", *CLOUDS)},
+            of_tasks={"generation": (*CHAIRS, "gmcn/fitting/gmm/adaptation.py", *CLOUDS)},
             after=("train",),
             lighter="`--device cpu`",
         ),
@@ -328,7 +328,7 @@ STAGES = {
                 "gmcn/papers/comparisons.py",
                 "gmcn/papers/dcgmm/*.py",
                 "gmcn/papers/pointgmm/*.py",
-                "gmcn/data/primitives.py",
+                *CHAIRS,
                 "gmcn/results/reading.py",
                 "gmcn/tasks/generation/*.py",
             ),

@@ -32,5 +32,6 @@ PICTURES = (
     "gmcn/pictures/still.py",
     "gmcn/pictures/thinning.py",
 )
+CHAIRS = ("gmcn/data/meshes.py", "gmcn/data/primitives.py")  # synthetic ones
 # Of clouds, still and to turn.
 CLOUDS = (*PICTURES, "gmcn/pictures/clouds.py", "gmcn/pictures/interactive.py")

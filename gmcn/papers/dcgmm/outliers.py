@@ -12,12 +12,11 @@ import torch
 from gmcn.artifacts import read_json
 from gmcn.data.objects import places_of
 from gmcn.errors import InputError
-from gmcn.papers.dcgmm.figures import by_dataset
 from gmcn.pictures import still
 from gmcn.results.reading import at, read_result
 
 if TYPE_CHECKING:
-    from gmcn.papers.dcgmm.figures import ComparisonSettings
+    from gmcn.papers.dcgmm.settings import ComparisonSettings
 
 C = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of equation 4; the paper's range
 
@@ -28,7 +27,7 @@ def curves(inputs: Mapping[str, Path], _: ComparisonSettings) -> tuple[dict[str,
     An inlier has L >= E L - c std L (equation 4); mean and deviation are those of the test objects of trained classes,
     in place of the training objects'. Rivals have no such c.
     """
-    datasets = by_dataset(inputs)
+    datasets = _by_dataset(inputs)
     figure, (panels,) = still.panels(1, len(datasets), 5.2 * len(datasets), 5)
     numbers: dict[str, Any] = {}
     for axes, (dataset, paths) in zip(panels, datasets.items(), strict=True):
@@ -95,7 +94,7 @@ GROUPS = {"gmm": "flat, diagonal", "mfa": "flat, factor analysers", "dcgmm": "DC
 
 def sizes(inputs: Mapping[str, Path], _: ComparisonSettings) -> tuple[dict[str, Any], Any]:
     """The numbers and the figure: outliers found over the number of parameters, mean and deviation over seeds."""
-    datasets = by_dataset(inputs)
+    datasets = _by_dataset(inputs)
     figure, (panels,) = still.panels(1, len(datasets), 6 * len(datasets), 4.5)
     numbers: dict[str, Any] = {}
     for axes, (dataset, paths) in zip(panels, datasets.items(), strict=True):
@@ -127,3 +126,12 @@ def _size(path: Path) -> dict[str, Any]:
     minutes = at(result, "seconds", "training", "mean")
     area = {"auc": result["metrics"]["auc"]["mean"], "std": result["metrics"]["auc"].get("std")}
     return {**area, "parameters": result.get("parameters"), "minutes": None if minutes is None else minutes / 60}
+
+
+def _by_dataset(inputs: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+    """Inputs by data set, and there by variant or rival."""
+    found: dict[str, dict[str, Path]] = {}
+    for name, path in inputs.items():
+        dataset, _, what = name.partition("_")
+        found.setdefault(dataset, {})[what] = path
+    return found

@@ -20,7 +20,7 @@ from gmcn.pictures.charts import tiled
 from gmcn.progress import Progress
 
 if TYPE_CHECKING:
-    from gmcn.papers.dcgmm.figures import ComparisonSettings
+    from gmcn.papers.dcgmm.settings import ComparisonSettings
 
 SEED = 0
 TOPS = (2, 5, 10)

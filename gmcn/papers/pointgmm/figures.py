@@ -15,13 +15,13 @@ from gmcn.artifacts import read_metadata
 from gmcn.data.objects import POINTS, TEST, TRAIN, of_classes, read_split
 from gmcn.errors import InputError
 from gmcn.models.loading import load
-from gmcn.models.pointgmm import PointGMM, draw
+from gmcn.models.pointgmm import PointGMM
 from gmcn.nn.tree_likelihood import exact
 from gmcn.papers.pointgmm.settings import CloudFigureSettings
 from gmcn.pictures.clouds import draw_clouds, draw_mixtures, group_colours
-from gmcn.tasks.generation.measures import seen_points
+from gmcn.tasks.generation.measures import seen_points, with_redrawn
 from gmcn.tasks.generation.measures_of_clouds import CHAMFER, Clouds, Pairs, chamfer
-from gmcn.tasks.generation.measures_of_parts import CHAIRS, PARTS, majority, make_chairs, purity
+from gmcn.tasks.generation.measures_of_parts import CHAIRS, PARTS, majority, make_chairs, owners, purity
 
 SEED = 0
 ENDS = 4  # of two interpolations
@@ -79,17 +79,15 @@ def leaves(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
     own = Shown.read(inputs, settings)
     points, count = own.test[: settings.objects], settings.objects
     tree = own.network(points[:, : own.seen])
-    mixture = tree.leaves()
-    again = draw(tree, points.shape[1], torch.Generator().manual_seed(SEED))
-    owners = torch.cat([mixture.responsibilities(clouds).argmax(-1) for clouds in (points, again)])
-    shades = list(group_colours(owners.numpy(), mixture.components))
-    errors = chamfer(again, points)
+    clouds, owner = with_redrawn(tree, points, torch.Generator().manual_seed(SEED))
+    shades = list(group_colours(owner.numpy(), own.network.leaves))
+    errors = chamfer(clouds[count:], points)
     found = [
         {"object": name, "leaves": len(row.unique()), "chamfer": error}
-        for name, row, error in zip(own.names, owners[:count], errors.tolist(), strict=False)
+        for name, row, error in zip(own.names, owner[:count], errors.tolist(), strict=False)
     ]
-    clouds = list(torch.cat([points, again]).numpy())
-    return {"objects": found, "of": mixture.components}, lambda path: draw_clouds(clouds, path, shades, columns=count)
+    numbers = {"objects": found, "of": own.network.leaves}
+    return numbers, lambda path: draw_clouds(list(clouds.numpy()), path, shades, columns=count)
 
 
 @torch.no_grad()
@@ -123,13 +121,13 @@ def samples(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
 
 @torch.no_grad()
 def parts(inputs: Inputs, settings: CloudFigureSettings) -> Drawn:
-    """Chairs that we have made, by the parts that they have, and below by those that the leaves of their points say."""
+    """Synthetic chairs in the colours of their parts, and below in those of the parts that their leaves stand for."""
     own = Shown.read(inputs, settings)
     clouds, known = make_chairs(CHAIRS, own.seen)
-    owners = torch.cat([own.network(each).leaves().responsibilities(each).argmax(-1) for each in clouds.split(50)])
-    said = majority(owners.flatten(), known.flatten())[owners]
+    found = owners(own.network, clouds)
+    said = majority(found.flatten(), known.flatten())[found]
     count = settings.objects
     shades = group_colours(torch.cat([known[:count], said[:count]]).numpy(), len(PARTS))
     shown = list(clouds[:count].numpy()) * 2
-    found = {"purity": purity(owners.flatten(), known.flatten()), "chairs": CHAIRS, "parts": PARTS}
-    return found, lambda path: draw_clouds(shown, path, list(shades), columns=count)
+    numbers = {"purity": purity(found.flatten(), known.flatten()), "chairs": CHAIRS, "parts": PARTS}
+    return numbers, lambda path: draw_clouds(shown, path, list(shades), columns=count)

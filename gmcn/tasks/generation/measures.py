@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gmcn.data.objects import Inputs, ObjectSet
+    from gmcn.mixture.tree import MixtureTree
     from gmcn.models import Network, PointGMM
 
 BATCH = 50  # bounds memory
@@ -30,7 +31,6 @@ ADAPTED = Metric("adapted", "the same, adapted to the seen points", "nats per po
 CHAMFER = Metric("chamfer", "Chamfer distance", "1e-3", 2, scale=1e3)
 COMPLETION = Metric("completion", "Chamfer distance of the missing half", "1e-3", 2, scale=1e3)
 MISSING = Metric("missing", "log-likelihood of the missing half", "nats per point", 3, larger_is_better=True)
-
 PARTS = Metric("parts", "purity of leaves by part of synthetic chairs", "%", 1, larger_is_better=True, scale=100)
 CELLS = Metric("cells", "the same of k-means clusters", "%", 1, larger_is_better=True, scale=100)
 
@@ -116,7 +116,6 @@ class Measures:
         import torch
 
         from gmcn.models.loading import load
-        from gmcn.models.pointgmm import draw
         from gmcn.pictures.clouds import draw_clouds, draw_mixtures, group_colours
 
         network: Any = load(seeds[0]["model"]["path"])
@@ -124,16 +123,15 @@ class Measures:
         count = points.shape[1]
         with torch.no_grad():
             tree = network(points)
-            leaves, again = tree.leaves(), draw(tree, count, generator)
+            clouds, owner = with_redrawn(tree, points, generator)
             ways = [network.between(points[[place, -1 - place]], SHOWN, generator, points=count) for place in (0, 1)]
             new = network.sample(SHOWN, generator, points=count)
-            owners = [leaves.responsibilities(each).argmax(-1).numpy() for each in (points, again)]
-        shades = [group_colours(own, leaves.components) for both in owners for own in both]
+        shades = list(group_colours(owner.numpy(), network.leaves))
         drawn = []
         for suffix in (".png", ".html"):
             name = f"reconstructions{suffix}"
             drawn += [
-                draw_clouds(list(torch.cat([points, again]).numpy()), folder / name, shades, columns=len(points)),
+                draw_clouds(list(clouds.numpy()), folder / name, shades, columns=len(points)),
                 draw_mixtures([level[0].mixture() for level in tree.levels], folder / f"levels{suffix}"),
                 draw_clouds(list(torch.cat(ways).numpy()), folder / f"interpolations{suffix}", columns=SHOWN),
                 draw_clouds(list(new.numpy()), folder / f"samples{suffix}", columns=SHOWN // 2),
@@ -190,6 +188,21 @@ def complete(
         **{name: float(value.mean()) for name, value in errors.items()},
         "log_likelihood": torch.cat(likely).mean().item(),
     }
+
+
+def with_redrawn(
+    tree: MixtureTree,  # of S objects
+    points: Tensor,  # [S, M, 3]
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:  # [2 S, M, 3], [2 S, M]
+    """The objects, then as many points drawn from their leaves, and the leaf that each point most likely comes from."""
+    import torch
+
+    from gmcn.models.pointgmm import draw
+
+    leaves, again = tree.leaves(), draw(tree, points.shape[1], generator)
+    owners = [leaves.responsibilities(each).argmax(-1) for each in (points, again)]
+    return torch.cat([points, again]), torch.cat(owners)
 
 
 def seen_points(metadata: Mapping[str, Any] | None) -> int:

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmcn.data.meshes import sample_mesh
 from gmcn.data.primitives import box
 from gmcn.data.samples import normalize
 
 PARTS = ("seat", "back", "front left leg", "front right leg", "back left leg", "back right leg")
 CHAIRS = 200
 SEED = 0
+BATCH = 50  # bounds memory
 
 
 def make_chairs(count: int, points: int, seed: int = SEED) -> tuple[Tensor, Tensor]:  # [S, M, 3], [S, M]
@@ -35,27 +37,17 @@ def make_chairs(count: int, points: int, seed: int = SEED) -> tuple[Tensor, Tens
         top = height + rng.uniform(0.7, 1.2)
         corners = [([0, 0, height - seat], [width, depth, height]), ([0, depth - back, height], [width, depth, top])]
         corners += [([x, y, 0], [x + leg, y + leg, height - seat]) for y in (0, depth - leg) for x in (0, width - leg)]
-        low, high = (np.array([pair[end] for pair in corners], dtype=float) for end in (0, 1))
-        cloud, own = _on_boxes(low, high, points, rng)
-        clouds.append(normalize(cloud))
-        parts.append(own)
+        sides = np.array([np.subtract(high, low) for low, high in corners])
+        areas = (sides * np.roll(sides, 1, axis=1)).sum(1)
+        counts = rng.multinomial(points, areas / areas.sum())
+        boxes = [
+            sample_mesh(*box(*ends), count, seed=int(rng.integers(2**31)))
+            for ends, count in zip(corners, counts, strict=True)
+            if count
+        ]
+        clouds.append(normalize(np.concatenate(boxes)))
+        parts.append(np.repeat(np.arange(len(corners)), counts))
     return torch.from_numpy(np.stack(clouds)), torch.from_numpy(np.stack(parts))
-
-
-def _on_boxes(
-    low: np.ndarray,  # [P, 3]
-    high: np.ndarray,
-    points: int,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:  # [M, 3], [M]
-    """Points on the surfaces of boxes, by area, and the box of each."""
-    meshes = [box(*ends) for ends in zip(low, high, strict=True)]
-    corners = np.concatenate([vertices[triangles] for vertices, triangles in meshes])  # [T, 3, 3]
-    owners = np.repeat(np.arange(len(meshes)), [len(triangles) for _, triangles in meshes])
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
-    chosen = rng.choice(len(areas), points, p=areas / areas.sum())
-    shares = rng.dirichlet(np.ones(3), points)
-    return (shares[..., None] * corners[chosen]).sum(1), owners[chosen]
 
 
 def majority(groups: Tensor, parts: Tensor) -> Tensor:  # [M], [M] -> [G]
@@ -70,19 +62,21 @@ def purity(groups: Tensor, parts: Tensor) -> float:  # [M], [M]
     return (majority(groups, parts)[groups] == parts).double().mean().item()
 
 
+def owners(network: Any, clouds: Tensor, device: torch.device | str = "cpu") -> Tensor:  # [S, M, 3] -> [S, M]
+    """The leaf that each point of a cloud most likely comes from, where the network sees all of the cloud."""
+    with torch.no_grad():
+        found = [network(part).leaves().responsibilities(part).argmax(-1) for part in clouds.to(device).split(BATCH)]
+    return torch.cat(found).cpu()
+
+
 def of_leaves(network: Any, seen: int, device: torch.device | str = "cpu", chairs: int = CHAIRS) -> dict[str, float]:
     """``purity`` of a network's leaves, of which it sees so many points of each chair, and of ``cells``."""
     from sklearn.cluster import KMeans
 
     clouds, parts = make_chairs(chairs, seen)
-    with torch.no_grad():
-        leaves = [
-            network(part.to(device)).leaves().responsibilities(part.to(device)).argmax(-1).cpu()
-            for part in clouds.split(50)
-        ]
     flat, labels = clouds.flatten(0, 1), parts.flatten()
     cells = KMeans(min(network.leaves, len(flat)), n_init=1, random_state=SEED).fit_predict(flat.double().numpy())
     return {
-        "purity": purity(torch.cat(leaves).flatten(), labels),
+        "purity": purity(owners(network, clouds, device).flatten(), labels),
         "cells": purity(torch.from_numpy(cells).long(), labels),
     }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from gmcn.config.illustrations import DATASETS
@@ -24,12 +23,3 @@ class ComparisonSettings:
     samples: Annotated[int, at_least(3), "Images of a panel."] = 49
     divisor: Annotated[float, above(0), "Of standard deviations, where samples are drawn with less noise."] = 10.0
     steps: Annotated[int, at_least(1), "Steps of sharpening, of 0.1."] = 1000
-
-
-def by_dataset(inputs: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
-    """Inputs by data set, and there by variant or rival."""
-    found: dict[str, dict[str, Path]] = {}
-    for name, path in inputs.items():
-        dataset, _, what = name.partition("_")
-        found.setdefault(dataset, {})[what] = path
-    return found
