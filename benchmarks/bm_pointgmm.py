@@ -31,8 +31,8 @@ SMALL = {"width": 16, "splits": 1, "encoder": (8, 16), "likelihood": "path-and-l
 TASKS = (("the authors' size", 82, 2048, 2048, PUBLISHED), ("`pointgmm`", 32, 512, 1024, OURS))
 
 
-def all_rows(self: NormedMaxima, rows: Tensor) -> Tensor:  # [B, M, C] -> [B, C]
-    return BatchNorm.forward(self, rows.flatten(0, 1)).unflatten(0, rows.shape[:2]).amax(1)
+def all_rows(self: NormedMaxima, rows: Tensor, matrix: Tensor) -> Tensor:  # [B, M, K], [C, K] -> [B, C]
+    return BatchNorm.forward(self, rows.flatten(0, 1) @ matrix.mT).unflatten(0, rows.shape[:2]).amax(1)
 
 
 @contextlib.contextmanager

@@ -67,10 +67,7 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
   m.def(
       "tree_log_prob_backward(Tensor gradient, Tensor points, Tensor heights, Tensor means, Tensor whiteners,"
       " Tensor best, Tensor totals, Tensor path, int[] sizes) -> (Tensor, Tensor, Tensor, Tensor)");
-  m.def("set_statistics(Tensor x) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def(
-      "set_statistics_backward(Tensor high_gradient, Tensor low_gradient, Tensor mean_gradient,"
-      " Tensor variance_gradient, Tensor x, Tensor mean, Tensor high, Tensor low) -> Tensor");
+  m.def("largest_rows(Tensor x) -> Tensor");
   // Fitting points; no gradients. What they compute is in gmcn/fitting.
   m.def("kmeans_start(Tensor points, Tensor mass, Tensor uniform, bool farthest) -> Tensor");
   m.def("lloyd(Tensor points, Tensor mass, Tensor centres, int iterations) -> (Tensor, Tensor)");

@@ -83,7 +83,7 @@ USES = {
             "integrate": (MIXTURE,),
             "layer_moments": (torch.zeros(2, 3), torch.ones(2, 3), torch.ones(2, 1, 3), torch.ones(2), "relu"),
             "relu_fit": (MIXTURE,),
-            "set_statistics": (torch.zeros(2, 3, 4),),
+            "largest_rows": (torch.zeros(2, 3, 4),),
             "tree_log_prob": (
                 torch.zeros(1, 4, 2),
                 torch.zeros(1, 3),

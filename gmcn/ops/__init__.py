@@ -14,12 +14,12 @@ from gmcn.ops.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.convolve_relu_nodes import convolve_relu_nodes
 from gmcn.ops.evaluate import evaluate
 from gmcn.ops.integrate import integrate
+from gmcn.ops.largest_rows import largest_rows
 from gmcn.ops.layer_moments import layer_moments
 from gmcn.ops.reduce_em import reduce_em
 from gmcn.ops.reduce_treehem import reduce_treehem
 from gmcn.ops.refine_em import refine_em
 from gmcn.ops.relu_fit import relu_fit
-from gmcn.ops.set_statistics import set_statistics
 from gmcn.ops.tree_log_prob import tree_log_prob
 
 __all__ = [
@@ -30,12 +30,12 @@ __all__ = [
     "convolve_relu_nodes",
     "evaluate",
     "integrate",
+    "largest_rows",
     "layer_moments",
     "reduce_em",
     "reduce_treehem",
     "reference",
     "refine_em",
     "relu_fit",
-    "set_statistics",
     "tree_log_prob",
 ]

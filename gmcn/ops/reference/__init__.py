@@ -10,12 +10,12 @@ from gmcn.ops.reference.convolve_reduce_treehem import convolve_reduce_treehem
 from gmcn.ops.reference.convolve_relu_fit import convolve_relu_fit
 from gmcn.ops.reference.convolve_relu_nodes import convolve_relu_nodes
 from gmcn.ops.reference.evaluate import evaluate, integrate
+from gmcn.ops.reference.largest_rows import largest_rows
 from gmcn.ops.reference.layer_moments import layer_moments
 from gmcn.ops.reference.reduce_em import reduce_em
 from gmcn.ops.reference.reduce_treehem import reduce_treehem
 from gmcn.ops.reference.refine_em import refine_em
 from gmcn.ops.reference.relu_fit import relu_fit
-from gmcn.ops.reference.set_statistics import set_statistics
 from gmcn.ops.reference.tree_log_prob import tree_log_prob
 
 __all__ = [
@@ -26,11 +26,11 @@ __all__ = [
     "convolve_relu_nodes",
     "evaluate",
     "integrate",
+    "largest_rows",
     "layer_moments",
     "reduce_em",
     "reduce_treehem",
     "refine_em",
     "relu_fit",
-    "set_statistics",
     "tree_log_prob",
 ]

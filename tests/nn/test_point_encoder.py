@@ -1,0 +1,72 @@
+"""The encoder of PointGMM normalises only the rows that will be the maxima."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from gmcn.nn import BatchNorm, point_encoder
+from gmcn.nn.point_encoder import NormedMaxima, PointEncoder
+
+
+def plain_maxima(norm, rows, matrix):
+    return norm(rows.flatten(0, 1) @ matrix.mT).unflatten(0, rows.shape[:2]).amax(1)
+
+
+@pytest.fixture
+def workload():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(4, 30, 7, dtype=torch.float64, generator=generator).mul(3).add(10)
+    matrix = torch.randn(20, 7, dtype=torch.float64, generator=generator)
+    plain, quick = BatchNorm(20).double(), NormedMaxima(20).double()
+    with torch.no_grad():
+        plain.weight.copy_(torch.linspace(-1, 1, 20))
+        plain.bias.copy_(torch.linspace(0, 2, 20))
+    quick.load_state_dict(plain.state_dict())
+    return rows, matrix, plain, quick
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 20])
+def test_maxima_gradients_and_running_averages_are_those_of_all_rows(workload, at_once, monkeypatch):
+    monkeypatch.setattr(point_encoder, "CACHE", at_once)
+    rows, matrix, plain, quick = workload
+    outcomes = []
+    for model in (plain, quick):
+        given = [rows.clone().requires_grad_(), matrix.clone().requires_grad_()]
+        value = plain_maxima(model, *given) if model is plain else model(*given)
+        value.sin().sum().backward()
+        outcomes.append((value.detach(), *(each.grad for each in given), model.weight.grad, model.bias.grad))
+    for found, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(quick.state_dict()[name], value)
+    torch.testing.assert_close(quick.eval()(rows, matrix), plain_maxima(plain.eval(), rows, matrix))
+
+
+def test_the_second_derivative_is_that_of_all_rows(workload):
+    rows, matrix, plain, quick = workload
+    found = torch.autograd.functional.hvp(lambda m: quick(rows, m).sin().sum(), matrix, torch.ones_like(matrix))[1]
+    wanted = torch.autograd.functional.hvp(
+        lambda m: plain_maxima(plain, rows, m).sin().sum(), matrix, torch.ones_like(matrix)
+    )[1]
+    torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+
+
+def test_a_channel_far_from_zero_keeps_its_digits(workload):
+    rows, matrix, plain, quick = workload
+    far = (rows + 1000).float()
+    exact = plain_maxima(plain, far.double(), matrix)
+    torch.testing.assert_close(quick.float()(far, matrix.float()).double(), exact, rtol=1e-3, atol=1e-3)
+
+
+def test_autocast_does_not_round_the_statistics():
+    torch.manual_seed(0)
+    network = PointEncoder(widths=(8, 16))
+    points = torch.randn(3, 20, 3)
+    exact = copy.deepcopy(network)(points)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = network(points)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.1)
