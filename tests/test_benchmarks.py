@@ -102,7 +102,9 @@ def test_fidelity_is_measured_on_what_was_held_out(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_busy_processes_end_with_whoever_started_them(how):
-    code = "import time, bm_shared\nwith bm_shared.busy(2) as ids:\n    print(*ids, flush=True)\n    time.sleep(60)"
+    # What runs in the background of a shell ignores SIGINT.
+    code = "import signal, time, bm_shared\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "with bm_shared.busy(2) as ids:\n    print(*ids, flush=True)\n    time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "benchmarks", env=environment, **pipes) as main:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,26 +14,25 @@ from torch.utils import cpp_extension
 from tests.conftest import ROOT
 
 NVCC = shutil.which("nvcc")
-FLAGS = ["-std=c++20", "-O3", "-ftz=true", "--expt-relaxed-constexpr", "-DUSE_CUDA", "-Xptxas", "-v"]
-TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"
+FLAGS = ["-std=c++20", "-ftz=true", "--expt-relaxed-constexpr", "-DUSE_CUDA", "-Xptxas", "-v"]
+FLAGS += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
 SOURCES = sorted((ROOT / "csrc").rglob("*.cu"))
 
 pytestmark = pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 
 
-def compile_all(architecture: str, folder: Path, quick: Sequence[str] = ()) -> str:
-    """The compiler's output for all files; fails if it refuses one. The trees are compiled with ``quick``, too."""
+def compile_one(source: Path, folder: Path, architecture: str, *flags: str) -> str:
+    """The compiler's output; fails if it refuses the file."""
+    command = [NVCC, *FLAGS, *flags, f"-arch={architecture}", "-c", source, "-o", folder / f"{source.stem}.o"]
     includes = [f"-I{path}" for path in cpp_extension.include_paths()]
+    done = subprocess.run([*command, *includes], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
 
-    def compile_one(source: Path) -> str:
-        flags = [*FLAGS, *(quick if "treehem" in source.stem else ()), TARGET, f"-arch={architecture}"]
-        command = [NVCC, *flags, "-c", source, "-o", folder / f"{source.stem}.o"]
-        done = subprocess.run([*command, *includes], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout + done.stderr
 
+def compile_all(architecture: str, folder: Path) -> str:
     with ThreadPoolExecutor(2) as pool:
-        return "".join(pool.map(compile_one, SOURCES))
+        return "".join(pool.map(lambda source: compile_one(source, folder, architecture, "-O3"), SOURCES))
 
 
 def test_every_operation_has_cuda_code():
@@ -44,11 +42,23 @@ def test_every_operation_has_cuda_code():
     assert registered == set(re.findall(r'"(\w+)\(Tensor', (ROOT / "csrc/library.cpp").read_text())) - fits
 
 
-def test_the_newest_architecture(tmp_path):
-    """The hot loops over pairs keep everything in registers."""
-    # Fully optimised, the trees take minutes.
+def test_all_files_compile(tmp_path):
+    """In one, each in its own namespace: what they include takes most of the time."""
+    first: dict[str, None] = {}  # in order
+    parts = []
+    for number, source in enumerate(SOURCES):
+        for mark, name in re.findall('^#include ([<"])(.+)[>"]$', source.read_text(), re.MULTILINE):
+            first[f'#include "{source.parent / name}"' if mark == '"' else f"#include <{name}>"] = None
+        parts.append(f'namespace file{number} {{ namespace gmcn {{ using namespace ::gmcn; }}\n#include "{source}"\n}}')
+    together = tmp_path / "all.cu"
+    together.write_text("\n".join([*first, *parts]))
     helped = subprocess.run([NVCC, "--help"], capture_output=True, text=True, check=True).stdout
-    log = compile_all("sm_90", tmp_path, ("-Ofc", "max") if "--Ofast-compile" in helped else ())
+    compile_one(together, tmp_path, "sm_90", "-O0", *(["-Ofc", "max"] if "--Ofast-compile" in helped else []))
+
+
+@pytest.mark.slow
+def test_the_hot_loops_over_pairs_keep_everything_in_registers(tmp_path):
+    log = compile_all("sm_90", tmp_path)
     usage = re.findall(r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores", log, re.DOTALL)
     loops = r"_pairsIfLi3ELi\dELi4|of_gaussiansIfLi3|sums_at_nodesIfLi3|make_nodesIfLi3"
     hot = {name: int(spilled) for name, spilled in usage if re.search(loops, name)}

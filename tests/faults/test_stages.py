@@ -130,8 +130,17 @@ def leftovers(folder: Path) -> list[Path]:
     return list(folder.rglob("*.part"))
 
 
-@pytest.mark.parametrize("stage", EVERY)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+# Only a training answers SIGTERM with more than its end.
+SIGNALS = [
+    pytest.param(number, stage, marks=pytest.mark.slow)
+    if stage == "footprint" or (number == signal.SIGTERM and stage != "train")
+    else (number, stage)
+    for number in (signal.SIGKILL, signal.SIGTERM)
+    for stage in STAGES
+]
+
+
+@pytest.mark.parametrize(("number", "stage"), SIGNALS)
 def test_a_signal_at_the_worst_moment(run, folder, stage, number):
     output = folder / STAGES[stage][1]
     before = output.read_bytes()

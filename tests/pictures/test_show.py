@@ -129,7 +129,7 @@ def test_views_are_upright(up):
     )
 
 
-@pytest.mark.parametrize("suffix", ["html", "png", "svg"])
+@pytest.mark.parametrize("suffix", ["html", "png", pytest.param("svg", marks=pytest.mark.slow)])  # drawn as png is
 @pytest.mark.parametrize("name", [*FILES, *ARTIFACTS])
 def test_every_file_as_every_picture(files, tmp_path, name, suffix):
     path = tmp_path / f"picture.{suffix}"

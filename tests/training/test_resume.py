@@ -130,11 +130,11 @@ def test_kill_9_between_checkpoints_drops_the_later_rows(mixtures, settings, tmp
     ("number", "step", "times"),
     # Twice: SLURM at a time limit.
     [
-        (signal.SIGTERM, 6, 1),
         (signal.SIGTERM, 6, 2),
-        (signal.SIGTERM, 8, 1),
-        (signal.SIGUSR1, 6, 1),
+        (signal.SIGUSR1, 8, 1),
         (signal.SIGINT, 6, 1),
+        pytest.param(signal.SIGTERM, 6, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 8, 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_saves_and_leaves(mixtures, settings, tmp_path, straight, number, step, times):
