@@ -1,4 +1,4 @@
-"""Configurations that the tests of this folder share: ours, and a small one."""
+"""Configurations that tests share: ours, and a small one."""
 
 from __future__ import annotations
 

@@ -9,9 +9,8 @@ import pytest
 from gmcn import config
 from gmcn.errors import InputError
 from gmcn.models import GMCN
-from tests.conftest import ROOT
+from tests.config.examples import REAL
 
-REAL = config.load(ROOT / "config.yaml")
 CLASSES = {"modelnet10": 10, "modelnet40": 40}
 GAUSSIAN = 1 + 3 + 9  # numbers of a kernel's Gaussian in 3D: a weight, a position, a covariance factor
 

@@ -18,10 +18,9 @@ from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.errors import InputError
 from gmcn.results import compare
 from gmcn.training import train
-from tests.conftest import ROOT
+from tests.config.examples import REAL
 from tests.data.files import read
 
-REAL = config.load(ROOT / "config.yaml")
 PIXELS = 3072
 OWN = {"kind": "cifar", "files": [{"name": "cifar.tar.gz"}]}
 

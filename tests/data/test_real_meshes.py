@@ -7,16 +7,15 @@ import os
 import numpy as np
 import pytest
 
-from gmcn import config
 from gmcn.artifacts import load_tensors
 from gmcn.data import download, sample
 from gmcn.data.containers import contents, find_members
 from gmcn.data.meshes import parse_mesh
 from gmcn.data.npz import read_npz
-from tests.conftest import ROOT
+from tests.config.examples import REAL
 from tests.data.files import read
 
-DATASETS = config.load(ROOT / "config.yaml")["datasets"]
+DATASETS = REAL["datasets"]
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from gmcn.results.rivals import compare
 from gmcn.results.sample_quality import Reference
 from gmcn.results.tables import tabulate
 from gmcn.tasks.density.measures_of_clusters import clustering
-from tests.conftest import ROOT
+from tests.config.examples import REAL
 
-REAL = config.load(ROOT / "config.yaml")
 COLUMNS = ["dunn", "worst-dunn", "davies_bouldin", "worst-davies_bouldin", "purity", "js", "ndb", "repeats"]
 TABLE = {
     "title": "Clusters and samples",

@@ -83,7 +83,13 @@ def recorder(stage: str) -> ResultRecorder:
     return run
 
 
-@pytest.fixture(scope="module", params=CASES)
+# The second way of a kind.
+RARE = {"pointnet2 on points", "dcgmm by em", "gmm by gradients"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(case, marks=[pytest.mark.slow] if case in RARE else []) for case in CASES]
+)
 def made(request, tmp_path_factory) -> SimpleNamespace:
     """The trained network of two seeds, and the paths of what it was made from."""
     network, data, fitting, more = CASES[request.param]

@@ -16,9 +16,7 @@ from gmcn.errors import InputError
 from gmcn.results.outliers import OUTLIERS
 from gmcn.results.rivals import compare
 from gmcn.results.tables import tabulate
-from tests.conftest import ROOT
-
-REAL = config.load(ROOT / "config.yaml")
+from tests.config.examples import REAL
 
 
 @pytest.fixture(scope="module")

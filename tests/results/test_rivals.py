@@ -19,9 +19,9 @@ from gmcn.results.kernels import gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.outliers import OUTLIERS
 from gmcn.results.rivals import RIVALS, compare, kernel_regression, scaled
 from gmcn.results.tables import tabulate
+from tests.config.examples import REAL
 from tests.conftest import ROOT
 
-REAL = config.load(ROOT / "config.yaml")
 KERNELS = pytest.mark.parametrize("kernel", [nngp, ntk])
 
 

@@ -13,9 +13,8 @@ from gmcn.errors import InputError
 from gmcn.results.metrics import column
 from gmcn.results.reading import read_result
 from gmcn.results.tables import tabulate
-from tests.conftest import ROOT
+from tests.config.examples import REAL
 
-REAL = config.load(ROOT / "config.yaml")
 PAPER, EM = "paper", "paper-treehem4"
 TABLE = {
     "name": "mine",

@@ -14,9 +14,8 @@ import pytest
 
 from gmcn import config, status
 from gmcn.stages import STAGES
+from tests.config.examples import REAL
 from tests.conftest import ROOT
-
-REAL = config.load(ROOT / "config.yaml")
 
 
 @pytest.mark.parametrize("pairs", ["some", pytest.param("all", marks=pytest.mark.slow)])
@@ -62,6 +61,7 @@ def test_a_fit_by_a_network_waits_for_its_training(pristine):
     assert jobs == {"download": 1, "sample": 1, "train": 1, "fit": 1}
 
 
+@pytest.mark.slow
 def test_all_tables_want_every_result_of_the_paper(pristine):
     jobs = pristine.plan("results/tables/all")
     results, folds = wanted(REAL)
