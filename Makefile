@@ -22,7 +22,15 @@ SECONDS_AT_MOST ?= 570
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Python compiles what is imported, when it is: a fraction of all that is installed.
-PIP := --quiet --disable-pip-version-check --no-compile
+PIP := --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# What gmcn needs is installed while its kernels compile.
+define REQUIREMENTS
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = [project["optional-dependencies"][extra] for extra in ("workflow", "slurm", "dev", "docs")]
+print(*project["dependencies"], *sum(extras, []), sep="\n")
+endef
+export REQUIREMENTS
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
@@ -79,8 +87,10 @@ $(INSTALLED): $(BUILD_INPUTS)
 	    || { echo "gmcn needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
-	@python -m pip install $(PIP) -c constraints.txt setuptools wheel numpy torch pybind11
-	@python -m pip install $(PIP) -c constraints.txt --no-build-isolation -e '.[workflow,slurm,dev,docs]'
+	@python -m pip install $(PIP) setuptools wheel numpy torch pybind11 ninja
+	@python -c "$$REQUIREMENTS" > .venv/requirements.txt
+	@python -m pip install $(PIP) --no-build-isolation --no-deps -e . & kernels=$$!; \
+	    python -m pip install $(PIP) -r .venv/requirements.txt && wait $$kernels
 	@touch $@
 
 # On all cores, eight at most; ARGS='-n 0' takes one process.
