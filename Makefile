@@ -21,8 +21,7 @@ SECONDS_AT_MOST ?= 570
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Python compiles what is imported, when it is: a fraction of all that is installed.
-PIP := --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PIP := --quiet --disable-pip-version-check -c constraints.txt
 # What gmcn needs is installed while its kernels compile.
 define REQUIREMENTS
 import tomllib
