@@ -22,19 +22,11 @@ SECONDS_AT_MOST ?= 570
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := --quiet --disable-pip-version-check -c constraints.txt
-# What gmcn needs is installed while its kernels compile.
-define REQUIREMENTS
-import tomllib
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-extras = [project["optional-dependencies"][extra] for extra in ("workflow", "slurm", "dev", "docs")]
-print(*project["dependencies"], *sum(extras, []), sep="\n")
-endef
-export REQUIREMENTS
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small gm-layers dcgmm pointgmm setup test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
+.PHONY: run paper-small gm-layers dcgmm pointgmm setup install-kernels install-packages test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
     lint-codespell ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
@@ -87,10 +79,23 @@ $(INSTALLED): $(BUILD_INPUTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
 	@python -m pip install $(PIP) setuptools wheel numpy torch pybind11 ninja
-	@python -c "$$REQUIREMENTS" > .venv/requirements.txt
-	@python -m pip install $(PIP) --no-build-isolation --no-deps -e . & kernels=$$!; \
-	    python -m pip install $(PIP) -r .venv/requirements.txt && wait $$kernels
+	@$(MAKE) --no-print-directory --jobs 2 install-kernels install-packages
 	@touch $@
+
+# What gmcn needs is installed while its kernels compile.
+install-kernels:
+	@python -m pip install $(PIP) --no-build-isolation --no-deps -e .
+
+define REQUIREMENTS
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = [project["optional-dependencies"][extra] for extra in ("workflow", "slurm", "dev", "docs")]
+print(*project["dependencies"], *sum(extras, []), sep="\n")
+endef
+export REQUIREMENTS
+install-packages:
+	@python -c "$$REQUIREMENTS" > .venv/requirements.txt
+	@python -m pip install $(PIP) -r .venv/requirements.txt
 
 # On all cores, eight at most; ARGS='-n 0' takes one process.
 test: $(INSTALLED)

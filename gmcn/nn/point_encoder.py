@@ -101,8 +101,6 @@ def _extremes(
 class _Gram(torch.autograd.Function):
     """``xᵀ x``, whose gradient torch's own product takes twice, once by each factor."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(x: Tensor) -> Tensor:  # [R, K] -> [K, K]
         return x.mT @ x

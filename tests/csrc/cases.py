@@ -14,9 +14,9 @@ DTYPES = (torch.float32, torch.float64)
 
 
 def everywhere(names: tuple[str, ...], cases: Sequence[Any], large: Sequence[Any] = ()) -> pytest.MarkDecorator:
-    """``names`` of each case, then ``dim`` and ``dtype``, of which each appears once among what is not slow.
+    """``names`` of each case, then ``dim`` and ``dtype``.
 
-    Large cases take 10 seconds each: all but one are slow.
+    All but 3D in float32 and 2D in float64 are slow; of large cases, which take 10 seconds each, all but the first.
     """
     found = []
     for case, dim, dtype in itertools.product(cases, DIMS, DTYPES):

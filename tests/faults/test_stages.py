@@ -130,7 +130,7 @@ def leftovers(folder: Path) -> list[Path]:
     return list(folder.rglob("*.part"))
 
 
-# Only a training answers SIGTERM with more than its end.
+# SIGTERM just ends all stages but a training, which saves its state.
 SIGNALS = [
     pytest.param(number, stage, marks=pytest.mark.slow)
     if stage == "footprint" or (number == signal.SIGTERM and stage != "train")

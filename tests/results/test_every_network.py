@@ -83,7 +83,7 @@ def recorder(stage: str) -> ResultRecorder:
     return run
 
 
-# The second way of a kind.
+# Each is another way of a kind that is here too.
 RARE = {"pointnet2 on points", "dcgmm by em", "gmm by gradients"}
 
 
