@@ -68,6 +68,14 @@ STABLE_TORCH_LIBRARY(gmcn, m) {
       "tree_log_prob_backward(Tensor gradient, Tensor points, Tensor heights, Tensor means, Tensor whiteners,"
       " Tensor best, Tensor totals, Tensor path, int[] sizes) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("largest_rows(Tensor x) -> Tensor");
+  // Poses of one mixture that make it overlap another; no gradients. See gmcn/ops/poses.py.
+  m.def(
+      "pose_overlaps(Tensor source_weights, Tensor source_means, Tensor source_covariances, Tensor target_weights,"
+      " Tensor target_means, Tensor target_covariances, Tensor rotations, Tensor translations) -> Tensor");
+  m.def(
+      "ascend_poses(Tensor source_weights, Tensor source_means, Tensor source_covariances, Tensor target_weights,"
+      " Tensor target_means, Tensor target_covariances, Tensor rotations, Tensor translations, Tensor scales,"
+      " Tensor motions, int steps, float tolerance) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   // Fitting points; no gradients. What they compute is in gmcn/fitting.
   m.def("kmeans_start(Tensor points, Tensor mass, Tensor uniform, bool farthest) -> Tensor");
   m.def("lloyd(Tensor points, Tensor mass, Tensor centres, int iterations) -> (Tensor, Tensor)");

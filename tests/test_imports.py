@@ -32,7 +32,7 @@ FLOORS = (
     ("build_info",),
     ("device",),
     ("nn", "data", "fitting"),
-    ("optim",),
+    ("optim", "registration"),
     ("models",),
     ("pictures",),
     ("tasks",),

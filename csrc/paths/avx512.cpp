@@ -15,6 +15,7 @@
 #include "../fit/steps_kernel.h"
 #include "../largest_rows/largest_kernel.h"
 #include "../layer_moments/rows_kernel.h"
+#include "../poses/poses_kernel.h"
 #include "../reduce_treehem/nodes_kernel.h"
 #include "../tree_log_prob/levels_kernel.h"
 #include "../winners/winners_kernel.h"
