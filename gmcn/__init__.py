@@ -13,6 +13,7 @@ _HOMES = {
     "generate": "inference",
     "info": "build_info",
     "load": "models.loading",
+    "overlap": "mixture",
     "predict": "inference",
 }
 __all__ = sorted((*_HOMES, "ops"))

@@ -6,6 +6,7 @@
 """
 
 from gmcn.mixture.affine import affine, mean_variance, rescale
+from gmcn.mixture.comparisons import overlap
 from gmcn.mixture.covariance import Covariance, Full
 from gmcn.mixture.density import GaussianMixture
 from gmcn.mixture.families import Diagonal, Frame, LowRank
@@ -23,5 +24,6 @@ __all__ = [
     "MixtureTree",
     "affine",
     "mean_variance",
+    "overlap",
     "rescale",
 ]

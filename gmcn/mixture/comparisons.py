@@ -13,6 +13,29 @@ from gmcn.mixture.tensors import check_floats, equal, mapped
 from gmcn.mixture.transport import transport_plan
 
 
+def overlap(
+    first: Comparisons,
+    second: Comparisons,
+) -> Tensor:  # [...]
+    """The overlap ∫ p q dx of two mixtures of any families and numbers of components, in closed form.
+
+    The integrals of products of components in sum: sum_ab w_a w'_b normal(mean_a; mean'_b, C_a + C'_b). It is exactly
+    the same both ways, has the unit of 1 / x^D, and is differentiable; leading dimensions broadcast. Without D x D for
+    :class:`Diagonal` and :class:`LowRank`. :func:`gmcn.register` searches the pose at which it is largest.
+
+    Raises:
+        ValueError: mixtures of other dimensions, dtypes or devices, or whose leading dimensions do not broadcast.
+    """
+    one, two = first._beside(second)
+    # Either way, since sums of rounded numbers depend on their order.
+    return (_log_overlap(one, two).exp() + _log_overlap(two, one).exp()) / 2
+
+
+def _log_overlap(first: Parameters, second: Parameters) -> Tensor:  # [...]
+    logs = log_products(first, second) + first.logits[..., :, None] + second.logits[..., None, :]
+    return logs.logsumexp((-2, -1))
+
+
 class Comparisons(Parameters):
     """Distances between mixtures of any families and numbers of components, in closed form.
 
@@ -86,6 +109,31 @@ class Comparisons(Parameters):
         value = (first.weights * (own - theirs)).sum(-1)
         # Products of matrices round by where these lie in memory: what is equal would not be exactly.
         return torch.where(equal(first, second), value - value.detach(), value)
+
+    def kl_bound(
+        self,
+        other: Parameters,
+        steps: int = 20,
+    ) -> Tensor:  # [...]
+        """An upper bound of Kullback and Leibler's divergence ∫ p log (p / q) dx, in nats.
+
+        Each component of one is split into parts of those of the other, f_ab and g_ab; then the divergence is at most
+        sum_ab f_ab (log f_ab / g_ab + KL(p_a | q_b)), whose smallest value ``steps`` of both splits in turn come near:
+        the variational upper bound of Hershey and Olsen (2007). 0 for equal mixtures of components that are far from
+        each other. Of single components it is exact.
+
+        Raises:
+            ValueError: mixtures of other dimensions, dtypes or devices, or whose leading dimensions do not broadcast.
+        """
+        first, second = self._beside(other)
+        costs = divergences(first, second)  # [..., N, N']
+        own, theirs = first.logits[..., :, None], second.logits[..., None, :]
+        parts = own + theirs
+        for _ in range(steps):
+            split = theirs + parts - parts.logsumexp(-2, keepdim=True)
+            parts = own + (split - costs).log_softmax(-1)
+        split = theirs + parts - parts.logsumexp(-2, keepdim=True)
+        return (parts.exp() * (parts - split + costs)).sum((-2, -1))
 
     def wasserstein(
         self,

@@ -46,8 +46,8 @@ def pose_overlaps(
     _check(source, target, rotations)
     if translations.ndim != 3 or translations.shape[::2] != (len(rotations), 3):
         raise ValueError(f"translations must be [{len(rotations)}, C, 3], got {list(translations.shape)}")
-    same = {"dtype": source[1].dtype}
-    return torch.ops.gmcn.pose_overlaps(*source, *target, rotations.to(**same), translations.to(**same))
+    poses = (each.to(source[1].dtype) for each in (rotations, translations))
+    return torch.ops.gmcn.pose_overlaps(*source, *target, *poses)
 
 
 def ascend_poses(

@@ -32,10 +32,11 @@ class Levels:
     def scaled(self, size: float, centre: Tensor) -> tuple[Components, Components]:
         """Coarse and fine about another centre, in units of ``size``, in float32."""
         shift = (self.centre - centre) / size
-        return tuple(
+        coarse, fine = (
             (weights.float(), (means / size + shift).float(), (covariances / size**2).float())
             for weights, means, covariances in (self.coarse, self.fine)
         )
+        return coarse, fine
 
 
 def levels_of(shape: Tensor | GaussianMixture | MixtureTree, name: str, seed: int = 0) -> Levels:
@@ -93,5 +94,5 @@ def _centred(coarse: Mixture, fine: Mixture, name: str) -> Levels:
     size = float((fine.weights @ spread).sqrt())
     if not size > 0:
         raise InputError(f"the {name} has no extent; there is nothing to register")
-    levels = ((each.weights, each.positions - centre, each.covariances) for each in (coarse, fine))
-    return Levels(*levels, centre, size)
+    moved = tuple((each.weights, each.positions - centre, each.covariances) for each in (coarse, fine))
+    return Levels(moved[0], moved[1], centre, size)

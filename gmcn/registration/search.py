@@ -99,7 +99,8 @@ def distinct(
     order = values.argsort(descending=True, stable=True)
     turned, moved = turned[order], moved[order]
     alike = (rotations.angles_between(turned, turned) < angle) & (torch.cdist(moved, moved) < length)
-    rows, alive, kept = alike.numpy(), np.ones(len(order), dtype=bool), []
+    rows, alive = alike.numpy(), np.ones(len(order), dtype=bool)
+    kept: list[int] = []
     while alive.any() and len(kept) < most:
         kept.append(int(alive.argmax()))
         alive &= ~rows[kept[-1]]

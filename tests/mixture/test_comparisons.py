@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import distributions
 from torch.testing import assert_close
 
 from gmcn import GaussianMixture
-from gmcn.mixture import Diagonal, Full, LowRank
+from gmcn.mixture import Diagonal, Full, LowRank, overlap
 
 from .workload import FAMILIES, build, density, parameters
 
@@ -156,6 +157,45 @@ def test_kl_of_components_far_apart_is_that_of_samples(family):
     drawn = one.sample(50_000, torch.Generator().manual_seed(0))
     sampled = (one.log_prob(drawn) - two.log_prob(drawn)).mean()
     assert_close(one.kl(two), sampled, rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_bound_of_kl_is_above_samples_and_exact_for_single_components(family):
+    first, second = density(family, (), 5, 2), density(family, (), 7, 2, seed=1)
+    points = first.sample(200_000, torch.Generator().manual_seed(0))
+    ratios = first.log_prob(points) - second.log_prob(points)
+    bounds = [float(first.kl_bound(second, steps=steps)) for steps in (0, 1, 5, 20, 100)]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[-1] >= ratios.mean() - 4 * ratios.std() / math.sqrt(len(points))
+    one, other = density(family, (), 1, 2), density(family, (), 1, 2, seed=1)
+    assert_close(one.kl_bound(other), one.kl(other))
+
+
+def test_the_bound_of_kl_of_equal_mixtures_of_components_far_apart_is_nothing():
+    mixture = density("full", (), 4, 3)
+    apart = GaussianMixture(mixture.logits, 100 * mixture.means, mixture.covariance)
+    assert abs(float(apart.kl_bound(apart, steps=100))) < 1e-9
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations_with_replacement(FAMILIES, 2)))
+def test_the_overlap_is_the_integral_on_a_grid_the_same_both_ways(first, second):
+    one, two = density(first, (), 3, 2), density(second, (), 5, 2, seed=1)
+    edge = torch.linspace(-25, 25, 501, dtype=torch.float64)
+    grid = torch.cartesian_prod(edge, edge)
+    integral = (one.log_prob(grid) + two.log_prob(grid)).exp().sum() * (edge[1] - edge[0]) ** 2
+    found = overlap(one, two)
+    assert_close(found, integral, rtol=1e-8, atol=0)
+    assert torch.equal(found, overlap(two, one))
+
+
+def test_the_overlap_of_many_and_its_gradient():
+    one, two = density("full", (4, 1), 3, 3), density("diagonal", (2,), 5, 3, seed=1)
+    found = overlap(one, two)
+    assert found.shape == (4, 2)
+    assert torch.equal(found, overlap(two, one))
+    assert_close(found[1, 1], overlap(one[1, 0], two[1]))
+    leaves = [leaf.requires_grad_() for leaf in parameters("full", (), 3, 3)]
+    assert torch.autograd.gradcheck(lambda *parts: overlap(build("full", *parts), two[0]), leaves)
 
 
 @pytest.mark.parametrize("uniform", [True, False])
