@@ -15,6 +15,7 @@ _HOMES = {
     "load": "models.loading",
     "overlap": "mixture",
     "predict": "inference",
+    "register": "inference",
 }
 __all__ = sorted((*_HOMES, "ops"))
 

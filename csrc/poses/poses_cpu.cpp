@@ -273,8 +273,8 @@ bool ascend(Motion& at, Slope& slope, const Freedom& freedom, std::int64_t steps
       if (!solve(system, change)) continue;
       const Motion next = moved(at, freedom, change);
       Slope there;
-      if (!slope_at(next, source, target, scratch, there)) return false;
-      if (!(there.value >= slope.value)) continue;
+      // A factor may have left the range of numbers.
+      if (!slope_at(next, source, target, scratch, there) || !(there.value >= slope.value)) continue;
       gain = there.value - slope.value;
       at = next, slope = there;
     }

@@ -1,16 +1,19 @@
-"""The output of the commands `predict`, `generate` and `export`."""
+"""The output of the commands `predict`, `generate`, `complete`, `register` and `export`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 
+import torch
+
 from gmcn import tasks
 from gmcn.errors import InputError
-from gmcn.inference import completing, listing, writing
+from gmcn.inference import completing, listing, registering, writing
 from gmcn.inference.exporting import export
 from gmcn.inference.generating import generate
 from gmcn.inference.predicting import predict
+from gmcn.registration.rotations import angles_between
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,6 +61,32 @@ def complete_cloud(options: argparse.Namespace) -> None:
     about = {"model": options.model, "partial": options.partial, **chosen}
     completing.write(options.output, found, about)
     print(f"{options.output}: {options.partial} as a whole of {found.mixture.components} Gaussians")
+
+
+def register_shapes(options: argparse.Namespace) -> None:
+    """Register, write, and list the poses."""
+    if options.output:
+        registering.check_output(options.output)
+    names = ("axis", "within", "scale", "modes", "seed")
+    chosen = {name: getattr(options, name) for name in names}
+    found = registering.register(options.source, options.target, **chosen)
+    for mode, weight in enumerate(found.weights.tolist()):
+        angle = float(angles_between(found.rotations[mode : mode + 1], torch.eye(3, dtype=torch.float64)[None]))
+        moved = ", ".join(f"{value:.4g}" for value in found.translations[mode].tolist())
+        size = f", scale {float(found.scales[mode]):.4g}" if options.scale else ""
+        similar = f"similarity {float(found.similarities[mode]):.2f}"
+        print(
+            f"mode {mode + 1}: weight {weight:.3f}, turned by {angle:.1f} degrees, moved by ({moved}){size}, {similar}"
+        )
+    if found.axis is not None:
+        direction = ", ".join(f"{value:.2f}" for value in found.axis.tolist())
+        print(f"free to turn about ({direction}) through the source's middle: no turn about it fits better than others")
+    for row in found.matrix.tolist():
+        print("  ".join(f"{value:12.6f}" for value in row))
+    if options.output:
+        about = {"source": options.source, "target": options.target, **chosen}
+        registering.write(options.output, options.source, options.target, found, about)
+        print(f"wrote {options.output}")
 
 
 def export_result(options: argparse.Namespace) -> None:

@@ -38,6 +38,12 @@ def complete(context: Context) -> None:
     inference.complete_cloud(context.options)
 
 
+def register(context: Context) -> None:
+    from gmcn.commands import inference
+
+    inference.register_shapes(context.options)
+
+
 def export(context: Context) -> None:
     from gmcn.commands import inference
 

@@ -22,16 +22,22 @@ from gmcn.registration.modes import Registration
 
 MOST = 16  # modes that are told
 # All lengths are in units of the root of the two sizes' product.
-BLURS = (0.012, 0.002)  # variances that are added to all pairs
-STEPS = (20, 20)
+BLURS = (0.005, 0.001)  # variances that are added to all pairs: of the search, and of the end
+# Of the ascent: which blur, at most so many steps, and how many of the best poses go on.
+STAGES = ((0, 4, 12), (0, 16, 12), (1, 20, 12))
+STAGES_EVERYWHERE = ((0, 4, 48), (0, 16, 24), (1, 20, 24))
 ALIKE, NEAR = (12.0, 5.0), (0.2, 0.1)  # degrees and lengths below which two poses are one: of starts, and of ends
 ABOUT, EVERYWHERE = 72, 2000  # rotations of a grid: about an axis, and all
-STARTS, STARTS_EVERYWHERE = 24, 64
+STARTS, STARTS_EVERYWHERE = 24, 160
 PER_ROTATION = 3
 GAIN = 1e-5  # of a step that ends the ascent
 # By which the logarithms of overlaps become those of chances: chosen on training objects (docs/registration.md).
 SHARPNESS = 12.0
 LEAST = 1e-3  # weight of a mode that is told
+# Below so much the logarithm of the overlap must not fall in a whole turn about an axis that is free: 0.2 for clouds of
+# surfaces of revolution, 0.9 for a square table.
+FLAT, TURNS = 0.4, 24
+SIDEWAYS = 15.0  # degrees by which a free axis may miss itself
 UNITS = 5.0  # ratio of sizes from which units are not the same
 
 
@@ -62,18 +68,26 @@ def search(
     unit = target.size if scale else math.sqrt(source.size * target.size)
     coarse, fine = source.scaled(unit / factor, source.centre)
     coarse_target, fine_target = target.scaled(unit, target.centre)
-    grid = rotations.everywhere(EVERYWHERE, within) if axis is None else rotations.about(axis, ABOUT, within)
-    starts = STARTS_EVERYWHERE if axis is None else STARTS
+    if axis is None:
+        grid, starts, stages = rotations.everywhere(EVERYWHERE, within), STARTS_EVERYWHERE, STAGES_EVERYWHERE
+    else:
+        grid, starts, stages = rotations.about(axis, ABOUT, within), STARTS, STAGES
     turned, moved = _starts(coarse, _blurred(coarse_target, BLURS[0]), grid, starts)
     free, scales = rotations.motions(axis, scale), torch.ones(len(turned), dtype=torch.float64)
-    for blur, steps in zip(BLURS, STEPS, strict=True):
-        found = ascend_poses(fine, _blurred(fine_target, blur), turned, moved, scales, free, steps, GAIN)
-        keep = distinct(found.rotations, found.translations, found.values, ALIKE[1], NEAR[1], len(turned))
+    for blur, steps, few in stages:
+        found = ascend_poses(fine, _blurred(fine_target, BLURS[blur]), turned, moved, scales, free, steps, GAIN)
+        keep = distinct(found.rotations, found.translations, found.values, ALIKE[1], NEAR[1], few)
         turned, moved, scales, values = (part[keep] for part in found[:4])
-    inside = rotations.angles_between(turned, torch.eye(3, dtype=torch.float64)[None])[:, 0] <= within + ALIKE[1]
+    angles = rotations.angles_between(turned, torch.eye(3, dtype=torch.float64)[None])[:, 0]
+    inside = angles <= max(within + ALIKE[1], float(angles.min()))
     turned, moved, scales, values = (part[inside] for part in (turned, moved, scales, values))
     weights = (SHARPNESS * values).softmax(0)
-    told = (weights >= LEAST).nonzero()[:most, 0]
+    free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned[0], moved[0], float(scales[0]), axis)
+    if free_axis is not None:
+        family = _families(turned, moved, free_axis)
+        weights = torch.zeros_like(weights).index_add_(0, family, weights)
+    told = weights.argsort(descending=True, stable=True)[:most]
+    told = told[weights[told] >= LEAST]
     turned, moved, scales, values = (part[told] for part in (turned, moved, scales, values))
     own, theirs = (_self_overlap(each, BLURS[-1]) for each in (fine, fine_target))
     whole = scales * factor
@@ -84,6 +98,7 @@ def search(
         scales=whole,
         weights=weights[told] / weights[told].sum(),
         similarities=(values - (own + theirs) / 2).exp().clamp(max=1),
+        axis=free_axis,
     )
 
 
@@ -105,6 +120,35 @@ def distinct(
         kept.append(int(alive.argmax()))
         alive &= ~rows[kept[-1]]
     return order[kept]
+
+
+def _free_axis(
+    source: Components, target: Components, turn: Tensor, move: Tensor, scale: float, axis: Tensor | None
+) -> Tensor | None:  # [3]
+    """The axis through the source's middle about which it may turn and overlaps as well, if there is one.
+
+    Without an ``axis`` each of the source's principal ones is tried.
+    """
+    weights, means, covariances = (part.double() for part in source)
+    own = (weights[:, None] * means).mT @ means + (weights[:, None, None] * covariances).sum(0)
+    tried = (turn @ torch.linalg.eigh(own).eigenvectors).mT if axis is None else axis[None]
+    angles = torch.arange(TURNS) * (2 * math.pi / TURNS)
+    grid = torch.cat([rotations.turns(each, angles) @ turn for each in tried])
+    scaled = (source[0], source[1] * scale, source[2] * scale**2)
+    logs = pose_overlaps(scaled, target, grid, move.expand(len(grid), 1, 3)).log().view(len(tried), TURNS)
+    falls, best = (logs[:, 0] - logs.amin(1)).min(0)
+    return tried[best] if falls < FLAT else None
+
+
+def _families(turned: Tensor, moved: Tensor, axis: Tensor) -> Tensor:  # [Q] int64
+    """For each pose the first one that it is but for a turn about the axis."""
+    family = torch.arange(len(turned))
+    for place in range(len(turned)):
+        if family[place] == place:
+            ends = (turned @ turned[place].mT) @ axis
+            same = (ends @ axis > math.cos(math.radians(SIDEWAYS))) & ((moved - moved[place]).norm(dim=-1) < NEAR[0])
+            family[same & (family > place)] = place
+    return family
 
 
 def _starts(source: Components, target: Components, grid: Tensor, most: int) -> tuple[Tensor, Tensor]:

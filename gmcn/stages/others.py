@@ -106,6 +106,30 @@ OTHERS = {
             ),
         ),
         Command(
+            "register",
+            "find the pose of one cloud, mesh or mixture on another",
+            options=(
+                Option("source", "what is moved: cloud, mesh or splats", metavar="SOURCE"),
+                Option("target", "where it is moved to: cloud, mesh or splats", metavar="TARGET"),
+                Option("--axis", "only turns about this axis: x, y or z (default: all rotations)", metavar="AXIS"),
+                Option(
+                    "--within",
+                    "turns of at most so many degrees (default: 180)",
+                    type="number",
+                    default=180.0,
+                    metavar="DEGREES",
+                ),
+                Option("--scale", "the sizes may differ", action="store_true"),
+                Option("--modes", "at most so many poses (default: 16)", type="count", default=16, metavar="N"),
+                Option("--seed", "of the mixtures' first centres (default: 0)", type="integer", default=0),
+                Option(
+                    "--output",
+                    "all poses (.json), the moved source (.ply, .npy), or before and after (.png, or .html to turn)",
+                    metavar="PATH",
+                ),
+            ),
+        ),
+        Command(
             "export",
             "make a pretrained network of a result",
             options=(

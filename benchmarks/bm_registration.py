@@ -1,0 +1,228 @@
+"""How well and how fast clouds are registered.
+
+The task: find the pose of one cloud on another one of the same object, which has no point in common with it; the
+protocol is that of docs/registration.md. Times are of one thread, with everything that a method does from the points
+on. Rivals that are installed are measured on the same pairs: those of Open3D (as its documentation uses them) and
+small_gicp. Without installed rivals only our own ways run. The interval is that of 95 % by bootstrap over objects.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import arguments, progress, report, save
+
+from gmcn.artifacts import load_tensors
+from gmcn.data.objects import TEST
+from gmcn.registration import Registration, levels_of, search
+from gmcn.registration.pairs import UP, Pairs, Setting, draw_pairs
+from gmcn.registration.rotations import angles_between, turns
+
+SETTINGS = {
+    "up-360": Setting(coverage=(0.5, 0.8)),
+    "up-360-full": Setting(),
+    "up-360-few": Setting(coverage=(0.3, 0.5)),
+    "up-30": Setting(coverage=(0.5, 0.8), within=30),
+    "up-360-noise": Setting(coverage=(0.5, 0.8), noise=0.01),
+    "all": Setting(coverage=(0.5, 0.8), turn="all"),
+    "all-full": Setting(turn="all"),
+    "rpm": Setting(coverage=(0.7, 0.7), turn="euler", within=45, noise=0.01),
+}
+# As the anchors were measured: in units of a cloud in the unit ball.
+NORMALS, FEATURES = (0.2, 20), (0.25, 64)  # radius and most neighbours
+ALONE, AFTER, MATCH = 0.2, 0.1, 0.07  # distances of correspondences
+DRAWS = 50_000  # of RANSAC
+STARTS = 12
+SAMPLES = 2000  # of the bootstrap
+
+Method = Callable[[torch.Tensor, torch.Tensor], np.ndarray]  # source and target [M, 3] -> poses [Q, 4, 4], best first
+
+
+def ours(setting: Setting) -> dict[str, Method]:
+    axis = torch.eye(3, dtype=torch.float64)[UP] if setting.turn == "up" else None
+    # Three angles of at most 45 degrees turn by at most 78.
+    within = min(setting.within, 180.0) if setting.turn != "euler" else 1.75 * setting.within
+
+    def mixtures(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+        found: Registration = search(levels_of(source, "source"), levels_of(target, "target"), axis=axis, within=within)
+        return found.matrices.numpy()
+
+    ways: dict[str, Method] = {"gmcn": mixtures}
+    if importlib.util.find_spec("small_gicp"):
+        ways["gmcn, then GICP"] = lambda source, target: gicp(source, target, mixtures(source, target))
+    return ways
+
+
+def gicp(source: torch.Tensor, target: torch.Tensor, starts: np.ndarray) -> np.ndarray:
+    """Generalized ICP of small_gicp from the first of the starts; the others stay."""
+    import small_gicp
+
+    clouds = [np.asarray(cloud, dtype=np.float64) for cloud in (target, source)]
+    found = small_gicp.align(
+        *clouds,
+        init_T_target_source=starts[0],
+        registration_type="GICP",
+        downsampling_resolution=1e-3,
+        max_correspondence_distance=AFTER,
+        num_threads=1,
+    )
+    return np.concatenate([found.T_target_source[None], starts[1:]])
+
+
+def middles(source: torch.Tensor, target: torch.Tensor, rotation: np.ndarray | None = None) -> np.ndarray:  # [4, 4]
+    """The pose that lays the middle of one cloud on that of the other."""
+    pose = np.eye(4)
+    pose[:3, :3] = np.eye(3) if rotation is None else rotation
+    pose[:3, 3] = target.mean(0).double().numpy() - pose[:3, :3] @ source.mean(0).double().numpy()
+    return pose
+
+
+def rivals(setting: Setting) -> dict[str, Method]:
+    """Of those that are installed."""
+    ways: dict[str, Method] = {}
+    if importlib.util.find_spec("small_gicp"):
+        ways["GICP (small_gicp)"] = lambda source, target: gicp(source, target, middles(source, target)[None])
+    if not importlib.util.find_spec("open3d"):
+        return ways
+    import open3d
+
+    three = open3d.pipelines.registration
+    axis, within = torch.eye(3, dtype=torch.float64)[UP], math.radians(setting.within)
+    reach = within if setting.turn == "up" else math.pi
+    spread = -reach + 2 * reach * (torch.arange(STARTS) + 0.5) / STARTS
+    several = turns(axis, spread).numpy()
+
+    def cloud(points: torch.Tensor) -> Any:
+        return open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points.double().numpy()))
+
+    def refine(one: Any, two: Any, start: np.ndarray, distance: float) -> Any:
+        return three.registration_icp(one, two, distance, start, three.TransformationEstimationPointToPoint())
+
+    def icp(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+        return refine(cloud(source), cloud(target), middles(source, target), ALONE).transformation[None]
+
+    def many(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+        one, two = cloud(source), cloud(target)
+        found = [refine(one, two, middles(source, target, turn), ALONE) for turn in several]
+        best = sorted(found, key=lambda each: (-each.fitness, each.inlier_rmse))
+        return np.stack([each.transformation for each in best])
+
+    def features(one: Any) -> Any:
+        one.estimate_normals(open3d.geometry.KDTreeSearchParamHybrid(*NORMALS))
+        return three.compute_fpfh_feature(one, open3d.geometry.KDTreeSearchParamHybrid(*FEATURES))
+
+    def ransac(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+        open3d.utility.random.seed(0)
+        one, two = cloud(source), cloud(target)
+        found = three.registration_ransac_based_on_feature_matching(
+            one,
+            two,
+            features(one),
+            features(two),
+            True,
+            MATCH,
+            three.TransformationEstimationPointToPoint(False),
+            3,
+            [
+                three.CorrespondenceCheckerBasedOnEdgeLength(0.9),
+                three.CorrespondenceCheckerBasedOnDistance(MATCH),
+            ],
+            three.RANSACConvergenceCriteria(DRAWS, 0.999),
+        )
+        return refine(one, two, found.transformation, AFTER).transformation[None]
+
+    def fast(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+        one, two = cloud(source), cloud(target)
+        option = three.FastGlobalRegistrationOption(maximum_correspondence_distance=MATCH)
+        found = three.registration_fgr_based_on_feature_matching(one, two, features(one), features(two), option)
+        return refine(one, two, found.transformation, AFTER).transformation[None]
+
+    ways |= {"ICP": icp, f"ICP from {STARTS} turns": many, "FPFH, RANSAC, ICP": ransac, "FPFH, FGR, ICP": fast}
+    return ways
+
+
+def measured(pairs: Pairs, method: Method, limit: float) -> dict[str, np.ndarray]:
+    """Errors in degrees and in length of the first pose, degrees of the nearest one, and milliseconds, for each pair."""
+    rows, begin = [], time.perf_counter()
+    for place in range(len(pairs.objects)):
+        source, target = pairs.sources[place], pairs.targets[place]
+        start = time.process_time()
+        poses = torch.from_numpy(np.array(method(source, target)))
+        seconds = time.process_time() - start
+        angles = angles_between(poses[:, :3, :3], pairs.rotations[place][None])[:, 0]
+        middle = source.mean(0).double()
+        wanted = pairs.rotations[place] @ middle + pairs.translations[place]
+        length = (poses[0, :3, :3] @ middle + poses[0, :3, 3] - wanted).norm()
+        rows.append((angles[0].item(), angles.min().item(), length.item(), 1e3 * seconds))
+        if time.perf_counter() - begin > limit:
+            break
+    return dict(zip(("degrees", "nearest", "length", "ms"), np.array(rows).T, strict=True))
+
+
+def interval(hits: np.ndarray, objects: np.ndarray) -> str:
+    """Of a share, in percent."""
+    means = np.array([hits[objects == each].mean() for each in np.unique(objects)])
+    chosen = np.random.default_rng(0).integers(len(means), size=(SAMPLES, len(means)))
+    low, high = np.percentile(means[chosen].mean(1), [2.5, 97.5])
+    return f"{100 * low:.0f} to {100 * high:.0f}"
+
+
+def row_of(name: str, way: str, pairs: Pairs, found: dict[str, np.ndarray]) -> dict[str, Any]:
+    degrees, count = found["degrees"], len(found["degrees"])
+    hits = degrees < 10
+    return {
+        "setting": name,
+        "way": way,
+        "under 10 degrees (%)": 100 * hits.mean(),
+        "interval": interval(hits, pairs.objects[:count].numpy()),
+        "any mode (%)": 100 * (found["nearest"] < 10).mean(),
+        "under 5 (%)": 100 * (degrees < 5).mean(),
+        "median (degrees)": float(np.median(degrees)),
+        "mean": degrees.mean(),
+        "median length": float(np.median(found["length"])),
+        "ms": found["ms"].mean(),
+        "pairs": count,
+    }
+
+
+def rows(options: Any) -> Iterator[dict[str, Any]]:
+    tensors, _ = load_tensors(options.points)
+    clouds = tensors["points"][tensors["split"] == TEST].float()
+    if options.classes:
+        first, last = options.classes
+        clouds = clouds[
+            (tensors["labels"][tensors["split"] == TEST] >= first).logical_and(
+                tensors["labels"][tensors["split"] == TEST] <= last
+            )
+        ]
+    if options.objects:
+        keep = torch.randperm(len(clouds), generator=torch.Generator().manual_seed(0))[: options.objects]
+        clouds = clouds[keep]
+    for name in options.settings:
+        pairs = draw_pairs(clouds, SETTINGS[name], 1 if options.smoke else options.draws)
+        for way, method in (ours(SETTINGS[name]) | rivals(SETTINGS[name])).items():
+            progress(f"{name}: {way}")
+            yield row_of(name, way, pairs, measured(pairs, method, options.limit))
+
+
+if __name__ == "__main__":
+    options = arguments(
+        __doc__,
+        ("--points", {"type": Path, "required": True, "help": "an artifact of clouds; those of its test split"}),
+        ("--settings", {"nargs": "+", "choices": SETTINGS, "default": list(SETTINGS), "help": "of the protocol"}),
+        ("--draws", {"type": int, "default": 10, "help": "pairs of each object"}),
+        ("--objects", {"type": int, "help": "so many objects at random (default: all)"}),
+        ("--classes", {"type": int, "nargs": 2, "help": "the first and the last class, by number (default: all)"}),
+    )
+    found: list[dict[str, Any]] = []
+    for row in rows(options):
+        found.append(row)
+        save("registration", __doc__, found, options)
+    report("registration", __doc__, found, options)

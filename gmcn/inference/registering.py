@@ -1,0 +1,152 @@
+"""The pose of one cloud, mesh or mixture on another, for the command `register`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmcn.artifacts import atomic
+from gmcn.data.containers import content_of
+from gmcn.data.meshes import sample_mesh
+from gmcn.data.reading import parse_geometry
+from gmcn.data.splats import holds_splats, parse_splats, refuse_packed
+from gmcn.device import own_defaults
+from gmcn.errors import InputError, extras
+from gmcn.inference.writing import save_array, save_ply
+from gmcn.mixture import GaussianMixture, Mixture, MixtureTree
+from gmcn.pictures import clouds
+from gmcn.registration import Registration, levels_of, search
+from gmcn.registration.rotations import AXES
+
+FORMATS = (".json", ".ply", ".html", ".png", ".npy")
+POINTS = 2048  # of a mesh, or of splats in a picture
+PICTURED = 4  # modes
+TARGET, SOURCE = (0.19, 0.31, 0.55), (0.85, 0.35, 0.2)  # colours
+SHORT = 1e-9
+
+Shape = Tensor | np.ndarray | GaussianMixture | MixtureTree | str | os.PathLike
+
+
+@own_defaults()
+@torch.no_grad()
+@extras()
+def register(
+    source: Shape,
+    target: Shape,
+    *,
+    axis: str | Sequence[float] | None = None,
+    within: float = 180.0,
+    scale: bool = False,
+    modes: int = 16,
+    seed: int = 0,
+) -> Registration:
+    """The poses ``scale R x + t`` of the source on the target: every one that may be right, with its weight.
+
+    Source and target are clouds [M, 3], mixtures in 3D, trees, or files of clouds, meshes and splats. A mixture is
+    fitted to a cloud (32 Gaussians, whose first centres ``seed`` draws); nothing is trained. The poses are those at
+    which the mixtures overlap most, a closed form (:mod:`gmcn.registration.search`). Neither has to be complete.
+
+    Args:
+        axis: "x", "y", "z" or a direction: only turns about it; without one, all rotations.
+        within: degrees by which the source may turn at most.
+        scale: a common factor is free too. Without it sizes may differ by 5 times at most, as parts of one object may.
+        modes: at most so many poses.
+
+    Raises:
+        InputError: files or clouds that cannot be used, sizes in other units, and what the options do not allow.
+    """
+    if not 0 < within <= 180:
+        raise InputError(f"within is {within}, but must be above 0 and at most 180 degrees")
+    if modes < 1:
+        raise InputError(f"modes is {modes}, but must be at least 1")
+    direction = _direction(axis)
+    levels = [
+        levels_of(shape_of(shape) if isinstance(shape, (str, os.PathLike)) else shape, name, seed)
+        for name, shape in (("source", source), ("target", target))
+    ]
+    return search(*levels, axis=direction, within=within, scale=scale, most=modes)
+
+
+def _direction(axis: str | Sequence[float] | None) -> Tensor | None:  # [3]
+    if axis is None:
+        return None
+    if isinstance(axis, str):
+        if axis not in AXES:
+            raise InputError(f"axis is '{axis}', but must be one of {', '.join(AXES)}, or a direction")
+        return torch.eye(3, dtype=torch.float64)[AXES[axis]]
+    direction = torch.as_tensor(axis, dtype=torch.float64)
+    if direction.shape != (3,) or not direction.isfinite().all() or direction.norm() < SHORT:
+        raise InputError(f"axis is {list(axis)}, but must be three numbers, not all 0")
+    return direction / direction.norm()
+
+
+def shape_of(path: str | os.PathLike) -> Tensor | GaussianMixture:  # [M, 3]
+    """What a file has: points of a cloud or of a mesh's surface, or a mixture of splats."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    content = content_of(path)
+    if path.suffix.lower() == ".ply":
+        refuse_packed(content, str(path))
+        if holds_splats(content):
+            found = parse_splats(content, str(path))
+            parts = (found[name] for name in Mixture._fields)
+            return GaussianMixture.from_mixture(Mixture(*(torch.from_numpy(part).double() for part in parts)))
+    points, triangles = parse_geometry(content, str(path))
+    if triangles is not None:
+        points = sample_mesh(points, triangles, POINTS, seed=0, source=str(path))
+    return torch.from_numpy(points).double()
+
+
+def check_output(path: str) -> None:
+    """:class:`InputError` for a name that says no known format."""
+    if Path(path).suffix.lower() not in FORMATS:
+        raise InputError(f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}")
+
+
+def write(path: str, source: str, target: str, found: Registration, about: dict[str, Any]) -> None:
+    """As the name says: all modes (.json), the moved source (.ply, .npy), or before and after (.png, .html)."""
+    check_output(path)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".json":
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps({**about, **_as_dict(found)}, indent=2) + "\n")
+        return
+    shape = _points(source)
+    if suffix == ".ply":
+        save_ply(found.move(shape).numpy(), Path(path))
+    elif suffix == ".npy":
+        save_array(found.move(shape).numpy(), Path(path))
+    else:
+        _draw(Path(path), shape, _points(target), found)
+
+
+def _as_dict(found: Registration) -> dict[str, Any]:
+    names = ("weights", "similarities", "rotations", "translations", "scales")
+    modes = zip(*(getattr(found, name).tolist() for name in names), found.matrices.tolist(), strict=True)
+    singular = ("weight", "similarity", "rotation", "translation", "scale", "matrix")
+    axis = None if found.axis is None else found.axis.tolist()
+    return {"free_axis": axis, "modes": [dict(zip(singular, mode, strict=True)) for mode in modes]}
+
+
+def _points(path: str) -> Tensor:  # [M, 3]
+    shape = shape_of(path)
+    if isinstance(shape, GaussianMixture):
+        return shape.sample(POINTS, torch.Generator().manual_seed(0))
+    return shape
+
+
+def _draw(path: Path, source: Tensor, target: Tensor, found: Registration) -> None:
+    modes = range(min(PICTURED, len(found.weights)))
+    pairs = [source, *(found.move(source, mode) for mode in modes)]
+    both = [torch.cat([target, moved]).numpy() for moved in pairs]
+    colours = np.concatenate([np.tile(TARGET, (len(target), 1)), np.tile(SOURCE, (len(source), 1))])
+    titles = ["before", *(f"mode {mode + 1}: {100 * found.weights[mode]:.0f} %" for mode in modes)]
+    clouds.draw_clouds(both, path, [colours] * len(both), columns=len(both), titles=titles)

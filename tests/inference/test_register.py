@@ -1,0 +1,100 @@
+"""Files that are registered: what is found, written and refused. The search itself: tests/registration."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import gmcn
+from gmcn import cli
+from gmcn.data.reading import parse_geometry
+from gmcn.errors import InputError
+from gmcn.registration.rotations import angles_between, turns
+
+from ..registration.shapes import chair
+
+TURN = turns(torch.tensor([0.0, 0, 1]).double(), torch.tensor([0.8]).double())[0]
+SHIFT = torch.tensor([1.0, 2, 3]).double()
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / "source.xyz", tmp_path / "target.npy"]
+    np.savetxt(paths[0], chair(0))
+    np.save(paths[1], (chair(1) @ TURN.mT + SHIFT).numpy())
+    return paths
+
+
+def run(*arguments) -> int:
+    return cli.main(["register", *map(str, arguments)])
+
+
+def test_files_and_clouds_are_registered_alike(files):
+    found = gmcn.register(*files, axis="z")
+    assert angles_between(found.rotations[:1], TURN[None]).item() < 2
+    torch.testing.assert_close(found.translation, SHIFT, rtol=0, atol=0.05)
+    clouds = gmcn.register(np.loadtxt(files[0]), torch.from_numpy(np.load(files[1])), axis=(0, 0, 2.0))
+    torch.testing.assert_close(clouds.matrix, found.matrix)
+    assert not found.matrix.requires_grad
+
+
+def test_a_mesh_is_registered_by_its_surface(tmp_path, files):
+    trimesh = pytest.importorskip("trimesh")
+    mesh = trimesh.util.concatenate([trimesh.creation.box((1, 2, 0.5)), trimesh.creation.box((0.2, 0.2, 3))])
+    mesh.apply_translation((0.3, 0, 0))
+    mesh.export(tmp_path / "one.ply")
+    mesh.apply_transform(np.vstack([np.column_stack([TURN, SHIFT]), [0, 0, 0, 1]]))
+    mesh.export(tmp_path / "two.off")
+    found = gmcn.register(tmp_path / "one.ply", tmp_path / "two.off", axis="z")
+    # Two boxes about one middle: half a turn fits as well.
+    assert angles_between(found.rotations, TURN[None]).min() < 3
+
+
+@pytest.mark.parametrize("suffix", ["json", "ply", "npy", "html", "png"])
+def test_what_is_found_is_written(files, suffix, tmp_path, capsys):
+    path = tmp_path / f"found.{suffix}"
+    assert run(*files, "--axis", "z", "--output", path) == 0
+    said = capsys.readouterr().out
+    assert "mode 1: weight" in said
+    assert f"wrote {path}" in said
+    found = gmcn.register(*files, axis="z")
+    if suffix == "json":
+        first = json.loads(path.read_text())["modes"][0]
+        np.testing.assert_allclose(first["matrix"], found.matrix)
+        assert first["weight"] == pytest.approx(found.confidence)
+    elif suffix in ("ply", "npy"):
+        moved = np.load(path) if suffix == "npy" else parse_geometry(path.read_bytes(), str(path))[0]
+        np.testing.assert_allclose(moved, found.move(chair(0)), atol=1e-4)
+    else:
+        assert path.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--axis", "up"], "axis is 'up', but must be one of x, y, z, or a direction"),
+        (["--within", "0"], "within is 0.0, but must be above 0 and at most 180 degrees"),
+        (["--output", "moved.doc"], "cannot write moved.doc: its name must end in one of .json"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(files, arguments, sentence, capsys):
+    assert run(*files, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_used_are_refused(files, tmp_path):
+    with pytest.raises(InputError, match=r"nothing.ply does not exist"):
+        gmcn.register(tmp_path / "nothing.ply", files[1])
+    (tmp_path / "few.xyz").write_text("0 0 0\n1 1 1\n0 1 0\n")
+    with pytest.raises(InputError, match="the source has 3 different points; a registration needs 8"):
+        gmcn.register(tmp_path / "few.xyz", files[1])
+    with pytest.raises(InputError, match="modes is 0"):
+        gmcn.register(*files, modes=0)
+    with pytest.raises(InputError, match="three numbers, not all 0"):
+        gmcn.register(*files, axis=(0, 0, 0))
+    with pytest.raises(InputError, match="three numbers, not all 0"):
+        gmcn.register(*files, axis=(0, math.nan, 0))
