@@ -104,14 +104,18 @@ def map_chunks(function: Callable[[int], T], starts: range, device: torch.device
     The operations of a chunk are small. Threads inside each of them spend their time waiting for each other (on a
     busy machine ten times that of the work itself); one thread per chunk scales and gives the same numbers.
     """
-    threads = torch.get_num_threads()
+    threads, quiet = torch.get_num_threads(), torch.no_grad()(function)
     workers = threads if device.type == "cpu" else 1
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            yield from pool.map(torch.no_grad()(function), starts)
-        finally:
-            # A worker's setting is also what threads started later would begin with.
-            torch.set_num_threads(threads)
+    try:
+        if len(starts) == 1:  # a pool would take longer than a small shape
+            torch.set_num_threads(1)
+            yield quiet(starts[0])
+            return
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(quiet, starts)
+    finally:
+        # A worker's setting is also what threads started later would begin with.
+        torch.set_num_threads(threads)
 
 
 def unit_frame(points: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:

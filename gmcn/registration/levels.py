@@ -39,7 +39,7 @@ class Levels:
         return coarse, fine
 
 
-def levels_of(shape: Tensor | GaussianMixture | MixtureTree, name: str, seed: int = 0) -> Levels:
+def levels_of(shape: Tensor | np.ndarray | GaussianMixture | MixtureTree, name: str, seed: int = 0) -> Levels:
     """The levels of a cloud [M, 3], which k-means and 10 EM steps fit, of a mixture or of a tree.
 
     A mixture of more than 64 components is reduced; of a tree the finest level of no more is taken.
@@ -57,7 +57,7 @@ def levels_of(shape: Tensor | GaussianMixture | MixtureTree, name: str, seed: in
     return _centred(coarse, fine, name)
 
 
-def _of_cloud(cloud: Tensor, name: str, seed: int) -> Mixture:
+def _of_cloud(cloud: Tensor | np.ndarray, name: str, seed: int) -> Mixture:
     points = torch.as_tensor(cloud).detach().cpu().double()
     if points.ndim != 2 or points.shape[1] != 3:
         raise InputError(f"the {name} is {list(points.shape)}, but must be a cloud [points, 3], a mixture or a tree")
