@@ -19,7 +19,8 @@ from gmcn.models.loading import model_path
 from gmcn.training.datamodule import TrainingData
 from tests.conftest import ROOT
 
-SCRIPTS = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("bm_*.py")), "train_step", "fidelity", "left_out"]
+ALONE = ("train_step", "fidelity", "left_out", "registration")
+SCRIPTS = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("bm_*.py")), *ALONE]
 FAST = "bm_evaluate"
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import numpy as np
 import torch
 from common import arguments, progress, report, save
 
-from gmcn.artifacts import load_tensors
-from gmcn.data.objects import TEST
+from gmcn.data import sample
+from gmcn.data.objects import TEST, read_split
 from gmcn.registration import Registration, levels_of, search
 from gmcn.registration.pairs import UP, Pairs, Setting, draw_pairs
 from gmcn.registration.rotations import angles_between, turns
@@ -197,37 +198,41 @@ def row_of(name: str, way: str, pairs: Pairs, found: dict[str, np.ndarray]) -> d
     }
 
 
-def rows(options: Any) -> Iterator[dict[str, Any]]:
-    tensors, _ = load_tensors(options.points)
-    clouds = tensors["points"][tensors["split"] == TEST].float()
+def clouds_of(options: Any) -> torch.Tensor:  # [S, M, 3]
+    data = read_split(options.points, TEST)
+    inputs, labels = data.inputs.float(), data.labels
     if options.classes:
         first, last = options.classes
-        clouds = clouds[
-            (tensors["labels"][tensors["split"] == TEST] >= first).logical_and(
-                tensors["labels"][tensors["split"] == TEST] <= last
-            )
-        ]
+        inputs = inputs[(labels >= first) & (labels <= last)]
     if options.objects:
-        keep = torch.randperm(len(clouds), generator=torch.Generator().manual_seed(0))[: options.objects]
-        clouds = clouds[keep]
-    for name in options.settings:
-        pairs = draw_pairs(clouds, SETTINGS[name], 1 if options.smoke else options.draws)
-        for way, method in (ours(SETTINGS[name]) | rivals(SETTINGS[name])).items():
-            progress(f"{name}: {way}")
-            yield row_of(name, way, pairs, measured(pairs, method, options.limit))
+        inputs = inputs[torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))[: options.objects]]
+    return inputs
+
+
+def main() -> None:
+    options = arguments(
+        __doc__,
+        ("--points", {"type": Path, "help": "what `gmcn sample` made of the data set; its test split is registered"}),
+        ("--settings", {"nargs": "+", "choices": SETTINGS, "default": list(SETTINGS), "help": "of the protocol"}),
+        ("--draws", {"type": int, "default": 10, "help": "pairs of each object (default: 10)"}),
+        ("--objects", {"type": int, "help": "so many objects at random (default: all)"}),
+        ("--classes", {"type": int, "nargs": 2, "help": "the first and the last class, from 0 (default: all)"}),
+    )
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        if options.smoke:
+            options.points, options.draws, options.objects = Path(name) / "solids.safetensors", 1, 3
+            settings = {"kind": "solids", "train_per_class": 1, "test_per_class": 1, "points": 256}
+            sample("solids", settings=settings, downloads=None, output=options.points)
+        clouds = clouds_of(options)
+        for name in options.settings:
+            pairs = draw_pairs(clouds, SETTINGS[name], options.draws)
+            for way, method in (ours(SETTINGS[name]) | rivals(SETTINGS[name])).items():
+                progress(f"{name}: {way}")
+                rows.append(row_of(name, way, pairs, measured(pairs, method, options.limit)))
+                save("registration", __doc__, rows, options)
+    report("registration", __doc__, rows, options)
 
 
 if __name__ == "__main__":
-    options = arguments(
-        __doc__,
-        ("--points", {"type": Path, "required": True, "help": "an artifact of clouds; those of its test split"}),
-        ("--settings", {"nargs": "+", "choices": SETTINGS, "default": list(SETTINGS), "help": "of the protocol"}),
-        ("--draws", {"type": int, "default": 10, "help": "pairs of each object"}),
-        ("--objects", {"type": int, "help": "so many objects at random (default: all)"}),
-        ("--classes", {"type": int, "nargs": 2, "help": "the first and the last class, by number (default: all)"}),
-    )
-    found: list[dict[str, Any]] = []
-    for row in rows(options):
-        found.append(row)
-        save("registration", __doc__, found, options)
-    report("registration", __doc__, found, options)
+    main()
