@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What every environment comes with.
 GIVEN = {"pip"}
-# Compiles at its first use, and is left to those who measure against it; not among what `make` installs.
-NOT_INSTALLED = {"pykeops"}
+# Rivals, which are left to those who measure against them; not among what `make` installs.
+NOT_INSTALLED = {"open3d", "pykeops", "small_gicp"}
 
 
 def pins() -> dict[str, str]:
