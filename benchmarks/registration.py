@@ -25,6 +25,7 @@ from gmcn.data.objects import TEST, read_split
 from gmcn.registration import Registration, levels_of, search
 from gmcn.registration.pairs import UP, Pairs, Setting, draw_pairs
 from gmcn.registration.rotations import angles_between, turns
+from gmcn.registration.search import ABOUT, Effort
 
 SETTINGS = {
     "up-360": Setting(coverage=(0.5, 0.8)),
@@ -41,6 +42,8 @@ NORMALS, FEATURES = (0.2, 20), (0.25, 64)  # radius and most neighbours
 ALONE, AFTER, MATCH = 0.2, 0.1, 0.07  # distances of correspondences
 DRAWS = 50_000  # of RANSAC
 STARTS = 12
+BRUTE = Effort(720, 720, ((0, 24, 720), (1, 20, 720)), fine=True)
+HEAVY, ALIKE = 0.05, 5.0  # weight and degrees: which modes are looked for, and which are the same
 SAMPLES = 2000  # of the bootstrap
 
 Method = Callable[[torch.Tensor, torch.Tensor], np.ndarray]  # source and target [M, 3] -> poses [Q, 4, 4], best first
@@ -154,6 +157,33 @@ def rivals(setting: Setting) -> dict[str, Method]:
     return ways
 
 
+def beside_brute_force(pairs: Pairs, limit: float) -> dict[str, Any]:
+    """How many of the modes of 720 turns about the axis, on the fine mixtures, the search finds, and in which time."""
+    axis, found, times, count = torch.eye(3, dtype=torch.float64)[UP], [], [0.0, 0.0], 0
+    begin = time.perf_counter()
+    for source, target in zip(pairs.sources, pairs.targets, strict=True):
+        levels, modes = (levels_of(source, "source"), levels_of(target, "target")), []
+        for place, effort in enumerate((ABOUT, BRUTE)):
+            start = time.process_time()
+            modes.append(search(*levels, axis=axis, effort=effort))
+            times[place] += time.process_time() - start
+        between = angles_between(modes[1].rotations, modes[0].rotations).amin(1)
+        heavy = modes[1].weights >= HEAVY
+        found.append((between[0] < ALIKE, (between[heavy] < ALIKE).sum(), heavy.sum()))
+        count += 1
+        if time.perf_counter() - begin > limit:
+            break
+    best, again, heavy = torch.tensor(found).sum(0).tolist()
+    return {
+        "pairs": count,
+        "heaviest modes found (%)": 100 * best / count,
+        f"modes of weight {HEAVY} and more found (%)": 100 * again / heavy,
+        "modes": heavy,
+        "ms": 1e3 * times[0] / count,
+        "ms, brute force": 1e3 * times[1] / count,
+    }
+
+
 def measured(pairs: Pairs, method: Method, limit: float) -> dict[str, np.ndarray]:
     """Of each pair degrees and length by which the first pose errs, degrees of the nearest pose, milliseconds."""
     rows, begin = [], time.perf_counter()
@@ -213,7 +243,15 @@ def main() -> None:
     options = arguments(
         __doc__,
         ("--points", {"type": Path, "help": "what `gmcn sample` made of the data set; its test split is registered"}),
-        ("--settings", {"nargs": "+", "choices": SETTINGS, "default": list(SETTINGS), "help": "of the protocol"}),
+        (
+            "--settings",
+            {
+                "nargs": "*",
+                "choices": SETTINGS,
+                "default": list(SETTINGS),
+                "help": "of the protocol, or none: brute force alone",
+            },
+        ),
         ("--draws", {"type": int, "default": 10, "help": "pairs of each object (default: 10)"}),
         ("--objects", {"type": int, "help": "so many objects at random (default: all)"}),
         ("--classes", {"type": int, "nargs": 2, "help": "the first and the last class, from 0 (default: all)"}),
@@ -231,7 +269,10 @@ def main() -> None:
                 progress(f"{name}: {way}")
                 rows.append(row_of(name, way, pairs, measured(pairs, method, options.limit)))
                 save("registration", __doc__, rows, options)
-    report("registration", __doc__, rows, options)
+        progress("brute force")
+        brute = beside_brute_force(draw_pairs(clouds, SETTINGS["up-360"], 2), options.limit)
+    report("registration", __doc__, rows, options, brute_force=brute)
+    print("\nBeside brute force:", ", ".join(f"{name} {value:.4g}" for name, value in brute.items()))
 
 
 if __name__ == "__main__":

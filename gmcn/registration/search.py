@@ -9,6 +9,7 @@ fine mixtures, first blurred and then less so. Nothing is drawn at random.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,13 +24,7 @@ from gmcn.registration.modes import Registration
 MOST = 16  # modes that are told
 # All lengths are in units of the root of the two sizes' product.
 BLURS = (0.005, 0.001)  # variances that are added to all pairs: of the search, and of the end
-# Of the ascent: which blur, at most so many steps, and how many of the best poses go on.
-STAGES = ((0, 4, 12), (0, 16, 12), (1, 20, 12))
-STAGES_EVERYWHERE = ((0, 4, 48), (0, 16, 24), (1, 20, 24))
 ALIKE, NEAR = (12.0, 5.0), (0.2, 0.1)  # degrees and lengths below which two poses are one: of starts, and of ends
-ABOUT, EVERYWHERE = 72, 2000  # rotations of a grid: about an axis, and all
-STARTS, STARTS_EVERYWHERE = 24, 160
-PER_ROTATION = 3
 GAIN = 1e-5  # of a step that ends the ascent
 # By which the logarithms of overlaps become those of chances: chosen on training objects (docs/registration.md).
 SHARPNESS = 12.0
@@ -41,6 +36,22 @@ SIDEWAYS = 15.0  # degrees by which a free axis may miss itself
 UNITS = 5.0  # ratio of sizes from which units are not the same
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How thorough a search is."""
+
+    rotations: int  # of the grid
+    starts: int  # the best different poses of it, which rise
+    # Of the ascent: which blur, at most so many steps, and how many of the best poses go on.
+    stages: tuple[tuple[int, int, int], ...]
+    fine: bool = False  # compare the grid's poses on the fine mixtures
+    per_rotation: int = 3  # translations
+
+
+ABOUT = Effort(72, 24, ((0, 4, 12), (0, 16, 12), (1, 20, 12)))
+EVERYWHERE = Effort(2000, 160, ((0, 4, 48), (0, 16, 24), (1, 20, 24)))
+
+
 def search(
     source: Levels,
     target: Levels,
@@ -49,11 +60,12 @@ def search(
     within: float = 180.0,
     scale: bool = False,
     most: int = MOST,
+    effort: Effort | None = None,
 ) -> Registration:
     """The poses of the source on the target, at most ``most`` of them.
 
     Rotations are those about ``axis`` or, without one, all; at most ``within`` degrees from none. With ``scale`` a
-    common factor is free too, from the ratio of the sizes on.
+    common factor is free too, from the ratio of the sizes on. ``effort`` is ABOUT or, without an axis, EVERYWHERE.
 
     Raises:
         InputError: sizes that differ by more than 5 times, without ``scale``.
@@ -68,13 +80,15 @@ def search(
     unit = target.size if scale else math.sqrt(source.size * target.size)
     coarse, fine = source.scaled(unit / factor, source.centre)
     coarse_target, fine_target = target.scaled(unit, target.centre)
+    effort = effort or (EVERYWHERE if axis is None else ABOUT)
     if axis is None:
-        grid, starts, stages = rotations.everywhere(EVERYWHERE, within), STARTS_EVERYWHERE, STAGES_EVERYWHERE
+        grid = rotations.everywhere(effort.rotations, within)
     else:
-        grid, starts, stages = rotations.about(axis, ABOUT, within), STARTS, STAGES
-    turned, moved = _starts(coarse, _blurred(coarse_target, BLURS[0]), grid, starts)
+        grid = rotations.about(axis, effort.rotations, within)
+    first = (fine, fine_target) if effort.fine else (coarse, coarse_target)
+    turned, moved = _starts(first[0], _blurred(first[1], BLURS[0]), grid, effort)
     free, scales = rotations.motions(axis, scale), torch.ones(len(turned), dtype=torch.float64)
-    for blur, steps, few in stages:
+    for blur, steps, few in effort.stages:
         found = ascend_poses(fine, _blurred(fine_target, BLURS[blur]), turned, moved, scales, free, steps, GAIN)
         keep = distinct(found.rotations, found.translations, found.values, ALIKE[1], NEAR[1], few)
         turned, moved, scales, values = (part[keep] for part in found[:4])
@@ -151,14 +165,14 @@ def _families(turned: Tensor, moved: Tensor, axis: Tensor) -> Tensor:  # [Q] int
     return family
 
 
-def _starts(source: Components, target: Components, grid: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def _starts(source: Components, target: Components, grid: Tensor, effort: Effort) -> tuple[Tensor, Tensor]:
     means = source[1] @ grid.float().mT  # [P, N, 3]
     places = (target[1] - means[:, :, None]).flatten(1, 2)  # [P, N N', 3]
-    best, at = pose_overlaps(source, target, grid, places).topk(min(PER_ROTATION, places.shape[1]), dim=1)
+    best, at = pose_overlaps(source, target, grid, places).topk(min(effort.per_rotation, places.shape[1]), dim=1)
     moved = places.gather(1, at[..., None].expand(-1, -1, 3)).flatten(0, 1)
-    values, first = best.flatten().topk(min(10 * most, best.numel()))
+    values, first = best.flatten().topk(min(10 * effort.starts, best.numel()))
     turned, moved = grid[first // best.shape[1]], moved[first].double()
-    keep = distinct(turned, moved, values, ALIKE[0], NEAR[0], most)
+    keep = distinct(turned, moved, values, ALIKE[0], NEAR[0], effort.starts)
     return turned[keep], moved[keep]
 
 
