@@ -13,6 +13,7 @@ from gmcn.inference import completing, listing, registering, writing
 from gmcn.inference.exporting import export
 from gmcn.inference.generating import generate
 from gmcn.inference.predicting import predict
+from gmcn.registration import LOW
 from gmcn.registration.rotations import angles_between
 
 _LOG = logging.getLogger(__name__)
@@ -81,6 +82,12 @@ def register_shapes(options: argparse.Namespace) -> None:
     if found.axis is not None:
         direction = ", ".join(f"{value:.2f}" for value in found.axis.tolist())
         print(f"free to turn about ({direction}) through the source's middle: no turn about it fits better than others")
+    if float(found.similarities[0]) < LOW:
+        _LOG.warning(
+            "the similarity is as low as that of different objects: %s and %s may have nothing in common",
+            options.source,
+            options.target,
+        )
     for row in found.matrix.tolist():
         print("  ".join(f"{value:12.6f}" for value in row))
     if options.output:

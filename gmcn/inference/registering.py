@@ -56,7 +56,7 @@ def register(
     Args:
         axis: "x", "y", "z" or a direction: only turns about it; without one, all rotations.
         within: degrees by which the source may turn at most.
-        scale: a common factor is free too. Without it sizes may differ by 5 times at most, as parts of one object may.
+        scale: a common factor is free too. Without it sizes may differ by 20 times at most, as parts of one object may.
         modes: at most so many poses.
 
     Raises:

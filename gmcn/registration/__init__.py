@@ -2,6 +2,6 @@
 
 from gmcn.registration.levels import FEWEST, Levels, levels_of
 from gmcn.registration.modes import Registration
-from gmcn.registration.search import search
+from gmcn.registration.search import LOW, search
 
-__all__ = ["FEWEST", "Levels", "Registration", "levels_of", "search"]
+__all__ = ["FEWEST", "LOW", "Levels", "Registration", "levels_of", "search"]

@@ -33,7 +33,10 @@ LEAST = 1e-3  # weight of a mode that is told
 # surfaces of revolution, 0.9 for a square table.
 FLAT, TURNS = 0.4, 24
 SIDEWAYS = 15.0  # degrees by which a free axis may miss itself
-UNITS = 5.0  # ratio of sizes from which units are not the same
+# Similarity below which two clouds may have nothing in common: different objects have 0.1 to 0.4, halves of one object
+# 0.2 to 0.9 (docs/registration.md).
+LOW = 0.25
+UNITS = 20.0  # ratio of sizes from which units are not the same: parts of one object differ by 6 times
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def search(
     common factor is free too, from the ratio of the sizes on. ``effort`` is ABOUT or, without an axis, EVERYWHERE.
 
     Raises:
-        InputError: sizes that differ by more than 5 times, without ``scale``.
+        InputError: sizes that differ by more than 20 times, without ``scale``.
     """
     ratio = target.size / source.size
     if not scale and not 1 / UNITS <= ratio <= UNITS:

@@ -98,3 +98,16 @@ def test_files_that_cannot_be_used_are_refused(files, tmp_path):
         gmcn.register(*files, axis=(0, 0, 0))
     with pytest.raises(InputError, match="three numbers, not all 0"):
         gmcn.register(*files, axis=(0, math.nan, 0))
+
+
+def test_what_has_nothing_in_common_is_said(files, tmp_path, capsys):
+    generator = torch.Generator().manual_seed(0)
+    balls = (
+        0.02 * torch.randn(300, 3, generator=generator)
+        + torch.tensor([3.0, 0, 0]) * torch.arange(3).repeat(100)[:, None]
+    )
+    np.savetxt(tmp_path / "balls.xyz", balls)
+    assert run(files[0], tmp_path / "balls.xyz") == 0
+    assert "may have nothing in common" in capsys.readouterr().err
+    assert run(*files) == 0
+    assert "nothing in common" not in capsys.readouterr().err
