@@ -249,9 +249,10 @@ def main() -> None:
                 "nargs": "*",
                 "choices": SETTINGS,
                 "default": list(SETTINGS),
-                "help": "of the protocol, or none: brute force alone",
+                "help": "of the protocol, or none",
             },
         ),
+        ("--brute-force", {"action": "store_true", "help": "also the modes of 720 turns, on the fine mixtures"}),
         ("--draws", {"type": int, "default": 10, "help": "pairs of each object (default: 10)"}),
         ("--objects", {"type": int, "help": "so many objects at random (default: all)"}),
         ("--classes", {"type": int, "nargs": 2, "help": "the first and the last class, from 0 (default: all)"}),
@@ -269,10 +270,11 @@ def main() -> None:
                 progress(f"{name}: {way}")
                 rows.append(row_of(name, way, pairs, measured(pairs, method, options.limit)))
                 save("registration", __doc__, rows, options)
-        progress("brute force")
-        brute = beside_brute_force(draw_pairs(clouds, SETTINGS["up-360"], 2), options.limit)
-    report("registration", __doc__, rows, options, brute_force=brute)
-    print("\nBeside brute force:", ", ".join(f"{name} {value:.4g}" for name, value in brute.items()))
+        if options.brute_force or options.smoke:
+            progress("brute force")
+            brute = beside_brute_force(draw_pairs(clouds, SETTINGS["up-360"], 2), options.limit)
+            rows.append({"setting": "up-360", "way": "gmcn beside brute force", "pairs": brute.pop("pairs"), **brute})
+    report("registration", __doc__, rows, options)
 
 
 if __name__ == "__main__":
