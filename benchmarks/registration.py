@@ -49,10 +49,14 @@ SAMPLES = 2000  # of the bootstrap
 Method = Callable[[torch.Tensor, torch.Tensor], np.ndarray]  # source and target [M, 3] -> poses [Q, 4, 4], best first
 
 
+def bound(setting: Setting) -> float:
+    """Degrees that no turn is above; three angles of at most 45 degrees turn by at most 78."""
+    return {"up": setting.within, "all": 180.0, "euler": 1.75 * setting.within}[setting.turn]
+
+
 def ours(setting: Setting) -> dict[str, Method]:
     axis = torch.eye(3, dtype=torch.float64)[UP] if setting.turn == "up" else None
-    # Three angles of at most 45 degrees turn by at most 78.
-    within = min(setting.within, 180.0) if setting.turn != "euler" else 1.75 * setting.within
+    within = bound(setting)
 
     def mixtures(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
         found: Registration = search(levels_of(source, "source"), levels_of(target, "target"), axis=axis, within=within)
@@ -103,8 +107,7 @@ def rivals(setting: Setting) -> dict[str, Method]:
     import open3d
 
     three = open3d.pipelines.registration
-    axis, within = torch.eye(3, dtype=torch.float64)[UP], math.radians(setting.within)
-    reach = within if setting.turn == "up" else math.pi
+    axis, reach = torch.eye(3, dtype=torch.float64)[UP], math.radians(bound(setting))
     spread = -reach + 2 * reach * (torch.arange(STARTS) + 0.5) / STARTS
     several = turns(axis, spread).numpy()
 

@@ -119,8 +119,9 @@ struct Motion {
 // Of the logarithm of the overlap times scale^(3/2), by motions [turn, translation, factor's logarithm].
 struct Slope {
   double value = -std::numeric_limits<double>::infinity(), gradient[kMotions] = {};
-  double curvature[kMotions][kMotions] = {};  // minus the second derivatives, without those of the covariances
-  double bound[kMotions][kMotions] = {};      // the part of it that is positive definite
+  double curvature[kMotions][kMotions] =
+      {};  // minus the second derivatives, as if motions were straight and covariances stayed
+  double bound[kMotions][kMotions] = {};  // the part of it that is positive definite
 };
 
 void cross(const double* a, const double* b, double* c) {

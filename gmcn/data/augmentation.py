@@ -160,7 +160,16 @@ def uniform_rotations(
     """
     first, second = 2 * math.pi * uniform[..., 1], 2 * math.pi * uniform[..., 2]
     long, short = (1 - uniform[..., 0]).sqrt(), uniform[..., 0].sqrt()
-    x, y, z, w = long * first.sin(), long * first.cos(), short * second.sin(), short * second.cos()
+    return from_quaternions(
+        torch.stack([short * second.cos(), long * first.sin(), long * first.cos(), short * second.sin()], -1)
+    )
+
+
+def from_quaternions(
+    quaternions: Tensor,  # [..., 4] of length one, the real part first
+) -> Tensor:  # [..., 3, 3]
+    """Rotations as matrices."""
+    w, x, y, z = quaternions.unbind(-1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],

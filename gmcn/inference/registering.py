@@ -46,8 +46,9 @@ def register(
     scale: bool = False,
     modes: int = 16,
     seed: int = 0,
+    drop_not_finite: bool = False,
 ) -> Registration:
-    """The poses ``scale R x + t`` of the source on the target: every one that may be right, with its weight.
+    """The poses ``scale R x + t`` of the source on the target where they overlap most, with weights.
 
     Source and target are clouds [M, 3], mixtures in 3D, trees, or files of clouds, meshes and splats. A mixture is
     fitted to a cloud (32 Gaussians, whose first centres ``seed`` draws); nothing is trained. The poses are those at
@@ -58,6 +59,7 @@ def register(
         within: degrees by which the source may turn at most.
         scale: a common factor is free too. Without it sizes may differ by 20 times at most, as parts of one object may.
         modes: at most so many poses.
+        drop_not_finite: leave out points and splats of a file that are not finite.
 
     Raises:
         InputError: files or clouds that cannot be used, sizes in other units, and what the options do not allow.
@@ -68,7 +70,7 @@ def register(
         raise InputError(f"modes is {modes}, but must be at least 1")
     direction = _direction(axis)
     levels = [
-        levels_of(shape_of(shape) if isinstance(shape, (str, os.PathLike)) else shape, name, seed)
+        levels_of(shape_of(shape, drop_not_finite) if isinstance(shape, (str, os.PathLike)) else shape, name, seed)
         for name, shape in (("source", source), ("target", target))
     ]
     return search(*levels, axis=direction, within=within, scale=scale, most=modes)
@@ -81,25 +83,28 @@ def _direction(axis: str | Sequence[float] | None) -> Tensor | None:  # [3]
         if axis not in AXES:
             raise InputError(f"axis is '{axis}', but must be one of {', '.join(AXES)}, or a direction")
         return torch.eye(3, dtype=torch.float64)[AXES[axis]]
-    direction = torch.as_tensor(axis, dtype=torch.float64)
+    try:
+        direction = torch.as_tensor(axis, dtype=torch.float64)
+    except (TypeError, ValueError):
+        direction = torch.zeros(0)
     if direction.shape != (3,) or not direction.isfinite().all() or direction.norm() < SHORT:
-        raise InputError(f"axis is {list(axis)}, but must be three numbers, not all 0")
+        raise InputError(f"axis is {axis!r}, but must be three numbers, not all 0")
     return direction / direction.norm()
 
 
-def shape_of(path: str | os.PathLike) -> Tensor | GaussianMixture:  # [M, 3]
+def shape_of(path: str | os.PathLike, drop_not_finite: bool = False) -> Tensor | GaussianMixture:  # [M, 3]
     """What a file has: points of a cloud or of a mesh's surface, or a mixture of splats."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist")
+        raise InputError(f"{path} is a folder" if path.is_dir() else f"{path} does not exist")
     content = content_of(path)
     if path.suffix.lower() == ".ply":
         refuse_packed(content, str(path))
         if holds_splats(content):
-            found = parse_splats(content, str(path))
+            found = parse_splats(content, str(path), drop_not_finite=drop_not_finite)
             parts = (found[name] for name in Mixture._fields)
             return GaussianMixture.from_mixture(Mixture(*(torch.from_numpy(part).double() for part in parts)))
-    points, triangles = parse_geometry(content, str(path))
+    points, triangles = parse_geometry(content, str(path), drop_not_finite=drop_not_finite)
     if triangles is not None:
         points = sample_mesh(points, triangles, POINTS, seed=0, source=str(path))
     return torch.from_numpy(points).double()
@@ -112,20 +117,24 @@ def check_output(path: str) -> None:
 
 
 def write(path: str, source: str, target: str, found: Registration, about: dict[str, Any]) -> None:
-    """As the name says: all modes (.json), the moved source (.ply, .npy), or before and after (.png, .html)."""
+    """As the name says: all modes (.json), the source's points moved (.ply, .npy), or before and after (.png, .html).
+
+    Of a mesh and of splats they are 2,048 samples; a .ply has float32.
+    """
     check_output(path)
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
         with atomic(path) as temporary:
-            temporary.write_text(json.dumps({**about, **_as_dict(found)}, indent=2) + "\n")
+            temporary.write_text(json.dumps({"options": about, **_as_dict(found)}, indent=2) + "\n")
         return
-    shape = _points(source)
+    dropping = bool(about.get("drop_not_finite"))
+    shape = _points(source, dropping)
     if suffix == ".ply":
         save_ply(found.move(shape).numpy(), Path(path))
     elif suffix == ".npy":
         save_array(found.move(shape).numpy(), Path(path))
     else:
-        _draw(Path(path), shape, _points(target), found)
+        _draw(Path(path), shape, _points(target, dropping), found)
 
 
 def _as_dict(found: Registration) -> dict[str, Any]:
@@ -136,8 +145,8 @@ def _as_dict(found: Registration) -> dict[str, Any]:
     return {"free_axis": axis, "modes": [dict(zip(singular, mode, strict=True)) for mode in modes]}
 
 
-def _points(path: str) -> Tensor:  # [M, 3]
-    shape = shape_of(path)
+def _points(path: str, drop_not_finite: bool) -> Tensor:  # [M, 3]
+    shape = shape_of(path, drop_not_finite)
     if isinstance(shape, GaussianMixture):
         return shape.sample(POINTS, torch.Generator().manual_seed(0))
     return shape

@@ -123,11 +123,16 @@ class Comparisons(Parameters):
         each other. Of single components it is exact.
 
         Raises:
-            ValueError: mixtures of other dimensions, dtypes or devices, or whose leading dimensions do not broadcast.
+            ValueError: mixtures of other dimensions, dtypes or devices, whose leading dimensions do not broadcast, or
+                steps below 0.
         """
+        if steps < 0:
+            raise ValueError(f"steps is {steps}, but must be at least 0")
         first, second = self._beside(other)
         costs = divergences(first, second)  # [..., N, N']
-        own, theirs = first.logits[..., :, None], second.logits[..., None, :]
+        # A weight of 0 as one that is 0 in floats, whose logarithm is a number.
+        own, theirs = (part.logits.clamp(min=-1e4) for part in (first, second))
+        own, theirs = own[..., :, None], theirs[..., None, :]
         parts = own + theirs
         for _ in range(steps):
             split = theirs + parts - parts.logsumexp(-2, keepdim=True)

@@ -26,7 +26,7 @@ class Ascended(NamedTuple):
     scales: Tensor  # [P]
     values: Tensor  # [P] log of the overlap, plus 3/2 log scale
     gradients: Tensor  # [P, K] of the values, by the motions that were free
-    curvatures: Tensor  # [P, K, K] minus the second derivatives, without those of the covariances
+    curvatures: Tensor  # [P, K, K] minus the second derivatives, of straight motions and covariances that stay
 
 
 def pose_overlaps(

@@ -1,7 +1,7 @@
-"""The pose of one mixture on another, as a distribution: every pose that may be the right one, with its weight."""
+"""The pose of one mixture on another, as a distribution: where they overlap most, with weights."""
 
-from gmcn.registration.levels import FEWEST, Levels, levels_of
+from gmcn.registration.levels import Levels, levels_of
 from gmcn.registration.modes import Registration
 from gmcn.registration.search import LOW, search
 
-__all__ = ["FEWEST", "LOW", "Levels", "Registration", "levels_of", "search"]
+__all__ = ["LOW", "Levels", "Registration", "levels_of", "search"]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmcn.data.views import FEWEST
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
 from gmcn.mixture import GaussianMixture, Mixture, MixtureTree
@@ -17,7 +18,6 @@ from gmcn.ops.poses import Components
 COARSE, FINE = 8, 32  # Gaussians of a cloud
 MOST = 64  # of a mixture that is taken as it is
 EM_STEPS = 10
-FEWEST = 8  # different points of a cloud
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from torch import Tensor
 class Registration:
     """Q poses ``scale R x + t`` of a source on a target, the heaviest first; all in float64.
 
-    A pose's weight is the chance that it is the right one, if one of them is. ``similarity`` is the cosine between the
-    two densities, a little blurred: 1 for equal mixtures.
+    A pose's weight is the chance that it is the right one, among all that were found, also those that are not told.
+    ``similarity`` is the cosine between the two densities, a little blurred: 1 for equal mixtures.
     """
 
     rotations: Tensor  # [Q, 3, 3]
     translations: Tensor  # [Q, 3]
     scales: Tensor  # [Q]
-    weights: Tensor  # [Q], of sum 1
+    weights: Tensor  # [Q], of sum 1 at most
     similarities: Tensor  # [Q]
     axis: Tensor | None = (
         None  # [3] in the target's space: about it, through the source's middle, any turn fits as well

@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gmcn.data.augmentation import uniform_rotations
 from gmcn.data.views import Views, look
 from gmcn.errors import InputError
-from gmcn.registration.rotations import from_quaternions, turns
+from gmcn.registration.rotations import turns
 
 UP = 1  # the axis of ModelNet's clouds that points up
 
@@ -70,8 +71,7 @@ def _rotations(setting: Setting, count: int, generator: torch.Generator) -> Tens
     axes = torch.eye(3, dtype=torch.float64)
     reach = math.radians(setting.within)
     if setting.turn == "all":
-        quaternions = torch.randn(count, 4, **kind)
-        return from_quaternions(quaternions / quaternions.norm(dim=-1, keepdim=True))
+        return uniform_rotations(torch.rand(count, 3, **kind))
     if setting.turn == "euler":
         angles = reach * torch.rand(3, count, **kind)
         x, y, z = (turns(axis, own) for axis, own in zip(axes, angles, strict=True))

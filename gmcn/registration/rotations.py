@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from gmcn.data.augmentation import from_quaternions
 from gmcn.ops.poses import MOTIONS
 
 AXES = {"x": 0, "y": 1, "z": 2}
@@ -46,17 +47,6 @@ def everywhere(count: int, within: float = 180.0) -> Tensor:  # [P, 3, 3]
     none = torch.eye(3, dtype=torch.float64)[None]
     grid = torch.cat([none, from_quaternions(torch.stack(spiral, -1))])
     return grid[angles_between(grid, none)[:, 0] <= within]
-
-
-def from_quaternions(quaternions: Tensor) -> Tensor:  # [P, 4] of length 1, the real part first -> [P, 3, 3]
-    """Rotations as matrices."""
-    w, x, y, z = quaternions.unbind(-1)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
 def angles_between(first: Tensor, second: Tensor) -> Tensor:  # [P, 3, 3], [Q, 3, 3] -> [P, Q] degrees

@@ -22,19 +22,22 @@ from gmcn.registration.levels import Levels
 from gmcn.registration.modes import Registration
 
 MOST = 16  # modes that are told
-# All lengths are in units of the root of the two sizes' product.
+# All lengths are in units of the root of the two sizes' product or, where a factor is free, of the target's size.
 BLURS = (0.005, 0.001)  # variances that are added to all pairs: of the search, and of the end
 ALIKE, NEAR = (12.0, 5.0), (0.2, 0.1)  # degrees and lengths below which two poses are one: of starts, and of ends
 GAIN = 1e-5  # of a step that ends the ascent
 # By which the logarithms of overlaps become those of chances: chosen on training objects (docs/registration.md).
 SHARPNESS = 12.0
 LEAST = 1e-3  # weight of a mode that is told
-# Below so much the logarithm of the overlap must not fall in a whole turn about an axis that is free: 0.2 for clouds of
-# surfaces of revolution, 0.9 for a square table.
-FLAT, TURNS = 0.4, 24
+ROUNDING, SHORT = 1e-6, 1e-3  # degrees beyond a bound; of the difference of cosines that a turn needs
+# An axis is free if the logarithm of the overlap, with the best translation, changes by less than the first in a whole
+# turn, and by chance: no wave has this part of its variance. Surfaces of revolution: 0.02 to 0.22, and 0.65 at most; a
+# square table 1.1; solid boxes of a square base 0.1, but 0.86 and more of it in one wave (six samples each).
+FLAT, WAVE, TURNS, TURNING = 0.4, 0.75, 24, 4  # the last: steps
+TRIED = 5  # modes, whose turns against the heaviest one have axes to try
 SIDEWAYS = 15.0  # degrees by which a free axis may miss itself
-# Similarity below which two clouds may have nothing in common: different objects have 0.1 to 0.4, halves of one object
-# 0.2 to 0.9 (docs/registration.md).
+# Similarity below which two clouds may have nothing in common: docs/registration.md has those of the same
+# and of different objects.
 LOW = 0.25
 UNITS = 20.0  # ratio of sizes from which units are not the same: parts of one object differ by 6 times
 
@@ -65,7 +68,7 @@ def search(
     most: int = MOST,
     effort: Effort | None = None,
 ) -> Registration:
-    """The poses of the source on the target, at most ``most`` of them.
+    """The poses at which source and target overlap most, at most ``most`` of them.
 
     Rotations are those about ``axis`` or, without one, all; at most ``within`` degrees from none. With ``scale`` a
     common factor is free too, from the ratio of the sizes on. ``effort`` is ABOUT or, without an axis, EVERYWHERE.
@@ -90,16 +93,15 @@ def search(
         grid = rotations.about(axis, effort.rotations, within)
     first = (fine, fine_target) if effort.fine else (coarse, coarse_target)
     turned, moved = _starts(first[0], _blurred(first[1], BLURS[0]), grid, effort)
-    free, scales = rotations.motions(axis, scale), torch.ones(len(turned), dtype=torch.float64)
-    for blur, steps, few in effort.stages:
-        found = ascend_poses(fine, _blurred(fine_target, BLURS[blur]), turned, moved, scales, free, steps, GAIN)
-        keep = distinct(found.rotations, found.translations, found.values, ALIKE[1], NEAR[1], few)
-        turned, moved, scales, values = (part[keep] for part in found[:4])
-    angles = rotations.angles_between(turned, torch.eye(3, dtype=torch.float64)[None])[:, 0]
-    inside = angles <= max(within + ALIKE[1], float(angles.min()))
-    turned, moved, scales, values = (part[inside] for part in (turned, moved, scales, values))
+    scales = torch.ones(len(turned), dtype=torch.float64)
+    for place, (blur, steps, few) in enumerate(effort.stages):
+        last = place == len(effort.stages) - 1
+        start = (turned, moved, scales)
+        found = _rise(fine, _blurred(fine_target, BLURS[blur]), start, axis, within, scale, steps)
+        keep = distinct(found[0], found[1], found[3], ALIKE[1], NEAR[1], max(few, most) if last else few)
+        turned, moved, scales, values = (part[keep] for part in found)
     weights = (SHARPNESS * values).softmax(0)
-    free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned[0], moved[0], float(scales[0]), axis)
+    free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned, moved[0], float(scales[0]), axis)
     if free_axis is not None:
         family = _families(turned, moved, free_axis)
         weights = torch.zeros_like(weights).index_add_(0, family, weights)
@@ -113,10 +115,32 @@ def search(
         rotations=turned,
         translations=moved * unit + target.centre - (centre @ turned.mT)[:, 0],
         scales=whole,
-        weights=weights[told] / weights[told].sum(),
+        weights=weights[told],
         similarities=(values - (own + theirs) / 2).exp().clamp(max=1),
         axis=free_axis,
     )
+
+
+def _rise(
+    source: Components,
+    target: Components,
+    start: tuple[Tensor, Tensor, Tensor],
+    axis: Tensor | None,
+    within: float,
+    scale: bool,
+    steps: int,
+) -> tuple[Tensor, ...]:
+    """Poses and values after an ascent. One that would turn too far keeps the rotation that it started with."""
+    free = rotations.motions(axis, scale)
+    found = tuple(ascend_poses(source, target, *start, free, steps, GAIN)[:4])
+    none = torch.eye(3, dtype=torch.float64)[None]
+    beyond = rotations.angles_between(found[0], none)[:, 0] > within + ROUNDING
+    if beyond.any():
+        still = free[free[:, :3].eq(0).all(1)]
+        again = ascend_poses(source, target, *(part[beyond] for part in start), still, steps, GAIN)
+        for part, new in zip(found, again, strict=False):
+            part[beyond] = new
+    return found
 
 
 def distinct(
@@ -140,21 +164,36 @@ def distinct(
 
 
 def _free_axis(
-    source: Components, target: Components, turn: Tensor, move: Tensor, scale: float, axis: Tensor | None
+    source: Components, target: Components, turned: Tensor, move: Tensor, scale: float, axis: Tensor | None
 ) -> Tensor | None:  # [3]
     """The axis through the source's middle about which it may turn and overlaps as well, if there is one.
 
-    Without an ``axis`` each of the source's principal ones is tried.
+    Without an ``axis`` the source's principal ones are tried, and those of the turns between the first modes: where two
+    principal moments are equal, the principal axes are any. Of a sphere it is one of all axes.
     """
-    weights, means, covariances = (part.double() for part in source)
-    own = (weights[:, None] * means).mT @ means + (weights[:, None, None] * covariances).sum(0)
-    tried = (turn @ torch.linalg.eigh(own).eigenvectors).mT if axis is None else axis[None]
+    if axis is None:
+        weights, means, covariances = (part.double() for part in source)
+        own = (weights[:, None] * means).mT @ means + (weights[:, None, None] * covariances).sum(0)
+        principal = (turned[0] @ torch.linalg.eigh(own).eigenvectors).mT
+        tried = torch.cat([principal, *(_axis_of(each @ turned[0].mT) for each in turned[1 : 1 + TRIED])])
+    else:
+        tried = axis[None]
     angles = torch.arange(TURNS) * (2 * math.pi / TURNS)
-    grid = torch.cat([rotations.turns(each, angles) @ turn for each in tried])
-    scaled = (source[0], source[1] * scale, source[2] * scale**2)
-    logs = pose_overlaps(scaled, target, grid, move.expand(len(grid), 1, 3)).log().view(len(tried), TURNS)
-    falls, best = (logs[:, 0] - logs.amin(1)).min(0)
-    return tried[best] if falls < FLAT else None
+    grid = torch.cat([rotations.turns(each, angles) @ turned[0] for each in tried])
+    scales = move.new_full((len(grid),), scale)
+    moves, only = move.expand(len(grid), 3), rotations.motions(axis, False)[-3:]
+    logs = ascend_poses(source, target, grid, moves, scales, only, TURNING, GAIN).values.view(len(tried), TURNS)
+    waves = torch.fft.rfft(logs)[:, 1:].abs().square()
+    falls = logs.amax(1) - logs.amin(1)
+    falls[waves.amax(1) > WAVE * waves.sum(1)] = math.inf
+    fall, best = falls.min(0)
+    return tried[best] if fall < FLAT else None
+
+
+def _axis_of(rotation: Tensor) -> Tensor:  # [3, 3] -> [1 or 0, 3]
+    """The axis of a turn, if it is one."""
+    values, vectors = torch.linalg.eigh((rotation + rotation.mT) / 2)
+    return vectors[:, -1:].mT[: int(values[-1] - values[-2] > SHORT)]
 
 
 def _families(turned: Tensor, moved: Tensor, axis: Tensor) -> Tensor:  # [Q] int64

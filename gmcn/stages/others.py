@@ -107,7 +107,7 @@ OTHERS = {
         ),
         Command(
             "register",
-            "find the pose of one cloud, mesh or mixture on another",
+            "find the pose of one cloud, mesh or file of splats on another",
             options=(
                 Option("source", "what is moved: cloud, mesh or splats", metavar="SOURCE"),
                 Option("target", "where it is moved to: cloud, mesh or splats", metavar="TARGET"),
@@ -120,11 +120,13 @@ OTHERS = {
                     metavar="DEGREES",
                 ),
                 Option("--scale", "the sizes may differ", action="store_true"),
+                DROP,
                 Option("--modes", "at most so many poses (default: 16)", type="count", default=16, metavar="N"),
                 Option("--seed", "of the mixtures' first centres (default: 0)", type="integer", default=0),
                 Option(
                     "--output",
-                    "all poses (.json), the moved source (.ply, .npy), or before and after (.png, or .html to turn)",
+                    "all poses (.json), the source's points moved (.ply, .npy), or before and after (.png, or .html to "
+                    "turn)",
                     metavar="PATH",
                 ),
             ),

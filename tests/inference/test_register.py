@@ -12,6 +12,7 @@ import torch
 import gmcn
 from gmcn import cli
 from gmcn.data.reading import parse_geometry
+from gmcn.data.splats import PROPERTIES
 from gmcn.errors import InputError
 from gmcn.registration.rotations import angles_between, turns
 
@@ -52,6 +53,22 @@ def test_a_mesh_is_registered_by_its_surface(tmp_path, files):
     found = gmcn.register(tmp_path / "one.ply", tmp_path / "two.off", axis="z")
     # Two boxes about one middle: half a turn fits as well.
     assert angles_between(found.rotations, TURN[None]).min() < 3
+
+
+def test_splats_are_registered_as_they_are(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    centres = chair(0)[torch.randperm(len(chair(0)), generator=generator)[:300]]
+    for name, points in (("one.ply", centres), ("two.ply", centres @ TURN.mT + SHIFT)):
+        rows = [[*point, 2.0, -4.0, -4.0, -4.0, 1.0, 0.0, 0.0, 0.0] for point in points.tolist()]
+        header = "".join(f"property float {prop}\n" for prop in PROPERTIES)
+        text = f"ply\nformat ascii 1.0\nelement vertex {len(rows)}\n{header}end_header\n"
+        (tmp_path / name).write_text(text + "\n".join(" ".join(map(str, row)) for row in rows) + "\n")
+    found = gmcn.register(tmp_path / "one.ply", tmp_path / "two.ply", axis="z")
+    assert angles_between(found.rotations[:1], TURN[None]).item() < 1
+    assert run(tmp_path / "one.ply", tmp_path / "two.ply", "--axis", "z", "--output", tmp_path / "moved.ply") == 0
+    moved = parse_geometry((tmp_path / "moved.ply").read_bytes(), "moved.ply")[0]
+    assert moved.shape == (2048, 3)
+    np.testing.assert_allclose(moved.mean(0), (centres @ TURN.mT + SHIFT).mean(0), atol=0.05)
 
 
 @pytest.mark.parametrize("suffix", ["json", "ply", "npy", "html", "png"])
@@ -98,6 +115,16 @@ def test_files_that_cannot_be_used_are_refused(files, tmp_path):
         gmcn.register(*files, axis=(0, 0, 0))
     with pytest.raises(InputError, match="three numbers, not all 0"):
         gmcn.register(*files, axis=(0, math.nan, 0))
+    with pytest.raises(InputError, match="axis is 5, but must be three numbers"):
+        gmcn.register(*files, axis=5)
+    with pytest.raises(InputError, match="is a folder"):
+        gmcn.register(tmp_path, files[1])
+    points = chair(0).clone()
+    points[3, 1] = math.nan
+    np.save(tmp_path / "holes.npy", points)
+    with pytest.raises(InputError, match=r"holes\.npy"):
+        gmcn.register(tmp_path / "holes.npy", files[1])
+    assert run(tmp_path / "holes.npy", files[1], "--drop-not-finite") == 0
 
 
 def test_what_has_nothing_in_common_is_said(files, tmp_path, capsys):

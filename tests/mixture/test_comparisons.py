@@ -13,7 +13,7 @@ from torch import distributions
 from torch.testing import assert_close
 
 from gmcn import GaussianMixture
-from gmcn.mixture import Diagonal, Full, LowRank, overlap
+from gmcn.mixture import Diagonal, Full, LowRank, Mixture, overlap
 
 from .workload import FAMILIES, build, density, parameters
 
@@ -169,6 +169,18 @@ def test_the_bound_of_kl_is_above_samples_and_exact_for_single_components(family
     assert bounds[-1] >= ratios.mean() - 4 * ratios.std() / math.sqrt(len(points))
     one, other = density(family, (), 1, 2), density(family, (), 1, 2, seed=1)
     assert_close(one.kl_bound(other), one.kl(other))
+
+
+def test_the_bound_of_kl_with_weights_of_zero():
+    first, second = density("full", (), 4, 3), density("full", (), 5, 3, seed=1)
+    more = []
+    for each in (first, second):
+        weights, *rest = each.mixture()
+        parts = (torch.cat([part, part[:1]]) for part in rest)
+        more.append(GaussianMixture.from_mixture(Mixture(torch.cat([weights, weights.new_zeros(1)]), *parts)))
+    assert_close(more[0].kl_bound(more[1]), first.kl_bound(second))
+    with pytest.raises(ValueError, match="steps is -1"):
+        first.kl_bound(second, -1)
 
 
 def test_the_bound_of_kl_of_equal_mixtures_of_components_far_apart_is_nothing():

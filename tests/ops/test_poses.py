@@ -8,9 +8,10 @@ import math
 import pytest
 import torch
 
+from gmcn.data.augmentation import from_quaternions
 from gmcn.ops.poses import MOTIONS, ascend_poses, pose_overlaps
 from gmcn.ops.reference import poses as twin
-from gmcn.registration.rotations import everywhere, from_quaternions
+from gmcn.registration.rotations import everywhere
 
 FREE = torch.eye(MOTIONS, dtype=torch.float64)
 
@@ -78,7 +79,7 @@ def test_values_and_slopes_are_those_of_autograd(seed):
     torch.testing.assert_close(found.values[0], value(none), rtol=1e-12, atol=1e-12)
     slopes = torch.autograd.functional.jacobian(value, none)
     torch.testing.assert_close(found.gradients[0], slopes, rtol=1e-9, atol=1e-10)
-    # Exact for translations; turns and factors change covariances, whose second derivatives are left out.
+    # Exact for translations: turns and factors bend, and change covariances, which is left out.
     second = -torch.autograd.functional.hessian(value, none)
     torch.testing.assert_close(found.curvatures[0, 3:6, 3:6], second[3:6, 3:6], rtol=1e-9, atol=1e-9)
     some = ascend_poses(source, target, rotation[None], translation[None], scale[None], FREE[[1, 4]], 0)

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from gmcn import GaussianMixture, MixtureTree, overlap
+from gmcn.data.augmentation import from_quaternions
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.ops.reference.poses import pose_values
 from gmcn.registration import levels_of, search
-from gmcn.registration.rotations import about, angles_between, everywhere, from_quaternions, motions, turns
+from gmcn.registration.rotations import about, angles_between, everywhere, motions, turns
 
-from .shapes import chair, table, vase
+from .shapes import chair, revolved, table, vase
 
 Z = torch.tensor([0.0, 0, 1]).double()
 SHIFT = torch.tensor([0.3, -0.2, 0.1]).double()
@@ -82,6 +83,32 @@ def test_a_surface_of_revolution_is_free_about_its_axis(axis):
     assert (found.rotation @ Z) @ (rotation @ Z) > 0.99
 
 
+@pytest.mark.parametrize("sides", [(1.0, 1.5, 3.0), (1.0, 2.0, 3.0)])
+@pytest.mark.parametrize("axis", [Z, None])
+def test_a_solid_box_is_free_about_no_axis(sides, axis):
+    one, two = (torch.rand(1024, 3, generator=torch.Generator().manual_seed(seed)).double() for seed in (0, 1))
+    rotation = turns(Z, torch.tensor([0.7]).double())[0] if axis is not None else rotation_of(3)
+    found = find(one * torch.tensor(sides), posed(two * torch.tensor(sides), rotation), axis=axis)
+    assert found.axis is None
+    assert (found.weights > 0.1).sum() == (2 if axis is not None else 4)
+
+
+@pytest.mark.parametrize("height", [1.0, math.sqrt(6), 4.0])
+def test_a_tube_is_free_about_its_axis_whatever_its_moments(height):
+    one, two = (revolved(lambda heights: 1 + 0 * heights, seed) / torch.tensor([1, 1, 1.2 / height]) for seed in (0, 1))
+    rotation = rotation_of(5)
+    found = find(one, posed(two, rotation))
+    assert abs(found.axis @ (rotation @ Z)) > 0.98
+    assert len(found.weights) == 2  # one end up, or the other
+
+
+def test_fewer_modes_change_no_weight():
+    pair = table(0.6, 0.6, 0), posed(table(0.6, 0.6, 1), turns(Z, torch.tensor([0.7]).double())[0])
+    all_of_them, one = (find(*pair, axis=Z, most=most) for most in (16, 1))
+    assert len(one.weights) == 1
+    assert one.confidence == all_of_them.confidence < 0.4
+
+
 def test_a_factor_is_found_where_it_is_free():
     rotation = rotation_of(2)
     found = find(chair(0), posed(chair(1), rotation, 30.0), scale=True)
@@ -98,7 +125,9 @@ def test_no_turn_is_larger_than_allowed():
     assert len(found.weights) == 1
     assert angles_between(found.rotations, rotation[None]).item() < 4
     found = find(chair(0), posed(chair(1), rotation), axis=Z, within=10)
-    assert angles_between(found.rotations, turns(Z, torch.zeros(1).double())).max() < 40
+    assert angles_between(found.rotations, turns(Z, torch.zeros(1).double())).max() <= 10.001
+    found = find(chair(0), posed(chair(1), rotation_of(1)), within=20)
+    assert angles_between(found.rotations, turns(Z, torch.zeros(1).double())).max() <= 20.001
 
 
 def test_parts_of_one_object_are_brought_together():
@@ -108,7 +137,7 @@ def test_parts_of_one_object_are_brought_together():
     near = angles_between(found.rotations, rotation[None])[:, 0]
     assert near.min() < 5
     assert len(found.weights) <= 16
-    assert found.weights.sum().item() == pytest.approx(1)
+    assert 0.9 < found.weights.sum() <= 1 + 1e-9
     assert (found.weights.diff() <= 0).all()
 
 
