@@ -14,6 +14,7 @@ from gmcn.mixture import Mixture
 from gmcn.ops.reference.poses import pose_values
 from gmcn.registration import levels_of, search
 from gmcn.registration.rotations import about, angles_between, everywhere, motions, turns
+from gmcn.registration.search import Effort
 
 from .shapes import chair, revolved, table, vase
 
@@ -158,6 +159,21 @@ def test_mixtures_and_trees_are_registered_as_clouds_are():
     torch.testing.assert_close(by_tree.rotation, found.rotation, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_thorough_search_finds_the_same_modes(seed):
+    rotation = turns(Z, torch.tensor([2.0]).double())[0]
+    levels = (
+        levels_of(table(0.8, 0.45, 2 * seed), "source"),
+        levels_of(posed(table(0.8, 0.45, 2 * seed + 1), rotation), "target"),
+    )
+    thorough = Effort(240, 240, ((0, 24, 240), (1, 20, 240)), fine=True)
+    found, again = search(*levels, axis=Z), search(*levels, axis=Z, effort=thorough)
+    heavy = again.weights > 0.05
+    assert heavy.sum() == 2
+    assert (angles_between(again.rotations[heavy], found.rotations).amin(1) < 1).all()
+
+
+@pytest.mark.slow
 def test_the_modes_are_those_of_brute_force():
     """At the fine mixtures, over 720 turns, with the translation that is best for each."""
     rotation = turns(Z, torch.tensor([2.0]).double())[0]
