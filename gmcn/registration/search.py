@@ -101,7 +101,9 @@ def search(
         keep = distinct(found[0], found[1], found[3], ALIKE[1], NEAR[1], max(few, most) if last else few)
         turned, moved, scales, values = (part[keep] for part in found)
     weights = (SHARPNESS * values).softmax(0)
-    free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned, moved[0], float(scales[0]), axis)
+    free_axis = None
+    if len(values) > 2 and values[0] - values[2] < FLAT:  # else two turns at least fit less well
+        free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned, moved[0], float(scales[0]), axis)
     if free_axis is not None:
         family = _families(turned, moved, free_axis)
         weights = torch.zeros_like(weights).index_add_(0, family, weights)
