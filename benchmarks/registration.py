@@ -62,12 +62,7 @@ def ours(setting: Setting) -> dict[str, Method]:
         found: Registration = search(levels_of(source, "source"), levels_of(target, "target"), axis=axis, within=within)
         return found.matrices.numpy()
 
-    def anywhere(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
-        return search(levels_of(source, "source"), levels_of(target, "target")).matrices.numpy()
-
     ways: dict[str, Method] = {"gmcn": mixtures}
-    if setting.turn != "all":
-        ways["gmcn, any rotation"] = anywhere
     if importlib.util.find_spec("small_gicp"):
         ways["gmcn, then GICP"] = lambda source, target: gicp(source, target, mixtures(source, target))
     return ways

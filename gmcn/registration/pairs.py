@@ -14,7 +14,7 @@ from gmcn.data.views import Views, look
 from gmcn.errors import InputError
 from gmcn.registration.rotations import turns
 
-UP = 1  # the axis of ModelNet's clouds that points up
+UP = 2  # the axis of ModelNet's clouds that points up
 
 
 @dataclass(frozen=True)
