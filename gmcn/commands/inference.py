@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 
-import torch
-
 from gmcn import tasks
 from gmcn.errors import InputError
 from gmcn.inference import completing, listing, registering, writing
@@ -14,7 +12,6 @@ from gmcn.inference.exporting import export
 from gmcn.inference.generating import generate
 from gmcn.inference.predicting import predict
 from gmcn.registration import LOW
-from gmcn.registration.rotations import angles_between
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,12 +69,12 @@ def register_shapes(options: argparse.Namespace) -> None:
     chosen = {name: getattr(options, name) for name in names}
     found = registering.register(options.source, options.target, **chosen)
     for mode, weight in enumerate(found.weights.tolist()):
-        angle = float(angles_between(found.rotations[mode : mode + 1], torch.eye(3, dtype=torch.float64)[None]))
         moved = ", ".join(f"{value:.4g}" for value in found.translations[mode].tolist())
-        size = f", scale {float(found.scales[mode]):.4g}" if options.scale else ""
-        similar = f"similarity {float(found.similarities[mode]):.2f}"
+        size = f", scale {found.scales[mode]:.4g}" if options.scale else ""
+        turned, similarity = found.angles[mode], found.similarities[mode]
         print(
-            f"mode {mode + 1}: weight {weight:.3f}, turned by {angle:.1f} degrees, moved by ({moved}){size}, {similar}"
+            f"mode {mode + 1}: weight {weight:.3f}, turned by {turned:.1f} degrees, moved by ({moved}){size}, "
+            f"similarity {similarity:.2f}"
         )
     if found.axis is not None:
         direction = ", ".join(f"{value:.2f}" for value in found.axis.tolist())

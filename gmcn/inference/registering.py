@@ -69,10 +69,11 @@ def register(
     if modes < 1:
         raise InputError(f"modes is {modes}, but must be at least 1")
     direction = _direction(axis)
-    levels = [
-        levels_of(shape_of(shape, drop_not_finite) if isinstance(shape, (str, os.PathLike)) else shape, name, seed)
-        for name, shape in (("source", source), ("target", target))
-    ]
+    levels = []
+    for name, shape in (("source", source), ("target", target)):
+        if isinstance(shape, (str, os.PathLike)):
+            name, shape = f"{name} {os.fspath(shape)}", shape_of(shape, drop_not_finite)
+        levels.append(levels_of(shape, name, seed))
     return search(*levels, axis=direction, within=within, scale=scale, most=modes)
 
 
@@ -157,5 +158,5 @@ def _draw(path: Path, source: Tensor, target: Tensor, found: Registration) -> No
     pairs = [source, *(found.move(source, mode) for mode in modes)]
     both = [torch.cat([target, moved]).numpy() for moved in pairs]
     colours = np.concatenate([np.tile(TARGET, (len(target), 1)), np.tile(SOURCE, (len(source), 1))])
-    titles = ["before", *(f"mode {mode + 1}: {100 * found.weights[mode]:.0f} %" for mode in modes)]
+    titles = ["before", *(f"mode {mode + 1}: {100 * found.weights[mode]:.2g} %" for mode in modes)]
     clouds.draw_clouds(both, path, [colours] * len(both), columns=len(both), titles=titles)

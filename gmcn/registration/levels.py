@@ -29,11 +29,10 @@ class Levels:
     centre: Tensor  # [3], where the mean was
     size: float  # root of the mean square distance from it
 
-    def scaled(self, size: float, centre: Tensor) -> tuple[Components, Components]:
-        """Coarse and fine about another centre, in units of ``size``, in float32."""
-        shift = (self.centre - centre) / size
+    def scaled(self, size: float) -> tuple[Components, Components]:
+        """Coarse and fine in units of ``size``, in float32."""
         coarse, fine = (
-            (weights.float(), (means / size + shift).float(), (covariances / size**2).float())
+            (weights.float(), (means / size).float(), (covariances / size**2).float())
             for weights, means, covariances in (self.coarse, self.fine)
         )
         return coarse, fine

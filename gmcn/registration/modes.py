@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gmcn.registration.rotations import angles_between
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -44,6 +46,11 @@ class Registration:
     def confidence(self) -> float:
         """The weight of the heaviest mode."""
         return float(self.weights[0])
+
+    @property
+    def angles(self) -> Tensor:  # [Q]
+        """By how many degrees the poses turn."""
+        return angles_between(self.rotations, torch.eye(3, dtype=torch.float64)[None])[:, 0]
 
     @property
     def matrices(self) -> Tensor:  # [Q, 4, 4]

@@ -21,7 +21,7 @@ from gmcn.registration import rotations
 from gmcn.registration.levels import Levels
 from gmcn.registration.modes import Registration
 
-MOST = 16  # modes that are told
+MOST = 16  # modes that are told; a search ends with 12 about an axis, and with 24 of all rotations
 # All lengths are in units of the root of the two sizes' product or, where a factor is free, of the target's size.
 BLURS = (0.005, 0.001)  # variances that are added to all pairs: of the search, and of the end
 ALIKE, NEAR = (12.0, 5.0), (0.2, 0.1)  # degrees and lengths below which two poses are one: of starts, and of ends
@@ -79,13 +79,13 @@ def search(
     ratio = target.size / source.size
     if not scale and not 1 / UNITS <= ratio <= UNITS:
         raise InputError(
-            f"the target is {ratio:.3g} times as large as the source: are their units the same? Scale one of them, or "
-            "let the scale be free"
+            f"the target is {ratio:.4g} times as large as the source: are their units the same? Scale one of them, or "
+            "let the scale be free (--scale)"
         )
     factor = ratio if scale else 1.0
     unit = target.size if scale else math.sqrt(source.size * target.size)
-    coarse, fine = source.scaled(unit / factor, source.centre)
-    coarse_target, fine_target = target.scaled(unit, target.centre)
+    coarse, fine = source.scaled(unit / factor)
+    coarse_target, fine_target = target.scaled(unit)
     effort = effort or (EVERYWHERE if axis is None else ABOUT)
     if axis is None:
         grid = rotations.everywhere(effort.rotations, within)
@@ -94,11 +94,10 @@ def search(
     first = (fine, fine_target) if effort.fine else (coarse, coarse_target)
     turned, moved = _starts(first[0], _blurred(first[1], BLURS[0]), grid, effort)
     scales = torch.ones(len(turned), dtype=torch.float64)
-    for place, (blur, steps, few) in enumerate(effort.stages):
-        last = place == len(effort.stages) - 1
+    for blur, steps, few in effort.stages:
         start = (turned, moved, scales)
         found = _rise(fine, _blurred(fine_target, BLURS[blur]), start, axis, within, scale, steps)
-        keep = distinct(found[0], found[1], found[3], ALIKE[1], NEAR[1], max(few, most) if last else few)
+        keep = distinct(found[0], found[1], found[3], ALIKE[1], NEAR[1], few)
         turned, moved, scales, values = (part[keep] for part in found)
     weights = (SHARPNESS * values).softmax(0)
     free_axis = None
@@ -134,13 +133,13 @@ def _rise(
 ) -> tuple[Tensor, ...]:
     """Poses and values after an ascent. One that would turn too far keeps the rotation that it started with."""
     free = rotations.motions(axis, scale)
-    found = tuple(ascend_poses(source, target, *start, free, steps, GAIN)[:4])
+    found = ascend_poses(source, target, *start, free, steps, GAIN)[:4]
     none = torch.eye(3, dtype=torch.float64)[None]
     beyond = rotations.angles_between(found[0], none)[:, 0] > within + ROUNDING
     if beyond.any():
         still = free[free[:, :3].eq(0).all(1)]
-        again = ascend_poses(source, target, *(part[beyond] for part in start), still, steps, GAIN)
-        for part, new in zip(found, again, strict=False):
+        again = ascend_poses(source, target, *(part[beyond] for part in start), still, steps, GAIN)[:4]
+        for part, new in zip(found, again, strict=True):
             part[beyond] = new
     return found
 

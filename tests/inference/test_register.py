@@ -107,7 +107,7 @@ def test_files_that_cannot_be_used_are_refused(files, tmp_path):
     with pytest.raises(InputError, match=r"nothing.ply does not exist"):
         gmcn.register(tmp_path / "nothing.ply", files[1])
     (tmp_path / "few.xyz").write_text("0 0 0\n1 1 1\n0 1 0\n")
-    with pytest.raises(InputError, match="the source has 3 different points; a registration needs 8"):
+    with pytest.raises(InputError, match=r"the source .*few\.xyz has 3 different points; a registration needs 8"):
         gmcn.register(tmp_path / "few.xyz", files[1])
     with pytest.raises(InputError, match="modes is 0"):
         gmcn.register(*files, modes=0)
