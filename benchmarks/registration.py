@@ -21,8 +21,8 @@ import torch
 from common import arguments, progress, report, save
 
 from gmcn.data import sample
-from gmcn.data.objects import TEST, read_split
-from gmcn.registration import Registration, levels_of, search
+from gmcn.data.objects import TEST, TRAIN, read_split
+from gmcn.registration import levels_of, search
 from gmcn.registration.pairs import UP, Pairs, Setting, draw_pairs
 from gmcn.registration.rotations import angles_between, turns
 from gmcn.registration.search import ABOUT, Effort
@@ -46,7 +46,9 @@ BRUTE = Effort(720, 720, ((0, 24, 720), (1, 20, 720)), fine=True)
 HEAVY, ALIKE = 0.05, 5.0  # weight and degrees: which modes are looked for, and which are the same
 SAMPLES = 2000  # of the bootstrap
 
-Method = Callable[[torch.Tensor, torch.Tensor], np.ndarray]  # source and target [M, 3] -> poses [Q, 4, 4], best first
+# Source and target [M, 3] -> poses [Q, 4, 4], best first, and the weight of the first, which only ours have.
+Found = tuple[np.ndarray, float | None]
+Method = Callable[[torch.Tensor, torch.Tensor], Found]
 
 
 def bound(setting: Setting) -> float:
@@ -58,14 +60,15 @@ def ours(setting: Setting) -> dict[str, Method]:
     axis = torch.eye(3, dtype=torch.float64)[UP] if setting.turn == "up" else None
     within = bound(setting)
 
-    def mixtures(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
-        found: Registration = search(levels_of(source, "source"), levels_of(target, "target"), axis=axis, within=within)
-        return found.matrices.numpy()
+    def mixtures(source: torch.Tensor, target: torch.Tensor) -> Found:
+        found = search(levels_of(source, "source"), levels_of(target, "target"), axis=axis, within=within)
+        return found.matrices.numpy(), found.confidence
 
-    ways: dict[str, Method] = {"gmcn": mixtures}
-    if importlib.util.find_spec("small_gicp"):
-        ways["gmcn, then GICP"] = lambda source, target: gicp(source, target, mixtures(source, target))
-    return ways
+    def refined(source: torch.Tensor, target: torch.Tensor) -> Found:
+        poses, weight = mixtures(source, target)
+        return gicp(source, target, poses), weight
+
+    return {"gmcn": mixtures} | ({"gmcn, then GICP": refined} if importlib.util.find_spec("small_gicp") else {})
 
 
 def gicp(source: torch.Tensor, target: torch.Tensor, starts: np.ndarray) -> np.ndarray:
@@ -96,7 +99,7 @@ def rivals(setting: Setting) -> dict[str, Method]:
     """Of those that are installed."""
     ways: dict[str, Method] = {}
     if importlib.util.find_spec("small_gicp"):
-        ways["GICP (small_gicp)"] = lambda source, target: gicp(source, target, middles(source, target)[None])
+        ways["GICP (small_gicp)"] = lambda source, target: (gicp(source, target, middles(source, target)[None]), None)
     if not importlib.util.find_spec("open3d"):
         return ways
     import open3d
@@ -112,20 +115,20 @@ def rivals(setting: Setting) -> dict[str, Method]:
     def refine(one: Any, two: Any, start: np.ndarray, distance: float) -> Any:
         return three.registration_icp(one, two, distance, start, three.TransformationEstimationPointToPoint())
 
-    def icp(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
-        return refine(cloud(source), cloud(target), middles(source, target), ALONE).transformation[None]
+    def icp(source: torch.Tensor, target: torch.Tensor) -> Found:
+        return refine(cloud(source), cloud(target), middles(source, target), ALONE).transformation[None], None
 
-    def many(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+    def many(source: torch.Tensor, target: torch.Tensor) -> Found:
         one, two = cloud(source), cloud(target)
         found = [refine(one, two, middles(source, target, turn), ALONE) for turn in several]
         best = sorted(found, key=lambda each: (-each.fitness, each.inlier_rmse))
-        return np.stack([each.transformation for each in best])
+        return np.stack([each.transformation for each in best]), None
 
     def features(one: Any) -> Any:
         one.estimate_normals(open3d.geometry.KDTreeSearchParamHybrid(*NORMALS))
         return three.compute_fpfh_feature(one, open3d.geometry.KDTreeSearchParamHybrid(*FEATURES))
 
-    def ransac(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+    def ransac(source: torch.Tensor, target: torch.Tensor) -> Found:
         open3d.utility.random.seed(0)
         one, two = cloud(source), cloud(target)
         found = three.registration_ransac_based_on_feature_matching(
@@ -143,13 +146,13 @@ def rivals(setting: Setting) -> dict[str, Method]:
             ],
             three.RANSACConvergenceCriteria(DRAWS, 0.999),
         )
-        return refine(one, two, found.transformation, AFTER).transformation[None]
+        return refine(one, two, found.transformation, AFTER).transformation[None], None
 
-    def fast(source: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+    def fast(source: torch.Tensor, target: torch.Tensor) -> Found:
         one, two = cloud(source), cloud(target)
         option = three.FastGlobalRegistrationOption(maximum_correspondence_distance=MATCH)
         found = three.registration_fgr_based_on_feature_matching(one, two, features(one), features(two), option)
-        return refine(one, two, found.transformation, AFTER).transformation[None]
+        return refine(one, two, found.transformation, AFTER).transformation[None], None
 
     ways |= {"ICP": icp, f"ICP from {STARTS} turns": many, "FPFH, RANSAC, ICP": ransac, "FPFH, FGR, ICP": fast}
     return ways
@@ -183,21 +186,22 @@ def beside_brute_force(pairs: Pairs, limit: float) -> dict[str, Any]:
 
 
 def measured(pairs: Pairs, method: Method, limit: float) -> dict[str, np.ndarray]:
-    """Of each pair degrees and length by which the first pose errs, degrees of the nearest pose, milliseconds."""
+    """Of each pair: degrees and length by which the first pose errs, degrees of the nearest, milliseconds, weight."""
     rows, begin = [], time.perf_counter()
     for place in range(len(pairs.objects)):
         source, target = pairs.sources[place], pairs.targets[place]
         start = time.process_time()
-        poses = torch.from_numpy(np.array(method(source, target)))
+        found, weight = method(source, target)
         seconds = time.process_time() - start
+        poses = torch.from_numpy(np.array(found))
         angles = angles_between(poses[:, :3, :3], pairs.rotations[place][None])[:, 0]
         middle = source.mean(0).double()
         wanted = pairs.rotations[place] @ middle + pairs.translations[place]
         length = (poses[0, :3, :3] @ middle + poses[0, :3, 3] - wanted).norm()
-        rows.append((angles[0].item(), angles.min().item(), length.item(), 1e3 * seconds))
+        rows.append((angles[0].item(), angles.min().item(), length.item(), 1e3 * seconds, weight))
         if time.perf_counter() - begin > limit:
             break
-    return dict(zip(("degrees", "nearest", "length", "ms"), np.array(rows).T, strict=True))
+    return dict(zip(("degrees", "nearest", "length", "ms", "weight"), np.array(rows, dtype=float).T, strict=True))
 
 
 def interval(hits: np.ndarray, objects: np.ndarray) -> str:
@@ -215,6 +219,7 @@ def row_of(name: str, way: str, pairs: Pairs, found: dict[str, np.ndarray]) -> d
         "setting": name,
         "way": way,
         "under 10 degrees (%)": 100 * hits.mean(),
+        **({} if np.isnan(found["weight"]).any() else {"mean weight (%)": 100 * found["weight"].mean()}),
         "interval": interval(hits, pairs.objects[:count].numpy()),
         "any mode (%)": 100 * (found["nearest"] < 10).mean(),
         "under 5 (%)": 100 * (degrees < 5).mean(),
@@ -227,7 +232,7 @@ def row_of(name: str, way: str, pairs: Pairs, found: dict[str, np.ndarray]) -> d
 
 
 def clouds_of(options: Any) -> torch.Tensor:  # [S, M, 3]
-    data = read_split(options.points, TEST)
+    data = read_split(options.points, TRAIN if options.train else TEST)
     inputs, labels = data.inputs.float(), data.labels
     if options.classes:
         first, last = options.classes
@@ -250,6 +255,7 @@ def main() -> None:
                 "help": "of the protocol, or none",
             },
         ),
+        ("--train", {"action": "store_true", "help": "the training split instead, to choose by"}),
         ("--brute-force", {"action": "store_true", "help": "also the modes of 720 turns, on the fine mixtures"}),
         ("--draws", {"type": int, "default": 10, "help": "pairs of each object (default: 10)"}),
         ("--objects", {"type": int, "help": "so many objects at random (default: all)"}),

@@ -26,8 +26,9 @@ MOST = 16  # modes that are told; a search ends with 12 about an axis, and with 
 BLURS = (0.005, 0.001)  # variances that are added to all pairs: of the search, and of the end
 ALIKE, NEAR = (12.0, 5.0), (0.2, 0.1)  # degrees and lengths below which two poses are one: of starts, and of ends
 GAIN = 1e-5  # of a step that ends the ascent
-# By which the logarithms of overlaps become those of chances: chosen on training objects (docs/registration.md).
-SHARPNESS = 12.0
+# By which the logarithms of overlaps become those of chances: so that weights are right as often as they say, for parts
+# of training chairs (docs/registration.md).
+SHARPNESS = 9.0
 LEAST = 1e-3  # weight of a mode that is told
 ROUNDING, SHORT = 1e-6, 1e-3  # degrees beyond a bound; of the difference of cosines that a turn needs
 # An axis is free if the logarithm of the overlap, with the best translation, changes by less than the first in a whole

@@ -116,7 +116,9 @@ def test_a_factor_is_found_where_it_is_free():
     assert found.scale == pytest.approx(30, rel=0.05)
     assert angles_between(found.rotations[:1], rotation[None]).item() < 3
     torch.testing.assert_close(found.translation, SHIFT, rtol=0, atol=2)
-    with pytest.raises(InputError, match=r"the target is 29\.73 times as large as the source: are their units the same"):
+    with pytest.raises(
+        InputError, match=r"the target is 29\.73 times as large as the source: are their units the same"
+    ):
         find(chair(0), posed(chair(1), rotation, 30.0))
 
 
