@@ -37,7 +37,8 @@ SETTINGS = {
     "all-full": Setting(turn="all"),
     "rpm": Setting(coverage=(0.7, 0.7), turn="euler", within=45, noise=0.01),
 }
-# As the anchors were measured: in units of a cloud in the unit ball.
+UPWARDS = torch.eye(3, dtype=torch.float64)[UP]
+# In units of a cloud in the unit ball.
 NORMALS, FEATURES = (0.2, 20), (0.25, 64)  # radius and most neighbours
 ALONE, AFTER, MATCH = 0.2, 0.1, 0.07  # distances of correspondences
 DRAWS = 50_000  # of RANSAC
@@ -51,14 +52,18 @@ Found = tuple[np.ndarray, float | None]
 Method = Callable[[torch.Tensor, torch.Tensor], Found]
 
 
+def axis_of(setting: Setting) -> torch.Tensor | None:  # [3]
+    """The axis of all turns, where there is one."""
+    return UPWARDS if setting.turn == "up" else None
+
+
 def bound(setting: Setting) -> float:
     """Degrees that no turn is above; three angles of at most 45 degrees turn by at most 78."""
     return {"up": setting.within, "all": 180.0, "euler": 1.75 * setting.within}[setting.turn]
 
 
 def ours(setting: Setting) -> dict[str, Method]:
-    axis = torch.eye(3, dtype=torch.float64)[UP] if setting.turn == "up" else None
-    within = bound(setting)
+    axis, within = axis_of(setting), bound(setting)
 
     def mixtures(source: torch.Tensor, target: torch.Tensor) -> Found:
         found = search(levels_of(source, "source"), levels_of(target, "target"), axis=axis, within=within)
@@ -105,9 +110,9 @@ def rivals(setting: Setting) -> dict[str, Method]:
     import open3d
 
     three = open3d.pipelines.registration
-    axis, reach = torch.eye(3, dtype=torch.float64)[UP], math.radians(bound(setting))
+    reach = math.radians(bound(setting))
     spread = -reach + 2 * reach * (torch.arange(STARTS) + 0.5) / STARTS
-    several = turns(axis, spread).numpy()
+    several = turns(UPWARDS, spread).numpy()
 
     def cloud(points: torch.Tensor) -> Any:
         return open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points.double().numpy()))
@@ -160,13 +165,13 @@ def rivals(setting: Setting) -> dict[str, Method]:
 
 def beside_brute_force(pairs: Pairs, limit: float) -> dict[str, Any]:
     """How many of the modes of 720 turns about the axis, on the fine mixtures, the search finds, and in which time."""
-    axis, found, times, count = torch.eye(3, dtype=torch.float64)[UP], [], [0.0, 0.0], 0
+    found, times, count = [], [0.0, 0.0], 0
     begin = time.perf_counter()
     for source, target in zip(pairs.sources, pairs.targets, strict=True):
         levels, modes = (levels_of(source, "source"), levels_of(target, "target")), []
         for place, effort in enumerate((ABOUT, BRUTE)):
             start = time.process_time()
-            modes.append(search(*levels, axis=axis, effort=effort))
+            modes.append(search(*levels, axis=UPWARDS, effort=effort))
             times[place] += time.process_time() - start
         between = angles_between(modes[1].rotations, modes[0].rotations).amin(1)
         heavy = modes[1].weights >= HEAVY
@@ -183,6 +188,20 @@ def beside_brute_force(pairs: Pairs, limit: float) -> dict[str, Any]:
         "ms": 1e3 * times[0] / count,
         "ms, brute force": 1e3 * times[1] / count,
     }
+
+
+def similarities(pairs: Pairs, axis: torch.Tensor | None) -> dict[str, Any]:
+    """Of the heaviest modes of pairs of one object, and of each source on a target of the next object."""
+    draws = int((pairs.objects == 0).sum())
+    row: dict[str, Any] = {"pairs": len(pairs.objects)}
+    for name, targets in (("one object", pairs.targets), ("two objects", pairs.targets.roll(-draws, 0))):
+        found = [
+            search(levels_of(source, "source"), levels_of(target, "target"), axis=axis).similarities[0]
+            for source, target in zip(pairs.sources, targets, strict=True)
+        ]
+        low, high = torch.stack(found).quantile(torch.tensor([0.05, 0.95], dtype=torch.float64)).tolist()
+        row[f"similarity, {name}"] = f"{low:.2f} to {high:.2f}"
+    return row
 
 
 def measured(pairs: Pairs, method: Method, limit: float) -> dict[str, np.ndarray]:
@@ -256,6 +275,7 @@ def main() -> None:
             },
         ),
         ("--train", {"action": "store_true", "help": "the training split instead, to choose by"}),
+        ("--similarity", {"action": "store_true", "help": "also the similarity of pairs of one and of two objects"}),
         ("--brute-force", {"action": "store_true", "help": "also the modes of 720 turns, on the fine mixtures"}),
         ("--draws", {"type": int, "default": 10, "help": "pairs of each object (default: 10)"}),
         ("--objects", {"type": int, "help": "so many objects at random (default: all)"}),
@@ -274,6 +294,9 @@ def main() -> None:
                 progress(f"{name}: {way}")
                 rows.append(row_of(name, way, pairs, measured(pairs, method, options.limit)))
                 save("registration", __doc__, rows, options)
+            if options.similarity or options.smoke:
+                found = similarities(pairs, axis_of(SETTINGS[name]))
+                rows.append({"setting": name, "way": "gmcn: 5 to 95 % of pairs", **found})
         if options.brute_force or options.smoke:
             progress("brute force")
             brute = beside_brute_force(draw_pairs(clouds, SETTINGS["up-360"], 2), options.limit)
