@@ -43,6 +43,12 @@ RIVALS = {
     "generation-training": Rival("training objects", "generation"),
     "generation-em": Rival("EM of each object", "generation"),
     "completion-nearest": Rival("nearest training object", "generation"),
+    "registration-search": Rival("mixtures, without training", "registration"),
+    "registration-gicp": Rival("GICP (small_gicp)", "registration"),
+    "registration-icp": Rival("ICP (Open3D)", "registration"),
+    "registration-icp-turns": Rival("ICP from 12 turns", "registration"),
+    "registration-ransac": Rival("FPFH, RANSAC, ICP", "registration"),
+    "registration-fgr": Rival("FPFH, fast global registration, ICP", "registration"),
 }
 
 Name = Annotated[
@@ -62,10 +68,11 @@ Metric = Annotated[
     str,
     "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss; of density log_likelihood, auc, "
     "auc_others, dunn, davies_bouldin, nmi, purity; of generation log_likelihood, adapted, chamfer, completion, "
-    "missing), worst-<metric> (that of the worst seed), dead (components of densities), js, ndb, repeats (of their "
-    "samples), jsd, copies and nna_, coverage_ or mmd_ with chamfer or emd behind (of clouds that are samples), "
-    "validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), kernels, parameters, "
-    "gib (peak memory), minutes (training), fit_likelihood and fit_seconds (of the input fit).",
+    "missing; of registration under_10, median, any_mode, weight, length, alone, alone_median, milliseconds, wholes, "
+    "small_parts, within_30, noise), worst-<metric> (that of the worst seed), dead (components of densities), js, "
+    "ndb, repeats (of their samples), jsd, copies and nna_, coverage_ or mmd_ with chamfer or emd behind (of clouds "
+    "that are samples), validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), "
+    "kernels, parameters, gib (peak memory), minutes (training), fit_likelihood and fit_seconds (of the input fit).",
 ]
 MemoryMetric = Annotated[
     str,
@@ -99,7 +106,7 @@ class ResultRow:
         "logistic regression, or the kernel of an infinitely wide two-layer perceptron. Those called outliers-... are "
         "rivals of densities, trained on the first half of the classes; clusters-kmeans and test-set (which has the "
         "columns of samples) are of all classes. Those called generation-... and completion-nearest are rivals of "
-        "networks that generate clouds.",
+        "networks that generate clouds, those called registration-... of networks that register them.",
     ] = OPTIONAL
     label: Label = OPTIONAL
     dataset: Annotated[str, "Name of the data set, where it is not the table's."] = OPTIONAL

@@ -12,17 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmcn.artifacts import atomic
+from gmcn.artifacts import atomic, read_metadata
 from gmcn.data.containers import content_of
 from gmcn.data.meshes import sample_mesh
 from gmcn.data.reading import parse_geometry
 from gmcn.data.splats import holds_splats, parse_splats, refuse_packed
 from gmcn.device import own_defaults
-from gmcn.errors import InputError, extras
+from gmcn.errors import InputError, extras, foreign
 from gmcn.inference.writing import save_array, save_ply
 from gmcn.mixture import GaussianMixture, Mixture, MixtureTree
+from gmcn.models import RegistrationNetwork
+from gmcn.models.loading import load, model_path
 from gmcn.pictures import clouds
 from gmcn.registration import Registration, levels_of, search
+from gmcn.registration.belief import Belief, believe
 from gmcn.registration.rotations import AXES
 
 FORMATS = (".json", ".ply", ".html", ".png", ".npy")
@@ -47,6 +50,7 @@ def register(
     modes: int = 16,
     seed: int = 0,
     drop_not_finite: bool = False,
+    model: str | os.PathLike | None = None,
 ) -> Registration:
     """The poses ``scale R x + t`` of the source on the target where they overlap most, with weights.
 
@@ -60,6 +64,9 @@ def register(
         scale: a common factor is free too. Without it sizes may differ by 20 times at most, as parts of one object may.
         modes: at most so many poses.
         drop_not_finite: leave out points and splats of a file that are not finite.
+        model: a network of the task registration, as :func:`gmcn.load` takes it, whose classes both clouds belong to.
+            They have to stand upright, z up, in its units; ``axis`` is then "z". What it says of either cloud counts
+            beside the overlap.
 
     Raises:
         InputError: files or clouds that cannot be used, sizes in other units, and what the options do not allow.
@@ -69,12 +76,53 @@ def register(
     if modes < 1:
         raise InputError(f"modes is {modes}, but must be at least 1")
     direction = _direction(axis)
-    levels = []
+    if model is not None:
+        direction = _upright(direction, scale)
+    names, levels, shapes = [], [], []
     for name, shape in (("source", source), ("target", target)):
         if isinstance(shape, (str, os.PathLike)):
             name, shape = f"{name} {os.fspath(shape)}", shape_of(shape, drop_not_finite)
+        names.append(name)
         levels.append(levels_of(shape, name, seed))
-    return search(*levels, axis=direction, within=within, scale=scale, most=modes)
+        shapes.append(shape)
+    belief = None if model is None else _belief(Path(model), names, shapes)
+    return search(*levels, axis=direction, within=within, scale=scale, most=modes, belief=belief)
+
+
+def _upright(direction: Tensor | None, scale: bool) -> Tensor:  # [3]
+    """The axis z, with which everything has to agree where a network is asked."""
+    up = torch.eye(3, dtype=torch.float64)[AXES["z"]]
+    if scale:
+        raise InputError("a network knows the sizes of its objects: leave scale out, or model")
+    if direction is not None and not torch.allclose(direction, up):
+        raise InputError('a network gives turns about z: set axis to "z" or leave it out, or leave model out')
+    return up
+
+
+def _belief(model: Path, names: Sequence[str], shapes: Sequence[Any]) -> Belief:
+    path = model_path(model)
+    network, metadata = load(path), read_metadata(path)
+    if not isinstance(network, RegistrationNetwork):
+        raise InputError(f"{path} gives no poses; take a network of the task registration")
+    with foreign(f"{path} does not say in which units its clouds were"):
+        _, reach, largest = (float(value) for value in metadata["trained"]["reach"])
+    clouds = [_cloud(shape).float() for shape in shapes]
+    for name, points in zip(names, clouds, strict=True):
+        far = (points - points.mean(0)).norm(dim=-1).max().item()
+        if not reach / 10 <= far <= 2 * largest:
+            raise InputError(
+                f"the {name} reaches {far:.3g} from its middle, and the objects of {path} {reach:.3g}: it is in other "
+                "units; scale it, or leave model out"
+            )
+    return believe(network, *clouds)
+
+
+def _cloud(shape: Any) -> Tensor:  # [M, 3]
+    """Points, or some of a mixture."""
+    leaves = shape.leaves() if isinstance(shape, MixtureTree) else shape
+    if isinstance(leaves, GaussianMixture):
+        return leaves.sample(POINTS, torch.Generator().manual_seed(0))
+    return torch.as_tensor(leaves)
 
 
 def _direction(axis: str | Sequence[float] | None) -> Tensor | None:  # [3]
@@ -147,10 +195,7 @@ def _as_dict(found: Registration) -> dict[str, Any]:
 
 
 def _points(path: str, drop_not_finite: bool) -> Tensor:  # [M, 3]
-    shape = shape_of(path, drop_not_finite)
-    if isinstance(shape, GaussianMixture):
-        return shape.sample(POINTS, torch.Generator().manual_seed(0))
-    return shape
+    return _cloud(shape_of(path, drop_not_finite))
 
 
 def _draw(path: Path, source: Tensor, target: Tensor, found: Registration) -> None:

@@ -18,6 +18,7 @@ from gmcn.models.network import Network
 from gmcn.models.pointgmm import PointGMM
 from gmcn.models.pointnet import PointNet
 from gmcn.models.pointnet2 import PointNet2
+from gmcn.models.registration import RegistrationNetwork
 
 __all__ = [
     "DCGMM",
@@ -33,6 +34,7 @@ __all__ = [
     "PointGMM",
     "PointNet",
     "PointNet2",
+    "RegistrationNetwork",
     "build",
     "describe",
 ]
@@ -46,6 +48,7 @@ NETWORKS: dict[str, type[Network]] = {
     "gmm": GMM,
     "dcgmm": DCGMM,
     "pointgmm": PointGMM,
+    "registration": RegistrationNetwork,
 }
 DEFAULT_KIND = "gmcn"
 

@@ -26,6 +26,7 @@ class TreeDecoder(nn.Module):
 
     Args:
         attention: whether siblings attend to each other.
+        conditions: how many further numbers each cast is given, beside its feature.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TreeDecoder(nn.Module):
         attention: bool = True,
         dropout: float = 0.1,
         floor: float = 1e-6,
+        conditions: int = 0,
     ) -> None:
         super().__init__()
         self.width, self.splits = width, splits
@@ -47,7 +49,7 @@ class TreeDecoder(nn.Module):
                 nn.Linear(width, 2 * width),
             ]
         )
-        self.casts = nn.ModuleList([Cast(width, level, floor) for level in range(splits + 1)])
+        self.casts = nn.ModuleList([Cast(width, conditions, level, floor) for level in range(splits + 1)])
         self.attend = nn.ModuleList([SiblingAttention(width) for _ in range(splits)] if attention else [])
         self.split = nn.ModuleList(
             [
@@ -65,6 +67,7 @@ class TreeDecoder(nn.Module):
     def forward(
         self,
         codes: Tensor,  # [B, Z]
+        conditions: Tensor | None = None,  # [B, conditions]
     ) -> MixtureTree:  # levels [B, N]
         features = codes[:, None]
         for layer in self.roots:
@@ -72,7 +75,10 @@ class TreeDecoder(nn.Module):
         features = features[:, None]  # [B, groups, siblings, H]
         levels: list[GaussianMixture] = []
         for level, cast in enumerate(self.casts):
-            logits, means, covariance = cast(features)
+            given = features
+            if conditions is not None:
+                given = torch.cat([features, conditions[:, None, None].expand(*features.shape[:-1], -1)], -1)
+            logits, means, covariance = cast(given)
             if levels:  # weights along the path
                 logits = logits.log_softmax(-1) + levels[-1].logits[..., None]
             levels.append(GaussianMixture(logits.flatten(1), means.flatten(1, 2), covariance))
@@ -84,15 +90,15 @@ class TreeDecoder(nn.Module):
 
 
 class Cast(nn.Module):
-    """Features [B, G, S, H] to logits [B, G, S], means [B, G, S, 3] and covariances [B, G S]."""
+    """Features [B, G, S, H + conditions] to logits [B, G, S], means [B, G, S, 3] and covariances [B, G S]."""
 
-    def __init__(self, width: int, level: int, floor: float) -> None:
+    def __init__(self, width: int, conditions: int, level: int, floor: float) -> None:
         super().__init__()
         self.floor = floor
         last = nn.Linear(width // 2, 13)
         with torch.no_grad():  # so that the Gaussians cover the unit box
             last.bias[6:9] = SPREAD / 2**level
-        self.layers = nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), last)
+        self.layers = nn.Sequential(nn.Linear(width + conditions, width // 2), nn.ReLU(), last)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Frame]:
         first, second, roots, means, logits = self.layers(features).split([3, 3, 3, 3, 1], -1)

@@ -27,6 +27,28 @@ class Setting:
     noise: float = 0.0  # standard deviation of each coordinate, cut at 5 times itself
     shift: float = 0.5  # the target is moved by at most so much along each axis
 
+    @property
+    def axis(self) -> Tensor | None:  # [3]
+        """The axis of all turns, where there is one."""
+        return torch.eye(3, dtype=torch.float64)[UP] if self.turn == "up" else None
+
+    @property
+    def bound(self) -> float:
+        """Degrees that no turn is above; three angles of at most 45 degrees turn by at most 78."""
+        return {"up": self.within, "all": 180.0, "euler": 1.75 * self.within}[self.turn]
+
+
+SETTINGS = {
+    "up-360": Setting(coverage=(0.5, 0.8)),
+    "up-360-full": Setting(),
+    "up-360-few": Setting(coverage=(0.3, 0.5)),
+    "up-30": Setting(coverage=(0.5, 0.8), within=30),
+    "up-360-noise": Setting(coverage=(0.5, 0.8), noise=0.01),
+    "all": Setting(coverage=(0.5, 0.8), turn="all"),
+    "all-full": Setting(turn="all"),
+    "rpm": Setting(coverage=(0.7, 0.7), turn="euler", within=45, noise=0.01),
+}
+
 
 @dataclass(frozen=True)
 class Pairs:

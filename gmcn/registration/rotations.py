@@ -24,6 +24,15 @@ def turns(
     return torch.eye(3, dtype=torch.float64) + sines * cross + (1 - cosines) * cross @ cross
 
 
+def about_z(
+    angles: Tensor,  # [...] radians
+) -> Tensor:  # [..., 3, 3], of the angles' dtype and device
+    """Rotations about z."""
+    cosines, sines, none = angles.cos(), angles.sin(), torch.zeros_like(angles)
+    rows = (cosines, -sines, none, sines, cosines, none, none, none, none + 1)
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
 def about(
     axis: Tensor,  # [3]
     count: int,

@@ -9,6 +9,7 @@ fine mixtures, first blurred and then less so. Nothing is drawn at random.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,11 +69,13 @@ def search(
     scale: bool = False,
     most: int = MOST,
     effort: Effort | None = None,
+    belief: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Registration:
     """The poses at which source and target overlap most, at most ``most`` of them.
 
     Rotations are those about ``axis`` or, without one, all; at most ``within`` degrees from none. With ``scale`` a
     common factor is free too, from the ratio of the sizes on. ``effort`` is ABOUT or, without an axis, EVERYWHERE.
+    ``belief`` gives logarithms of the chances [P] that poses have beforehand, of rotations and translations.
 
     Raises:
         InputError: sizes that differ by more than 20 times, without ``scale``.
@@ -92,15 +95,23 @@ def search(
         grid = rotations.everywhere(effort.rotations, within)
     else:
         grid = rotations.about(axis, effort.rotations, within)
+
+    def placed(turned: Tensor, moved: Tensor, scales: Tensor) -> Tensor:  # [P, 3] translations as they are told
+        centres = (source.centre[:, None] * scales * factor).mT[:, None]
+        return moved * unit + target.centre - (centres @ turned.mT)[:, 0]
+
+    def chances(turned: Tensor, moved: Tensor, scales: Tensor, values: Tensor) -> Tensor:  # [P] logarithms
+        logs = SHARPNESS * values
+        return logs if belief is None else logs + belief(turned, placed(turned, moved, scales))
+
     first = (fine, fine_target) if effort.fine else (coarse, coarse_target)
-    turned, moved = _starts(first[0], _blurred(first[1], BLURS[0]), grid, effort)
-    scales = torch.ones(len(turned), dtype=torch.float64)
+    turned, moved, scales = _starts(first[0], _blurred(first[1], BLURS[0]), grid, effort, chances)
     for blur, steps, few in effort.stages:
         start = (turned, moved, scales)
         found = _rise(fine, _blurred(fine_target, BLURS[blur]), start, axis, within, scale, steps)
-        keep = distinct(found[0], found[1], found[3], ALIKE[1], NEAR[1], few)
+        keep = distinct(found[0], found[1], chances(*found), ALIKE[1], NEAR[1], few)
         turned, moved, scales, values = (part[keep] for part in found)
-    weights = (SHARPNESS * values).softmax(0)
+    weights = chances(turned, moved, scales, values).softmax(0)
     free_axis = None
     if len(values) > 2 and values[0] - values[2] < FLAT:  # else two turns at least fit less well
         free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned, moved[0], float(scales[0]), axis)
@@ -111,12 +122,10 @@ def search(
     told = told[weights[told] >= LEAST]
     turned, moved, scales, values = (part[told] for part in (turned, moved, scales, values))
     own, theirs = (_self_overlap(each, BLURS[-1]) for each in (fine, fine_target))
-    whole = scales * factor
-    centre = (source.centre[:, None] * whole).mT[:, None]
     return Registration(
         rotations=turned,
-        translations=moved * unit + target.centre - (centre @ turned.mT)[:, 0],
-        scales=whole,
+        translations=placed(turned, moved, scales),
+        scales=scales * factor,
         weights=weights[told],
         similarities=(values - (own + theirs) / 2).exp().clamp(max=1),
         axis=free_axis,
@@ -209,15 +218,25 @@ def _families(turned: Tensor, moved: Tensor, axis: Tensor) -> Tensor:  # [Q] int
     return family
 
 
-def _starts(source: Components, target: Components, grid: Tensor, effort: Effort) -> tuple[Tensor, Tensor]:
+def _starts(
+    source: Components,
+    target: Components,
+    grid: Tensor,
+    effort: Effort,
+    chances: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The likeliest poses of the grid that differ: rotations, translations, scales."""
     means = source[1] @ grid.float().mT  # [P, N, 3]
     places = (target[1] - means[:, :, None]).flatten(1, 2)  # [P, N N', 3]
     best, at = pose_overlaps(source, target, grid, places).topk(min(effort.per_rotation, places.shape[1]), dim=1)
-    moved = places.gather(1, at[..., None].expand(-1, -1, 3)).flatten(0, 1)
-    values, first = best.flatten().topk(min(10 * effort.starts, best.numel()))
-    turned, moved = grid[first // best.shape[1]], moved[first].double()
+    moved = places.gather(1, at[..., None].expand(-1, -1, 3)).flatten(0, 1).double()
+    turned = grid.repeat_interleave(best.shape[1], 0)
+    scales = torch.ones(len(turned), dtype=torch.float64)
+    values = chances(turned, moved, scales, best.flatten().double().log())
+    values, first = values.topk(min(10 * effort.starts, len(values)))
+    turned, moved, scales = (part[first] for part in (turned, moved, scales))
     keep = distinct(turned, moved, values, ALIKE[0], NEAR[0], effort.starts)
-    return turned[keep], moved[keep]
+    return turned[keep], moved[keep], scales[keep]
 
 
 def _blurred(components: Components, blur: float) -> Components:

@@ -4,8 +4,8 @@ Rivals classify, find outliers (:mod:`gmcn.results.outliers`), or are what else 
 (:mod:`gmcn.results.density_references`). All these see an object as one vector: the values of an
 image or vector, and of a cloud or mixture one whose distances are the sliced Wasserstein distance
 (:func:`gmcn.data.folds.descriptors`). For those that classify, all vectors are divided by one number, so that the
-values of the training objects have a mean square of one. Networks that generate clouds have rivals which see clouds,
-and need no labels (:mod:`gmcn.results.generation_references`).
+values of the training objects have a mean square of one. Networks that generate or register clouds have rivals which
+see clouds, and need no labels (:mod:`gmcn.results.generation_references`, :mod:`gmcn.results.registration_references`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from gmcn.results.generation_references import GENERATION, refer_generation
 from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.outliers import OUTLIERS, find_outliers
 from gmcn.results.reading import FORMAT
+from gmcn.results.registration_references import REGISTRATION, refer_registration
 from gmcn.tasks.classification.measures import ACCURACY, CLASS_ACCURACY, measure
 from gmcn.tracking import NO_RUN, Run
 
@@ -112,12 +113,14 @@ def compare(
     Returns what it writes, which tables read as they read results. Raises :class:`InputError` for an unknown rival, for
     objects that are not of its kind, and for objects without labels, or all of one class, where it needs them.
     """
-    known = (*RIVALS, *OUTLIERS, *REFERENCES, *GENERATION)
+    known = (*RIVALS, *OUTLIERS, *REFERENCES, *GENERATION, *REGISTRATION)
     if rival not in known:
         raise unknown("rival", rival, known)
     train, test = read_split(points, TRAIN), read_split(points, TEST)
     if rival in GENERATION:
         found = refer_generation(rival, train, test)
+    elif rival in REGISTRATION:
+        found = refer_registration(rival, train, test)
     else:
         found = _of_classes(rival, train, test, points)
     metrics, deviations = found.pop("metrics"), found.pop("std", {})

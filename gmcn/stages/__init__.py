@@ -10,7 +10,18 @@ from gmcn.stages.command import Command, Stage
 from gmcn.stages.measures import MEASURES
 from gmcn.stages.options import ANALYSIS, DATASET, DEVICE, FIT, INPUT, NAME, POINTS, VARIANT, Option
 from gmcn.stages.others import OTHERS
-from gmcn.stages.sources import CHAIRS, CLOUDS, DOWNLOAD, FITTING, INPUTS, LEAST_SQUARES, MIXTURES, NETWORKS, PICTURES
+from gmcn.stages.sources import (
+    CHAIRS,
+    CLOUDS,
+    DOWNLOAD,
+    FITTING,
+    INPUTS,
+    LEAST_SQUARES,
+    MIXTURES,
+    NETWORKS,
+    PICTURES,
+    POSES,
+)
 
 __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
 
@@ -75,6 +86,7 @@ STAGES = {
             path="rivals/{dataset}_{rival}.json",
             job="{dataset}_{rival}",
             sources=(
+                "gmcn/data/augmentation.py",
                 "gmcn/data/folds.py",  # the vectors of clouds
                 "gmcn/data/objects.py",
                 "gmcn/data/views.py",
@@ -86,13 +98,16 @@ STAGES = {
                 "gmcn/results/generation_references.py",
                 "gmcn/results/kernels.py",
                 "gmcn/results/outliers.py",
+                *POSES,
                 "gmcn/results/reading.py",
+                "gmcn/results/registration_references.py",
                 "gmcn/results/rivals.py",
                 "gmcn/results/sample_quality.py",
                 "gmcn/results/seeds.py",
                 "gmcn/results/shape_em.py",
                 "gmcn/tasks/classification/measures.py",
                 "gmcn/tasks/density/measures*.py",
+                "gmcn/tasks/registration/measures_of_*.py",
                 "gmcn/pictures/charts.py",
             ),
             after=("sample",),
@@ -133,6 +148,7 @@ STAGES = {
                 "gmcn/tasks/{task}/objective.py",
                 "gmcn/training/*.py",
             ),
+            of_tasks={"registration": ("gmcn/registration/rotations.py",)},
             # The table of networks, and what only reads and says.
             without=(
                 "gmcn/fitting/gmm/adaptation.py",
@@ -159,7 +175,10 @@ STAGES = {
                 "gmcn/tasks/{task}/measures*.py",
                 "gmcn/pictures/charts.py",
             ),
-            of_tasks={"generation": (*CHAIRS, "gmcn/fitting/gmm/adaptation.py", *CLOUDS)},
+            of_tasks={
+                "generation": (*CHAIRS, "gmcn/fitting/gmm/adaptation.py", *CLOUDS),
+                "registration": (*POSES, *FITTING, *MIXTURES, *CLOUDS),
+            },
             after=("train",),
             lighter="`--device cpu`",
         ),

@@ -48,6 +48,7 @@ SHARED = {
             "gmcn/mixture/*.py",
         ),
         "pointgmm": (*_models("generative"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
+        "registration": ("gmcn/mixture/*.py",),
     },
     "kind": {
         kind: tuple(f"gmcn/data/{name}.py" for name in names)

@@ -111,6 +111,11 @@ OTHERS = {
             options=(
                 Option("source", "what is moved: cloud, mesh or splats", metavar="SOURCE"),
                 Option("target", "where it is moved to: cloud, mesh or splats", metavar="TARGET"),
+                Option(
+                    "--model",
+                    "a network of the task registration, for upright clouds of its classes in its units",
+                    metavar="MODEL",
+                ),
                 Option("--axis", "only turns about this axis: x, y or z (default: all rotations)", metavar="AXIS"),
                 Option(
                     "--within",

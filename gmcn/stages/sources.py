@@ -23,6 +23,12 @@ FITTING = (
     "gmcn/ops/library.py",
     "gmcn/ops/reduce_treehem.py",
 )
+POSES = (  # searched over mixtures
+    "csrc/poses/*",
+    "gmcn/mixture/*.py",
+    "gmcn/ops/poses.py",
+    "gmcn/registration/*.py",
+)
 NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
 LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
 PICTURES = (

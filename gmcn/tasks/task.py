@@ -56,7 +56,7 @@ class Objective:
         if self.settings.classes is not None and not self.of_some_classes:
             raise InputError("training.classes leaves classes out, which this task has to know; leave it out instead")
         if self.settings.views is not None and not self.of_views:
-            raise InputError("training.views are for the task generation; leave them out, or set `task: generation`")
+            raise InputError("training.views are for the tasks generation and registration; leave them out, or set one")
         if self.settings.augmentation is not None:
             if not (isinstance(data.inputs, Mixture) or data.kind == POINTS):
                 raise InputError(

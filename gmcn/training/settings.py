@@ -92,7 +92,8 @@ class TrainingSettings:
     ] = None
     views: Annotated[
         Views | None,
-        "What the network sees of each cloud while it is trained, of the task generation; null: 512 random points.",
+        "What the network sees of each cloud while it is trained, of the tasks generation and registration; null: 512 "
+        "random points.",
     ] = None
     classes: Annotated[
         Sequence[Annotated[int | str, at_least(0), "A class's name, or its place from 0."]] | None,

@@ -11,9 +11,13 @@ import torch
 
 import gmcn
 from gmcn import cli
+from gmcn.artifacts import save_tensors
 from gmcn.data.reading import parse_geometry
 from gmcn.data.splats import PROPERTIES
 from gmcn.errors import InputError
+from gmcn.fitting import fit_points
+from gmcn.mixture import GaussianMixture
+from gmcn.models import RegistrationNetwork, build, describe
 from gmcn.registration.rotations import angles_between, turns
 
 from ..registration.shapes import chair
@@ -138,3 +142,69 @@ def test_what_has_nothing_in_common_is_said(files, tmp_path, capsys):
     assert "may have nothing in common" in capsys.readouterr().err
     assert run(*files) == 0
     assert "nothing in common" not in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A network that has learnt nothing, for chairs."""
+    settings = {"kind": "registration", "latent": 5, "pose": 6, "encoder": [8, 16], "decoder": False}
+    network = build(settings, dim=3, seed=0).eval()
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_tensors(path, network.state_dict(), {"network": describe(network), "trained": {"reach": [0.8, 0.9, 1.2]}})
+    return path
+
+
+def test_a_network_is_asked_about_both_clouds(files, model, monkeypatch, capsys):
+    """It is sure of what is the second best fit."""
+    alone = gmcn.register(*files, axis="z")
+    second = alone.rotations[1]
+    believed = round(math.degrees(math.atan2(second[1, 0], second[0, 0])) / 5)
+    asked, said = [], RegistrationNetwork.poses
+
+    def sure(self, points):
+        asked.append(points.shape)
+        poses = said(self, points)
+        chances = torch.full_like(poses.chances, -20.0)
+        chances[:, 0 if len(asked) == 1 else believed] = 0
+        return poses._replace(chances=chances, translations=points.mean(1))
+
+    monkeypatch.setattr(RegistrationNetwork, "poses", sure)
+    found = gmcn.register(*files, model=model)
+    assert asked == [(1, len(np.loadtxt(files[0])), 3), (1, len(np.load(files[1])), 3)]
+    assert angles_between(found.rotations[:1], second[None]).item() < 2
+    assert angles_between(alone.rotations[:1], second[None]).item() > 20
+    monkeypatch.setattr(RegistrationNetwork, "poses", said)
+    assert run(*files, "--model", model) == 0
+    assert "mode 1" in capsys.readouterr().out
+
+
+def test_mixtures_are_shown_to_a_network_by_their_points(model):
+    mixtures = [
+        GaussianMixture.from_mixture(fit_points(chair(seed)[None], 16).map(lambda one: one[0])) for seed in (0, 1)
+    ]
+    assert gmcn.register(*mixtures, model=model).weights[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--axis", "x"], "a network gives turns about z"),
+        (["--scale"], "a network knows the sizes of its objects"),
+    ],
+)
+def test_what_a_network_cannot_do_is_refused(files, model, arguments, sentence, capsys):
+    assert run(*files, "--model", model, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_other_units_and_other_networks_are_refused(files, model, tmp_path):
+    cloud = chair(0) * 1000
+    with pytest.raises(
+        InputError, match=r"the source reaches .* from its middle, and the objects of .* 0\.9: it is in"
+    ):
+        gmcn.register(cloud, cloud, model=model)
+    network = build({"kind": "mlp"}, classes=2, shape=[3])
+    other = tmp_path / "model.safetensors"
+    save_tensors(other, network.state_dict(), {"network": describe(network)})
+    with pytest.raises(InputError, match="gives no poses; take a network of the task registration"):
+        gmcn.register(*files, model=other)

@@ -193,8 +193,9 @@ def test_the_modes_are_those_of_brute_force():
         optimiser.step()
     values = values.detach()
     peaks = (values > values.roll(1)) & (values >= values.roll(-1)) & (values > values.max() - 0.5)
-    assert peaks.sum() == len(found.weights) == 2
-    assert (angles_between(found.rotations, grid[peaks]).amin(1) < 2).all()
+    heavy = found.weights > 0.05
+    assert peaks.sum() == heavy.sum() == 2
+    assert (angles_between(found.rotations[heavy], grid[peaks]).amin(1) < 2).all()
 
 
 def test_grids_and_motions():

@@ -56,6 +56,12 @@ CASES = {
         None,
         {"task": "generation", "training": TRAINING | {"views": {"points": 40}}},
     ),
+    "registration": (
+        {"kind": "registration", "latent": 5, "pose": 6, "width": 16, "splits": 1, "encoder": [8, 16]},
+        SOLIDS,
+        None,
+        {"task": "registration", "training": TRAINING | {"views": {"points": 40}}},
+    ),
     "gmm by gradients": (
         {"kind": "gmm", "components": 4, "largest": 16},
         DIGITS,
@@ -190,6 +196,8 @@ def test_from_a_data_set_to_a_result(made):
     elif task["task"] == "generation":
         assert tested["seeds"]["1"]["log_likelihoods"] == pytest.approx(unseen(outputs, test.inputs), abs=1e-3)
         assert result["measures"]["samples"]["mean"]["nna_chamfer"] <= 1
+    elif task["task"] == "registration":
+        assert len(tested["seeds"]["1"]["degrees"]) == 10 * len(test)
     else:
         assert outputs.argmax(1).tolist() == tested["seeds"]["1"]["predictions"]
 
@@ -215,6 +223,10 @@ def test_its_answer_about_the_artifact_is_that_of_the_evaluation(made):
         if made.settings["task"] == "generation":
             likely = [answer["log_likelihood"] for answer in answers.values()]
             assert likely == pytest.approx(unseen(outputs, test.inputs), abs=1e-3)
+            return
+        if made.settings["task"] == "registration":
+            angles = outputs.poses.angles.rad2deg() % 360
+            assert [answer["turn"] for answer in answers.values()] == pytest.approx(angles.tolist(), abs=1e-2)
             return
         assert [answer["log_likelihood"] for answer in answers.values()] == pytest.approx(outputs.tolist(), abs=1e-3)
         assert all(0 <= answer["less_likely"] <= 1 for answer in answers.values())
