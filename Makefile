@@ -4,6 +4,7 @@
 #   make gm-layers                                   tables and figures of Gaussian mixture layers: an hour
 #   make dcgmm                                       tables and figures of deep convolutional mixtures, in small
 #   make pointgmm                                    tables and figures of trees of mixtures of clouds, in small
+#   make registration                                tables of poses of clouds, in small
 #   make ui                                          look at the runs in MLflow (docs/tracking.md)
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 #   make fuzz, make audit                            files of strangers, vulnerable dependencies (docs/security.md)
@@ -26,7 +27,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small gm-layers dcgmm pointgmm setup install-kernels install-packages test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
+.PHONY: run paper-small gm-layers dcgmm pointgmm registration setup install-kernels install-packages test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
     lint-codespell ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
@@ -70,6 +71,20 @@ pointgmm: $(INSTALLED)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
 	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md) \
 	    $(POINTGMM_FIGURES:%=$(POINTGMM_FOLDER)/figures/pointgmm-%.html)
+
+# The tables of docs/registration.md, in small: their numbers mean nothing. REGISTRATION_SMALL= makes them in full, in some hours.
+# Of rivals those whose packages are installed; a row that is missing says how it is made.
+REGISTRATION_SMALL ?= --configfile workflow/small.yaml
+REGISTRATION_FOLDER ?= $(RESULTS)$(if $(REGISTRATION_SMALL),/small)
+REGISTRATION_NETWORKS ?= registration registration-baseline registration-direction
+REGISTRATION_RIVALS ?= search $(shell $(BIN)/python -c 'from importlib.util import find_spec as there; \
+    print("gicp" if there("small_gicp") else "", "icp-turns ransac icp fgr" if there("open3d") else "")' 2>/dev/null)
+registration: $(INSTALLED)
+	@snakemake --cores all $(SINGLE) $(ARGS) $(REGISTRATION_SMALL) -- \
+	    $(REGISTRATION_NETWORKS:%=$(REGISTRATION_FOLDER)/modelnet40-chair_%.json) \
+	    $(REGISTRATION_RIVALS:%=$(REGISTRATION_FOLDER)/rivals/modelnet40-chair_registration-%.json)
+	@snakemake --cores all $(SINGLE) $(ARGS) $(REGISTRATION_SMALL) -- \
+	    $(REGISTRATION_FOLDER)/tables/pointgmm-registration.md $(REGISTRATION_FOLDER)/tables/registration-settings.md
 
 setup: $(INSTALLED)
 

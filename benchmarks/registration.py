@@ -137,7 +137,10 @@ def main() -> None:
                 "help": "of the protocol, or none",
             },
         ),
-        ("--model", {"help": "a network of the task registration, for settings about the axis"}),
+        (
+            "--model",
+            {"help": "a network for settings about the axis; with --train one that has not seen these objects"},
+        ),
         ("--train", {"action": "store_true", "help": "the training split instead, to choose by"}),
         ("--similarity", {"action": "store_true", "help": "also the similarity of pairs of one and of two objects"}),
         ("--brute-force", {"action": "store_true", "help": "also the modes of 720 turns, on the fine mixtures"}),

@@ -65,7 +65,7 @@ def register_shapes(options: argparse.Namespace) -> None:
     """Register, write, and list the poses."""
     if options.output:
         registering.check_output(options.output)
-    names = ("model", "axis", "within", "scale", "modes", "seed", "drop_not_finite")
+    names = ("model", "model_seed", "axis", "within", "scale", "modes", "seed", "drop_not_finite")
     chosen = {name: getattr(options, name) for name in names}
     found = registering.register(options.source, options.target, **chosen)
     for mode, weight in enumerate(found.weights.tolist()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from gmcn.registration.belief import Belief, believe
 from gmcn.registration.rotations import AXES
 
 FORMATS = (".json", ".ply", ".html", ".png", ".npy")
-POINTS = 2048  # of a mesh, or of splats in a picture
+POINTS = 2048  # of a mesh, of splats in a picture, and that a network is shown
+SMALLEST, LARGEST = 3.0, 2.0  # how far clouds reach: parts of a trained object's reach, and times the largest one's
 PICTURED = 4  # modes
 TARGET, SOURCE = (0.19, 0.31, 0.55), (0.85, 0.35, 0.2)  # colours
 SHORT = 1e-9
@@ -51,6 +53,7 @@ def register(
     seed: int = 0,
     drop_not_finite: bool = False,
     model: str | os.PathLike | None = None,
+    model_seed: int | None = None,
 ) -> Registration:
     """The poses ``scale R x + t`` of the source on the target where they overlap most, with weights.
 
@@ -65,8 +68,9 @@ def register(
         modes: at most so many poses.
         drop_not_finite: leave out points and splats of a file that are not finite.
         model: a network of the task registration, as :func:`gmcn.load` takes it, whose classes both clouds belong to.
-            They have to stand upright, z up, in its units; ``axis`` is then "z". What it says of either cloud counts
-            beside the overlap.
+            They have to stand upright, z up, in its units; ``axis`` is then "z". What it says of either cloud, of
+            which it is shown 2,048 points at most, counts beside the overlap.
+        model_seed: which of several networks; None: the first.
 
     Raises:
         InputError: files or clouds that cannot be used, sizes in other units, and what the options do not allow.
@@ -75,9 +79,9 @@ def register(
         raise InputError(f"within is {within}, but must be above 0 and at most 180 degrees")
     if modes < 1:
         raise InputError(f"modes is {modes}, but must be at least 1")
-    direction = _direction(axis)
+    direction, asked = _direction(axis), None
     if model is not None:
-        direction = _upright(direction, scale)
+        asked, direction = _Asked.load(Path(model), model_seed), _upright(direction, scale)
     names, levels, shapes = [], [], []
     for name, shape in (("source", source), ("target", target)):
         if isinstance(shape, (str, os.PathLike)):
@@ -85,7 +89,7 @@ def register(
         names.append(name)
         levels.append(levels_of(shape, name, seed))
         shapes.append(shape)
-    belief = None if model is None else _belief(Path(model), names, shapes)
+    belief = None if asked is None else asked.belief(names, shapes)
     return search(*levels, axis=direction, within=within, scale=scale, most=modes, belief=belief)
 
 
@@ -94,27 +98,48 @@ def _upright(direction: Tensor | None, scale: bool) -> Tensor:  # [3]
     up = torch.eye(3, dtype=torch.float64)[AXES["z"]]
     if scale:
         raise InputError("a network knows the sizes of its objects: leave scale out, or model")
-    if direction is not None and not torch.allclose(direction, up):
+    if direction is not None and not torch.allclose(direction.abs(), up):
         raise InputError('a network gives turns about z: set axis to "z" or leave it out, or leave model out')
     return up
 
 
-def _belief(model: Path, names: Sequence[str], shapes: Sequence[Any]) -> Belief:
-    path = model_path(model)
-    network, metadata = load(path), read_metadata(path)
-    if not isinstance(network, RegistrationNetwork):
-        raise InputError(f"{path} gives no poses; take a network of the task registration")
-    with foreign(f"{path} does not say in which units its clouds were"):
-        _, reach, largest = (float(value) for value in metadata["trained"]["reach"])
-    clouds = [_cloud(shape).float() for shape in shapes]
-    for name, points in zip(names, clouds, strict=True):
-        far = (points - points.mean(0)).norm(dim=-1).max().item()
-        if not reach / 10 <= far <= 2 * largest:
-            raise InputError(
-                f"the {name} reaches {far:.3g} from its middle, and the objects of {path} {reach:.3g}: it is in other "
-                "units; scale it, or leave model out"
-            )
-    return believe(network, *clouds)
+@dataclass(frozen=True)
+class _Asked:
+    """A network that is asked about clouds, and how far its objects reach from the origin: the median, the largest."""
+
+    path: Path
+    network: RegistrationNetwork
+    reach: float
+    largest: float
+
+    @classmethod
+    def load(cls, model: Path, seed: int | None) -> _Asked:
+        path = model_path(model, seed)
+        network, metadata = load(path, seed=seed), read_metadata(path)
+        if not isinstance(network, RegistrationNetwork):
+            raise InputError(f"{path} gives no poses; take a network of the task registration")
+        with foreign(f"{path} does not say in which units its clouds were"):
+            _, reach, largest = (float(value) for value in metadata["trained"]["reach"])
+        return cls(path, network, reach, largest)
+
+    def belief(self, names: Sequence[str], shapes: Sequence[Any]) -> Belief:
+        clouds = [_some(_cloud(shape)).double() for shape in shapes]
+        fewest = self.network.neighbours + 1
+        for name, points in zip(names, clouds, strict=True):
+            far = (points - points.mean(0)).norm(dim=-1).max().item()
+            if not self.reach / SMALLEST <= far <= LARGEST * self.largest:
+                raise InputError(
+                    f"the {name} reaches {far:.3g} from its middle, and the objects of {self.path} {self.reach:.3g}: "
+                    "it is in other units; scale it, or leave model out"
+                )
+            if len(points) < fewest:
+                raise InputError(f"the {name} has {len(points)} points, and {self.path} needs {fewest}")
+        return believe(self.network, *clouds)
+
+
+def _some(points: Tensor) -> Tensor:  # [M, 3]
+    """At most so many as a network is shown."""
+    return points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:POINTS]]
 
 
 def _cloud(shape: Any) -> Tensor:  # [M, 3]

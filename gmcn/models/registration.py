@@ -27,7 +27,8 @@ from gmcn.nn.point_encoder import PointEncoder
 from gmcn.nn.tree_decoder import TreeDecoder
 
 HIDDEN = 512
-ANGLES, WIDTH = 72, 15.0  # chances about a direction that stands alone: of so many angles, a bell of so many degrees
+# Chances about a direction that stands alone: of so many angles, a bell of so many degrees. Ours, and never tuned.
+ANGLES, WIDTH = 72, 15.0
 AROUND = 2  # angles on either side of the most likely one, whose mean is the answer
 
 
@@ -96,7 +97,7 @@ class RegistrationNetwork(Network):
             raise InputError(f"the data have {dim} dimensions, and poses are those of 3D points; take such")
         if 0 < angles <= 2 * AROUND:
             raise InputError(f"{angles} angles are too few for chances; take {2 * AROUND + 1} or more, or 0 for none")
-        self.angles, self.flatness = angles, flatness
+        self.angles, self.neighbours, self.flatness = angles, neighbours, flatness
         self.turn_weight, self.translation_weight = turn_weight, translation_weight
         with seeded(seed, self):
             self.shape_encoder = PointEncoder(dim, encoder, neighbours)

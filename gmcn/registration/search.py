@@ -36,6 +36,7 @@ ROUNDING, SHORT = 1e-6, 1e-3  # degrees beyond a bound; of the difference of cos
 # turn, and by chance: no wave has this part of its variance. Surfaces of revolution: 0.02 to 0.22, and 0.65 at most; a
 # square table 1.1; solid boxes of a square base 0.1, but 0.86 and more of it in one wave (six samples each).
 FLAT, WAVE, TURNS, TURNING = 0.4, 0.75, 24, 4  # the last: steps
+FINELY = 144  # turns, where what is believed is looked at
 TRIED = 5  # modes, whose turns against the heaviest one have axes to try
 SIDEWAYS = 15.0  # degrees by which a free axis may miss itself
 # Similarity below which two clouds may have nothing in common: docs/registration.md has those of the same
@@ -108,13 +109,17 @@ def search(
     turned, moved, scales = _starts(first[0], _blurred(first[1], BLURS[0]), grid, effort, chances)
     for blur, steps, few in effort.stages:
         start = (turned, moved, scales)
-        found = _rise(fine, _blurred(fine_target, BLURS[blur]), start, axis, within, scale, steps)
+        found = _rise(fine, _blurred(fine_target, BLURS[blur]), start, axis, within, scale, steps, belief and chances)
         keep = distinct(found[0], found[1], chances(*found), ALIKE[1], NEAR[1], few)
         turned, moved, scales, values = (part[keep] for part in found)
     weights = chances(turned, moved, scales, values).softmax(0)
-    free_axis = None
-    if len(values) > 2 and values[0] - values[2] < FLAT:  # else two turns at least fit less well
+    free_axis, best = None, values.sort(descending=True).values
+    if len(best) > 2 and best[0] - best[2] < FLAT:  # else two turns at least fit less well
         free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned, moved[0], float(scales[0]), axis)
+    if free_axis is not None and belief is not None:  # it may know better
+        around = rotations.turns(free_axis, torch.arange(FINELY) * (2 * math.pi / FINELY)) @ turned[0]
+        believed = belief(around, placed(around, moved[:1].expand(FINELY, 3), scales[:1].expand(FINELY)))
+        free_axis = None if believed.amax() - believed.amin() > SHARPNESS * FLAT else free_axis
     if free_axis is not None:
         family = _families(turned, moved, free_axis)
         weights = torch.zeros_like(weights).index_add_(0, family, weights)
@@ -140,17 +145,24 @@ def _rise(
     within: float,
     scale: bool,
     steps: int,
+    chances: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, ...]:
-    """Poses and values after an ascent. One that would turn too far keeps the rotation that it started with."""
+    """Poses and values after an ascent.
+
+    One that would turn too far, or become less likely by ``chances``, keeps the rotation that it started with.
+    """
     free = rotations.motions(axis, scale)
     found = ascend_poses(source, target, *start, free, steps, GAIN)[:4]
     none = torch.eye(3, dtype=torch.float64)[None]
-    beyond = rotations.angles_between(found[0], none)[:, 0] > within + ROUNDING
-    if beyond.any():
+    back = rotations.angles_between(found[0], none)[:, 0] > within + ROUNDING
+    if chances is not None:  # a flat overlap lets poses drift away from what is believed
+        before = pose_overlaps(source, target, start[0], start[1][:, None].float())[:, 0].double().log()
+        back |= chances(*found) < chances(*start, before)
+    if back.any():
         still = free[free[:, :3].eq(0).all(1)]
-        again = ascend_poses(source, target, *(part[beyond] for part in start), still, steps, GAIN)[:4]
+        again = ascend_poses(source, target, *(part[back] for part in start), still, steps, GAIN)[:4]
         for part, new in zip(found, again, strict=True):
-            part[beyond] = new
+            part[back] = new
     return found
 
 
@@ -164,13 +176,15 @@ def distinct(
 ) -> Tensor:  # [Q] int64
     """The best poses of which no two are alike in both angle and place, best first."""
     order = values.argsort(descending=True, stable=True)
-    turned, moved = turned[order], moved[order]
-    alike = (rotations.angles_between(turned, turned) < angle) & (torch.cdist(moved, moved) < length)
-    rows, alive = alike.numpy(), np.ones(len(order), dtype=bool)
+    turns, moves = turned[order].flatten(1).numpy(), moved[order].numpy()
+    trace = 1 + 2 * math.cos(math.radians(angle))  # of the rotation from one pose to another that is just not alike
+    alive = np.ones(len(order), dtype=bool)
     kept: list[int] = []
     while alive.any() and len(kept) < most:
-        kept.append(int(alive.argmax()))
-        alive &= ~rows[kept[-1]]
+        best = int(alive.argmax())
+        kept.append(best)
+        alive &= (turns @ turns[best] <= trace) | (((moves - moves[best]) ** 2).sum(1) >= length**2)
+        alive[best] = False  # whatever rounding says
     return order[kept]
 
 

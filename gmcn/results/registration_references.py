@@ -136,11 +136,13 @@ def by_ransac(setting: Setting) -> Method:
 
 
 def by_fgr(setting: Setting) -> Method:
-    from open3d.pipelines import registration
+    import open3d
 
+    registration = open3d.pipelines.registration
     option = registration.FastGlobalRegistrationOption(maximum_correspondence_distance=MATCH)
 
     def fast(source: Tensor, target: Tensor) -> Found:
+        open3d.utility.random.seed(0)
         one, two = cloud_of(source), cloud_of(target)
         ends = features(one), features(two)
         found = registration.registration_fgr_based_on_feature_matching(one, two, *ends, option)

@@ -177,7 +177,7 @@ STAGES = {
             ),
             of_tasks={
                 "generation": (*CHAIRS, "gmcn/fitting/gmm/adaptation.py", *CLOUDS),
-                "registration": (*POSES, *FITTING, *MIXTURES, *CLOUDS),
+                "registration": (*POSES, "gmcn/registration/belief.py", *FITTING, *MIXTURES, *CLOUDS),
             },
             after=("train",),
             lighter="`--device cpu`",

@@ -116,6 +116,7 @@ OTHERS = {
                     "a network of the task registration, for upright clouds of its classes in its units",
                     metavar="MODEL",
                 ),
+                MODEL_SEED,
                 Option("--axis", "only turns about this axis: x, y or z (default: all rotations)", metavar="AXIS"),
                 Option(
                     "--within",

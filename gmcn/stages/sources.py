@@ -27,7 +27,7 @@ POSES = (  # searched over mixtures
     "csrc/poses/*",
     "gmcn/mixture/*.py",
     "gmcn/ops/poses.py",
-    "gmcn/registration/*.py",
+    *(f"gmcn/registration/{name}.py" for name in ("__init__", "levels", "modes", "pairs", "rotations", "search")),
 )
 NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
 LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")

@@ -16,7 +16,7 @@ from gmcn.data.reading import parse_geometry
 from gmcn.data.splats import PROPERTIES
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
-from gmcn.mixture import GaussianMixture
+from gmcn.mixture import GaussianMixture, MixtureTree
 from gmcn.models import RegistrationNetwork, build, describe
 from gmcn.registration.rotations import angles_between, turns
 
@@ -178,11 +178,17 @@ def test_a_network_is_asked_about_both_clouds(files, model, monkeypatch, capsys)
     assert "mode 1" in capsys.readouterr().out
 
 
-def test_mixtures_are_shown_to_a_network_by_their_points(model):
-    mixtures = [
-        GaussianMixture.from_mixture(fit_points(chair(seed)[None], 16).map(lambda one: one[0])) for seed in (0, 1)
-    ]
-    assert gmcn.register(*mixtures, model=model).weights[0] > 0
+def test_a_network_is_shown_points_of_mixtures_and_trees_and_some_of_many(model, monkeypatch):
+    asked, said = [], RegistrationNetwork.poses
+    monkeypatch.setattr(RegistrationNetwork, "poses", lambda self, points: asked.append(points) or said(self, points))
+    mixture = GaussianMixture.from_mixture(fit_points(chair(0)[None], 16).map(lambda one: one[0]))
+    many = chair(0).repeat(5, 1) + 0.001 * torch.arange(5).repeat_interleave(len(chair(0)))[:, None]
+    gmcn.register(mixture, MixtureTree((mixture,)), model=model)
+    gmcn.register(many, many, model=model)
+    assert [points.shape for points in asked] == 4 * [(1, 2048, 3)]
+    spread = mixture.moments()[1].diagonal().sqrt()
+    torch.testing.assert_close(asked[0][0].double().std(0), spread, rtol=0.05, atol=0)
+    assert len(asked[2][0].unique(dim=0)) == 2048
 
 
 @pytest.mark.parametrize(
@@ -197,12 +203,23 @@ def test_what_a_network_cannot_do_is_refused(files, model, arguments, sentence, 
     assert sentence in capsys.readouterr().err
 
 
+def test_a_network_of_neighbourhoods_needs_enough_points(tmp_path):
+    settings = {"kind": "registration", "latent": 5, "pose": 6, "encoder": [8, 16], "decoder": False, "neighbours": 30}
+    network = build(settings, dim=3, seed=0).eval()
+    path = tmp_path / "model.safetensors"
+    save_tensors(path, network.state_dict(), {"network": describe(network), "trained": {"reach": [0.8, 0.9, 1.2]}})
+    with pytest.raises(InputError, match=r"the source has 30 points, and .*model\.safetensors needs 31"):
+        gmcn.register(chair(0)[::34][:30], chair(0), model=path)
+
+
 def test_other_units_and_other_networks_are_refused(files, model, tmp_path):
-    cloud = chair(0) * 1000
-    with pytest.raises(
-        InputError, match=r"the source reaches .* from its middle, and the objects of .* 0\.9: it is in"
-    ):
-        gmcn.register(cloud, cloud, model=model)
+    for factor in (1000, 0.2):
+        with pytest.raises(
+            InputError, match=r"the target reaches .* from its middle, and the objects of .* 0\.9: it is in"
+        ):
+            gmcn.register(chair(0), chair(0) * factor, model=model)
+    with pytest.raises(InputError, match="unknown pretrained network 'nothing'"):
+        gmcn.register(tmp_path / "not.there", files[1], model="nothing")
     network = build({"kind": "mlp"}, classes=2, shape=[3])
     other = tmp_path / "model.safetensors"
     save_tensors(other, network.state_dict(), {"network": describe(network)})

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gmcn.errors import InputError
-from gmcn.registration.pairs import UP, Setting, draw_pairs
+from gmcn.registration.pairs import SETTINGS, UP, Setting, draw_pairs
 from gmcn.registration.rotations import angles_between
 
 from .shapes import chair, table
@@ -58,3 +58,13 @@ def test_noise_and_shift():
 def test_small_clouds_are_refused():
     with pytest.raises(InputError, match=r"\[2, 20, 3\], but must be \[clouds, 32 points or more, 3\]"):
         draw_pairs(torch.zeros(2, 20, 3), Setting())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_turn_is_above_the_bound_of_its_setting(name):
+    setting = SETTINGS[name]
+    rotations = draw_pairs(torch.rand(50, 64, 3), setting, 4).rotations
+    angles = angles_between(rotations, torch.eye(3).double()[None])[:, 0]
+    assert setting.bound / 2 < angles.max() <= setting.bound + 1e-6
+    if setting.axis is not None:
+        torch.testing.assert_close(rotations @ setting.axis, setting.axis.expand(len(rotations), 3))

@@ -12,7 +12,7 @@ from gmcn.config.sections import RIVALS
 from gmcn.data import sample
 from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
-from gmcn.registration.pairs import SETTINGS, draw_pairs
+from gmcn.registration.pairs import draw_pairs
 from gmcn.results import registration_references
 from gmcn.results.registration_references import REGISTRATION, installed, middles
 from gmcn.results.rivals import compare
@@ -76,4 +76,3 @@ def test_other_libraries_find_a_small_turn_of_a_whole(chairs, rival):
     setting = registration_references.Setting(within=5, shift=0.01)
     pairs = draw_pairs(read_split(chairs, TEST).inputs.float(), setting, 1)
     assert numbers(pairs, measured(pairs, REGISTRATION[rival][0](setting)))["median"] < 10
-    assert SETTINGS["up-30"].bound == 30

@@ -58,6 +58,7 @@ class Measures:
         layers of mixtures what each is like (:func:`layers`). What a network does not have is None, or no layer.
         """
         from gmcn.data.objects import select
+        from gmcn.tasks.task import trained_classes
 
         values = log_likelihoods(network, data.inputs, device, progress)
         scores = -log_likelihoods(network.typicality, data.inputs, device)
@@ -67,7 +68,7 @@ class Measures:
                 f"the log-likelihood of '{data.names[int(bad[0])]}' is not finite ({len(bad)} of {len(data)} objects); "
                 "train the network again, with a larger floor or a lower training.learning_rate"
             )
-        trained = _trained(metadata)
+        trained = trained_classes(metadata)
         known, dead = is_known(data, trained), network.dead()
         first = known.nonzero().squeeze(1)[:LIMIT]
         inputs: Any = select(data.inputs, first).to(device)
@@ -245,8 +246,3 @@ def _compared(scores: Tensor, data: ObjectSet, trained: Sequence[int | str] | No
     return {
         name: (outlier[known | outlier].numpy(), scores[known | outlier].numpy()) for name, outlier in chosen.items()
     }
-
-
-def _trained(metadata: Mapping[str, Any] | None) -> list[int | str] | None:
-    """The classes that a network was trained on, as its file says them."""
-    return ((metadata or {}).get("settings") or {}).get("training", {}).get("classes")

@@ -68,8 +68,9 @@ class Measures:
         from gmcn.nn.tree_likelihood import exact
         from gmcn.tasks.generation.measures_of_clouds import chamfer
         from gmcn.tasks.generation.measures_of_completion import COVERAGE, COVERAGES
+        from gmcn.tasks.task import trained_classes
 
-        own = of_classes(data, _trained(metadata))
+        own = of_classes(data, trained_classes(metadata))
         points, count = own.inputs, seen_points(metadata)
         assert isinstance(points, torch.Tensor)
         generator = torch.Generator().manual_seed(SEED)
@@ -211,11 +212,6 @@ def seen_points(metadata: Mapping[str, Any] | None) -> int:
 
     views = ((metadata or {}).get("settings") or {}).get("training", {}).get("views") or {}
     return views.get("points", Views().points)
-
-
-def _trained(metadata: Mapping[str, Any] | None) -> list[int | str] | None:
-    """The classes that a network was trained on, as its file says them."""
-    return ((metadata or {}).get("settings") or {}).get("training", {}).get("classes")
 
 
 def _seconds(network: PointGMM, points: Tensor) -> float:  # [S, M, 3]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gmcn.tasks.registration.measures_of_poses import Method
 
 SHOWN = 4  # pairs in a picture
+NEAR = 10.0  # degrees
 TARGET, SOURCE = (0.19, 0.31, 0.55), (0.85, 0.35, 0.2)  # colours
 _SHARE: dict[str, Any] = {"unit": "%", "digits": 1, "larger_is_better": True, "scale": 100}
 UNDER_10 = Metric("under_10", "turned by less than 10 degrees off", **_SHARE)
@@ -67,8 +68,9 @@ class Measures:
         """The metrics, and in ``settings`` all numbers of each, with the degrees of every pair of the first."""
         from gmcn.data.objects import of_classes
         from gmcn.tasks.registration.measures_of_poses import over_settings
+        from gmcn.tasks.task import trained_classes
 
-        own = of_classes(data, _trained(metadata))
+        own = of_classes(data, trained_classes(metadata))
         found = over_settings(own, lambda setting: joined(network, setting), progress)
         first = found.pop("degrees")
         alone = _alone(network, own)
@@ -93,9 +95,10 @@ class Measures:
         from gmcn.models.loading import load
         from gmcn.pictures.clouds import draw_clouds
         from gmcn.tasks.registration.measures_of_poses import DRAWS, FIRST, pairs_of
+        from gmcn.tasks.task import trained_classes
 
         network: Any = load(seeds[0]["model"]["path"])
-        own = of_classes(data, _trained(read_metadata(seeds[0]["model"]["path"])))
+        own = of_classes(data, trained_classes(read_metadata(seeds[0]["model"]["path"])))
         pairs, errors = pairs_of(own, FIRST), torch.tensor(seeds[0]["degrees"])
         draws = torch.arange(0, len(errors), DRAWS)
         chosen = {"pairs": draws[:SHOWN], "failures": errors.argsort(descending=True, stable=True)[:SHOWN]}
@@ -115,12 +118,21 @@ class Measures:
     def answer(
         self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
     ) -> list[dict[str, Any] | None]:  # of B objects
-        """By how many degrees an object is turned about z, from how its class stands, and the chance of that turn."""
+        """By how many degrees objects are turned about z from how their class stands, and the chance of that.
+
+        The chance is that of at most 10 degrees more or less. A network that gives one direction alone has none.
+        """
         found: Any = network
         poses = found.poses(inputs)
-        best = poses.chances.amax(-1).exp().tolist()
-        rows = [(math.degrees(angle) % 360, chance) for angle, chance in zip(poses.angles.tolist(), best, strict=True)]
-        return [{"turn": turn, "chance": chance} if math.isfinite(turn) else None for turn, chance in rows]
+        rows: list[dict[str, Any] | None] = []
+        for angle, chances in zip(poses.angles.tolist(), poses.chances.double().exp().tolist(), strict=True):
+            if not math.isfinite(angle):
+                rows.append(None)
+                continue
+            away = [abs(math.remainder(360 * k / len(chances) - math.degrees(angle), 360)) for k in range(len(chances))]
+            near = sum(chance for chance, far in zip(chances, away, strict=True) if far <= NEAR)
+            rows.append({"turn": math.degrees(angle) % 360, **({"chance": near} if found.angles else {})})
+        return rows
 
 
 def joined(network: RegistrationNetwork, setting: Setting) -> Method:
@@ -150,7 +162,7 @@ def _alone(network: RegistrationNetwork, data: ObjectSet) -> dict[str, Any]:
 def _panels(
     network: RegistrationNetwork, pairs: Pairs, places: Sequence[int], names: Sequence[str]
 ) -> tuple[list[Any], list[Any], list[str]]:
-    """Of each pair: before; moved as found, and as is right; the whole objects that the network sees behind both."""
+    """Of each pair: before; moved as found, and as is right; as found the wholes that the network sees behind both."""
     import numpy as np
     import torch
 
@@ -171,14 +183,9 @@ def _panels(
         if network.decoder is not None:
             with torch.no_grad():
                 seen = [network(cloud[None]).moved for cloud in (source, target)]
-            whole = [tree.leaves().sample(len(source), generator)[0] for tree in seen]
-            both.append((whole[0], whole[1], "wholes"))
+            one, two = (tree.leaves().sample(len(source), generator)[0] for tree in seen)
+            both.append((one @ found[:3, :3].mT + found[:3, 3], two, "wholes, as found"))
         panels += [torch.cat([two, one]).numpy() for one, two, _ in both]
         colours += [np.repeat([TARGET, SOURCE], [len(two), len(one)], 0) for one, two, _ in both]
         titles += [title for _, _, title in both]
     return panels, colours, titles
-
-
-def _trained(metadata: Mapping[str, Any] | None) -> list[int | str] | None:
-    """The classes that a network was trained on, as its file says them."""
-    return ((metadata or {}).get("settings") or {}).get("training", {}).get("classes")

@@ -104,12 +104,15 @@ def over_settings(
 
     ``progress`` is told how many objects are done.
     """
-    found = {}
-    for name in (FIRST, *OTHERS.values()):
-        pairs = pairs_of(data, name)
-        found[name] = pairs, measured(pairs, way(SETTINGS[name]))
-        if name == FIRST:
-            progress(len(data))
+    each = {name: pairs_of(data, name) for name in (FIRST, *OTHERS.values())}
+    total, done = sum(len(pairs.objects) for pairs in each.values()), 0
+
+    def advance(pairs: int) -> None:
+        nonlocal done
+        before, done = done, done + pairs
+        progress(done * len(data) // total - before * len(data) // total)
+
+    found = {name: (pairs, measured(pairs, way(SETTINGS[name]), advance)) for name, pairs in each.items()}
     settings = {name: numbers(*both) for name, both in found.items()}
     own = ("under_10", "median", "any_mode", "weight", "length", "milliseconds", "mean")
     return {

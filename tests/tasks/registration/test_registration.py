@@ -14,6 +14,7 @@ from gmcn.data.objects import ObjectSet
 from gmcn.data.views import Views
 from gmcn.errors import InputError
 from gmcn.models import build, describe
+from gmcn.models.registration import Poses, bell
 from gmcn.registration.pairs import SETTINGS
 from gmcn.registration.rotations import about_z
 from gmcn.tasks.registration import measures_of_poses
@@ -61,22 +62,36 @@ def test_a_turned_part_the_whole_and_the_rotation_are_prepared():
     assert angles.unique().numel() == 3
 
 
-def test_the_loss_is_turn_and_place_and_likelihoods():
-    own, model, generator = objective(), network().train(), torch.Generator().manual_seed(0)
-    prepared = own.prepare(clouds(), generator)
+@pytest.mark.parametrize("options", [{}, {"angles": 0}, {"decoder": False}])
+def test_the_loss_is_turn_and_place_and_the_likelihoods_of_both_wholes(options):
+    own, model = objective(), network(**options).eval()
+    found = own.measure(model, clouds(), None)
+    seen, whole, rotations = own._parts(own._turned(clouds(), torch.Generator().manual_seed(0)))
+    answer = model(seen)
+    angles = torch.atan2(rotations[:, 1, 0], rotations[:, 0, 0])
+    wanted = 10 * model.turn_loss(answer.poses, angles) + 50 * answer.poses.translations.abs().mean(-1)
+    if model.decoder is not None:
+        moved = torch.stack(
+            [rotation @ point for rotation, cloud in zip(rotations, whole, strict=True) for point in cloud]
+        )
+        for tree, points in ((answer.standing, whole), (answer.moved, moved.view_as(whole))):
+            wanted = wanted - tree.hard_path_log_prob(points).mean(1).sum(-1) - tree.log_prob(points).mean(1)
+    torch.testing.assert_close(found["loss"], wanted, rtol=1e-4, atol=1e-3)
+    away = torch.rad2deg(answer.poses.angles - angles)
+    torch.testing.assert_close(found["degrees"], ((away + 180) % 360 - 180).abs(), rtol=0, atol=1e-3)
+
+
+def test_training_adds_what_thick_leaves_cost():
+    own, model = objective(), network(dropout=0, flatness=7).train()
+    prepared = own.prepare(clouds(), torch.Generator().manual_seed(0))
     loss, more = own.loss(model, prepared, None)
     loss.backward()
-    assert loss.isfinite()
     assert more["degrees"].shape == (3,)
-    plain = network(decoder=False, flatness=0).eval()
-    measured = own.measure(plain, clouds(), None)
-    seen, _, rotations = own._parts(own._turned(clouds(), torch.Generator().manual_seed(0)))
-    poses = plain.poses(seen)
-    angles = torch.atan2(rotations[:, 1, 0], rotations[:, 0, 0])
-    wanted = 10 * plain.turn_loss(poses, angles) + 50 * poses.translations.abs().mean(-1)
-    torch.testing.assert_close(measured["loss"], wanted)
-    away = torch.rad2deg(poses.angles - angles)
-    torch.testing.assert_close(measured["degrees"], ((away + 180) % 360 - 180).abs(), rtol=0, atol=1e-3)
+    answer, penalty = model.outputs_and_penalty(own._parts(prepared)[0])
+    thin = [tree.leaves().covariance.variances.amin(-1).mean() for tree in (answer.standing, answer.moved)]
+    torch.testing.assert_close(penalty, 7 * sum(thin) / 2)
+    plain, _ = objective().loss(network(dropout=0, flatness=0).train(), prepared, None)
+    torch.testing.assert_close(loss - penalty, plain)
 
 
 def test_some_steps_make_it_better():
@@ -107,18 +122,46 @@ def test_measures_of_a_network(few):
     assert again["degrees"] == found["degrees"]
 
 
-def test_the_network_alone_is_right_where_it_knows_the_poses(few):
-    """One that reads the answer off the first point, which stands for the object's own axis."""
+def test_true_poses_have_no_error(few):
     pairs = pairs_of(data(), "up-360")
-    exact = [(torch.eye(4).double().numpy()[None], None) for _ in pairs.objects]
-    for place, (matrix, _) in enumerate(exact):
-        matrix[0, :3, :3], matrix[0, :3, 3] = pairs.rotations[place], pairs.translations[place]
+    exact = []
+    for place in range(len(pairs.objects)):
+        matrix = torch.eye(4).double()
+        matrix[:3, :3], matrix[:3, 3] = pairs.rotations[place], pairs.translations[place]
+        exact.append((matrix.numpy()[None], None))
     answers = iter(exact)
     found = numbers(pairs, measured(pairs, lambda source, target: next(answers)))
     assert (found["under_10"], found["any_mode"], found["interval"]) == (1, 1, [1, 1])
     assert found["median"] < 1e-4
     assert found["length"] < 1e-6
     assert found["weight"] is None
+
+
+def test_a_network_that_knows_the_poses_is_right_alone_and_joined(few):
+    """It is told of each part how the object was turned, and where that stood."""
+    model, own = network(decoder=False), data()
+    known = {}
+    for setting in ("up-360", *measures_of_poses.OTHERS.values()):
+        pairs = pairs_of(own, setting)
+        for place in range(len(pairs.objects)):
+            turn = torch.atan2(pairs.rotations[place, 1, 0], pairs.rotations[place, 0, 0])
+            ends = (
+                (pairs.sources, torch.zeros(()).double(), torch.zeros(3)),
+                (pairs.targets, turn, pairs.translations[place]),
+            )
+            for clouds_, angle, moved in ends:
+                cloud = clouds_[place].double()
+                known[tuple((cloud - cloud.mean(0))[0].float().tolist())] = angle, moved - cloud.mean(0)
+
+    def poses(points):
+        angle, moved = known[tuple(points[0, 0].tolist())]
+        return Poses(bell(angle[None], 72, 0.1).log(), angle[None], moved[None])
+
+    model.poses = poses
+    found = tasks.measures("registration").measure(model, own, metadata=METADATA)
+    assert found["alone"] == 1
+    assert found["alone_median"] < 0.01
+    assert found["under_10"] == 1
 
 
 def test_shares_and_their_interval():
@@ -150,7 +193,12 @@ def test_answers_and_pictures(few, tmp_path, options):
     assert [answer["turn"] for answer in answers] == pytest.approx(
         [math.degrees(angle) % 360 for angle in poses.angles.tolist()]
     )
-    assert all(0 < answer["chance"] <= 1 for answer in answers)
+    for answer, chances in zip(answers, poses.chances.exp(), strict=True):
+        # Of the angles within 10 degrees, of which there are four or five.
+        best = round(answer["turn"] / 5)
+        around = sum(chances[(best + step) % 72].item() for step in (-2, -1, 0, 1, 2))
+        assert around - chances.max() < answer["chance"] <= around + 1e-6
+    assert "chance" not in measures.answer(network(angles=0, **options).eval(), own.inputs, METADATA)[0]
     path = tmp_path / "model.safetensors"
     save_tensors(path, model.state_dict(), {"network": describe(model), **METADATA})
     seed = {"model": {"path": str(path)}, "degrees": [3.0, 90, 1, 2, 5, 7]}
