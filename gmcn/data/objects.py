@@ -95,6 +95,11 @@ def of_classes(data: ObjectSet, classes: Sequence[int | str] | None) -> ObjectSe
     return ObjectSet(data.kind, select(data.inputs, chosen), data.labels[chosen], names, data.metadata)
 
 
+def trained_classes(metadata: Mapping[str, Any] | None) -> list[int | str] | None:
+    """The classes that a network was trained on, as its file says them; None for all."""
+    return ((metadata or {}).get("settings") or {}).get("training", {}).get("classes")
+
+
 def kind_of(tensors: Mapping[str, Any]) -> str | None:
     """The kind of the objects in an artifact with these tensors; None if it is not one of ours."""
     return MIXTURES if "weights" in tensors else next((kind for kind in _TENSORS if kind in tensors), None)

@@ -122,8 +122,3 @@ class Measures(Protocol):
         None for an object whose answer is not finite. ``metadata`` is that of the network's file.
         """
         ...
-
-
-def trained_classes(metadata: Mapping[str, Any] | None) -> list[int | str] | None:
-    """The classes that a network was trained on, as its file says them; None for all."""
-    return ((metadata or {}).get("settings") or {}).get("training", {}).get("classes")

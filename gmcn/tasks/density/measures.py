@@ -57,8 +57,7 @@ class Measures:
         Of networks with components also how many are dead and the accuracy of their clusters, and of networks with
         layers of mixtures what each is like (:func:`layers`). What a network does not have is None, or no layer.
         """
-        from gmcn.data.objects import select
-        from gmcn.tasks.task import trained_classes
+        from gmcn.data.objects import select, trained_classes
 
         values = log_likelihoods(network, data.inputs, device, progress)
         scores = -log_likelihoods(network.typicality, data.inputs, device)

@@ -63,12 +63,11 @@ class Measures:
         """
         import torch
 
-        from gmcn.data.objects import of_classes
+        from gmcn.data.objects import of_classes, trained_classes
         from gmcn.fitting import adapt
         from gmcn.nn.tree_likelihood import exact
         from gmcn.tasks.generation.measures_of_clouds import chamfer
         from gmcn.tasks.generation.measures_of_completion import COVERAGE, COVERAGES
-        from gmcn.tasks.task import trained_classes
 
         own = of_classes(data, trained_classes(metadata))
         points, count = own.inputs, seen_points(metadata)

@@ -66,9 +66,8 @@ class Measures:
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The metrics, and in ``settings`` all numbers of each, with the degrees of every pair of the first."""
-        from gmcn.data.objects import of_classes
+        from gmcn.data.objects import of_classes, trained_classes
         from gmcn.tasks.registration.measures_of_poses import over_settings
-        from gmcn.tasks.task import trained_classes
 
         own = of_classes(data, trained_classes(metadata))
         found = over_settings(own, lambda setting: joined(network, setting), progress)
@@ -91,11 +90,10 @@ class Measures:
         import torch
 
         from gmcn.artifacts import read_metadata
-        from gmcn.data.objects import of_classes
+        from gmcn.data.objects import of_classes, trained_classes
         from gmcn.models.loading import load
         from gmcn.pictures.clouds import draw_clouds
         from gmcn.tasks.registration.measures_of_poses import DRAWS, FIRST, pairs_of
-        from gmcn.tasks.task import trained_classes
 
         network: Any = load(seeds[0]["model"]["path"])
         own = of_classes(data, trained_classes(read_metadata(seeds[0]["model"]["path"])))
