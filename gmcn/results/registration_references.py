@@ -187,6 +187,6 @@ def refer_registration(name: str, train: ObjectSet, test: ObjectSet) -> dict[str
         "metrics": {key: value for key, value in found.items() if value is not None and key != "mean"},
         "details": {"settings": settings, "degrees": degrees},
         "seconds": {"prediction": time.perf_counter() - started},
-        "objects": {"train": 0, "of": len(train), "test": len(test)},
+        "objects": {"train": 0, "of": 0, "test": len(test)},
         "names": test.names,
     }
