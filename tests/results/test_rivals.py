@@ -17,6 +17,7 @@ from gmcn.results.density_references import REFERENCES
 from gmcn.results.generation_references import GENERATION
 from gmcn.results.kernels import gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.outliers import OUTLIERS
+from gmcn.results.registration_references import REGISTRATION
 from gmcn.results.rivals import RIVALS, compare, kernel_regression, scaled
 from gmcn.results.tables import tabulate
 from tests.config.examples import REAL
@@ -172,7 +173,7 @@ def test_clouds_are_compared_as_shapes(tmp_path):
         (
             {},
             "ntkk",
-            "unknown rival 'ntkk'; did you mean 'ntk'? (known: clusters-kmeans, completion-nearest, generation-em, ",
+            "unknown rival 'ntkk'; did you mean 'ntk'? (known: ntk, nngp, ",
         ),
         ({"labels": None}, "ntk", "have no labels, and a rival"),
         ({"labels": torch.zeros(1797, dtype=torch.int64)}, "logistic", "are all of one class, and a rival needs two"),
@@ -188,7 +189,8 @@ def test_what_cannot_be_compared_is_one_sentence(digits, tmp_path, capsys, chang
 
 
 def test_rivals_of_the_configuration_are_those_that_can_be_made():
-    assert config.RIVALS.keys() == RIVALS.keys() | OUTLIERS.keys() | REFERENCES.keys() | GENERATION.keys()
+    known = (*RIVALS, *OUTLIERS, *REFERENCES, *GENERATION, *REGISTRATION)
+    assert config.RIVALS.keys() == set(known)
     assert {name for name, rival in config.RIVALS.items() if rival.task == "density"} == {*OUTLIERS, *REFERENCES}
     assert {name for name, rival in config.RIVALS.items() if rival.task == "generation"} == GENERATION.keys()
 

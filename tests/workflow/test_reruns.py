@@ -120,7 +120,7 @@ def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
         ("gmcn/results/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
         ("gmcn/results/tables.py", {"table": 1}),
         ("gmcn/pictures/still.py", {}),
-        ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
+        ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "rival": 1, "table": 1}),
         ("gmcn/tasks/classification/measures.py", {"evaluate": 2, "rival": 1, "summarise": 2, "table": 1}),
         ("gmcn/tasks/classification/objective.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
         ("gmcn/models/loading.py", {}),
