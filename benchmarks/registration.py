@@ -21,14 +21,13 @@ from gmcn.config.sections import RIVALS
 from gmcn.data import sample
 from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.registration import levels_of, search
-from gmcn.registration.pairs import SETTINGS, UP, Pairs, Setting, draw_pairs
-from gmcn.registration.rotations import angles_between
+from gmcn.registration.pairs import SETTINGS, Pairs, Setting, draw_pairs
+from gmcn.registration.rotations import UPWARDS, angles_between
 from gmcn.registration.search import ABOUT, Effort
 from gmcn.results.registration_references import REGISTRATION, gicp, installed
 from gmcn.tasks.registration.measures import joined
 from gmcn.tasks.registration.measures_of_poses import Found, Method, measured, numbers, without_training
 
-UPWARDS = torch.eye(3, dtype=torch.float64)[UP]
 BRUTE = Effort(720, 720, ((0, 24, 720), (1, 20, 720)), fine=True)
 HEAVY, ALIKE = 0.05, 5.0  # weight and degrees: which modes are looked for, and which are the same
 COLUMNS = {

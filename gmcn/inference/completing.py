@@ -27,7 +27,6 @@ from gmcn.pictures import clouds
 
 FORMATS = (".ply", ".html", ".png", ".npy", ".safetensors")
 SLACK = 1.5  # over the farthest point of all training objects
-BLUE, RED = (0.19, 0.31, 0.55), (0.85, 0.35, 0.2)  # what is given, and what is drawn
 
 
 @dataclass(frozen=True)
@@ -135,5 +134,7 @@ def write(path: str, found: Completed, about: dict[str, Any]) -> None:
         save_tensors(path, tensors, metadata)
     else:
         pair = [found.seen.numpy(), points]
-        shades = [np.tile(colour, (len(cloud), 1)) for colour, cloud in zip((BLUE, RED), pair, strict=True)]
+        shades = [
+            np.tile(colour, (len(cloud), 1)) for colour, cloud in zip((clouds.BLUE, clouds.RED), pair, strict=True)
+        ]
         clouds.draw_clouds(pair, Path(path), shades, columns=2, titles=["given", "whole"])

@@ -27,13 +27,12 @@ from gmcn.models.loading import load, model_path
 from gmcn.pictures import clouds
 from gmcn.registration import Registration, levels_of, search
 from gmcn.registration.belief import Belief, believe
-from gmcn.registration.rotations import AXES
+from gmcn.registration.rotations import AXES, UPWARDS
 
 FORMATS = (".json", ".ply", ".html", ".png", ".npy")
 POINTS = 2048  # of a mesh, of splats in a picture, and that a network is shown
 SMALLEST, LARGEST = 3.0, 2.0  # how far clouds reach: parts of a trained object's reach, and times the largest one's
 PICTURED = 4  # modes
-TARGET, SOURCE = (0.19, 0.31, 0.55), (0.85, 0.35, 0.2)  # colours
 SHORT = 1e-9
 
 Shape = Tensor | np.ndarray | GaussianMixture | MixtureTree | str | os.PathLike
@@ -95,12 +94,11 @@ def register(
 
 def _upright(direction: Tensor | None, scale: bool) -> Tensor:  # [3]
     """The axis z, with which everything has to agree where a network is asked."""
-    up = torch.eye(3, dtype=torch.float64)[AXES["z"]]
     if scale:
         raise InputError("a network knows the sizes of its objects: leave scale out, or model")
-    if direction is not None and not torch.allclose(direction.abs(), up):
+    if direction is not None and not torch.allclose(direction.abs(), UPWARDS):
         raise InputError('a network gives turns about z: set axis to "z" or leave it out, or leave model out')
-    return up
+    return UPWARDS
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,6 @@ def _points(path: str, drop_not_finite: bool) -> Tensor:  # [M, 3]
 def _draw(path: Path, source: Tensor, target: Tensor, found: Registration) -> None:
     modes = range(min(PICTURED, len(found.weights)))
     pairs = [source, *(found.move(source, mode) for mode in modes)]
-    both = [torch.cat([target, moved]).numpy() for moved in pairs]
-    colours = np.concatenate([np.tile(TARGET, (len(target), 1)), np.tile(SOURCE, (len(source), 1))])
+    panels, colours = zip(*(clouds.together(target.numpy(), moved.numpy()) for moved in pairs), strict=True)
     titles = ["before", *(f"mode {mode + 1}: {100 * found.weights[mode]:.2g} %" for mode in modes)]
-    clouds.draw_clouds(both, path, [colours] * len(both), columns=len(both), titles=titles)
+    clouds.draw_clouds(panels, path, colours, columns=len(panels), titles=titles)

@@ -20,6 +20,7 @@ ROOM = 1.3  # between middles, over the extent of the largest cloud
 FEW = 0.2  # percent of the points of a picture that may lie outside, along each axis and way
 RADIUS = 0.018  # of a point, over half of that extent
 NEAR, FAR = 2.5, 1.6  # pixels of a point on a page, of few clouds and of many
+BLUE, RED = (0.19, 0.31, 0.55), (0.85, 0.35, 0.2)  # of two clouds: what is given or stays, and what is made or moves
 Clouds = Sequence[np.ndarray]  # of [M, 3], or an array [N, M, 3]
 
 
@@ -28,6 +29,11 @@ def spread(clouds: Clouds, columns: int | None = None) -> list[np.ndarray]:
     columns = columns or math.ceil(math.sqrt(len(clouds)))
     step = ROOM * np.ptp(np.concatenate(clouds), axis=0).max()
     return [cloud + step * np.array([place % columns, -(place // columns), 0]) for place, cloud in enumerate(clouds)]
+
+
+def together(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [M, 3], [M', 3] -> [M + M', 3] each
+    """Two clouds as one, the first in blue and the second in red: points and colours."""
+    return np.concatenate([one, two]), np.repeat([BLUE, RED], [len(one), len(two)], 0)
 
 
 def group_colours(groups: np.ndarray, count: int) -> np.ndarray:  # [...] -> [..., 3]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gmcn.errors import InputError
-from gmcn.registration.rotations import about_z
+from gmcn.registration.rotations import UPWARDS, turns
 
 # Tried on held-out training chairs, where they hardly matter (docs/registration.md).
 DOUBT = 0.1  # the share of turns that may be any
@@ -75,7 +75,7 @@ def composed(
     for cloud, name in ((source, "source"), (target, "target")):
         _, angle, translation = _asked(network, cloud, name)
         matrix = torch.eye(4, dtype=torch.float64)
-        matrix[:3, :3], matrix[:3, 3] = about_z(angle), translation
+        matrix[:3, :3], matrix[:3, 3] = turns(UPWARDS, angle[None])[0], translation
         matrices.append(matrix)
     return matrices[1] @ matrices[0].inverse()
 

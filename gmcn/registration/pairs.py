@@ -12,9 +12,7 @@ from torch import Tensor
 from gmcn.data.augmentation import uniform_rotations
 from gmcn.data.views import Views, look
 from gmcn.errors import InputError
-from gmcn.registration.rotations import turns
-
-UP = 2  # the axis of ModelNet's clouds that points up
+from gmcn.registration.rotations import UPWARDS, turns
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Setting:
     @property
     def axis(self) -> Tensor | None:  # [3]
         """The axis of all turns, where there is one."""
-        return torch.eye(3, dtype=torch.float64)[UP] if self.turn == "up" else None
+        return UPWARDS if self.turn == "up" else None
 
     @property
     def bound(self) -> float:
@@ -98,4 +96,4 @@ def _rotations(setting: Setting, count: int, generator: torch.Generator) -> Tens
         angles = reach * torch.rand(3, count, **kind)
         x, y, z = (turns(axis, own) for axis, own in zip(axes, angles, strict=True))
         return z @ y @ x
-    return turns(axes[UP], reach * (2 * torch.rand(count, **kind) - 1))
+    return turns(UPWARDS, reach * (2 * torch.rand(count, **kind) - 1))

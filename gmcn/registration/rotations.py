@@ -11,6 +11,7 @@ from gmcn.data.augmentation import from_quaternions
 from gmcn.ops.poses import MOTIONS
 
 AXES = {"x": 0, "y": 1, "z": 2}
+UPWARDS = torch.eye(3, dtype=torch.float64, device="cpu")[AXES["z"]]  # in ModelNet's clouds, and for networks
 
 
 def turns(
@@ -22,15 +23,6 @@ def turns(
     cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
     sines, cosines = angles.sin()[:, None, None], angles.cos()[:, None, None]
     return torch.eye(3, dtype=torch.float64) + sines * cross + (1 - cosines) * cross @ cross
-
-
-def about_z(
-    angles: Tensor,  # [...] radians
-) -> Tensor:  # [..., 3, 3], of the angles' dtype and device
-    """Rotations about z."""
-    cosines, sines, none = angles.cos(), angles.sin(), torch.zeros_like(angles)
-    rows = (cosines, -sines, none, sines, cosines, none, none, none, none + 1)
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
 def about(

@@ -76,7 +76,8 @@ def search(
 
     Rotations are those about ``axis`` or, without one, all; at most ``within`` degrees from none. With ``scale`` a
     common factor is free too, from the ratio of the sizes on. ``effort`` is ABOUT or, without an axis, EVERYWHERE.
-    ``belief`` gives logarithms of the chances [P] that poses have beforehand, of rotations and translations.
+    ``belief`` gives logarithms of the chances [P] that poses have beforehand, of rotations and translations; it knows
+    of no factor, so that it is not for a free scale.
 
     Raises:
         InputError: sizes that differ by more than 20 times, without ``scale``.
@@ -109,7 +110,8 @@ def search(
     turned, moved, scales = _starts(first[0], _blurred(first[1], BLURS[0]), grid, effort, chances)
     for blur, steps, few in effort.stages:
         start = (turned, moved, scales)
-        found = _rise(fine, _blurred(fine_target, BLURS[blur]), start, axis, within, scale, steps, belief and chances)
+        likely = None if belief is None else chances
+        found = _rise(fine, _blurred(fine_target, BLURS[blur]), start, axis, within, scale, steps, likely)
         keep = distinct(found[0], found[1], chances(*found), ALIKE[1], NEAR[1], few)
         turned, moved, scales, values = (part[keep] for part in found)
     weights = chances(turned, moved, scales, values).softmax(0)

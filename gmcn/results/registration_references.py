@@ -23,8 +23,8 @@ from torch import Tensor
 from gmcn.data.objects import POINTS, ObjectSet
 from gmcn.errors import InputError
 from gmcn.progress import Progress
-from gmcn.registration.pairs import UP, Setting
-from gmcn.registration.rotations import turns
+from gmcn.registration.pairs import Setting
+from gmcn.registration.rotations import UPWARDS, turns
 from gmcn.tasks.registration.measures_of_poses import Found, Method, over_settings, without_training
 
 # In units of a cloud in the unit ball.
@@ -88,7 +88,7 @@ def by_icp_from_turns(setting: Setting) -> Method:
     """From twelve turns about the axis, the one with the largest fitness."""
     reach = math.radians(setting.bound)
     spread = -reach + 2 * reach * (torch.arange(STARTS) + 0.5) / STARTS
-    several = turns(torch.eye(3, dtype=torch.float64)[UP], spread).numpy()
+    several = turns(UPWARDS, spread).numpy()
 
     def many(source: Tensor, target: Tensor) -> Found:
         one, two = cloud_of(source), cloud_of(target)

@@ -85,6 +85,35 @@ class Objective:
         return {}
 
 
+class OfClouds(Objective):
+    """The objective of networks that see a part of each cloud (``training.views``), of some classes, without labels."""
+
+    name: ClassVar[str]
+    needs_labels = False
+    of_some_classes = True
+    of_views = True
+
+    @property
+    def views(self) -> Views:
+        """What the network sees."""
+        return self.settings.views or Views()
+
+    def check(self, data: ObjectSet) -> None:
+        """Refuse objects that are no clouds."""
+        super().check(data)
+        if data.kind != POINTS:
+            raise InputError(f"the task {self.name} takes points, and these are {data.kind}; set `fit: null`")
+
+    def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
+        """In which units clouds are: the least, median and largest distance of their farthest points from the origin.
+
+        By it another cloud can be refused.
+        """
+        clouds: Any = inputs
+        reach = clouds.norm(dim=-1).amax(1)
+        return {"reach": [reach.min().item(), reach.median().item(), reach.max().item()]}
+
+
 class Measures(Protocol):
     """Measures a trained network, draws the results, answers `gmcn predict`. An edit re-evaluates, never retrains."""
 

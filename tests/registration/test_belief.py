@@ -11,7 +11,7 @@ import torch
 from gmcn.errors import InputError
 from gmcn.registration import levels_of, search
 from gmcn.registration.belief import DOUBT, FAR, Belief, believe, composed
-from gmcn.registration.rotations import about_z, angles_between, turns
+from gmcn.registration.rotations import angles_between, turns
 
 from .shapes import revolved, table
 
@@ -25,11 +25,6 @@ def sure(degrees: float) -> torch.Tensor:  # [72]
     chances = torch.full((COUNT,), -torch.inf).double()
     chances[round(degrees / 5) % COUNT] = 0
     return chances
-
-
-def test_rotations_about_z_are_those_about_the_axis():
-    angles = torch.tensor([0.3, -2.0]).double()
-    torch.testing.assert_close(about_z(angles), turns(Z, angles))
 
 
 def test_the_turn_is_the_difference_of_the_angles():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gmcn.errors import InputError
-from gmcn.registration.pairs import SETTINGS, UP, Setting, draw_pairs
-from gmcn.registration.rotations import angles_between
+from gmcn.registration.pairs import SETTINGS, Setting, draw_pairs
+from gmcn.registration.rotations import UPWARDS, angles_between
 
 from .shapes import chair, table
 
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_pairs():
 
 
 def test_turns_are_those_that_are_asked_for():
-    none, up = torch.eye(3).double()[None], torch.eye(3).double()[UP]
+    none, up = torch.eye(3).double()[None], UPWARDS
     turned = draw_pairs(CLOUDS, Setting(within=30), 200).rotations
     angles = angles_between(turned, none)
     assert 25 < angles.max() <= 30

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from gmcn.data.objects import POINTS, Inputs, ObjectSet
-from gmcn.data.views import Views, view
+from gmcn.data.objects import Inputs, ObjectSet
+from gmcn.data.views import view
 from gmcn.errors import InputError
 from gmcn.models import Network, PointGMM
 from gmcn.nn.tree_likelihood import exact
 from gmcn.tasks.metric import Metric
-from gmcn.tasks.task import Objective as Base
+from gmcn.tasks.task import OfClouds
 
 LOSS = Metric("loss", "negative log-likelihood of points that are not seen", "nats per point", 3)
 
 
-class Objective(Base):
+class Objective(OfClouds):
     """Needs no labels. The network sees a part of each cloud (``training.views``) and is judged by all its points."""
 
+    name = "generation"
     metrics = (LOSS,)
     watched = LOSS
-    needs_labels = False
-    of_some_classes = True
-    of_views = True
-
-    @property
-    def views(self) -> Views:
-        return self.settings.views or Views()
 
     def check(self, data: ObjectSet) -> None:
-        """Refuse objects that are no clouds, or have so few points that none is left to judge by."""
+        """Refuse clouds of so few points that none is left to judge by."""
         super().check(data)
-        if data.kind != POINTS:
-            raise InputError(f"the task generation takes points, and these are {data.kind}; set `fit: null`")
         found = data.traits["shape"][0]
         if found <= self.views.points:
             raise InputError(
@@ -62,14 +52,6 @@ class Objective(Base):
         """The mean over the points of a cloud but the first, which alone the network sees, under the leaves."""
         (network, clouds), count = _own(network, inputs), self.views.points
         return {LOSS.name: -exact(network(clouds[:, :count]).leaves(), clouds[:, count:]).mean(1)}
-
-    def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
-        """In which units clouds are: the least, median and largest distance of their farthest points from the origin.
-
-        By it another cloud can be refused.
-        """
-        reach = _own(network, inputs)[1].norm(dim=-1).amax(1)
-        return {"reach": [reach.min().item(), reach.median().item(), reach.max().item()]}
 
 
 def _own(network: Network, inputs: Inputs) -> tuple[PointGMM, Tensor]:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SHOWN = 4  # pairs in a picture
 NEAR = 10.0  # degrees
-TARGET, SOURCE = (0.19, 0.31, 0.55), (0.85, 0.35, 0.2)  # colours
 _SHARE: dict[str, Any] = {"unit": "%", "digits": 1, "larger_is_better": True, "scale": 100}
 UNDER_10 = Metric("under_10", "turned by less than 10 degrees off", **_SHARE)
 MEDIAN = Metric("median", "median of the angles off", "degrees", 2)
@@ -161,9 +160,9 @@ def _panels(
     network: RegistrationNetwork, pairs: Pairs, places: Sequence[int], names: Sequence[str]
 ) -> tuple[list[Any], list[Any], list[str]]:
     """Of each pair: before; moved as found, and as is right; as found the wholes that the network sees behind both."""
-    import numpy as np
     import torch
 
+    from gmcn.pictures.clouds import together
     from gmcn.registration.pairs import SETTINGS
     from gmcn.tasks.registration.measures_of_poses import FIRST
 
@@ -183,7 +182,9 @@ def _panels(
                 seen = [network(cloud[None]).moved for cloud in (source, target)]
             one, two = (tree.leaves().sample(len(source), generator)[0] for tree in seen)
             both.append((one @ found[:3, :3].mT + found[:3, 3], two, "wholes, as found"))
-        panels += [torch.cat([two, one]).numpy() for one, two, _ in both]
-        colours += [np.repeat([TARGET, SOURCE], [len(two), len(one)], 0) for one, two, _ in both]
-        titles += [title for _, _, title in both]
+        for one, two, title in both:
+            panel, shades = together(two.numpy(), one.numpy())
+            panels.append(panel)
+            colours.append(shades)
+            titles.append(title)
     return panels, colours, titles

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gmcn.data.objects import POINTS, Inputs, ObjectSet
-from gmcn.data.views import Views, view
+from gmcn.data.objects import Inputs
+from gmcn.data.views import view
 from gmcn.errors import InputError
 from gmcn.models import Network
 from gmcn.models.registration import Answer, RegistrationNetwork
 from gmcn.nn.tree_likelihood import exact, hard_path
-from gmcn.registration.rotations import about_z
+from gmcn.registration.rotations import UPWARDS, turns
 from gmcn.tasks.metric import Metric
-from gmcn.tasks.task import Objective as Base
+from gmcn.tasks.task import OfClouds
 
 LOSS = Metric("loss", "loss of poses and likelihoods", "nats", 3)
 DEGREES = Metric("degrees", "error of the turn", "degrees", 1)
 SEED = 0  # of what is seen where nothing is trained
 
 
-class Objective(Base):
+class Objective(OfClouds):
     """Needs no labels. The network sees a part of each cloud (``training.views``), turned about z by any angle."""
 
+    name = "registration"
     metrics = (LOSS, DEGREES)
     watched = LOSS
-    needs_labels = False
-    of_some_classes = True
-    of_views = True
-
-    @property
-    def views(self) -> Views:
-        return self.settings.views or Views()
-
-    def check(self, data: ObjectSet) -> None:
-        """Refuse objects that are no clouds."""
-        super().check(data)
-        if data.kind != POINTS:
-            raise InputError(f"the task registration takes points, and these are {data.kind}; set `fit: null`")
 
     def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
         """Augmented clouds: a turned part of each, the whole as it stands, the rotation's rows: [B, V + M + 3, 3]."""
@@ -51,7 +38,7 @@ class Objective(Base):
     def _turned(self, whole: Tensor, generator: torch.Generator) -> Tensor:
         seen = view(whole, self.views, generator)
         angles = 2 * math.pi * torch.rand(len(whole), dtype=torch.float64, generator=generator)
-        rotations = about_z(angles).to(whole)
+        rotations = turns(UPWARDS, angles).to(whole)
         return torch.cat([seen @ rotations.mT, whole, rotations], 1)
 
     def loss(
@@ -75,14 +62,6 @@ class Objective(Base):
     def _parts(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # [B, V, 3], [B, M, 3], [B, 3, 3]
         count = self.views.points
         return prepared[:, :count], prepared[:, count:-3], prepared[:, -3:]
-
-    def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
-        """In which units clouds are: the least, median and largest distance of their farthest points from the origin.
-
-        By it another cloud can be refused.
-        """
-        reach = _own(network, inputs)[1].norm(dim=-1).amax(1)
-        return {"reach": [reach.min().item(), reach.median().item(), reach.max().item()]}
 
 
 def _losses(

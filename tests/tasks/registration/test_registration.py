@@ -16,7 +16,7 @@ from gmcn.errors import InputError
 from gmcn.models import build, describe
 from gmcn.models.registration import Poses, bell
 from gmcn.registration.pairs import SETTINGS
-from gmcn.registration.rotations import about_z
+from gmcn.registration.rotations import turns
 from gmcn.tasks.registration import measures_of_poses
 from gmcn.tasks.registration.measures_of_poses import interval, measured, numbers, pairs_of, without_training
 from gmcn.training.settings import TrainingSettings
@@ -56,7 +56,7 @@ def test_a_turned_part_the_whole_and_the_rotation_are_prepared():
     assert (seen.shape, rotations.shape) == ((3, 40, 3), (3, 3, 3))
     assert torch.equal(again, whole)
     angles = torch.atan2(rotations[:, 1, 0], rotations[:, 0, 0])
-    torch.testing.assert_close(about_z(angles), rotations)
+    torch.testing.assert_close(turns(torch.tensor([0, 0, 1.0]), angles).float(), rotations)
     # Turned back, every point that is seen is one of the whole.
     assert torch.cdist(seen @ rotations, whole).amin(-1).max() < 1e-3
     assert angles.unique().numel() == 3
