@@ -104,7 +104,7 @@ def test_arrays_are_clouds_where_they_are_narrow(tmp_path):
         ("a.las", b"", "write it as .ply or .xyz"),
         ("a.glb", b"", "write it as .obj or .ply"),
         ("a.ply", ply({"packed_position": np.zeros(2), "packed_scale": np.zeros(2)}), "a.ply holds compressed splats"),
-        ("a.ply", ply(splats(3, scale_0=np.array([0, np.nan, 0]))), "such Gaussians out (of `show` and `pred"),
+        ("a.ply", ply(splats(3, scale_0=np.array([0, np.nan, 0]))), "such Gaussians out (of `show`, `predict`"),
     ],
 )  # fmt: skip
 def test_what_to_do_instead(tmp_path, name, content, sentence):
