@@ -1,5 +1,6 @@
 # `make run` makes a result and `make test` runs the tests, both from a bare checkout.
 #   make run TARGET=results/modelnet10_small.json    any result
+#   make queue                                       long trainings in turn on one core, beside other work: stop and start it
 #   make paper-small                                 every table and figure of the paper, in small
 #   make gm-layers                                   tables and figures of Gaussian mixture layers: an hour
 #   make dcgmm                                       tables and figures of deep convolutional mixtures, in small
@@ -27,7 +28,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The kernels are compiled, so an edit of them has to be built; Python files are used where they are.
 BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: run paper-small gm-layers dcgmm pointgmm registration setup install-kernels install-packages test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
+.PHONY: run queue paper-small gm-layers dcgmm pointgmm registration setup install-kernels install-packages test test-slow test-faults test-browser test-slurm fuzz sanitize audit lint lint-ruff lint-mypy lint-clang-format lint-snakemake \
     lint-codespell ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
@@ -35,6 +36,18 @@ run: $(INSTALLED)
 	@snakemake --cores all $(ARGS) $(TARGET)
 	@echo
 	@echo "The result is $(TARGET); 'make ui' shows how it was made."
+
+# The results of the configuration's `queue`, one after the other. Each training goes on at its last checkpoint.
+CORES ?= 1
+QUEUE ?= $(shell $(BIN)/python -c 'from gmcn.config import load; print(*load("config.yaml").get("queue", []))')
+queue: $(INSTALLED)
+	@trap 'exit 130' INT TERM; \
+	for result in $(QUEUE); do \
+	    echo "== $$result"; \
+	    OMP_WAIT_POLICY=PASSIVE nice snakemake --cores $(CORES) $(SINGLE) $(ARGS) -- $(RESULTS)/$$result.json || failed="$$failed $$result"; \
+	done; \
+	gmcn status $(QUEUE:%=$(RESULTS)/%.json); \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 # ModelNet and MNIST come from $$GMCN_MIRROR or the internet: docs/reproduction.md.
 paper-small: $(INSTALLED)

@@ -23,12 +23,19 @@ resource_scopes:
 
 localrules:
     all,
+    queue,
 
 
 rule all:
     default_target: True
     input:
         [f"{RESULTS}/{target}.json" for target in config.get("targets", [])],
+
+
+# In any order: for `gmcn status queue` and for a cluster. `make queue` keeps to the order.
+rule queue:
+    input:
+        [f"{RESULTS}/{target}.json" for target in config.get("queue", [])],
 
 
 include: "workflow/rules/data.smk"

@@ -123,6 +123,11 @@ class Configuration:
         FILLED,
         "What `snakemake` makes when no target is named: results by name, <data set>_<variant>.",
     ] = OPTIONAL
+    queue: Annotated[
+        list[Annotated[ResultName, "A result's name."]],
+        FILLED,
+        "What `make queue` makes, one result after the other, the most valuable first.",
+    ] = OPTIONAL
     tracking: Tracking = OPTIONAL
     every_variant: Annotated[
         Settings,

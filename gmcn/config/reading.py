@@ -196,7 +196,7 @@ def _check_names(plain: Mapping[str, Any], source: str) -> None:
             raise InputError(f"{unknown('task', task, TASKS)} in {source} at variants.{name}")
     for name in plain["fits"]:
         network_of_fit(plain, None, name)
-    for target in plain.get("targets", []):
+    for target in (*plain.get("targets", []), *plain.get("queue", [])):
         check_pair(plain, target, target, "variant")
     if (illustrated := plain.get("illustrations", {}).get("result")) is not None:
         check_pair(plain, illustrated, illustrated, "variant")

@@ -84,6 +84,7 @@ def test_tasks_are_those_of_the_library():
         ("illustrations", {"result": "digits_fast"}, ["unknown variant 'fast'"]),
         ("every_variant", {"epochs": 3}, ["unknown key 'every_variant.epochs'", "training"]),
         ("targets", ["digits_fast"], ["unknown variant 'fast'"]),
+        ("queue", ["digits_fast"], ["unknown variant 'fast'"]),
         ("fits", {}, ["'fits' is {}, but must have at least 1 items"]),
         ("results", "", ["'results' is '', but must not be empty"]),
         ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),

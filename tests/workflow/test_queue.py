@@ -1,0 +1,55 @@
+"""`make queue` makes results in their order, and a failed one does not keep the others from being made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from gmcn.config import load
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """What ``make queue`` says and ends with where Snakemake fails for results that are called bad."""
+    for name in ("snakemake", "gmcn"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*"\ncase "$*" in *bad.json) exit 1;; esac\n')
+        (tmp_path / name).chmod(0o755)
+
+    def run(*variables):
+        # All that make would build first is said to be there.
+        command = [
+            "make",
+            "--no-print-directory",
+            "--old-file=.venv/.installed",
+            f"BIN={os.path.relpath(tmp_path, ROOT)}",
+            *variables,
+            "queue",
+        ]
+        command.append("INSTALLED=.venv/.installed")
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    return run
+
+
+def test_one_after_the_other_whatever_fails(queue):
+    answer = queue("QUEUE=digits_one digits_bad digits_two", "RESULTS=elsewhere")
+    made = [line.split()[-1] for line in answer.stdout.splitlines() if line.startswith("snakemake")]
+    assert made == ["elsewhere/digits_one.json", "elsewhere/digits_bad.json", "elsewhere/digits_two.json"]
+    assert answer.returncode != 0
+    assert "failed: digits_bad" in answer.stderr
+    assert "gmcn status elsewhere/digits_one.json" in answer.stdout
+    assert queue("QUEUE=digits_one").returncode == 0
+
+
+def test_it_has_one_core_unless_more_are_given(queue):
+    assert "--cores 1 " in queue("QUEUE=digits_one").stdout
+    assert "--cores 2 " in queue("QUEUE=digits_one", "CORES=2").stdout
+
+
+def test_every_result_of_the_queue_can_be_made(pristine):
+    answer = pristine.snakemake("-n", "--quiet", targets=("queue",))
+    assert answer.status == 0, answer.text
+    assert load(ROOT / "config.yaml")["queue"]
