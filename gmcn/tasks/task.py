@@ -40,7 +40,7 @@ class Objective:
     watched: ClassVar[Metric]
     needs_labels: ClassVar[bool] = True
     of_some_classes: ClassVar[bool] = False  # whether objects of some classes can be left out
-    of_views: ClassVar[bool] = False  # whether networks see a part of each object
+    of_views: ClassVar[bool] = False  # whether networks can be trained on a part of each object
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -56,7 +56,7 @@ class Objective:
         if self.settings.classes is not None and not self.of_some_classes:
             raise InputError("training.classes leaves classes out, which this task has to know; leave it out instead")
         if self.settings.views is not None and not self.of_views:
-            raise InputError("training.views are for the tasks generation and registration; leave them out, or set one")
+            raise InputError("training.views are of networks that see clouds, or mixtures of them; leave them out")
         if self.settings.augmentation is not None:
             if not (isinstance(data.inputs, Mixture) or data.kind == POINTS):
                 raise InputError(

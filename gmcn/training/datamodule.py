@@ -89,9 +89,9 @@ class BatchLoader:
 
     The order of an epoch is a function of ``(seed, epoch)``, and ``state_dict`` is the place within it. All
     batches of an epoch are of one size, or smaller by one: none is too small for batch statistics, and no
-    object is left out. ``prepare`` makes of a batch what is trained on, by a generator that is a function of
-    ``(seed, epoch, position)``. Every rank is given whole batches, of ``smallest`` objects at least, and takes its
-    share of each.
+    object is left out. ``prepare`` makes of a batch of the inputs, or of the ``sources`` in their place, what is
+    trained on, by a generator that is a function of ``(seed, epoch, position)``. Every rank is given whole batches, of
+    ``smallest`` objects at least, and takes its share of each.
     """
 
     def __init__(
@@ -103,9 +103,11 @@ class BatchLoader:
         seed: int,
         early_batches: int | None = None,
         prepare: Callable[[Inputs, torch.Generator], Inputs] = lambda inputs, _: inputs,
+        sources: Inputs | None = None,  # of S objects
         smallest: int = 2,
     ) -> None:
         self.inputs, self.labels, self.seed, self.prepare = inputs, labels, seed, prepare
+        self.sources = inputs if sources is None else sources
         self.count = count(inputs)
         # One object alone has no batch statistics.
         self.batches = max(1, min(-(-self.count // batch_size), self.count // smallest))
@@ -143,12 +145,13 @@ class BatchLoader:
         while self.position < self.length:
             chosen, place = batches[self.position], (self.seed, self.epoch, self.position)
             self.position += 1
-            inputs = self.prepare(select(self.inputs, chosen), generator_of(*place))
+            sources = select(self.sources, chosen.to(device_of(self.sources)))
+            inputs = self.prepare(sources, generator_of(*place))
             yield inputs, None if self.labels is None else self.labels[chosen]
 
 
 class TrainingData(L.LightningDataModule):
-    """Training and validation batches of an object set, kept on the training device."""
+    """Training and validation batches of an object set, on the training device; ``sources`` stay where they are."""
 
     def __init__(
         self,
@@ -159,6 +162,7 @@ class TrainingData(L.LightningDataModule):
         validation_fraction: float = 0.0,
         early_batches: int | None = None,
         prepare: Callable[[Inputs, torch.Generator], Inputs] = lambda inputs, _: inputs,
+        sources: Inputs | None = None,  # what is prepared in the place of the set's inputs
         split: tuple[Tensor, Tensor] | None = None,  # indices, where they are not drawn from the seed
         device: torch.device | str = "cpu",
     ) -> None:
@@ -180,6 +184,7 @@ class TrainingData(L.LightningDataModule):
             seed=seed,
             early_batches=early_batches,
             prepare=prepare,
+            sources=None if sources is None else select(sources, self.train_indices),
             smallest=smallest,
         )
         self.validation_batches = Batches()

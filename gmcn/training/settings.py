@@ -92,8 +92,8 @@ class TrainingSettings:
     ] = None
     views: Annotated[
         Views | None,
-        "What the network sees of each cloud while it is trained, of the tasks generation and registration; null: 512 "
-        "random points.",
+        "What the network sees of each cloud while it is trained. The mixtures of a classifier are fitted to it anew "
+        "in every epoch. null: all points, or 512 of them where the task is generation or registration.",
     ] = None
     classes: Annotated[
         Sequence[Annotated[int | str, at_least(0), "A class's name, or its place from 0."]] | None,

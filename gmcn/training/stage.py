@@ -20,7 +20,7 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from gmcn import ranks, tasks
 from gmcn.artifacts import provenance, save_tensors, write_json
-from gmcn.data.objects import TRAIN, ObjectSet, of_classes, read_split
+from gmcn.data.objects import MIXTURES, TRAIN, ObjectSet, of_classes, read_split
 from gmcn.data.preparation import describe_inputs
 from gmcn.device import own_defaults
 from gmcn.errors import InputError
@@ -43,6 +43,7 @@ from gmcn.training.datamodule import TrainingData, fold_split
 from gmcn.training.errors import LostRankError
 from gmcn.training.fitted import fit_network
 from gmcn.training.joining import cluster_environment, join
+from gmcn.training.refitting import FreshFits
 from gmcn.training.settings import TrainingSettings
 from gmcn.training.snapshots import Snapshots
 from gmcn.training.step import TrainingStep
@@ -69,10 +70,10 @@ def train(
     :func:`gmcn.models.build`), ``training`` (:class:`TrainingSettings`) and ``task`` (:mod:`gmcn.tasks`, default
     classification). A ``last.ckpt`` in ``output`` is
     continued when it belongs to the same settings, seed and objects; on one machine, with the same number of
-    threads, the outcome is then bit for bit that of an uninterrupted training on the CPU. ``points``, what the
-    mixtures were fitted to, changes nothing but a description (:func:`describe_inputs`) by which the network can
-    answer about files later, and ``training.fold`` looks for near-duplicates there. The checkpoint of the last epoch
-    stays beside them: a start from it trains nothing and writes the same again;
+    threads, the outcome is then bit for bit that of an uninterrupted training on the CPU. ``points`` are what the
+    mixtures were fitted to: a description of them (:func:`describe_inputs`), by which the network can answer about
+    files later, is kept; ``training.fold`` looks for near-duplicates there, and ``training.views`` fits them anew. The
+    checkpoint of the last epoch stays beside them: a start from it trains nothing and writes the same again;
     :func:`gmcn.training.checkpoints.remove_checkpoints` deletes it.
 
     With ``training.devices`` and ``training.nodes`` it takes as many processes, which call this function alike; they
@@ -102,13 +103,17 @@ def train(
             raise InputError(f"{type(model).__name__} is for the task {model.tasks[0]}, not {task}; set `task`")
         if ranks.size() > 1:
             synchronise(model)
+        fresh = None
+        if training.views is not None and data.kind == MIXTURES:
+            fresh = FreshFits(data, points, training, device)
         batches = TrainingData(
             data,
             batch_size=training.batch_size,
             seed=seed,
             validation_fraction=training.validation_fraction,
             early_batches=training.early_batches,
-            prepare=objective.prepare,
+            prepare=objective.prepare if fresh is None else fresh.then(objective.prepare),
+            sources=None if fresh is None else fresh.clouds,
             split=None if training.fold is None else fold_split(data, training, points),
             device=device,
         )

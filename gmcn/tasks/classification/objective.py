@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gmcn.data.objects import Inputs
+from gmcn.data.objects import MIXTURES, POINTS, Inputs, ObjectSet
+from gmcn.data.views import view
+from gmcn.errors import InputError
+from gmcn.mixture import Mixture
 from gmcn.models import Network
 from gmcn.tasks.metric import Metric
 from gmcn.tasks.task import Objective as Base
@@ -15,10 +19,26 @@ ACCURACY = Metric("accuracy", "accuracy", "%", 2, larger_is_better=True, scale=1
 
 
 class Objective(Base):
-    """The mean cross-entropy of logits [B, classes], smoothed by ``label_smoothing`` in training."""
+    """The mean cross-entropy of logits [B, classes], smoothed by ``label_smoothing`` in training.
+
+    With ``training.views`` a network is trained on parts of clouds, or on mixtures of these, and answers about wholes.
+    """
 
     metrics = (LOSS, ACCURACY)
     watched = LOSS
+    of_views = True
+
+    def check(self, data: ObjectSet) -> None:
+        """Refuse views of what is no cloud."""
+        super().check(data)
+        if self.settings.views is not None and (data.kind not in (MIXTURES, POINTS) or data.traits["dim"] != 3):
+            raise InputError(f"training.views are parts of clouds, and these are {data.kind}; leave them out")
+
+    def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
+        """Of clouds the part that is seen, augmented. (Mixtures have been fitted to it.)"""
+        if self.settings.views is not None and not isinstance(inputs, Mixture):
+            inputs = view(inputs, self.settings.views, generator)
+        return super().prepare(inputs, generator)
 
     def loss(
         self, network: Network, inputs: Inputs, labels: Tensor | None

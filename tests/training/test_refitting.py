@@ -1,0 +1,121 @@
+"""Classifiers that are trained on parts of clouds, and on mixtures that are fitted to these anew in every epoch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gmcn import tasks
+from gmcn.artifacts import save_tensors
+from gmcn.data.objects import TRAIN, ObjectSet, read_split
+from gmcn.data.views import Views, view
+from gmcn.errors import InputError
+from gmcn.fitting import fit_points
+from gmcn.training import TrainingSettings, train
+from gmcn.training.datamodule import TrainingData, generator_of
+from gmcn.training.refitting import FreshFits
+
+OBJECTS, MORE, COMPONENTS = 12, 4, 6
+FIT = {"components": COMPONENTS, "method": "kmeans", "covariance_floor": 1e-3, "seed": 0}
+VIEWS = Views(points=30)
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Sticks and balls of 50 points."""
+    generator = torch.Generator().manual_seed(0)
+    clouds = torch.randn(OBJECTS + MORE, 50, 3, generator=generator)
+    labels = torch.arange(len(clouds)) % 2
+    clouds[labels == 0] *= torch.tensor([1, 0.1, 0.1])
+    names = [f"shape{index}" for index in range(len(clouds))]
+    split = (torch.arange(len(clouds)) >= OBJECTS).to(torch.uint8)
+    path = tmp_path / "toy.safetensors"
+    facts = {"class_names": ["stick", "ball"], "names": names, "dataset": "toy"}
+    save_tensors(path, {"points": clouds, "labels": labels, "split": split}, facts)
+    return path
+
+
+@pytest.fixture
+def mixtures(tmp_path, points):
+    path = tmp_path / "toy_kmeans.safetensors"
+    return fitted(path, points, FIT)
+
+
+def fitted(path, points, settings, **more):
+    whole = [read_split(points, split) for split in (0, 1)]
+    mixture = fit_points(torch.cat([part.inputs for part in whole]), COMPONENTS)
+    rest = {"labels": torch.cat([part.labels for part in whole]), "split": torch.arange(OBJECTS + MORE) >= OBJECTS}
+    facts = {**whole[0].metadata, "dim": 3, "fit": "kmeans6", "settings": settings, **more}
+    save_tensors(path, {**mixture._asdict(), **rest, "split": rest["split"].to(torch.uint8)}, facts)
+    return path
+
+
+def settings(**more) -> TrainingSettings:
+    return TrainingSettings.read({"views": {"points": 30}, "batch_size": 4, **more})
+
+
+def test_a_batch_has_fits_of_other_points_of_its_own_clouds(mixtures, points):
+    data, fresh = read_split(mixtures, TRAIN), FreshFits(read_split(mixtures, TRAIN), points, settings())
+    batches = TrainingData(
+        data,
+        batch_size=4,
+        seed=3,
+        validation_fraction=0.25,
+        prepare=fresh.then(lambda one, _: one),
+        sources=fresh.clouds,
+    )
+    loader = batches.train_dataloader()
+    first, labels = next(iter(loader))
+    order = torch.randperm(loader.count, generator=torch.Generator().manual_seed(3_000_000))[: len(labels)]
+    chosen = batches.train_indices[order]
+    assert torch.equal(labels, data.labels[chosen])
+    generator = generator_of(3, 0, 0)
+    seen = view(read_split(points, TRAIN).inputs[chosen], VIEWS, generator)
+    start = int(torch.randint(1 << 31, (), generator=generator))
+    for found, wanted in zip(first, fit_points(seen, COMPONENTS, covariance_floor=1e-3, seed=start), strict=True):
+        assert torch.equal(found, wanted)
+    loader.set_epoch(1)
+    second, _ = next(iter(loader))
+    assert not torch.equal(first.positions, second.positions)
+    # What is validated on stays as it is.
+    inputs, _ = batches.val_dataloader()[0]
+    assert torch.equal(inputs.positions, data.inputs.positions[batches.validation_indices])
+
+
+def test_it_is_trained_on_them_by_the_seed_alone(mixtures, points, tmp_path):
+    said = {
+        "network": {"layers": [[2, 4]], "kernel_components": 3},
+        "training": {"views": {"points": 30}, "epochs": 2, "batch_size": 4, "learning_rate": 0.02},
+    }
+    how = {"seed": 0, "device": "cpu", "threads": 1}
+    fresh = train(mixtures, settings=said, points=points, output=tmp_path / "fresh", **how)
+    again = train(mixtures, settings=said, points=points, output=tmp_path / "again", **how)
+    assert fresh["metrics"] == again["metrics"]
+    assert fresh["settings"]["training"]["views"] == {"points": 30, "coverage": (1.0, 1.0), "noise": 0.0}
+    same = {**said, "training": {**said["training"], "views": None}}
+    plain = train(mixtures, settings=same, points=points, output=tmp_path / "plain", **how)
+    assert plain["metrics"]["train_loss"] != fresh["metrics"]["train_loss"]
+
+
+def test_networks_of_points_see_parts_too(points):
+    data, own = read_split(points, TRAIN), tasks.objective(settings())
+    own.check(data)
+    prepared = own.prepare(data.inputs, torch.Generator().manual_seed(0))
+    assert torch.equal(prepared, view(data.inputs, VIEWS, torch.Generator().manual_seed(0)))
+
+
+def test_what_has_no_views_is_refused(mixtures, points, tmp_path):
+    data = read_split(mixtures, TRAIN)
+    with pytest.raises(InputError, match="name the points of these with --points"):
+        FreshFits(data, None, settings())
+    by_network = fitted(tmp_path / "hgmm.safetensors", points, {**FIT, "method": "pointgmm"})
+    with pytest.raises(InputError, match="which the method pointgmm does not; leave them out, or set a fit"):
+        FreshFits(read_split(by_network, TRAIN), points, settings())
+    others = fitted(tmp_path / "others.safetensors", points, FIT, names=[f"other{i}" for i in range(OBJECTS + MORE)])
+    with pytest.raises(InputError, match=r"not those of .*toy\.safetensors: their objects differ; fit them again"):
+        FreshFits(read_split(others, TRAIN), points, settings())
+    images = ObjectSet("images", torch.rand(4, 8, 8), data.labels[:4], data.names[:4], data.metadata)
+    with pytest.raises(InputError, match=r"training\.views are parts of clouds, and these are images"):
+        tasks.objective(settings()).check(images)
+    with pytest.raises(InputError, match=r"training\.views are of networks that see clouds"):
+        tasks.objective(settings(), "density").check(read_split(points, TRAIN))
