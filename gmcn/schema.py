@@ -89,6 +89,12 @@ class Settings:
         "Name of a data set of objects of the same shape: its test objects are outliers, which a density should find "
         "besides those of its own data set.",
     ] = OPTIONAL
+    votes: Annotated[
+        int,
+        at_least(2),
+        "So many variations of each test object, drawn as in training (its views, new fits of them, its augmentation), "
+        "are classified besides the object itself, and their mean probabilities measured too.",
+    ] = OPTIONAL
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,8 @@ def _analyse(context: Context, stage: str) -> None:
     more = {}
     if stage == "evaluate" and "outliers" in settings:
         more["outliers"] = context.place("points", dataset=settings["outliers"])
+    if stage == "evaluate" and "votes" in settings:
+        more["points"] = context.place("points", dataset=options.dataset)
     with context.run(stage, settings, [*inputs, *more.items()]) as run:
         function = getattr(results, stage)
         function(data, models=models, settings=settings, output=output, device=options.device, run=run, **more)

@@ -72,6 +72,7 @@ Metric = Annotated[
     "small_parts, within_30, noise), worst-<metric> (that of the worst seed), dead (components of densities), js, "
     "ndb, repeats (of their samples), jsd, copies and nna_, coverage_ or mmd_ with chamfer or emd behind (of clouds "
     "that are samples), validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), "
+    "voted, voted_class_accuracy (by votes on variations of each object), "
     "kernels, parameters, gib (peak memory), minutes (training), fit_likelihood and fit_seconds (of the input fit).",
 ]
 MemoryMetric = Annotated[

@@ -6,13 +6,15 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gmcn import tasks
 from gmcn.artifacts import write_json
-from gmcn.data.objects import TEST, ObjectSet, read_split
+from gmcn.data.objects import MIXTURES, TEST, Inputs, ObjectSet, read_split
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
 from gmcn.progress import Progress
@@ -21,6 +23,9 @@ from gmcn.results.origin import origin
 from gmcn.results.seeds import over_seeds
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.tracking import NO_RUN, Run
+from gmcn.training import TrainingSettings
+from gmcn.training.datamodule import generator_of
+from gmcn.training.refitting import FreshFits
 
 log = logging.getLogger(__name__)
 
@@ -34,24 +39,28 @@ def evaluate(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     outliers: str | os.PathLike | None = None,
+    points: str | os.PathLike | None = None,
     run: Run = NO_RUN,
 ) -> dict[str, Any]:
     """Test the networks of all seeds; writes ``output`` and the task's pictures beside it.
 
-    ``settings`` may say the ``task`` (default: classification). ``outliers`` are the points of another data set, whose
-    test objects a density should find. Where there is no matplotlib,
+    ``settings`` may say the ``task`` (default: classification), and how many ``votes`` a classifier gives on each
+    object; these are cast on new fits of ``points``, what mixtures were fitted to. ``outliers`` are the points of
+    another data set, whose test objects a density should find. Where there is no matplotlib,
     as on a machine that only trains, there is no picture, and a line that says so.
 
     Returns what it writes: per seed what the task measures; mean and unbiased standard deviation (None for one seed)
     over the seeds; ``metrics`` are the names of the task's numbers, and by its ``headline`` results are compared.
     Raises :class:`gmcn.errors.InputError` when objects and networks do not belong together.
     """
-    task = (settings or {}).get("task", DEFAULT_TASK)
+    task, votes = (settings or {}).get("task", DEFAULT_TASK), (settings or {}).get("votes")
     measures = tasks.measures(task)
     device = select_device(device)
     data = read_split(artifact, TEST)
     networks = load_networks(models, data, device)
     others = None if outliers is None else _others(outliers, data, measures)
+    if votes and not hasattr(measures, "voted"):
+        raise InputError("this task has no votes; leave `votes` out")
     seeds, headline = {}, measures.headline
     with Progress() as bar:
         bar_task = bar.add_task("evaluate", total=len(networks) * len(data))
@@ -60,6 +69,9 @@ def evaluate(
             found = measures.measure(network.model, data, device, said, network.metadata)
             if others is not None:
                 found |= measures.beside(network.model, found, data, others, device)
+            if votes:
+                variations = varied(data, points, network.metadata, votes, device)
+                found |= measures.voted(network.model, data, variations, device)
             seeds[str(network.seed)] = {**found, "model": network.source}
             log.info("seed %s: %s %.4f", network.seed, headline.title, found[headline.name])
     names = [metric.name for metric in measures.metrics]
@@ -91,6 +103,23 @@ def evaluate(
     for picture in measures.pictures(list(seeds.values()), data, folder):
         run.log_artifact(picture)
     return result
+
+
+def varied(
+    data: ObjectSet,  # test objects
+    points: str | os.PathLike | None,
+    metadata: Mapping[str, Any],  # of a network's file
+    votes: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[Inputs]:
+    """Variations of all objects, as many as ``votes``, each as the network's training would have drawn it."""
+    training = TrainingSettings.read((metadata.get("settings") or {}).get("training", {}))
+    prepare, sources = tasks.objective(training).prepare, data.inputs
+    if data.kind == MIXTURES:
+        fresh = FreshFits(data, points, training.views, split=TEST, device=device)
+        prepare, sources = fresh.then(prepare), fresh.clouds
+    for vote in range(votes):
+        yield prepare(sources, generator_of(0, vote, 0))
 
 
 def _others(path: str | os.PathLike, data: ObjectSet, measures: Any) -> ObjectSet:

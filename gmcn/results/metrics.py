@@ -113,6 +113,11 @@ def _samples(result: Mapping[str, Any], name: str) -> Value:
     return tuple(at(result, "measures", "samples", part, name) for part in ("mean", "std"))
 
 
+def _voted(result: Mapping[str, Any], name: str) -> Value:
+    """A share in per cent by the mean probabilities over variations of each object."""
+    return scaled(tuple(at(result, "details", "voted", part, name) for part in ("mean", "std")), 100)
+
+
 def _kernels(result: Mapping[str, Any]) -> Value:
     layers, classes = at(result, "settings", "network", "layers"), at(result, "details", "per_class", "mean")
     if layers is None or classes is None:
@@ -145,6 +150,9 @@ CLOUDS = (
     "Samples are clouds, as many as test objects; the measures are PointFlow's (2019), means over sets. 1-NNA: 50 % "
     "means that samples and test objects cannot be told apart. Chamfer distances are squared, earth mover's distances "
     "are not."
+)
+VOTES = (
+    "Votes are cast on variations of each test object that are drawn as in training; their mean probabilities decide."
 )
 CLASSES = "By another trained network: of samples, and of five interpolations each between 50 pairs of test objects."
 COLUMNS = {
@@ -183,6 +191,10 @@ COLUMNS = {
             ("test", "test objects"),
         )
     },
+    "voted": Column("accuracy of votes (%)", 2, lambda result: _voted(result, "accuracy"), VOTES),
+    "voted_class_accuracy": Column(
+        "mean class accuracy of votes (%)", 2, lambda result: _voted(result, "class_accuracy"), VOTES
+    ),
     "dead": Column("dead components", 1, lambda result: _pair(result, "details", "dead")),
     "kernels": Column("kernels", 0, _kernels),
     "parameters": Column("parameters", 0, lambda result: (at(result, "parameters"), None)),

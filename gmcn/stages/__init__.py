@@ -167,7 +167,7 @@ STAGES = {
             options=ANALYSIS,
             makes="evaluation",
             path="runs/{dataset}_{variant}/evaluation.json",
-            settings=("task", "outliers"),
+            settings=("task", "outliers", "votes"),
             variations=("evaluate_task",),  # with the pictures of other tasks than classification
             sources=(
                 "gmcn/results/evaluation.py",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from gmcn.data.objects import POINTS, TRAIN, Inputs, ObjectSet, of_classes, read_split
-from gmcn.data.views import view
+from gmcn.data.views import Views, view
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
 from gmcn.fitting.settings import METHODS
 from gmcn.mixture import Mixture
-from gmcn.training.settings import TrainingSettings
 
 
 class FreshFits:
@@ -28,24 +27,27 @@ class FreshFits:
         self,
         data: ObjectSet,  # mixtures of S objects
         points: str | os.PathLike | None,
-        settings: TrainingSettings,
+        views: Views | None,  # None: all points
+        *,
+        split: int = TRAIN,
+        classes: Sequence[int | str] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        assert settings.views is not None
         fit = data.metadata.get("settings", {})
         if points is None:
-            raise InputError("training.views fits mixtures anew to points: name the points of these with --points")
+            raise InputError("mixtures are fitted anew to points: name the points of these with --points")
         if fit.get("method", "kmeans") not in METHODS:
             raise InputError(
-                f"training.views fits mixtures anew, which the method {fit['method']} does not; leave them out, or set "
-                f"a fit of the method {', '.join(METHODS)}"
+                f"the method {fit['method']} does not fit mixtures anew, as training.views and votes do; leave them "
+                f"out, or set a fit of the method {', '.join(METHODS)}"
             )
-        source = of_classes(read_split(points, TRAIN), settings.classes)
+        source = of_classes(read_split(points, split), classes)
         if source.kind != POINTS:
-            raise InputError(f"training.views are parts of clouds, and {points} holds {source.kind}; leave them out")
+            raise InputError(f"only mixtures of points are fitted anew, and {points} holds {source.kind}")
         if source.names != data.names:
             raise InputError(f"the mixtures are not those of {points}: their objects differ; fit them again")
-        self.clouds, self.views, self.device = source.inputs, settings.views, device
+        self.clouds, self.device = source.inputs, device
+        self.views = views or Views(points=source.inputs.shape[1])
         self.options = {key: value for key, value in fit.items() if key not in ("components", "seed")}
         self.components = fit["components"]
 

@@ -105,7 +105,7 @@ def train(
             synchronise(model)
         fresh = None
         if training.views is not None and data.kind == MIXTURES:
-            fresh = FreshFits(data, points, training, device)
+            fresh = FreshFits(data, points, training.views, classes=training.classes, device=device)
         batches = TrainingData(
             data,
             batch_size=training.batch_size,

@@ -11,13 +11,25 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import gmcn
+from gmcn.data.augmentation import Augmentation, augment
 from gmcn.data.objects import TEST, ObjectSet, read_split
+from gmcn.data.views import Views, view
 from gmcn.errors import InputError
+from gmcn.fitting import fit_points
 from gmcn.mixture import Mixture
 from gmcn.results.evaluation import evaluate
 from gmcn.results.seeds import over_seeds
 from gmcn.tasks.classification.measures import measure
-from tests.training.conftest import make_mixtures
+from gmcn.training import train
+from gmcn.training.datamodule import generator_of
+from tests.training.conftest import CLOUDS_FIT, fit_clouds, make_clouds, make_mixtures
+
+
+@pytest.fixture
+def clouds(tmp_path):
+    """Clouds, and the mixtures that are fitted to them."""
+    points = make_clouds(tmp_path / "toy.safetensors")
+    return points, fit_clouds(tmp_path / "toy_own.safetensors", points, CLOUDS_FIT)
 
 
 def test_numbers_agree_with_scikit_learn_and_the_network(variant):
@@ -91,3 +103,42 @@ def test_networks_of_other_data_are_refused(variant, tmp_path):
         evaluate(variant.mixtures, models=variant.models[:1] * 2, output=tmp_path / "e.json", device="cpu")
     with pytest.raises(InputError, match="no trained network was given"):
         evaluate(variant.mixtures, models=[], output=tmp_path / "e.json", device="cpu")
+
+
+def test_votes_are_mean_probabilities_over_variations_as_in_training(clouds, tmp_path):
+    points, mixtures = clouds
+    training = {"epochs": 1, "batch_size": 4, "views": {"points": 30}, "augmentation": {"scaling": [0.5, 2]}}
+    settings = {"network": {"layers": [[2, 4]], "kernel_components": 3}, "training": training}
+    train(mixtures, settings=settings, points=points, seed=0, output=tmp_path, device="cpu", threads=1)
+    models = [tmp_path / "model.safetensors"]
+    found = evaluate(
+        mixtures, models=models, settings={"votes": 3}, points=points, output=tmp_path / "votes.json", device="cpu"
+    )
+    network, data, sources = gmcn.load(models[0]), read_split(mixtures, TEST), read_split(points, TEST).inputs
+    total = torch.zeros(len(data), 2, dtype=torch.float64)
+    for vote in range(3):
+        generator = generator_of(0, vote, 0)
+        seen = view(sources, Views(points=30), generator)
+        start = int(torch.randint(1 << 31, (), generator=generator))
+        mixture = augment(
+            fit_points(seen, 6, seed=start, covariance_floor=1e-3), Augmentation(scaling=(0.5, 2)), generator
+        )
+        with torch.no_grad():
+            total += network(mixture).double().softmax(1)
+    voted = found["seeds"]["0"]["voted"]
+    assert voted["votes"] == 3
+    assert voted["accuracy"] == accuracy_score(data.labels, total.argmax(1))
+    assert voted["loss"] == pytest.approx(torch.nn.functional.nll_loss((total / 3).log(), data.labels).item())
+    assert found["mean"]["voted"] == voted
+    # The object itself is measured as ever.
+    plain = evaluate(mixtures, models=models, output=tmp_path / "plain.json", device="cpu")
+    assert plain["seeds"]["0"]["predictions"] == found["seeds"]["0"]["predictions"]
+    assert plain["mean"]["voted"] is None
+
+
+def test_votes_need_points_and_classes(variant, tmp_path):
+    arguments = {"models": variant.models[:1], "output": tmp_path / "evaluation.json", "device": "cpu"}
+    with pytest.raises(InputError, match="name the points of these with --points"):
+        evaluate(variant.mixtures, settings={"votes": 2}, **arguments)
+    with pytest.raises(InputError, match="this task has no votes"):
+        evaluate(variant.mixtures, settings={"votes": 2, "task": "density"}, **arguments)

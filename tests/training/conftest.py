@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gmcn.artifacts import save_tensors
+from gmcn.artifacts import load_tensors, save_tensors
+from gmcn.fitting import fit_points
 
 NETWORK = {"layers": [[2, 4]], "kernel_components": 3}
 TRAINING = {
@@ -70,6 +71,38 @@ def make_mixtures(
     }
     save_tensors(path, tensors, metadata)
     return path
+
+
+CLOUDS_FIT = {"components": 6, "method": "kmeans", "covariance_floor": 1e-3, "seed": 0}
+
+
+def make_clouds(path: Path) -> Path:
+    """Write sticks and balls of 50 points, in turn: twelve to train on, four to test."""
+    clouds = torch.randn(16, 50, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(16) % 2
+    clouds[labels == 0] *= torch.tensor([1, 0.1, 0.1])
+    facts = {"class_names": ["stick", "ball"], "names": [f"shape{index}" for index in range(16)], "dataset": "toy"}
+    split = (torch.arange(16) >= 12).to(torch.uint8)
+    save_tensors(path, {"points": clouds, "labels": labels, "split": split}, facts)
+    return path
+
+
+def fit_clouds(path: Path, points: Path, settings: dict, **more) -> Path:
+    """Write mixtures of all clouds of ``points``, which say that they were fitted by ``settings``."""
+    tensors, metadata = load_tensors(points)
+    clouds = tensors.pop("points")
+    mixture = fit_points(clouds, CLOUDS_FIT["components"], covariance_floor=CLOUDS_FIT["covariance_floor"])
+    save_tensors(
+        path, {**mixture._asdict(), **tensors}, {**metadata, "dim": 3, "fit": "own", "settings": settings, **more}
+    )
+    return path
+
+
+@pytest.fixture
+def clouds(tmp_path) -> tuple[Path, Path]:
+    """Clouds, and the mixtures that are fitted to them."""
+    points = make_clouds(tmp_path / "toy.safetensors")
+    return points, fit_clouds(tmp_path / "toy_own.safetensors", points, CLOUDS_FIT)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from gmcn import tasks
-from gmcn.artifacts import save_tensors
 from gmcn.data.objects import TRAIN, ObjectSet, read_split
 from gmcn.data.views import Views, view
 from gmcn.errors import InputError
@@ -14,40 +13,19 @@ from gmcn.fitting import fit_points
 from gmcn.training import TrainingSettings, train
 from gmcn.training.datamodule import TrainingData, generator_of
 from gmcn.training.refitting import FreshFits
+from tests.training.conftest import CLOUDS_FIT, fit_clouds
 
-OBJECTS, MORE, COMPONENTS = 12, 4, 6
-FIT = {"components": COMPONENTS, "method": "kmeans", "covariance_floor": 1e-3, "seed": 0}
 VIEWS = Views(points=30)
 
 
 @pytest.fixture
-def points(tmp_path):
-    """Sticks and balls of 50 points."""
-    generator = torch.Generator().manual_seed(0)
-    clouds = torch.randn(OBJECTS + MORE, 50, 3, generator=generator)
-    labels = torch.arange(len(clouds)) % 2
-    clouds[labels == 0] *= torch.tensor([1, 0.1, 0.1])
-    names = [f"shape{index}" for index in range(len(clouds))]
-    split = (torch.arange(len(clouds)) >= OBJECTS).to(torch.uint8)
-    path = tmp_path / "toy.safetensors"
-    facts = {"class_names": ["stick", "ball"], "names": names, "dataset": "toy"}
-    save_tensors(path, {"points": clouds, "labels": labels, "split": split}, facts)
-    return path
+def points(clouds):
+    return clouds[0]
 
 
 @pytest.fixture
-def mixtures(tmp_path, points):
-    path = tmp_path / "toy_kmeans.safetensors"
-    return fitted(path, points, FIT)
-
-
-def fitted(path, points, settings, **more):
-    whole = [read_split(points, split) for split in (0, 1)]
-    mixture = fit_points(torch.cat([part.inputs for part in whole]), COMPONENTS)
-    rest = {"labels": torch.cat([part.labels for part in whole]), "split": torch.arange(OBJECTS + MORE) >= OBJECTS}
-    facts = {**whole[0].metadata, "dim": 3, "fit": "kmeans6", "settings": settings, **more}
-    save_tensors(path, {**mixture._asdict(), **rest, "split": rest["split"].to(torch.uint8)}, facts)
-    return path
+def mixtures(clouds):
+    return clouds[1]
 
 
 def settings(**more) -> TrainingSettings:
@@ -55,7 +33,8 @@ def settings(**more) -> TrainingSettings:
 
 
 def test_a_batch_has_fits_of_other_points_of_its_own_clouds(mixtures, points):
-    data, fresh = read_split(mixtures, TRAIN), FreshFits(read_split(mixtures, TRAIN), points, settings())
+    data = read_split(mixtures, TRAIN)
+    fresh = FreshFits(data, points, VIEWS)
     batches = TrainingData(
         data,
         batch_size=4,
@@ -72,7 +51,7 @@ def test_a_batch_has_fits_of_other_points_of_its_own_clouds(mixtures, points):
     generator = generator_of(3, 0, 0)
     seen = view(read_split(points, TRAIN).inputs[chosen], VIEWS, generator)
     start = int(torch.randint(1 << 31, (), generator=generator))
-    for found, wanted in zip(first, fit_points(seen, COMPONENTS, covariance_floor=1e-3, seed=start), strict=True):
+    for found, wanted in zip(first, fit_points(seen, 6, covariance_floor=1e-3, seed=start), strict=True):
         assert torch.equal(found, wanted)
     loader.set_epoch(1)
     second, _ = next(iter(loader))
@@ -107,13 +86,17 @@ def test_networks_of_points_see_parts_too(points):
 def test_what_has_no_views_is_refused(mixtures, points, tmp_path):
     data = read_split(mixtures, TRAIN)
     with pytest.raises(InputError, match="name the points of these with --points"):
-        FreshFits(data, None, settings())
-    by_network = fitted(tmp_path / "hgmm.safetensors", points, {**FIT, "method": "pointgmm"})
-    with pytest.raises(InputError, match="which the method pointgmm does not; leave them out, or set a fit"):
-        FreshFits(read_split(by_network, TRAIN), points, settings())
-    others = fitted(tmp_path / "others.safetensors", points, FIT, names=[f"other{i}" for i in range(OBJECTS + MORE)])
+        FreshFits(data, None, VIEWS)
+    by_network = fit_clouds(tmp_path / "hgmm.safetensors", points, {**CLOUDS_FIT, "method": "pointgmm"})
+    with pytest.raises(
+        InputError, match=r"the method pointgmm does not fit mixtures anew, as .* do; leave them out, or set a fit"
+    ):
+        FreshFits(read_split(by_network, TRAIN), points, VIEWS)
+    others = fit_clouds(tmp_path / "others.safetensors", points, CLOUDS_FIT, names=[f"other{i}" for i in range(16)])
     with pytest.raises(InputError, match=r"not those of .*toy\.safetensors: their objects differ; fit them again"):
-        FreshFits(read_split(others, TRAIN), points, settings())
+        FreshFits(read_split(others, TRAIN), points, VIEWS)
+    with pytest.raises(InputError, match=r"only mixtures of points are fitted anew, and .* holds mixtures"):
+        FreshFits(data, mixtures, VIEWS)
     images = ObjectSet("images", torch.rand(4, 8, 8), data.labels[:4], data.names[:4], data.metadata)
     with pytest.raises(InputError, match=r"training\.views are parts of clouds, and these are images"):
         tasks.objective(settings()).check(images)

@@ -96,6 +96,11 @@ def other_points(wildcards):
     return path("points", dataset=named) if named else []
 
 
+def voted_points(wildcards):
+    """What is fitted anew, where a classifier votes on several fits of an object."""
+    return path("points") if resolved(wildcards).get("votes") else []
+
+
 def wanted_by(*tables):
     """All results that tables show, whether they exist or not."""
     files = {

@@ -5,6 +5,7 @@ rule evaluate:
     input:
         data=input_of,
         models=of_seeds("model"),
+        points=voted_points,
         src=sources("evaluate"),
     output:
         summary=path("evaluation"),

@@ -6,7 +6,7 @@ The metrics are read without torch, by tables and the configuration: what measur
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class Measures:
 
     metrics = (ACCURACY, CLASS_ACCURACY, LOSS)
     headline = ACCURACY
-    details = ("per_class",)
+    details = ("per_class", "voted")
 
     def measure(
         self,
@@ -43,6 +43,21 @@ class Measures:
     ) -> dict[str, Any]:
         """The metrics, accuracy per class, confusion matrix (rows: true classes) and predictions."""
         return measure(predict(network, data, device, progress), data)
+
+    def voted(
+        self, network: Network, data: ObjectSet, variations: Iterable[Inputs], device: torch.device | str = "cpu"
+    ) -> dict[str, Any]:
+        """``voted``: the metrics of the mean probabilities over variations of all objects, and how many there are."""
+        import torch
+
+        from gmcn.data.objects import ObjectSet
+
+        probabilities = []
+        for inputs in variations:
+            other = ObjectSet(data.kind, inputs, data.labels, data.names, data.metadata)
+            probabilities.append(predict(network, other, device).double().softmax(1))
+        found = measure(torch.stack(probabilities).mean(0).log(), data)
+        return {"voted": {"votes": len(probabilities), **{metric.name: found[metric.name] for metric in self.metrics}}}
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
         """The confusion matrix of all seeds."""
@@ -113,6 +128,7 @@ def measure(logits: Tensor, data: ObjectSet) -> dict[str, Any]:  # logits [S, cl
         "class_accuracy": statistics.fmean(share for share in per_class if share is not None),
         "loss": functional.cross_entropy(logits.double(), data.labels).item(),
         "per_class": dict(zip(data.class_names, per_class, strict=True)),
+        "voted": None,
         "confusion": confusion.tolist(),
         "predictions": predictions.tolist(),
     }
