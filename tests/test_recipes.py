@@ -19,7 +19,7 @@ RECIPES = dict(re.findall(r"^### Add (.+)\n((?:(?!^##).*\n)+)", TEXT, re.MULTILI
 COSTS = {
     "an option of a network": ["config.yaml", "gmcn/models/mlp.py"],
     "a network": ["gmcn/models/__init__.py", "gmcn/models/linear.py"],
-    "a metric": ["config.yaml", "gmcn/tasks/classification/measures.py"],
+    "a metric": ["config.yaml", "gmcn/tasks/classification/measures_of_answers.py"],
     "a kind of data sets": ["gmcn/data/bars.py", "gmcn/data/sampling.py"],
     "a stage": ["gmcn/results/counting.py", "gmcn/stages/__init__.py", "workflow/rules/data.smk"],
     "a task": [f"gmcn/tasks/brightness/{name}.py" for name in ("__init__", "measures", "objective")],
@@ -105,10 +105,10 @@ def test_a_metric(checkout):
     follow(checkout, "a metric")
     check = """
 from gmcn.results.metrics import column
-assert "calibration_error" in config.load("config.yaml")["tables"]["digits"]["columns"]
-assert column("calibration_error").title == "calibration error (%)"
+assert "top2_accuracy" in config.load("config.yaml")["tables"]["digits"]["columns"]
+assert column("top2_accuracy").title == "class among the two likeliest (%)"
 network = models.build({"kind": "mlp"}, seed=0, **digits.traits)
-assert 0 < tasks.measures().measure(network, digits)["calibration_error"] < 1
+assert 0 < tasks.measures().measure(network, digits)["top2_accuracy"] < 1
 """
     python(checkout, "-c", f"{DIGITS}{check}")
 

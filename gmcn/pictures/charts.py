@@ -16,16 +16,26 @@ if TYPE_CHECKING:
 WIDTH = 720  # pixels of a grid of images, or fewer, or one for each of its own
 
 
-def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Sequence[str], path: Path) -> None:
-    """Confusion matrices of all seeds, added up, as shares of the true class: rows true, columns predicted."""
+def draw_confusion(
+    matrices: Sequence[Sequence[Sequence[int]]],
+    class_names: Sequence[str],
+    path: Path,
+    answers: tuple[Sequence[float], Sequence[bool]],
+) -> None:
+    """Confusion matrices of all seeds, added up, as shares of the true class: rows true, columns predicted.
+
+    Beside them the accuracy over the probability of ``answers``, which are such probabilities, and what is right.
+    """
     import numpy as np
     from matplotlib.figure import Figure
 
     counts = np.sum(np.array(matrices), axis=0)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = 2.5 + 0.45 * len(class_names)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(size + 3.6, size), layout="constrained")
+    matrix, beside = figure.subfigures(1, 2, width_ratios=[size, 3.6])
+    axes = matrix.subplots()
+    _draw_calibration(beside.subplots(), *map(np.array, answers))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(class_names)), class_names, rotation=90)
     axes.set_yticks(range(len(class_names)), class_names)
@@ -37,6 +47,25 @@ def draw_confusion(matrices: Sequence[Sequence[Sequence[int]]], class_names: Seq
     seeds = f", {len(matrices)} seeds" if len(matrices) > 1 else ""
     axes.set_title(f"accuracy {np.trace(counts) / counts.sum():.4f}{seeds}")
     _save(figure, path)
+
+
+def _draw_calibration(axes: Any, sure: np.ndarray, right: np.ndarray) -> None:  # [R] twice
+    """Accuracy by tenths of the probability, and how many answers lie in each."""
+    import numpy as np
+
+    edges = np.linspace(0, 1, 11)
+    bins = np.clip(np.digitize(sure, edges) - 1, 0, 9)
+    counts = np.bincount(bins, minlength=10)
+    places = np.nonzero(counts)[0]
+    axes.plot([0, 1], [0, 1], "--", color="0.6", lw=1)
+    axes.bar(edges[:-1], counts / len(sure), 0.1, align="edge", color="C0", alpha=0.25, label="share of answers")
+    means = [[values[bins == place].mean() for place in places] for values in (sure, right)]
+    axes.plot(*means, "o-", color="C0", label="accuracy")
+    axes.set_xlabel("probability of the answer")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_box_aspect(1)
+    axes.legend(fontsize=8)
 
 
 def draw_curves(histories: Mapping[str, Path], path: Path) -> None:

@@ -32,7 +32,7 @@ from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
 from gmcn.results.outliers import OUTLIERS, find_outliers
 from gmcn.results.reading import FORMAT
 from gmcn.results.registration_references import REGISTRATION, refer_registration
-from gmcn.tasks.classification.measures import ACCURACY, CLASS_ACCURACY, measure
+from gmcn.tasks.classification.measures_of_answers import ACCURACY, CLASS_ACCURACY, measure
 from gmcn.tracking import NO_RUN, Run
 
 LIMIT = 10_000  # training objects of a kernel: its matrix then takes 0.8 GB, and some seconds to solve

@@ -105,7 +105,7 @@ STAGES = {
                 "gmcn/results/sample_quality.py",
                 "gmcn/results/seeds.py",
                 "gmcn/results/shape_em.py",
-                "gmcn/tasks/classification/measures.py",
+                "gmcn/tasks/classification/measures_of_answers.py",
                 "gmcn/tasks/density/measures*.py",
                 "gmcn/tasks/registration/measures_of_*.py",
                 "gmcn/pictures/charts.py",
@@ -176,6 +176,7 @@ STAGES = {
                 "gmcn/pictures/charts.py",
             ),
             of_tasks={
+                "classification": (*PICTURES, "gmcn/pictures/mistakes.py"),
                 "generation": (*CHAIRS, "gmcn/fitting/gmm/adaptation.py", *CLOUDS),
                 "registration": (*POSES, "gmcn/registration/belief.py", *FITTING, *MIXTURES, *CLOUDS),
             },

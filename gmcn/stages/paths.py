@@ -25,6 +25,7 @@ PATHS = {
     "measure": _RUN + "/measure.png",
     "compared-samples": _RUN + "/samples.png",
     "confusion": _RUN + "/confusion.png",
+    "mistakes": _RUN + "/mistakes.png",
     "pictures": _RUN + "/pictures",
     "curves": _RUN + "/curves.png",
     "log": "logs/{stage}/{job}.log",

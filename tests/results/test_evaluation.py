@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import statistics
 
 import pytest
@@ -19,7 +20,7 @@ from gmcn.fitting import fit_points
 from gmcn.mixture import Mixture
 from gmcn.results.evaluation import evaluate
 from gmcn.results.seeds import over_seeds
-from gmcn.tasks.classification.measures import measure
+from gmcn.tasks.classification.measures_of_answers import measure
 from gmcn.training import train
 from gmcn.training.datamodule import generator_of
 from tests.training.conftest import CLOUDS_FIT, fit_clouds, make_clouds, make_mixtures
@@ -56,9 +57,10 @@ def test_mean_and_deviation_over_the_seeds(variant):
     assert logged in [metrics for _, metrics in variant.recorders["evaluate"].metrics]
 
 
-def test_picture_of_the_confusion_matrix(variant):
-    assert (variant.runs / "confusion.png").read_bytes().startswith(b"\x89PNG")
-    assert variant.runs / "confusion.png" in variant.recorders["evaluate"].artifacts
+@pytest.mark.parametrize("name", ["confusion.png", "mistakes.png"])
+def test_pictures_of_what_is_taken_for_what(variant, name):
+    assert (variant.runs / name).read_bytes().startswith(b"\x89PNG")
+    assert variant.runs / name in variant.recorders["evaluate"].artifacts
 
 
 def test_without_matplotlib_there_is_no_picture_but_all_numbers(variant, tmp_path, monkeypatch, caplog):
@@ -84,6 +86,9 @@ def test_a_class_without_test_shapes_has_no_accuracy():
     assert result["per_class"] == {"a": 0.5, "b": None, "c": 1.0}
     assert (result["accuracy"], result["class_accuracy"]) == (2 / 3, 0.75)
     assert result["confusion"] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    sure = 1 / (1 + 2 * math.exp(-9))
+    assert result["confidences"] == pytest.approx([sure] * 3)
+    assert result["calibration_error"] == pytest.approx(sure - 2 / 3, rel=1e-5)  # all in one bin
 
 
 def test_over_seeds():

@@ -36,7 +36,8 @@ runs/solids10_longish/evaluation.json runs/solids10_longish/pictures/elongation.
 runs/solids10_longish/footprint.json runs/solids10_longish/curves.png
 runs/solids10_longish/seed0/model.safetensors runs/solids10_longish/seed0/history.csv
 runs/solids10_longish/seed0/training.json
-runs/solids10_smoke/evaluation.json runs/solids10_smoke/confusion.png runs/solids10_smoke/rmse.json
+runs/solids10_smoke/evaluation.json runs/solids10_smoke/confusion.png runs/solids10_smoke/mistakes.png
+runs/solids10_smoke/rmse.json
 runs/solids10_smoke/footprint.json runs/solids10_smoke/curves.png
 runs/solids10_smoke/seed0/model.safetensors runs/solids10_smoke/seed0/history.csv
 runs/solids10_smoke/seed0/training.json

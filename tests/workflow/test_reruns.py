@@ -42,7 +42,14 @@ def files() -> list[str]:
             made += [f"{folder}/seed{seed}/{name}" for name in ("model.safetensors", "history.csv", "training.json")]
         made += [
             f"{folder}/{name}"
-            for name in ("evaluation.json", "confusion.png", "curves.png", "rmse.json", "footprint.json")
+            for name in (
+                "evaluation.json",
+                "confusion.png",
+                "mistakes.png",
+                "curves.png",
+                "rmse.json",
+                "footprint.json",
+            )
         ]
         made.append(f"solids10_{variant}.json")
     made.append("rivals/solids10_ntk.json")
@@ -119,9 +126,13 @@ def test_a_table_is_made_again_when_one_more_of_its_results_is_there(finished):
         ("gmcn/pictures/charts.py", {"evaluate": 2, "rival": 1, "summarise": 2, "table": 1}),
         ("gmcn/results/measured_memory.py", {"footprint": 2, "summarise": 2, "table": 1}),
         ("gmcn/results/tables.py", {"table": 1}),
-        ("gmcn/pictures/still.py", {}),
+        ("gmcn/pictures/still.py", {"evaluate": 2, "summarise": 2, "table": 1}),
         ("gmcn/data/augmentation.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "rival": 1, "table": 1}),
-        ("gmcn/tasks/classification/measures.py", {"evaluate": 2, "rival": 1, "summarise": 2, "table": 1}),
+        ("gmcn/tasks/classification/measures.py", {"evaluate": 2, "summarise": 2, "table": 1}),
+        (
+            "gmcn/tasks/classification/measures_of_answers.py",
+            {"evaluate": 2, "rival": 1, "summarise": 2, "table": 1},
+        ),
         ("gmcn/tasks/classification/objective.py", {"train": 3, **dict.fromkeys(AFTER_TRAINING, 2), "table": 1}),
         ("gmcn/models/loading.py", {}),
         ("gmcn/models/__init__.py", {}),

@@ -26,7 +26,9 @@ def told(checkout, *targets: str, cores: int) -> list[str]:
 def test_the_threads_of_jobs(checkout):
     files = [f"results/{name}" for name in MADE]
     files += [MODEL, f"{RUN}/seed0/history.csv", f"{RUN}/seed0/training.json", f"{RUN}/evaluation.json"]
-    checkout.pretend(f"{RUN}/evaluation.json", files=[*files, f"{RUN}/confusion.png"], config=SETTINGS)
+    checkout.pretend(
+        f"{RUN}/evaluation.json", files=[*files, f"{RUN}/confusion.png", f"{RUN}/mistakes.png"], config=SETTINGS
+    )
     (checkout.folder / "gmcn/__main__.py").write_text(RECORD)
     others = ("results/points/solids10.safetensors", "results/mixtures/digits_kmeans32.safetensors")
     found = told(checkout, *others, f"{RUN}/evaluation.json", cores=3)

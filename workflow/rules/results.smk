@@ -15,6 +15,12 @@ rule evaluate:
             category="Confusion",
             labels={"data set": "{dataset}", "variant": "{variant}"},
         ),
+        mistakes=report(
+            path("mistakes"),
+            caption="../report/mistakes.rst",
+            category="Mistakes",
+            labels={"data set": "{dataset}", "variant": "{variant}"},
+        ),
     log:
         log_of("evaluate"),
     benchmark:

@@ -5,13 +5,12 @@ The metrics are read without torch, by tables and the configuration: what measur
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gmcn.errors import InputError
-from gmcn.tasks.metric import Metric
+from gmcn.tasks.classification.measures_of_answers import ACCURACY, METRICS, measure
 
 if TYPE_CHECKING:
     import torch
@@ -21,15 +20,12 @@ if TYPE_CHECKING:
     from gmcn.models import Network
 
 BATCH = 32  # bounds memory; every shape is evaluated by itself, so that it changes no result
-ACCURACY = Metric("accuracy", "test accuracy", "%", 2, larger_is_better=True, scale=100)
-CLASS_ACCURACY = Metric("class_accuracy", "mean class accuracy", "%", 2, larger_is_better=True, scale=100)
-LOSS = Metric("loss", "test cross-entropy", "nats")
 
 
 class Measures:
     """How many objects of a test split a network classifies right."""
 
-    metrics = (ACCURACY, CLASS_ACCURACY, LOSS)
+    metrics = METRICS
     headline = ACCURACY
     details = ("per_class", "voted")
 
@@ -41,7 +37,10 @@ class Measures:
         progress: Callable[[int], object] = lambda _: None,
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The metrics, accuracy per class, confusion matrix (rows: true classes) and predictions."""
+        """The metrics, accuracy per class, confusion matrix (rows: true classes), predictions and their probability.
+
+        ``calibration_error`` is the mean difference between probability and accuracy over bins of the probability.
+        """
         return measure(predict(network, data, device, progress), data)
 
     def voted(
@@ -60,12 +59,16 @@ class Measures:
         return {"voted": {"votes": len(probabilities), **{metric.name: found[metric.name] for metric in self.metrics}}}
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
-        """The confusion matrix of all seeds."""
+        """The confusion matrix of all seeds, beside how right they are where they are so sure; and their mistakes."""
         from gmcn.pictures.charts import draw_confusion
+        from gmcn.pictures.mistakes import draw_mistakes
 
+        assert data.labels is not None
         path = folder / "confusion.png"
-        draw_confusion([seed["confusion"] for seed in seeds], data.class_names, path)
-        return [path]
+        sure = [confidence for seed in seeds for confidence in seed["confidences"]]
+        right = [said == true for seed in seeds for said, true in zip(seed["predictions"], data.labels, strict=True)]
+        draw_confusion([seed["confusion"] for seed in seeds], data.class_names, path, (sure, right))
+        return [path, draw_mistakes(seeds, data, folder / "mistakes.png")]
 
     def check(self, network: Network, metadata: Mapping[str, Any], path: Path) -> None:
         """The file has to name the network's classes."""
@@ -104,31 +107,3 @@ def predict(
             logits.append(model(each(inputs, lambda tensor: tensor.to(device))).cpu())
             progress(len(labels))
     return torch.cat(logits)
-
-
-def measure(logits: Tensor, data: ObjectSet) -> dict[str, Any]:  # logits [S, classes]
-    """The metrics, confusion and predictions. A class without test objects has the accuracy None."""
-    from torch.nn import functional
-    from torchmetrics.functional.classification import multiclass_confusion_matrix
-
-    if data.labels is None:
-        raise InputError(f"the {data.kind} of {data.metadata.get('dataset')} have no labels to measure against")
-    bad = (~logits.isfinite().all(1)).nonzero().squeeze(1)
-    if len(bad):
-        raise InputError(
-            f"the network's output for '{data.names[int(bad[0])]}' is not finite ({len(bad)} of {len(data)} shapes); "
-            "train it again with a lower training.learning_rate"
-        )
-    predictions = logits.argmax(1)
-    confusion = multiclass_confusion_matrix(predictions, data.labels, num_classes=len(data.class_names))
-    right, total = confusion.diagonal().tolist(), confusion.sum(1).tolist()
-    per_class = [hits / count if count else None for hits, count in zip(right, total, strict=True)]
-    return {
-        "accuracy": sum(right) / len(data),
-        "class_accuracy": statistics.fmean(share for share in per_class if share is not None),
-        "loss": functional.cross_entropy(logits.double(), data.labels).item(),
-        "per_class": dict(zip(data.class_names, per_class, strict=True)),
-        "voted": None,
-        "confusion": confusion.tolist(),
-        "predictions": predictions.tolist(),
-    }
