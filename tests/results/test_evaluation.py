@@ -53,7 +53,9 @@ def test_mean_and_deviation_over_the_seeds(variant):
     accuracies = [entry["accuracy"] for entry in result["seeds"].values()]
     assert result["mean"]["accuracy"] == pytest.approx(statistics.fmean(accuracies))
     assert result["std"]["accuracy"] == pytest.approx(statistics.stdev(accuracies))
-    logged = {f"test/{name}": result["mean"][name] for name in ("accuracy", "class_accuracy", "loss")}
+    logged = {
+        f"test/{name}": result["mean"][name] for name in ("accuracy", "class_accuracy", "loss", "calibration_error")
+    }
     assert logged in [metrics for _, metrics in variant.recorders["evaluate"].metrics]
 
 

@@ -71,6 +71,7 @@ def test_numbers_are_those_of_the_artifacts(variant, summary):
         "accuracy": result["metrics"]["accuracy"]["mean"],
         "accuracy_std": result["metrics"]["accuracy"]["std"],
         "class_accuracy": result["metrics"]["class_accuracy"]["mean"],
+        "calibration_error": result["metrics"]["calibration_error"]["mean"],
         "loss": result["metrics"]["loss"]["mean"],
         "parameters": result["parameters"],
         "memory_mib": result["measures"]["footprint"]["measured"]["bytes"] / 2**20,
