@@ -12,6 +12,7 @@ import pytest
 from torch.utils import cpp_extension
 
 from tests.conftest import ROOT
+from tests.csrc.conftest import in_one_file
 
 NVCC = shutil.which("nvcc")
 FLAGS = ["-std=c++20", "-ftz=true", "--expt-relaxed-constexpr", "-DUSE_CUDA", "-Xptxas", "-v"]
@@ -44,15 +45,8 @@ def test_every_operation_has_cuda_code():
 
 
 def test_all_files_compile(tmp_path):
-    """In one, each in its own namespace: what they include takes most of the time."""
-    first: dict[str, None] = {}  # in order
-    parts = []
-    for number, source in enumerate(SOURCES):
-        for mark, name in re.findall('^#include ([<"])(.+)[>"]$', source.read_text(), re.MULTILINE):
-            first[f'#include "{source.parent / name}"' if mark == '"' else f"#include <{name}>"] = None
-        parts.append(f'namespace file{number} {{ namespace gmcn {{ using namespace ::gmcn; }}\n#include "{source}"\n}}')
     together = tmp_path / "all.cu"
-    together.write_text("\n".join([*first, *parts]))
+    together.write_text(in_one_file(SOURCES))
     helped = subprocess.run([NVCC, "--help"], capture_output=True, text=True, check=True).stdout
     compile_one(together, tmp_path, "sm_90", "-O0", *(["-Ofc", "max"] if "--Ofast-compile" in helped else []))
 
