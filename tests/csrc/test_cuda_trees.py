@@ -192,7 +192,7 @@ def test_convolve_fit(ops, dim, dtype, sizes, n):
 
 
 @DIMS
-@pytest.mark.parametrize(("components", "n"), [(1, 2), (7, 16), (33, 64)])
+@pytest.mark.parametrize(("components", "n"), [(1, 2), (7, 16), pytest.param(33, 64, marks=pytest.mark.slow)])
 def test_convolve_fit_budget(ops, dim, components, n):
     assert_budget(fit_to(n), ops, convolved(dim, components=components))
 

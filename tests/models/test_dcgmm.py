@@ -157,7 +157,7 @@ def test_a_batch_in_parts_anneals_as_a_whole_one(digits, tmp_path):
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("order", ["together", "in-turn"])
+@pytest.mark.parametrize("order", ["together", pytest.param("in-turn", marks=pytest.mark.slow)])
 def test_two_processes_train_as_one(order, digits, tmp_path):
     """Also while parameters rest, for whose gradients torch would wait."""
     found = []

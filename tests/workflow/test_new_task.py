@@ -52,6 +52,7 @@ def with_task(checkout: Checkout) -> Checkout:
     return checkout
 
 
+@pytest.mark.slow
 def test_a_task_is_trained_measured_tabled_and_tracked_and_answers(with_task: Checkout):
     answer = with_task.snakemake("--cores", "2", targets=(RESULT, TABLE), config=CONFIG)
     assert answer.status == 0, answer.text
