@@ -39,14 +39,20 @@ run: $(INSTALLED)
 
 # The results of the configuration's `queue`, one after the other. Each training goes on at its last checkpoint.
 CORES ?= 1
-QUEUE ?= $(shell $(BIN)/python -c 'from gmcn.config import load; print(*load("config.yaml").get("queue", []))')
+define LISTED
+from gmcn.config import load
+print(*load("config.yaml").get("queue", []))
+endef
+export LISTED
 queue: $(INSTALLED)
 	@trap 'exit 130' INT TERM; \
-	for result in $(QUEUE); do \
-	    echo "== $$result"; \
+	queue="$(QUEUE)"; \
+	test -n "$$queue" || queue=$$(python -c "$$LISTED") || exit 1; \
+	for result in $$queue; do \
+	    echo "== $$result"; targets="$$targets $(RESULTS)/$$result.json"; \
 	    OMP_WAIT_POLICY=PASSIVE nice snakemake --cores $(CORES) $(SINGLE) $(ARGS) -- $(RESULTS)/$$result.json || failed="$$failed $$result"; \
 	done; \
-	gmcn status $(QUEUE:%=$(RESULTS)/%.json); \
+	gmcn status $$targets; \
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 # ModelNet and MNIST come from $$GMCN_MIRROR or the internet: docs/reproduction.md.

@@ -161,9 +161,9 @@ def _train(context: Context, seed: int) -> None:
     processes = {key: value for key, value in processes.items() if value}
     data = context.input()
     output = context.path("output", "seed", seed=seed)
-    job_key = key_of("train", options.dataset, options.variant, training_key(data, settings, seed))
     points = context.path("points")
-    resume = context.tracked and training.resumable(data, settings=settings, seed=seed, output=output)
+    job_key = key_of("train", options.dataset, options.variant, training_key(data, settings, seed, points))
+    resume = context.tracked and training.resumable(data, settings=settings, seed=seed, output=output, points=points)
     params = {**settings, "seed": seed}
     inputs = [(context.role(data), data)]
     with (
@@ -215,7 +215,7 @@ def _analyse(context: Context, stage: str) -> None:
     if stage == "evaluate" and "outliers" in settings:
         more["outliers"] = context.place("points", dataset=settings["outliers"])
     if stage == "evaluate" and "votes" in settings:
-        more["points"] = context.place("points", dataset=options.dataset)
+        more["points"] = context.path("points")
     with context.run(stage, settings, [*inputs, *more.items()]) as run:
         function = getattr(results, stage)
         function(data, models=models, settings=settings, output=output, device=options.device, run=run, **more)

@@ -76,10 +76,30 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     required = (*REQUIRED, "probe") if "rmse" in measured(resolved) else REQUIRED
     if "outliers" in resolved:
         dataset(config, resolved["outliers"], f" in `outliers` of variant '{variant}'")
+    if "votes" in resolved:
+        _check_votes(config, variant, resolved)
     missing = [key for key in required if key not in resolved]
     if missing:
         raise InputError(f"variant '{variant}' has no {' and no '.join(missing)}, and neither has any of its bases")
     return resolved
+
+
+def _check_votes(config: Mapping[str, Any], variant: str, resolved: Mapping[str, Any]) -> None:
+    """Raise one sentence where all votes would be the same, before anything is trained."""
+    training = resolved.get("training", {})
+    method = config["fits"].get(resolved.get("fit"), {}).get("method", "kmeans")
+    if resolved.get("task", DEFAULT_TASK) != DEFAULT_TASK:
+        raise InputError(f"variant '{variant}' has `votes`, which are for the task {DEFAULT_TASK}; leave them out")
+    if resolved.get("fit") is None and not (training.get("views") or training.get("augmentation")):
+        raise InputError(
+            f"variant '{variant}' has `votes`, but nothing in its training varies an object; set training.views or "
+            "training.augmentation, or leave them out"
+        )
+    if method in (BY_NETWORK, "treehem"):
+        raise InputError(
+            f"variant '{variant}' has `votes`, which are cast on new fits, but the method {method} makes none; leave "
+            "them out, or set another fit"
+        )
 
 
 def kind_of(settings: Mapping[str, Any]) -> str:

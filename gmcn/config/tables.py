@@ -23,8 +23,6 @@ COLUMNS = {
     **{
         name: name
         for name in (
-            "voted",
-            "voted_class_accuracy",
             "kernels",
             "parameters",
             "gib",
@@ -36,6 +34,7 @@ COLUMNS = {
 }
 # Those of some task's results alone.
 OF_TASKS = {
+    "classification": ("voted", "voted_class_accuracy"),
     "density": ("dead", "js", "ndb", "repeats"),
     "generation": (
         *("jsd", "copies", "class_samples", "class_between", "class_blends", "class_test"),

@@ -15,6 +15,7 @@ from gmcn.pictures.rendering import view_of
 from gmcn.pictures.shapes import Shape
 
 SHOWN, COLUMNS = 24, 6
+WIDEST = 30  # characters above a panel
 
 
 def worst(predictions: np.ndarray, confidences: np.ndarray, labels: np.ndarray) -> np.ndarray:  # [seeds, S] twice, [S]
@@ -48,9 +49,10 @@ def draw_mistakes(seeds: Sequence[Mapping[str, Any]], data: ObjectSet, path: Pat
         often = said[counts.argmax()]
         sure = confidences[wrong, place][predictions[wrong, place] == often].mean()
         _draw(axes, data, place)
-        lines = [data.names[place], f"{data.class_names[labels[place]]}: said {data.class_names[often]} {sure:.2f}"]
+        lines = [data.names[place], data.class_names[labels[place]], f"said {data.class_names[often]}, {sure:.2f}"]
         if len(seeds) > 1:
             lines.append(f"in {wrong.sum()} of {len(seeds)} seeds")
+        lines = [line if len(line) <= WIDEST else f"{line[: WIDEST - 1]}…" for line in lines]
         axes.set_title("\n".join(lines), fontsize=6, parse_math=False)
     still.save(figure, path)
     return path

@@ -61,6 +61,8 @@ def evaluate(
     others = None if outliers is None else _others(outliers, data, measures)
     if votes and not hasattr(measures, "voted"):
         raise InputError("this task has no votes; leave `votes` out")
+    # The seeds of a variant have one training's settings.
+    variations = list(varied(data, points, networks[0].metadata, votes, device)) if votes else []
     seeds, headline = {}, measures.headline
     with Progress() as bar:
         bar_task = bar.add_task("evaluate", total=len(networks) * len(data))
@@ -70,7 +72,6 @@ def evaluate(
             if others is not None:
                 found |= measures.beside(network.model, found, data, others, device)
             if votes:
-                variations = varied(data, points, network.metadata, votes, device)
                 found |= measures.voted(network.model, data, variations, device)
             seeds[str(network.seed)] = {**found, "model": network.source}
             log.info("seed %s: %s %.4f", network.seed, headline.title, found[headline.name])
@@ -118,6 +119,10 @@ def varied(
     if data.kind == MIXTURES:
         fresh = FreshFits(data, points, training.views, split=TEST, device=device)
         prepare, sources = fresh.then(prepare), fresh.clouds
+    elif training.views is None and training.augmentation is None:
+        raise InputError(
+            "nothing in the training of this network varies an object, so that all votes are one; leave them out"
+        )
     for vote in range(votes):
         yield prepare(sources, generator_of(0, vote, 0))
 

@@ -164,7 +164,7 @@ STAGES = {
         Stage(
             "evaluate",
             "measure on the test split what the task measures",
-            options=ANALYSIS,
+            options=(*ANALYSIS, POINTS),
             makes="evaluation",
             path="runs/{dataset}_{variant}/evaluation.json",
             settings=("task", "outliers", "votes"),

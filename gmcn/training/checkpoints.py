@@ -80,8 +80,13 @@ def code_key() -> str:
 NEWER = {"snapshots": [], "optimizer": "adam", "weight_decay": 0.0, "fisher_rao": 0.0, "classes": None, "views": None}
 
 
-def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed: int) -> str:
-    """The key of a training and its checkpoints: of task, network, training settings, seed and artifact's content."""
+def training_key(
+    artifact: str | os.PathLike, settings: Mapping[str, Any], seed: int, points: str | os.PathLike | None = None
+) -> str:
+    """The key of a training and its checkpoints: of task, network, training settings, seed and artifact's content.
+
+    And of the content of ``points``, where ``training.views`` fits mixtures anew to them.
+    """
     training = TrainingSettings.read(settings.get("training", {})).as_dict()
     for key in HOW:
         training.pop(key)
@@ -93,7 +98,10 @@ def training_key(artifact: str | os.PathLike, settings: Mapping[str, Any], seed:
     network = dict(settings.get("network", {}))
     if network.get("kind") == DEFAULT_KIND:  # the same, whether it is said or not
         network.pop("kind")
-    return key_of(settings.get("task", DEFAULT_TASK), network, training, seed, sha256(artifact))
+    read = [sha256(artifact)]
+    if training.get("views") and points is not None and (own := sha256(points)) not in read:
+        read.append(own)
+    return key_of(settings.get("task", DEFAULT_TASK), network, training, seed, *read)
 
 
 def find_checkpoint(folder: str | os.PathLike, key: str) -> Path | None:
@@ -127,10 +135,17 @@ def _search(folder: Path, key: str) -> tuple[Path | None, list[str]]:
 
 
 def resumable(
-    artifact: str | os.PathLike, *, settings: Mapping[str, Any], seed: int, output: str | os.PathLike
+    artifact: str | os.PathLike,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    output: str | os.PathLike,
+    points: str | os.PathLike | None = None,
 ) -> bool:
     """True if :func:`gmcn.training.train` with these arguments would continue from a checkpoint."""
-    return _search(Path(output), training_key(artifact, settings, seed))[0] is not None  # who trains says the warnings
+    return (
+        _search(Path(output), training_key(artifact, settings, seed, points))[0] is not None
+    )  # who trains says the warnings
 
 
 @of_content

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from gmcn.data.objects import POINTS, TRAIN, Inputs, ObjectSet, of_classes, read_split
+from gmcn.data.objects import POINTS, TRAIN, Inputs, ObjectSet, read_split
 from gmcn.data.views import Views, view
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
@@ -20,19 +20,19 @@ class FreshFits:
     """Fits of views of clouds (``training.views``), by the settings of an artifact and with a start of their own.
 
     ``clouds`` are the points [S, M, 3], on the CPU, of the S objects of ``data``. Raises :class:`InputError` where
-    there are none, or the mixtures are not fitted to points.
+    there are none, the mixtures are not fitted to points, or a cloud has no view.
     """
 
     def __init__(
         self,
         data: ObjectSet,  # mixtures of S objects
         points: str | os.PathLike | None,
-        views: Views | None,  # None: all points
+        views: Views | None,  # None: the whole clouds
         *,
         split: int = TRAIN,
-        classes: Sequence[int | str] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        assert isinstance(data.inputs, Mixture)
         fit = data.metadata.get("settings", {})
         if points is None:
             raise InputError("mixtures are fitted anew to points: name the points of these with --points")
@@ -41,19 +41,23 @@ class FreshFits:
                 f"the method {fit['method']} does not fit mixtures anew, as training.views and votes do; leave them "
                 f"out, or set a fit of the method {', '.join(METHODS)}"
             )
-        source = of_classes(read_split(points, split), classes)
+        source = read_split(points, split)
         if source.kind != POINTS:
             raise InputError(f"only mixtures of points are fitted anew, and {points} holds {source.kind}")
         if source.names != data.names:
             raise InputError(f"the mixtures are not those of {points}: their objects differ; fit them again")
-        self.clouds, self.device = source.inputs, device
-        self.views = views or Views(points=source.inputs.shape[1])
+        assert isinstance(source.inputs, Tensor)
+        self.clouds, self.views, self.device = source.inputs, views, device
         self.options = {key: value for key, value in fit.items() if key not in ("components", "seed")}
-        self.components = fit["components"]
+        self.components = data.inputs.components
+        equal = (self.clouds == self.clouds[:, :1]).flatten(1).all(1)
+        if views is not None and equal.any():
+            name = data.names[int(equal.nonzero()[0])]
+            raise InputError(f"{points}: all points of '{name}' are in one place; there is no view of it: leave it out")
 
     def fit(self, clouds: Tensor, generator: torch.Generator) -> Mixture:  # [B, M, 3] -> [B, N]
-        """Mixtures of other points of some of the clouds, by random numbers of ``generator`` alone, one of the CPU."""
-        seen = view(clouds, self.views, generator)
+        """Mixtures of views of some of the clouds, by random numbers of ``generator`` alone, one of the CPU."""
+        seen = clouds if self.views is None else view(clouds, self.views, generator)
         seed = int(torch.randint(1 << 31, (), generator=generator, device="cpu"))
         return fit_points(seen, self.components, seed=seed, **self.options).map(lambda tensor: tensor.to(self.device))
 

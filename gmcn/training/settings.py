@@ -93,7 +93,7 @@ class TrainingSettings:
     views: Annotated[
         Views | None,
         "What the network sees of each cloud while it is trained. The mixtures of a classifier are fitted to it anew "
-        "in every epoch. null: all points, or 512 of them where the task is generation or registration.",
+        "in every epoch. null: its artifact as it is, or 512 points where the task is generation or registration.",
     ] = None
     classes: Annotated[
         Sequence[Annotated[int | str, at_least(0), "A class's name, or its place from 0."]] | None,

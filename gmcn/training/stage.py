@@ -91,7 +91,7 @@ def train(
     inputs = describe_inputs(artifact, points)
     training, task = TrainingSettings.read(settings.get("training", {})), settings.get("task", DEFAULT_TASK)
     objective = tasks.objective(training, task)
-    key = training_key(artifact, settings, seed)
+    key = training_key(artifact, settings, seed, points)
     device = join(device, training.devices, training.nodes)
     threads = cpus_per_task(threads, training.devices) if threads else None
     with _reproducible(seed, threads, device), own_defaults():
@@ -105,7 +105,7 @@ def train(
             synchronise(model)
         fresh = None
         if training.views is not None and data.kind == MIXTURES:
-            fresh = FreshFits(data, points, training.views, classes=training.classes, device=device)
+            fresh = FreshFits(data, points, training.views, device=device)
         batches = TrainingData(
             data,
             batch_size=training.batch_size,

@@ -142,3 +142,20 @@ def test_every_kind_of_network_has_a_variant():
 
     networks = (config.resolve(REAL, "digits", variant)["network"] for variant in REAL["variants"])
     assert {network.get("kind", "gmcn") for network in networks} == set(NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("own", "part"),
+    [
+        ({"fit": "hgmm32"}, "the method pointgmm makes none"),
+        ({"fit": None, "network": {"kind": "pointnet"}}, "nothing in its training varies an object"),
+        ({"task": "density", "fit": None}, "which are for the task classification"),
+    ],
+)
+def test_votes_that_would_be_one_are_refused_before_a_training(own, part):
+    said = copy.deepcopy(REAL)
+    said["variants"]["voting"] = {"base": "small", "votes": 3, **own}
+    with pytest.raises(InputError, match=part):
+        config.resolve(said, "modelnet10", "voting")
+    said["variants"]["voting"] = {"base": "small", "votes": 3, "fit": None, "training": {"views": {"points": 9}}}
+    assert config.resolve(said, "modelnet10", "voting")["votes"] == 3

@@ -10,7 +10,13 @@ import pytest
 from gmcn.artifacts import save_tensors
 from gmcn.results import evaluate, footprint, probe
 from gmcn.training import train
-from tests.training.conftest import NETWORK, TRAINING, Recorder, make_mixtures
+from tests.training.conftest import (
+    NETWORK,
+    TRAINING,
+    Recorder,
+    clouds,  # noqa: F401
+    make_mixtures,
+)
 
 
 @pytest.fixture(scope="session")

@@ -20,17 +20,11 @@ from gmcn.fitting import fit_points
 from gmcn.mixture import Mixture
 from gmcn.results.evaluation import evaluate
 from gmcn.results.seeds import over_seeds
+from gmcn.tasks.classification.measures import Measures
 from gmcn.tasks.classification.measures_of_answers import measure
 from gmcn.training import train
 from gmcn.training.datamodule import generator_of
-from tests.training.conftest import CLOUDS_FIT, fit_clouds, make_clouds, make_mixtures
-
-
-@pytest.fixture
-def clouds(tmp_path):
-    """Clouds, and the mixtures that are fitted to them."""
-    points = make_clouds(tmp_path / "toy.safetensors")
-    return points, fit_clouds(tmp_path / "toy_own.safetensors", points, CLOUDS_FIT)
+from tests.training.conftest import make_mixtures
 
 
 def test_numbers_agree_with_scikit_learn_and_the_network(variant):
@@ -91,6 +85,23 @@ def test_a_class_without_test_shapes_has_no_accuracy():
     sure = 1 / (1 + 2 * math.exp(-9))
     assert result["confidences"] == pytest.approx([sure] * 3)
     assert result["calibration_error"] == pytest.approx(sure - 2 / 3, rel=1e-5)  # all in one bin
+
+
+def test_answers_of_probability_one_share_the_last_bin():
+    labels = torch.cat([torch.zeros(95), torch.ones(5)]).long()
+    data = ObjectSet("vectors", torch.zeros(100, 1), labels, ["x"] * 100, {"class_names": ["a", "b"]})
+    sure = torch.tensor([[99.0, 0]]).expand(50, 2)  # 45 of which are right
+    less = torch.tensor([[0.95, 0.05]]).log().expand(50, 2)
+    result = measure(torch.cat([less, sure]), data)
+    assert result["calibration_error"] == pytest.approx(0.025, abs=1e-5)
+
+
+def test_votes_of_a_network_that_is_sure(clouds):
+    """Whose other probabilities are zero in float64."""
+    data = read_split(clouds[1], TEST)
+    sure = torch.nn.functional.one_hot(data.labels, 2) * 2000.0
+    found = Measures().voted(lambda inputs: sure[: len(inputs.weights)], data, [data.inputs] * 2)["voted"]
+    assert (found["accuracy"], found["loss"]) == (1.0, 0.0)
 
 
 def test_over_seeds():

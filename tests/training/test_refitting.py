@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gmcn import tasks
+from gmcn.artifacts import save_tensors
 from gmcn.data.objects import TRAIN, ObjectSet, read_split
 from gmcn.data.views import Views, view
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
 from gmcn.training import TrainingSettings, train
+from gmcn.training.checkpoints import training_key
 from gmcn.training.datamodule import TrainingData, generator_of
 from gmcn.training.refitting import FreshFits
 from tests.training.conftest import CLOUDS_FIT, fit_clouds
@@ -76,6 +79,18 @@ def test_it_is_trained_on_them_by_the_seed_alone(mixtures, points, tmp_path):
     assert plain["metrics"]["train_loss"] != fresh["metrics"]["train_loss"]
 
 
+def test_other_points_are_another_training(mixtures, points, tmp_path):
+    said = {"training": {"views": {"points": 30}}}
+    moved = load_file(points)
+    moved["points"] += 1
+    save_tensors(tmp_path / "moved.safetensors", moved, read_split(points, TRAIN).metadata)
+    keys = {training_key(mixtures, said, 0, each) for each in (points, tmp_path / "moved.safetensors")}
+    assert len(keys) == 2
+    # Where nothing is fitted, they are no part of it.
+    assert training_key(points, said, 0, points) == training_key(points, said, 0)
+    assert training_key(mixtures, {}, 0, points) == training_key(mixtures, {}, 0)
+
+
 def test_networks_of_points_see_parts_too(points):
     data, own = read_split(points, TRAIN), tasks.objective(settings())
     own.check(data)
@@ -97,6 +112,11 @@ def test_what_has_no_views_is_refused(mixtures, points, tmp_path):
         FreshFits(read_split(others, TRAIN), points, VIEWS)
     with pytest.raises(InputError, match=r"only mixtures of points are fitted anew, and .* holds mixtures"):
         FreshFits(data, mixtures, VIEWS)
+    one_place = load_file(points)
+    one_place["points"][3] = 1
+    save_tensors(tmp_path / "one.safetensors", one_place, data.metadata)
+    with pytest.raises(InputError, match=r"one\.safetensors: all points of 'shape3' are in one place"):
+        FreshFits(data, tmp_path / "one.safetensors", VIEWS)
     images = ObjectSet("images", torch.rand(4, 8, 8), data.labels[:4], data.names[:4], data.metadata)
     with pytest.raises(InputError, match=r"training\.views are parts of clouds, and these are images"):
         tasks.objective(settings()).check(images)

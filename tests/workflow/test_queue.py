@@ -44,6 +44,14 @@ def test_one_after_the_other_whatever_fails(queue):
     assert queue("QUEUE=digits_one").returncode == 0
 
 
+def test_a_configuration_that_cannot_be_read_is_an_error(queue, tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    answer = queue()
+    assert answer.returncode != 0
+    assert "broken" in answer.stderr
+
+
 def test_it_has_one_core_unless_more_are_given(queue):
     assert "--cores 1 " in queue("QUEUE=digits_one").stdout
     assert "--cores 2 " in queue("QUEUE=digits_one", "CORES=2").stdout

@@ -5,6 +5,7 @@ The metrics are read without torch, by tables and the configuration: what measur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,12 +52,12 @@ class Measures:
 
         from gmcn.data.objects import ObjectSet
 
-        probabilities = []
+        answers = []  # logarithms of probabilities, of which none is minus infinity
         for inputs in variations:
             other = ObjectSet(data.kind, inputs, data.labels, data.names, data.metadata)
-            probabilities.append(predict(network, other, device).double().softmax(1))
-        found = measure(torch.stack(probabilities).mean(0).log(), data)
-        return {"voted": {"votes": len(probabilities), **{metric.name: found[metric.name] for metric in self.metrics}}}
+            answers.append(predict(network, other, device).double().log_softmax(1))
+        found = measure(torch.stack(answers).logsumexp(0) - math.log(len(answers)), data)
+        return {"voted": {"votes": len(answers), **{metric.name: found[metric.name] for metric in self.metrics}}}
 
     def pictures(self, seeds: Sequence[Mapping[str, Any]], data: ObjectSet, folder: Path) -> list[Path]:
         """The confusion matrix of all seeds, beside how right they are where they are so sure; and their mistakes."""
@@ -64,9 +65,9 @@ class Measures:
         from gmcn.pictures.mistakes import draw_mistakes
 
         assert data.labels is not None
-        path = folder / "confusion.png"
+        path, labels = folder / "confusion.png", data.labels.tolist()
         sure = [confidence for seed in seeds for confidence in seed["confidences"]]
-        right = [said == true for seed in seeds for said, true in zip(seed["predictions"], data.labels, strict=True)]
+        right = [said == label for seed in seeds for said, label in zip(seed["predictions"], labels, strict=True)]
         draw_confusion([seed["confusion"] for seed in seeds], data.class_names, path, (sure, right))
         return [path, draw_mistakes(seeds, data, folder / "mistakes.png")]
 

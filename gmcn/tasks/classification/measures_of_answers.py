@@ -41,7 +41,9 @@ def measure(logits: Tensor, data: ObjectSet) -> dict[str, Any]:  # logits [S, cl
             "train it again with a lower training.learning_rate"
         )
     predictions, probabilities = logits.argmax(1), logits.double().softmax(1)
-    calibration = multiclass_calibration_error(probabilities, data.labels, len(data.class_names), n_bins=BINS)
+    # Of 1 torchmetrics would make a bin of its own.
+    below_one = probabilities.clamp(max=1 - 1e-7)
+    calibration = multiclass_calibration_error(below_one, data.labels, len(data.class_names), n_bins=BINS)
     confusion = multiclass_confusion_matrix(predictions, data.labels, num_classes=len(data.class_names))
     right, total = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     per_class = [hits / count if count else None for hits, count in zip(right, total, strict=True)]

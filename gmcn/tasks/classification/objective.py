@@ -32,7 +32,8 @@ class Objective(Base):
         """Refuse views of what is no cloud."""
         super().check(data)
         if self.settings.views is not None and (data.kind not in (MIXTURES, POINTS) or data.traits["dim"] != 3):
-            raise InputError(f"training.views are parts of clouds, and these are {data.kind}; leave them out")
+            flat = " of two dimensions" if data.kind in (MIXTURES, POINTS) else ""
+            raise InputError(f"training.views are parts of clouds, and these are {data.kind}{flat}; leave them out")
 
     def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
         """Of clouds the part that is seen, augmented. (Mixtures have been fitted to it.)"""
