@@ -172,8 +172,8 @@ def test_objects_that_cannot_be_trained_on_are_refused(own, settings, sentence):
 def test_views_belong_to_this_task_and_networks_to_it():
     settings = TrainingSettings.read({"views": {"points": 20}})
     assert settings.views == Views(points=20)
-    with pytest.raises(InputError, match=r"training\.views are for the tasks generation"):
-        tasks.objective(settings, "classification").check(data())
+    with pytest.raises(InputError, match=r"training\.views are of networks that see clouds"):
+        tasks.objective(settings, "density").check(data())
     with pytest.raises(InputError, match="MLP makes no mixtures of clouds"):
         objective().measure(build({"kind": "mlp"}, classes=2, shape=[3]), clouds(), None)
     with pytest.raises(InputError, match="2 dimensions, and its Gaussians lie in 3"):

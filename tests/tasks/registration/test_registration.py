@@ -214,8 +214,8 @@ def test_networks_and_objects_of_other_tasks_are_refused(tmp_path):
         objective().check(SimpleNamespace(kind="images", labels=None, metadata={}, inputs=None))
     with pytest.raises(InputError, match="MLP gives no poses; take the network `kind: registration`"):
         objective().measure(build({"kind": "mlp"}, classes=2, shape=[3]), clouds(), None)
-    with pytest.raises(InputError, match=r"views are for the tasks generation and registration"):
-        tasks.objective(TrainingSettings.read({"views": VIEWS}), "classification").check(data())
+    with pytest.raises(InputError, match="views are of networks that see clouds"):
+        tasks.objective(TrainingSettings.read({"views": VIEWS}), "density").check(data())
     assert objective(views=None).views == Views()
     with pytest.raises(InputError, match="gives no poses; train it again"):
         tasks.measures("registration").check(build({"kind": "mlp"}, classes=2, shape=[3]), {}, tmp_path)
