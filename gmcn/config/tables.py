@@ -20,17 +20,7 @@ LEAST_SQUARES = PATHS["least-squares"]
 COLUMNS = {
     "validation<epoch>": r"validation[1-9]\d*",
     **{f"rmse<layer>-{kind}": rf"rmse[1-9]-{kind}" for kind in ("all", "relu", "reduction")},
-    **{
-        name: name
-        for name in (
-            "kernels",
-            "parameters",
-            "gib",
-            "minutes",
-            "fit_likelihood",
-            "fit_seconds",
-        )
-    },
+    **{name: name for name in ("kernels", "parameters", "gib", "minutes", "fit_likelihood", "fit_seconds")},
 }
 # Those of some task's results alone.
 OF_TASKS = {

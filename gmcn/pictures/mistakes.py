@@ -39,8 +39,8 @@ def draw_mistakes(seeds: Sequence[Mapping[str, Any]], data: ObjectSet, path: Pat
     rows = max(1, -(-len(shown) // COLUMNS))
     figure, grid = still.panels(rows, COLUMNS, 1.7 * COLUMNS, 2.1 * rows + 0.5)
     always = int((predictions != labels).all(0).sum())
-    told = f"{always} of {len(data)} objects are wrong in all {len(seeds)} seeds" if len(seeds) > 1 else ""
-    figure.suptitle(told or f"{always} of {len(data)} objects are wrong", fontsize=10)
+    everywhere = f" in all {len(seeds)} seeds" if len(seeds) > 1 else ""
+    figure.suptitle(f"{always} of {len(data)} objects are wrong{everywhere}", fontsize=10)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, place in zip(grid.flat, shown.tolist(), strict=False):

@@ -143,9 +143,8 @@ def resumable(
     points: str | os.PathLike | None = None,
 ) -> bool:
     """True if :func:`gmcn.training.train` with these arguments would continue from a checkpoint."""
-    return (
-        _search(Path(output), training_key(artifact, settings, seed, points))[0] is not None
-    )  # who trains says the warnings
+    key = training_key(artifact, settings, seed, points)
+    return _search(Path(output), key)[0] is not None  # who trains says the warnings
 
 
 @of_content

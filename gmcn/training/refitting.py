@@ -19,7 +19,8 @@ from gmcn.mixture import Mixture
 class FreshFits:
     """Fits of views of clouds (``training.views``), by the settings of an artifact and with a start of their own.
 
-    ``clouds`` are the points [S, M, 3], on the CPU, of the S objects of ``data``. Raises :class:`InputError` where
+    ``clouds`` are the points [S, M, 3], on the CPU, of the S objects of ``data``. Of several processes that train
+    together, each fits the whole of a batch, so that all have the same mixtures. Raises :class:`InputError` where
     there are none, the mixtures are not fitted to points, or a cloud has no view.
     """
 

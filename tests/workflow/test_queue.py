@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 def queue(tmp_path):
     """What ``make queue`` says and ends with where Snakemake fails for results that are called bad."""
     for name in ("snakemake", "gmcn"):
-        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*"\ncase "$*" in *bad.json) exit 1;; esac\n')
+        fails = {"snakemake": "*bad.json", "gmcn": "*misspelt.json"}[name]
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*"\ncase "$*" in {fails}) exit 1;; esac\n')
         (tmp_path / name).chmod(0o755)
 
     def run(*variables):
@@ -39,7 +40,7 @@ def test_one_after_the_other_whatever_fails(queue):
     made = [line.split()[-1] for line in answer.stdout.splitlines() if line.startswith("snakemake")]
     assert made == ["elsewhere/digits_one.json", "elsewhere/digits_bad.json", "elsewhere/digits_two.json"]
     assert answer.returncode != 0
-    assert "failed: digits_bad" in answer.stderr
+    assert "failed: elsewhere/digits_bad.json" in answer.stderr
     assert "gmcn status elsewhere/digits_one.json" in answer.stdout
     assert queue("QUEUE=digits_one").returncode == 0
 
@@ -50,6 +51,12 @@ def test_a_configuration_that_cannot_be_read_is_an_error(queue, tmp_path):
     answer = queue()
     assert answer.returncode != 0
     assert "broken" in answer.stderr
+
+
+def test_a_misspelt_name_stops_it_before_hours_of_trainings(queue):
+    answer = queue("QUEUE=digits_one digits_misspelt")
+    assert answer.returncode != 0
+    assert "snakemake" not in answer.stdout
 
 
 def test_it_has_one_core_unless_more_are_given(queue):

@@ -38,11 +38,8 @@ class Measures:
         progress: Callable[[int], object] = lambda _: None,
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The metrics, accuracy per class, confusion matrix (rows: true classes), predictions and their probability.
-
-        ``calibration_error`` is the mean difference between probability and accuracy over bins of the probability.
-        """
-        return measure(predict(network, data, device, progress), data)
+        """The metrics, accuracy per class, confusion matrix (rows: true classes), predictions and their probability."""
+        return {**measure(predict(network, data, device, progress), data), "voted": None}
 
     def voted(
         self, network: Network, data: ObjectSet, variations: Iterable[Inputs], device: torch.device | str = "cpu"

@@ -52,7 +52,6 @@ def measure(logits: Tensor, data: ObjectSet) -> dict[str, Any]:  # logits [S, cl
         "class_accuracy": statistics.fmean(share for share in per_class if share is not None),
         "loss": functional.cross_entropy(logits.double(), data.labels).item(),
         "per_class": dict(zip(data.class_names, per_class, strict=True)),
-        "voted": None,
         "calibration_error": calibration.item(),
         "confusion": confusion.tolist(),
         "predictions": predictions.tolist(),
