@@ -74,7 +74,7 @@ def layer_errors(networks: dict[str, GMCN], mixture: Mixture, positions: int) ->
             reduced = {way: network.blocks[index].stages(data)[2] for way, network in networks.items()}
             for way, result in reduced.items():
                 sums[way][index].add(truth, ops.evaluate(result, points))
-            data = reduced["exact"] if block.norm is None else block.norm(reduced["exact"])
+            data = block.onward(data, reduced["exact"])
     return {way: [errors.result()["standardised"] for errors in layers] for way, layers in sums.items()}
 
 

@@ -111,6 +111,9 @@ class GMCN(Network):
             int, at_least(1), at_most(MOST_NODES), "Nodes that the other layers have at least (fit_at)."
         ] = 16,
         divide_by_channels: Annotated[bool, "Divide a convolution's weights by its input channels."] = True,
+        skip: Annotated[
+            bool, "Hand each inner layer's input on beside its output, as further channels (section 6)."
+        ] = False,
         norm: Annotated[
             Literal["batch", "instance", "running"],
             "Statistics of the normalisation: of the batch, of each shape, or running ones also in training.",
@@ -157,8 +160,8 @@ class GMCN(Network):
         blocks, channels, halved = [], in_channels, 1
         for width, components in layers:
             fits = every_block | {"convolve_fit": convolved(components), "fit_at": at(components)}
-            blocks.append(GCL(channels, width, components, norm=norm, **fits))
-            channels, halved = width, max(1, components // 2)
+            blocks.append(GCL(channels, width, components, norm=norm, skip=skip, **fits))
+            channels, halved = blocks[-1].out_channels, max(1, components // 2)
         # No norm at the end: the integral does not change with the scale of space. Where convolutions are fitted,
         # the last one is fitted as if it halved the components once more.
         fits = every_block | {"convolve_fit": convolved(halved), "fit_at": at(None)}

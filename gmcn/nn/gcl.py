@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from gmcn import ops
@@ -35,6 +36,8 @@ class GCL(nn.Module):
             over the input channels instead of the sum of section 4. Values then stay of order one at every depth,
             where the sum multiplies them by about ten per layer, and absolute constants (the offset and smoothing
             of the dense fit, the negligible weights of TreeHEM) mean the same in all layers.
+        skip: hand the input on as well, reduced in the same way, as F further channels behind the G: section 6's skip
+            connection. The norm is over all of them.
         norm: mode of :class:`~gmcn.nn.MixtureNorm`, or None for no norm.
         norm_weighted, norm_gradient: see :class:`~gmcn.nn.MixtureNorm`.
         **kernel: the options of :class:`~gmcn.nn.GaussianConvolution`.
@@ -53,6 +56,7 @@ class GCL(nn.Module):
         convolve_fit: int | None = None,
         fit_at: int | None = None,
         divide_by_channels: bool = True,
+        skip: bool = False,
         norm: Literal["batch", "instance", "running"] | None = "batch",
         norm_weighted: bool = True,
         norm_gradient: bool = True,
@@ -61,13 +65,17 @@ class GCL(nn.Module):
         super().__init__()
         if convolve_fit is not None and convolve_fit < 1:
             raise InputError(f"GCL: convolve_fit is {convolve_fit}; it must be positive, or None to convolve exactly")
+        if skip and components is None:
+            raise InputError("GCL: skip needs a number of components, to which the input is reduced too")
+        self.out_channels = out_channels + (in_channels if skip else 0)
         self.convolution = GaussianConvolution(in_channels, out_channels, **kernel)
         self.relu_fit = ReLUFit(relu_offset, relu_smoothing)
         self.reduction = Reduction("none" if components is None else reduction, components, **(reduction_options or {}))
         self.norm = None
         if norm is not None:
-            self.norm = MixtureNorm(out_channels, mode=norm, weighted=norm_weighted, gradient=norm_gradient)
+            self.norm = MixtureNorm(self.out_channels, mode=norm, weighted=norm_weighted, gradient=norm_gradient)
         self.convolve_fit, self.fit_at, self.divide_by_channels = convolve_fit, fit_at, divide_by_channels
+        self.skip = skip
         if fit_at is not None:
             self._check_nodes(fit_at)
 
@@ -95,7 +103,7 @@ class GCL(nn.Module):
         self,
         mixture: Mixture,  # [B, F, N]
     ) -> tuple[Mixture, Mixture, Mixture]:  # [B, G, N*F*K], [B, G, N*F*K] or [B, G, fit_at], [B, G, components]
-        """The mixture after the convolution, after the dense fit and after the reduction, before the norm."""
+        """The mixture after the convolution, after the dense fit and after the reduction; :meth:`onward` ends it."""
         convolved = self._convolve(mixture)
         fitted = self.relu_fit(convolved) if self.fit_at is None else self._fit_at_nodes(mixture, self.fit_at)
         return convolved, fitted, self.reduction(fitted)
@@ -103,17 +111,31 @@ class GCL(nn.Module):
     def forward(
         self,
         mixture: Mixture,  # [B, F, N]
+    ) -> Mixture:  # [B, G, components], or [B, G + F, components] with skip
+        return self.onward(mixture, self._reduced(mixture))
+
+    def onward(
+        self,
+        mixture: Mixture,  # [B, F, N] the input
+        reduced: Mixture,  # [B, G, components] what its stages end with
+    ) -> Mixture:  # [B, G, components], or [B, G + F, components] with skip
+        """What the next layer is given: with the input beside it where that skips the layer, and normalised."""
+        if self.skip:
+            reduced = _beside(reduced, self.reduction(mixture))
+        return reduced if self.norm is None else self.norm(reduced)
+
+    def _reduced(
+        self,
+        mixture: Mixture,  # [B, F, N]
     ) -> Mixture:  # [B, G, components]
         node_size = self.reduction.node_size
         if self.fit_at is not None:
-            reduced = self.reduction(self._fit_at_nodes(mixture, self.fit_at))
+            return self.reduction(self._fit_at_nodes(mixture, self.fit_at))
         # Steps of EM look at the dense fit again.
-        elif self.convolve_fit is None and node_size is not None and not self.reduction.em_refine:
-            reduced = self._reduce_unstored(mixture, self._kernels(mixture), node_size)
-        else:
-            # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
-            reduced = self.reduction(self.relu_fit(self._convolve(mixture)))
-        return reduced if self.norm is None else self.norm(reduced)
+        if self.convolve_fit is None and node_size is not None and not self.reduction.em_refine:
+            return self._reduce_unstored(mixture, self._kernels(mixture), node_size)
+        # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
+        return self.reduction(self.relu_fit(self._convolve(mixture)))
 
     def _reduce_unstored(
         self,
@@ -173,4 +195,15 @@ class GCL(nn.Module):
 
     def extra_repr(self) -> str:
         fitted = f"convolve_fit={self.convolve_fit}, fit_at={self.fit_at}"
-        return f"{fitted}, divide_by_channels={self.divide_by_channels}"
+        return f"{fitted}, divide_by_channels={self.divide_by_channels}, skip={self.skip}"
+
+
+def _beside(
+    one: Mixture,  # [B, G, N]
+    other: Mixture,  # [B, F, M], M at most N
+) -> Mixture:  # [B, G + F, N]
+    """The channels of both, as Gaussians of weight zero fill up what the other one lacks."""
+    missing = one.components - other.components
+    if missing:
+        other = pad(other, missing, other.covariances.diagonal(dim1=-2, dim2=-1).mean((-2, -1)))
+    return Mixture(*(torch.cat(pair, 1) for pair in zip(one, other, strict=True)))

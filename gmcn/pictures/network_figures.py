@@ -34,7 +34,7 @@ def activations(network: GMCN, inputs: Mixture) -> Any:  # inputs [S, N], D = 2
             channel = int(stages[0].weights[index].std(-1).argmax())
             _stages(row, mixture.map(lambda t, i=index: t[i]), *(_only(stage, index, channel) for stage in stages))
             row[0].set_ylabel(f"layer {layer + 1}", fontsize=9)
-        mixture = stages[2] if block.norm is None else block.norm(stages[2])
+        mixture = block.onward(mixture, stages[2])
     for axes, title in zip(grid[0], STAGES, strict=True):
         axes.set_title(title, fontsize=10)
     return figure

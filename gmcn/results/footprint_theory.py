@@ -38,7 +38,8 @@ def theoretical_footprint(
         pooled = max(1, given // 2) if wanted is None else min(wanted, convolved) if reduced else convolved
         stored = min(2 * pooled if fused else nodes(wanted, *fit_at) or convolved, convolved)
         kernels = channels * out_channels * kernel
-        data = batch_size * out_channels * (stored + pooled)
+        onward = out_channels + (channels if network["skip"] and wanted is not None else 0)
+        data = batch_size * (out_channels * stored + onward * pooled)
         gaussians = 2 * (kernels + data)  # with their gradients
         layers.append(
             {
@@ -54,7 +55,7 @@ def theoretical_footprint(
                 "bytes": gaussians * FLOATS[dim] * BYTES_PER_FLOAT,
             }
         )
-        channels, given = out_channels, pooled
+        channels, given = onward, pooled
     return {
         "batch_size": batch_size,
         "layers": layers,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -122,8 +121,11 @@ def _kernels(result: Mapping[str, Any]) -> Value:
     layers, classes = at(result, "settings", "network", "layers"), at(result, "details", "per_class", "mean")
     if layers is None or classes is None:
         return NOTHING
-    channels = [1, *(layer[0] for layer in layers), len(classes)]
-    return sum(before * after for before, after in itertools.pairwise(channels)), None
+    skip, given, kernels = at(result, "settings", "network", "skip"), 1, 0
+    for channels in (*(layer[0] for layer in layers), len(classes)):
+        kernels += given * channels
+        given = channels + (given if skip else 0)
+    return kernels, None
 
 
 def _gib(result: Mapping[str, Any]) -> Value:

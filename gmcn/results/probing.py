@@ -153,15 +153,14 @@ def probe_network(
             if index in exact:
                 dense = block.relu_fit(convolved)
                 exact[index].add(points, truth, dense, block.reduction(dense))
-            data = reduced if block.norm is None else block.norm(reduced)
+            data = block.onward(data, reduced)
         progress(min(BATCH, shapes - start))
-    channels = [model.in_channels, *(block.convolution.out_channels for block in model.blocks)]
     return [
         {
-            "layer": f"{channels[index]} -> {channels[index + 1]}",
+            "layer": f"{block.convolution.in_channels} -> {block.convolution.out_channels}",
             "positions": errors.sums["all"].count,
             **errors.results(),
             **({"exact": exact[index].results()} if index in exact else {}),
         }
-        for index, errors in enumerate(sums)
+        for index, (block, errors) in enumerate(zip(model.blocks, sums, strict=True))
     ]

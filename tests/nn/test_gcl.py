@@ -7,7 +7,8 @@ import torch
 
 from gmcn import ops
 from gmcn.errors import InputError
-from gmcn.nn import GCL, MixtureNorm, Reduction, ReLUFit
+from gmcn.nn import GCL, MixtureNorm, Reduction, ReLUFit, rescale
+from gmcn.nn.norm import mean_variance
 
 from .workload import random_mixture
 
@@ -38,6 +39,28 @@ def test_without_reduction():
     _, fitted, reduced = layer.stages(mixture)
     assert reduced is fitted
     assert torch.equal(layer(mixture).weights, fitted.weights)
+
+
+@pytest.mark.parametrize(("components", "given"), [(8, 7), (8, 20), (4, 4)])
+def test_skip(components, given):
+    """The input goes on beside the output, reduced likewise or filled up, and the norm is over both."""
+    layer, mixture = block(3, 4, components, skip=True), random_mixture(2, 3, given)
+    mixture = mixture._replace(weights=mixture.weights.abs())
+    found = layer(mixture)
+    assert found.weights.shape == (2, 4 + 3, components)
+    assert layer.out_channels == layer.norm.channels == 4 + 3
+    reduced, skipped = layer.stages(mixture)[2], Reduction("treehem2", components)(mixture)
+    scales = [mean_variance(part, (0, 2), True).rsqrt() for part in (reduced, skipped)]
+    for part, scale, at in ((reduced, scales[0], slice(0, 4)), (skipped, scales[1], slice(4, 7))):
+        expected = rescale(part, scale.expand(part.batch_shape))
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one[:, at, : part.components], other)
+    assert (found.weights[:, 4:, given:] == 0).all()
+
+
+def test_nothing_skips_a_layer_that_is_not_reduced():
+    with pytest.raises(InputError, match="skip needs a number of components"):
+        GCL(3, 4, None, skip=True)
 
 
 def test_convolve_fit():

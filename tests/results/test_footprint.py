@@ -60,6 +60,13 @@ def test_a_layer_at_nodes_stores_those():
     assert [layer["N_p"] for layer in layers["layers"]] == [4, 2, 1]
 
 
+def test_what_skips_a_layer_goes_into_the_next_one():
+    network = {"layers": [[2, 4], [3, 2]], "classes": 3, "dim": 2, "kernel_components": 1, "skip": True}
+    layers = theoretical_footprint(network, components=8, batch_size=1, fused=False)["layers"]
+    assert [layer["F_i"] for layer in layers] == [1, 1 + 2, 1 + 2 + 3]
+    assert [layer["D"] for layer in layers] == [2 * 8 + 3 * 4, 3 * 3 * 4 + 6 * 2, 3 * 6 * 2 + 3 * 1]
+
+
 def test_without_reduction_everything_convolved_goes_on():
     network = {"layers": [[2, 4]], "classes": 3, "dim": 2, "kernel_components": 3, "reduction": "none"}
     first, last = theoretical_footprint(network, components=8, batch_size=1, fused=False)["layers"]
