@@ -92,6 +92,10 @@ class GMCN(Network):
             0.0,
             0.0,
         ),
+        rectified: Annotated[
+            Literal["values", "weights"],
+            "What the ReLU is of: the mixture's values, by the dense fit, or only its weights (appendix G).",
+        ] = "values",
         convolve_fit: Annotated[
             int | None,
             at_least(1),
@@ -141,6 +145,7 @@ class GMCN(Network):
             },
             "relu_offset": relu_offset,
             "relu_smoothing": tuple(relu_smoothing),
+            "rectified": rectified,
             "divide_by_channels": divide_by_channels,
             "norm_weighted": norm_weighted,
             "norm_gradient": norm_gradient,

@@ -25,7 +25,7 @@ class GCL(nn.Module):
         in_channels, out_channels: F and G.
         components: of the output; None for no reduction.
         reduction, reduction_options: method and further options of :class:`~gmcn.nn.Reduction`.
-        relu_offset, relu_smoothing: see :class:`~gmcn.nn.ReLUFit`.
+        relu_offset, relu_smoothing, rectified: see :class:`~gmcn.nn.ReLUFit`.
         convolve_fit: number of components to which the convolution itself is fitted, before its rectification
             (section 6); None convolves exactly.
         fit_at: number of nodes of the convolution's positive part at which the dense fit is made, see
@@ -53,6 +53,7 @@ class GCL(nn.Module):
         reduction_options: Mapping[str, Any] | None = None,
         relu_offset: float = 0.0,
         relu_smoothing: tuple[float, float] = (0.0, 0.0),
+        rectified: Literal["values", "weights"] = "values",
         convolve_fit: int | None = None,
         fit_at: int | None = None,
         divide_by_channels: bool = True,
@@ -69,7 +70,7 @@ class GCL(nn.Module):
             raise InputError("GCL: skip needs a number of components, to which the input is reduced too")
         self.out_channels = out_channels + (in_channels if skip else 0)
         self.convolution = GaussianConvolution(in_channels, out_channels, **kernel)
-        self.relu_fit = ReLUFit(relu_offset, relu_smoothing)
+        self.relu_fit = ReLUFit(relu_offset, relu_smoothing, rectified)
         self.reduction = Reduction("none" if components is None else reduction, components, **(reduction_options or {}))
         self.norm = None
         if norm is not None:
@@ -92,6 +93,10 @@ class GCL(nn.Module):
             raise InputError(
                 f"GCL: relu_offset {relu.offset} and relu_smoothing {list(relu.smoothing)} must be 0 where a layer is "
                 "fitted at nodes (fit_at): that fit knows no constants"
+            )
+        if relu.rectified != "values":
+            raise InputError(
+                f"GCL: rectified '{relu.rectified}' does not go with fit_at, a fit of values; leave out one of them"
             )
         if reduction.method == "none" and reduction.components is not None:
             raise InputError(
@@ -132,7 +137,8 @@ class GCL(nn.Module):
         if self.fit_at is not None:
             return self.reduction(self._fit_at_nodes(mixture, self.fit_at))
         # Steps of EM look at the dense fit again.
-        if self.convolve_fit is None and node_size is not None and not self.reduction.em_refine:
+        fitted = self.convolve_fit is None and self.relu_fit.rectified == "values"
+        if fitted and node_size is not None and not self.reduction.em_refine:
             return self._reduce_unstored(mixture, self._kernels(mixture), node_size)
         # Not through stages(): a mixture that nobody holds on to can be freed before the next one is made.
         return self.reduction(self.relu_fit(self._convolve(mixture)))

@@ -91,6 +91,19 @@ def test_option(options):
     assert torch.equal(again.eval()(mixture), model.eval()(mixture))
 
 
+def test_the_relu_of_weights_alone():
+    """Appendix G: no gradient reaches a negative kernel, and the last layer does not see where anything is."""
+    model = network(rectified="weights")
+    loss = torch.nn.functional.cross_entropy(model(dense_mixture()), torch.tensor([0, 3, 4]))
+    loss.backward()
+    *_, last = (block.convolution for block in model.blocks)
+    assert last.raw_positions.grad is None
+    for block in model.blocks:
+        weights = block.convolution.raw_weights
+        assert torch.equal(weights.grad != 0, block.convolution.kernels().weights > 0)
+        assert (weights.grad == 0).any()
+
+
 @WITH
 def test_stored_and_unstored_convolutions_agree(options):
     """A block gives what its stages give, whether or not it stores the convolution."""

@@ -63,6 +63,18 @@ def test_nothing_skips_a_layer_that_is_not_reduced():
         GCL(3, 4, None, skip=True)
 
 
+def test_the_relu_of_weights_alone():
+    """Appendix G: positive kernels on a positive mixture then act as if there were no activation."""
+    layer, mixture = block(3, 4, 8, rectified="weights", norm=None), random_mixture(2, 3, 7)
+    convolved, fitted, reduced = layer.stages(mixture)
+    assert torch.equal(fitted.weights, convolved.weights.clamp(min=0))
+    assert torch.equal(layer(mixture).weights, reduced.weights)
+    with pytest.raises(InputError, match="rectified 'weights' does not go with fit_at"):
+        GCL(3, 4, 8, rectified="weights", fit_at=16)
+    with pytest.raises(InputError, match="unknown what is rectified 'wieghts'"):
+        GCL(3, 4, 8, rectified="wieghts")
+
+
 def test_convolve_fit():
     layer, mixture = block(3, 4, 8, convolve_fit=16), random_mixture(2, 3, 7)
     convolved, _, reduced = layer.stages(mixture)
