@@ -48,13 +48,13 @@ queue: $(INSTALLED)
 	@trap 'exit 130' INT TERM; \
 	queue="$(QUEUE)"; \
 	test -n "$$queue" || queue=$$(python -c "$$LISTED") || exit 1; \
+	targets=; failed=; \
 	for result in $$queue; do targets="$$targets $(RESULTS)/$$result.json"; done; \
-	gmcn status $$targets || exit 1; \
+	snakemake -n --quiet all $(ARGS) -- $$targets || exit 1; \
 	for target in $$targets; do \
 	    echo "== $$target"; \
 	    OMP_WAIT_POLICY=PASSIVE nice snakemake --cores $(CORES) $(SINGLE) $(ARGS) -- $$target || failed="$$failed $$target"; \
 	done; \
-	gmcn status $$targets; \
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 # ModelNet and MNIST come from $$GMCN_MIRROR or the internet: docs/reproduction.md.

@@ -2,8 +2,9 @@
 
 The task: one step (forward, backward, Adam, kernel decay) of the paper's five-layer network for ModelNet10, float32, on
 random mixtures of 128 Gaussians. Pairs: what the dense fits evaluate forward, 802.8 M per shape at all centres, fewer
-where fit_at chooses nodes. Peak: of tensors that torch holds, network and Adam's moments included, over appendix A's
-minimum without fusing; resident: what a process of its own grows by in one step (the peak of its resident memory).
+where fit_at chooses nodes. Peak: of tensors that torch holds (on the CPU beside network and Adam's moments), over
+appendix A's minimum without fusing; resident: what a process of its own grows by in one step (the peak of its resident
+memory).
 """
 
 from __future__ import annotations

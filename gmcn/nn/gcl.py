@@ -37,7 +37,8 @@ class GCL(nn.Module):
             where the sum multiplies them by about ten per layer, and absolute constants (the offset and smoothing
             of the dense fit, the negligible weights of TreeHEM) mean the same in all layers.
         skip: hand the input on as well, reduced in the same way, as F further channels behind the G: section 6's skip
-            connection. The norm is over all of them.
+            connection. The norm is over all of them. The input must not have negative weights, except where nothing is
+            reduced.
         norm: mode of :class:`~gmcn.nn.MixtureNorm`, or None for no norm.
         norm_weighted, norm_gradient: see :class:`~gmcn.nn.MixtureNorm`.
         **kernel: the options of :class:`~gmcn.nn.GaussianConvolution`.
@@ -68,6 +69,11 @@ class GCL(nn.Module):
             raise InputError(f"GCL: convolve_fit is {convolve_fit}; it must be positive, or None to convolve exactly")
         if skip and components is None:
             raise InputError("GCL: skip needs a number of components, to which the input is reduced too")
+        if skip and components is not None and min(fit_at or components, convolve_fit or components) < components:
+            raise InputError(
+                f"GCL: skip needs fit_at and convolve_fit of at least components, which is {components}; they are "
+                f"{fit_at} and {convolve_fit}"
+            )
         self.out_channels = out_channels + (in_channels if skip else 0)
         self.convolution = GaussianConvolution(in_channels, out_channels, **kernel)
         self.relu_fit = ReLUFit(relu_offset, relu_smoothing, rectified)

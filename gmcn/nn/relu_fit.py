@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from gmcn import ops
-from gmcn.errors import unknown
+from gmcn.errors import InputError, unknown
 from gmcn.mixture import Mixture
 
 RECTIFIED = ("values", "weights")
@@ -21,7 +21,8 @@ class ReLUFit(nn.Module):
     they make the fit depend on the scale of the weights and of the covariances.
 
     With ``rectified`` "weights" nothing is fitted: negative weights become zero, whatever lies on top of what. Appendix
-    G says why this is a poor transfer function. Raises :class:`gmcn.errors.InputError` for anything else.
+    G says why this is a poor transfer function. Raises :class:`gmcn.errors.InputError` for anything else, and for
+    constants of a fit that is not made.
     """
 
     def __init__(
@@ -32,7 +33,12 @@ class ReLUFit(nn.Module):
     ) -> None:
         super().__init__()
         if rectified not in RECTIFIED:
-            raise unknown("what is rectified", rectified, RECTIFIED)
+            raise unknown("value of rectified", rectified, RECTIFIED)
+        if rectified == "weights" and (offset or any(smoothing)):
+            raise InputError(
+                f"ReLUFit: offset {offset} and smoothing {list(smoothing)} are of the dense fit, which rectified "
+                "'weights' does not make; leave them out"
+            )
         self.rectified = rectified
         self.offset, self.smoothing = float(offset), (float(smoothing[0]), float(smoothing[1]))
 

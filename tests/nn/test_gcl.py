@@ -69,10 +69,25 @@ def test_the_relu_of_weights_alone():
     convolved, fitted, reduced = layer.stages(mixture)
     assert torch.equal(fitted.weights, convolved.weights.clamp(min=0))
     assert torch.equal(layer(mixture).weights, reduced.weights)
-    with pytest.raises(InputError, match="rectified 'weights' does not go with fit_at"):
-        GCL(3, 4, 8, rectified="weights", fit_at=16)
-    with pytest.raises(InputError, match="unknown what is rectified 'wieghts'"):
-        GCL(3, 4, 8, rectified="wieghts")
+    with torch.no_grad():
+        layer.convolution.raw_weights.abs_()
+    convolved, fitted, _ = layer.stages(mixture._replace(weights=mixture.weights.abs()))
+    assert torch.equal(fitted.weights, convolved.weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rectified": "weights", "fit_at": 16}, "rectified 'weights' does not go with fit_at"),
+        ({"rectified": "wieghts"}, "unknown value of rectified 'wieghts'; did you mean 'weights'"),
+        ({"rectified": "weights", "relu_offset": 0.1}, "offset 0.1 .* are of the dense fit"),
+        ({"skip": True, "fit_at": 4}, "skip needs fit_at and convolve_fit of at least components"),
+        ({"skip": True, "convolve_fit": 4}, "skip needs fit_at and convolve_fit of at least components"),
+    ],
+)
+def test_options_that_do_not_go_together(options, words):
+    with pytest.raises(InputError, match=words):
+        GCL(3, 4, 8, **options)
 
 
 def test_convolve_fit():

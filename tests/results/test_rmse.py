@@ -12,10 +12,12 @@ import gmcn
 from gmcn import ops
 from gmcn.data.objects import TEST, read_split
 from gmcn.errors import InputError
+from gmcn.models import GMCN
 from gmcn.results import probe
 from gmcn.results.networks import load_networks
 from gmcn.results.probing import probe_network
 from gmcn.results.rmse import ErrorSum, random_positions
+from tests.nn.workload import random_mixture
 from tests.ops.golden import standardised_mse
 from tests.training.conftest import Recorder
 
@@ -92,6 +94,12 @@ def test_a_fitted_convolution_is_measured_against_the_exact_one(variant):
         points = random_positions(truth.positions, truth.covariances, 1500, torch.Generator().manual_seed(5))
         error = ops.evaluate(truth, points).relu() - ops.evaluate(block.stages(data)[1], points)
     assert layer["relu"]["rmse"] == pytest.approx(error.square().mean().sqrt().item(), rel=0.05)
+
+
+def test_what_skips_a_layer_reaches_the_next_one():
+    model = GMCN([[2, 4], [3, 2]], 3, seed=0, skip=True)
+    layers = probe_network(model, random_mixture(4, 8, dtype=torch.float32), 50, seed=1)
+    assert [layer["layer"] for layer in layers] == ["1 -> 2", "3 -> 3", "6 -> 3"]
 
 
 @pytest.mark.parametrize("option", ["fit_at", "convolve_fit"])

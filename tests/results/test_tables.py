@@ -126,6 +126,13 @@ def test_what_has_not_been_run_is_empty_and_names_its_command(made):
     assert all(row["ours"] == "" for row in rows)
 
 
+def test_what_skips_a_layer_makes_more_kernels(made):
+    skipping = result(PAPER, [0.9])
+    skipping["settings"]["network"] = {"layers": [[2, 4], [3, 2]], "skip": True}
+    [cell] = [row for row in made(skipping)[1] if row["metric"] == "kernels" and row["row"] == "1/128 → classes"]
+    assert float(cell["ours"]) == 1 * 2 + (1 + 2) * 3 + (1 + 2 + 3) * 10
+
+
 def test_tex_is_escaped_and_every_line_has_as_many_cells(made):
     _, _, tex = made(result(PAPER, [0.93, 0.91]))
     assert (
