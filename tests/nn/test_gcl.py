@@ -79,7 +79,7 @@ def test_the_relu_of_weights_alone():
     ("options", "words"),
     [
         ({"rectified": "weights", "fit_at": 16}, "rectified 'weights' does not go with fit_at"),
-        ({"rectified": "wieghts"}, "unknown value of rectified 'wieghts'; did you mean 'weights'"),
+        ({"rectified": "weight"}, "unknown value of rectified 'weight'; did you mean 'weights'"),
         ({"rectified": "weights", "relu_offset": 0.1}, "offset 0.1 .* are of the dense fit"),
         ({"skip": True, "fit_at": 4}, "skip needs fit_at and convolve_fit of at least components"),
         ({"skip": True, "convolve_fit": 4}, "skip needs fit_at and convolve_fit of at least components"),
