@@ -148,6 +148,20 @@ def measure(
 
 
 @contextlib.contextmanager
+def remarked(row: dict[str, Any], options: Namespace) -> Iterator[None]:
+    """Gives up after the limit; a lack of time or memory in the block becomes the row's remark."""
+    try:
+        with given_up_after(options.limit):
+            yield
+    except TimeoutError:
+        row["remark"] = f"{TIME} ({options.limit:g} s)"
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        row["remark"] = MEMORY
+
+
+@contextlib.contextmanager
 def given_up_after(seconds: float) -> Iterator[None]:
     """TimeoutError in the block after that time, as soon as Python gets a turn."""
 

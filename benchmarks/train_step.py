@@ -20,10 +20,9 @@ from typing import Any
 
 import torch
 from common import arguments, progress, random_mixture, report, save, table
-from measuring import given_up_after, peak_of, seconds_of
+from measuring import peak_of, remarked, seconds_of
 
 from gmcn.artifacts import write_text
-from gmcn.errors import is_out_of_memory
 from gmcn.results.allocations import peak_of_allocations
 from gmcn.results.footprint_theory import theoretical_footprint
 from gmcn.results.measured_memory import training_step
@@ -48,26 +47,19 @@ def measure(
     row: dict[str, Any] = {"batch": batch, "fit_at": network["fit_at"] or "exact", "threads": options.threads}
     row |= dict.fromkeys(("seconds", "ms/shape", "shapes/s", "G pairs/s", "peak, MiB"))
     operations: list[dict[str, Any]] = []
-    try:
-        with given_up_after(options.limit):
-            step = training_step(network, mixture, labels)
-            seconds = seconds_of(step, options)
-            row |= {"seconds": seconds, "ms/shape": 1e3 * seconds / batch, "shapes/s": batch / seconds}
-            row |= {"G pairs/s": pairs / seconds / 1e9}
-            if time_only:
-                return row, operations
-            operations = profile(step, options)
-            if options.device == "cuda":  # where they add up to less than the step, the GPU waits
-                row |= {"kernels, ms": sum(operation["ms"] for operation in operations)}
-            peak = tensor_peak(step, options)
-            row |= {"peak, MiB": peak / 2**20, "minimum, MiB": theory["bytes"] / 2**20, "ratio": peak / theory["bytes"]}
-            row |= {"resident, MiB": None if options.device == "cuda" else resident(network, batch, options)}
-    except TimeoutError:
-        row |= {"remark": f"out of time ({options.limit:g} s)"}
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        row |= {"remark": "out of memory"}
+    with remarked(row, options):
+        step = training_step(network, mixture, labels)
+        seconds = seconds_of(step, options)
+        row |= {"seconds": seconds, "ms/shape": 1e3 * seconds / batch, "shapes/s": batch / seconds}
+        row |= {"G pairs/s": pairs / seconds / 1e9}
+        if time_only:
+            return row, operations
+        operations = profile(step, options)
+        if options.device == "cuda":  # where they add up to less than the step, the GPU waits
+            row |= {"kernels, ms": sum(operation["ms"] for operation in operations)}
+        peak = tensor_peak(step, options)
+        row |= {"peak, MiB": peak / 2**20, "minimum, MiB": theory["bytes"] / 2**20, "ratio": peak / theory["bytes"]}
+        row |= {"resident, MiB": None if options.device == "cuda" else resident(network, batch, options)}
     return row, operations
 
 

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 from common import arguments, progress, random_mixture, report, save
-from measuring import given_up_after, seconds_of
+from measuring import remarked, seconds_of
 from torch import Tensor, nn
 from torch.nn import functional
 from train_step import COMPONENTS, NETWORK, SMALL, tensor_peak
 
-from gmcn.errors import is_out_of_memory
 from gmcn.models import build
 from gmcn.results.measured_memory import training_step
 
@@ -100,17 +99,10 @@ def main() -> None:
         progress(f"{way}, batch {options.batch}")
         row: dict[str, Any] = {"way": way, "batch": options.batch, "parameters": parameters, "input, KiB": kib}
         row |= dict.fromkeys(("peak, MiB", "peak per shape, MiB", "seconds"))
-        try:
-            with given_up_after(options.limit):
-                peak = tensor_peak(lambda make=make: make(options.batch, labels)(), options) / 2**20
-                row |= {"peak, MiB": peak, "peak per shape, MiB": peak / options.batch}
-                row |= {"seconds": seconds_of(make(options.batch, labels), options)}
-        except TimeoutError:
-            row |= {"remark": f"out of time ({options.limit:g} s)"}
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            row |= {"remark": "out of memory"}
+        with remarked(row, options):
+            peak = tensor_peak(lambda make=make: make(options.batch, labels)(), options) / 2**20
+            row |= {"peak, MiB": peak, "peak per shape, MiB": peak / options.batch}
+            row |= {"seconds": seconds_of(make(options.batch, labels), options)}
         rows.append(row)
         save("voxels", __doc__, rows, options)
     report("voxels", __doc__, rows, options)

@@ -102,6 +102,16 @@ def test_the_relu_of_weights_alone():
         weights = block.convolution.raw_weights
         assert torch.equal(weights.grad != 0, block.convolution.kernels().weights > 0)
         assert (weights.grad == 0).any()
+    # So it sees of a shape no more than the sum of its weights.
+    shapes = []
+    for mixture in (dense_mixture(), random_mixture(3, 5)):
+        weights = mixture.weights.abs()
+        shapes.append(
+            mixture._replace(weights=weights / weights.sum(-1, keepdim=True)).map(lambda tensor: tensor[:, None])
+        )
+    for block in model.blocks:
+        shapes = [block(shape) for shape in shapes]
+    torch.testing.assert_close(*(shape.weights.sum(-1) for shape in shapes))
 
 
 @WITH
