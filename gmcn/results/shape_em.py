@@ -6,7 +6,9 @@ k-means, at most 100 steps, tolerance 1e-3), and by ``fit_points`` with its meth
 k-means++, steps until a tolerance of 1e-4); both with full covariances in float64.
 
 The number of components and the floor, what is added to variances, matter much, since surfaces are thin. Both are
-chosen on training objects, fitted and scored in the same way; the test objects are only measured.
+chosen on training objects, fitted and scored in the same way; the test objects are only measured. ``kernels`` is what
+the seen points say without any fit: a kernel density (scikit-learn's ``KernelDensity``), whose bandwidth training
+objects choose too. ``bytes`` are those of what has to be kept of an object, in float32.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from gmcn.mixture import GaussianMixture
 
 COMPONENTS = (8, 16, 32, 64, 128)
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3)
+BANDWIDTHS = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
 POINTS = 512
 OBJECTS = 50  # training objects, of which these are chosen
 SEED = 0
@@ -51,12 +54,24 @@ def compiled(seen: Tensor, others: Tensor, n: int, floor: float) -> Tensor:  # [
     return GaussianMixture.from_mixture(fitted).log_prob(others).mean(-1)
 
 
+def by_kernels(seen: Tensor, others: Tensor, bandwidth: float) -> Tensor:  # [S, P, 3], [S, Q, 3] -> [S]
+    """Mean log-likelihoods under a Gaussian at each seen point, with the bandwidth (units of the data) as deviation."""
+    from sklearn.neighbors import KernelDensity
+
+    found = [
+        KernelDensity(bandwidth=bandwidth).fit(points).score(rest) / len(rest)
+        for points, rest in zip(seen.numpy(), others.numpy(), strict=True)
+    ]
+    return torch.tensor(found, dtype=torch.float64)
+
+
 METHODS = {"sklearn": by_sklearn, "compiled": compiled}
 
 
 def fits(points: int, training: int, test: int) -> int:
     """How many fits :func:`per_shape` tells its progress of, for objects of so many points."""
-    return len(METHODS) * len(_possible(points)) * (len(FLOORS) * min(OBJECTS, training) + test)
+    some = min(OBJECTS, training)
+    return len(METHODS) * len(_possible(points)) * (len(FLOORS) * some + test) + len(BANDWIDTHS) * some + test
 
 
 def per_shape(
@@ -97,12 +112,31 @@ def per_shape(
                     "log_likelihood": values[n].mean().item(),
                     "std": values[n].std().item(),
                     "seconds": (time.process_time() - started) / len(test),
+                    "bytes": 4 * 10 * n,  # weight, mean and a covariance's six numbers
                 }
                 progress(len(test))
             n, floor = max(judged, key=judged.__getitem__)
             chosen = {"components": n, "floor": floor, "training": judged[n, floor]}
             found[name] = {"chosen": chosen, "by_components": rows, "log_likelihoods": values[n].tolist()}
+        found["kernels"] = _kernel_density((seen, others), _halves(test), progress)
     return {**found, "best": max(METHODS, key=lambda name: found[name]["chosen"]["training"])}
+
+
+def _kernel_density(training: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], progress: Progress) -> dict[str, Any]:
+    judged = {}
+    for bandwidth in BANDWIDTHS:
+        judged[bandwidth] = by_kernels(*training, bandwidth).mean().item()
+        progress(len(training[0]))
+    chosen = max(BANDWIDTHS, key=judged.__getitem__)
+    values = by_kernels(*test, chosen)
+    progress(len(values))
+    return {
+        "bandwidth": chosen,
+        "training": {str(one): judged[one] for one in BANDWIDTHS},
+        "log_likelihood": values.mean().item(),
+        "std": values.std().item(),
+        "bytes": 4 * 3 * test[0].shape[1],
+    }
 
 
 def _halves(points: Tensor) -> tuple[Tensor, Tensor]:  # [S, M, 3] -> [S, P, 3] each

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 
 import pytest
@@ -119,6 +120,19 @@ def test_both_ways_of_em_find_about_the_same():
     points = centres[places] + 0.05 * torch.randn(2, 400, 3, generator=generator, dtype=torch.float64)
     values = [method(points[:, :200], points[:, 200:], 3, 1e-6) for method in shape_em.METHODS.values()]
     torch.testing.assert_close(*values, rtol=0.01, atol=0)
+
+
+def test_points_alone_are_a_kernel_density_by_a_bandwidth_that_training_objects_choose(tables, small):
+    train, test = (read_split(tables, split).inputs for split in (TRAIN, TEST))
+    told = []
+    found = shape_em.per_shape(train, test, told.append)["kernels"]
+    assert sum(told) == shape_em.fits(test.shape[1], len(train), len(test))
+    assert found["training"][str(found["bandwidth"])] == max(found["training"].values())
+    seen, others = test[:, :32].double(), test[:, 32:64].double()
+    squares = torch.cdist(others, seen).square()
+    logs = -squares / (2 * found["bandwidth"] ** 2) - 1.5 * math.log(2 * math.pi * found["bandwidth"] ** 2)
+    assert found["log_likelihood"] == pytest.approx((logs.logsumexp(-1) - math.log(32)).mean().item())
+    assert found["bytes"] == 32 * 12
 
 
 def test_the_nearest_training_object_completes_views(tables, tmp_path, small):
