@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from gmcn import cli, config
+from gmcn.config.sections import RIVALS
 from gmcn.errors import InputError
+from gmcn.models import NETWORKS
 from gmcn.models.loading import pretrained_names
 from tests.conftest import ROOT
 from tests.docs.reading import PLACEHOLDERS, Command, all_code, commands, settings
@@ -114,7 +116,7 @@ def names_of_project(text: str, known: dict) -> str | None:
         return None if rest in known["variants"] or rest in known["fits"] or rest == "fits" else "no variant, no fit"
     family = {name.partition("-")[0] for name in known["variants"] if "-" in name}
     if re.fullmatch(r"[a-z0-9]+-[a-z0-9-]+", text) and text.partition("-")[0] in family:
-        return None if text in known["variants"] else "no variant"
+        return None if text in {*known["variants"], *RIVALS, *NETWORKS} else "no variant, no rival, no network"
     if text.startswith("results/"):
         config.check_target(known, text)
         return None
