@@ -13,7 +13,7 @@ from torch import Tensor
 from gmcn.data.objects import Inputs
 from gmcn.declared import DISTINCT, above, at_least, at_most, below, read
 from gmcn.errors import InputError
-from gmcn.mixture import Mixture, affine
+from gmcn.mixture import Mixture, affine, centre_and_variances
 from gmcn.precision import full_precision
 
 _WHERE = "training.augmentation"
@@ -229,9 +229,5 @@ def centre_and_deviation(
     mixture: Mixture,  # [..., N]
 ) -> tuple[Tensor, Tensor]:  # [..., D], [...]
     """Centre of mass and standard deviation per dimension of the weights' magnitudes (equal ones where all are 0)."""
-    shares = mixture.weights.abs()
-    shares = torch.where(shares.sum(-1, keepdim=True) > 0, shares, 1.0)
-    shares = (shares / shares.sum(-1, keepdim=True))[..., None]
-    centre = (shares * mixture.positions).sum(-2, keepdim=True)
-    variances = (mixture.positions - centre).square() + mixture.covariances.diagonal(dim1=-2, dim2=-1)
-    return centre[..., 0, :], (shares * variances).sum(-2).mean(-1).sqrt()
+    centre, variances = centre_and_variances(mixture)
+    return centre, variances.mean(-1).sqrt()

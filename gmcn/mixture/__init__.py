@@ -5,7 +5,7 @@
 :meth:`GaussianMixture.mixture` and :meth:`GaussianMixture.from_mixture` lead from one to the other.
 """
 
-from gmcn.mixture.affine import affine, mean_variance, rescale
+from gmcn.mixture.affine import affine, centre_and_variances, mean_variance, rescale
 from gmcn.mixture.comparisons import overlap
 from gmcn.mixture.covariance import Covariance, Full
 from gmcn.mixture.density import GaussianMixture
@@ -23,6 +23,7 @@ __all__ = [
     "Mixture",
     "MixtureTree",
     "affine",
+    "centre_and_variances",
     "mean_variance",
     "overlap",
     "rescale",

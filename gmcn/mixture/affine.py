@@ -1,4 +1,4 @@
-"""Affine maps of mixtures, and the average variance that decides on a scale."""
+"""Affine maps of mixtures, and the variances that say how large a mixture is."""
 
 from __future__ import annotations
 
@@ -69,3 +69,15 @@ def mean_variance(
     # A channel that is zero everywhere still needs a scale.
     shares = torch.where(shares.sum(over, keepdim=True) > 0, shares, 1.0)
     return (shares * variances).sum(over) / shares.sum(over)
+
+
+def centre_and_variances(
+    mixture: Mixture,  # [..., N]
+) -> tuple[Tensor, Tensor]:  # [..., D], [..., D]
+    """Centre of mass and variance along each axis of the weights' magnitudes (equal ones where all are 0)."""
+    shares = mixture.weights.abs()
+    shares = torch.where(shares.sum(-1, keepdim=True) > 0, shares, 1.0)
+    shares = (shares / shares.sum(-1, keepdim=True))[..., None]
+    centre = (shares * mixture.positions).sum(-2, keepdim=True)
+    variances = (mixture.positions - centre).square() + mixture.covariances.diagonal(dim1=-2, dim2=-1)
+    return centre[..., 0, :], (shares * variances).sum(-2)

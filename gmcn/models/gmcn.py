@@ -6,7 +6,8 @@
       -> integral of each channel -> batch normalisation (-> head) -> logits [B, classes]
 
 Nothing in it looks at where a mixture is: convolution moves with its input and the integral forgets positions, so
-that logits are invariant to translation. The spatial norm adds invariance to scale.
+that logits are invariant to translation. The spatial norm adds invariance to scale. With ``extent`` (ours), logits of a
+perceptron that sees the scale are added to these.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gmcn import ops
 from gmcn.declared import DERIVED, above, at_least, at_most, matching
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.models.heads import Head
+from gmcn.models.heads import Extent, Head
 from gmcn.models.heads import head as make_head
 from gmcn.models.network import Classes, Dim, InitialSeed, Network, seeded
 from gmcn.nn import GCL, BatchNorm, GaussianConvolution, mean_activation, rescale
@@ -130,6 +131,12 @@ class GMCN(Network):
             "are the logits, as in the paper.",
         ] = None,
         head_channels: Annotated[int, at_least(1), "Channels of the last layer where there is a head."] = 32,
+        extent: Annotated[
+            int | None,
+            at_least(1),
+            "Hidden units of a perceptron that sees how large a shape is along each axis, in the data's units, and "
+            "whose logits are added; null: nothing knows how large a shape is, as in the paper.",
+        ] = None,
         seed: InitialSeed = None,
     ) -> None:
         super().__init__()
@@ -176,6 +183,7 @@ class GMCN(Network):
         self.output_norm = BatchNorm(last)
         with seeded(seed, self):
             self.head = nn.Identity() if head is None else make_head(head, last, classes)
+            self.extent = None if extent is None else Extent(dim, extent, classes)
 
     def normalize_input(
         self,
@@ -208,10 +216,11 @@ class GMCN(Network):
         mixture: Mixture,  # [B, N] or [B, F, N]
     ) -> Tensor:  # [B, classes]
         """Logits; the softmax belongs to the loss."""
-        mixture = self.normalize_input(mixture)
+        given, mixture = mixture, self.normalize_input(mixture)
         for block in self.blocks:
             mixture = block(mixture)
-        return self.head(self.output_norm(ops.integrate(mixture)))
+        logits = self.head(self.output_norm(ops.integrate(mixture)))
+        return logits if self.extent is None else logits + self.extent(given)
 
     def kernel_decay_loss(self) -> Tensor:  # []
         """Equation (8), summed over the layers."""

@@ -1,12 +1,14 @@
-"""What classifies features at the end of a network: fully connected layers, or one Gaussian mixture layer."""
+"""What classifies at the end of a network: fully connected layers, one Gaussian mixture layer, and how large a shape is."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from gmcn.nn import GaussianMixtureLayer
+from gmcn.mixture import Mixture, centre_and_variances
+from gmcn.nn import BatchNorm, GaussianMixtureLayer
 
 Head = Annotated[
     Literal["fc", "mixture"],
@@ -26,3 +28,26 @@ def head(kind: str, features: int, classes: int) -> nn.Module:
     if kind == "mixture":
         return mixture_head(features, classes)
     return nn.Sequential(nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, classes))
+
+
+class Extent(nn.Module):
+    """Classifies a shape by how large it is: a perceptron on the logarithms of its deviations along the data's axes.
+
+    The logarithms of the standard deviations, in the data's units, are batch-normalised first. Where clouds were
+    normalised they say only how long a shape is beside how wide; in the units of a mesh also how large it is.
+    """
+
+    def __init__(self, dim: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.norm = BatchNorm(dim)
+        self.perceptron = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+    def forward(
+        self,
+        mixture: Mixture,  # [B, N] or [B, F, N], all channels as one shape
+    ) -> Tensor:  # [B, classes]
+        """Logits. The weights' scale does not change them, and neither does a shift."""
+        if mixture.weights.dim() == 3:
+            mixture = mixture.map(lambda tensor: tensor.flatten(1, 2))
+        _, variances = centre_and_variances(mixture)
+        return self.perceptron(self.norm(variances.clamp(min=torch.finfo(variances.dtype).tiny).log() / 2))
