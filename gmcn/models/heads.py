@@ -1,4 +1,4 @@
-"""What classifies at the end of a network: fully connected layers, one Gaussian mixture layer, and how large a shape is."""
+"""What classifies at the end of a network: layers on its features, and how large a shape is."""
 
 from __future__ import annotations
 
