@@ -24,6 +24,7 @@ class Settings(Protocol):
     """The settings of a training that objectives read."""
 
     label_smoothing: float
+    logit_adjustment: float
     classes: Sequence[int | str] | None
     augmentation: Augmentation | None
     views: Views | None

@@ -77,7 +77,15 @@ def code_key() -> str:
 
 
 # Settings that older trainings do not say, and what these did: their checkpoints are gone on with.
-NEWER = {"snapshots": [], "optimizer": "adam", "weight_decay": 0.0, "fisher_rao": 0.0, "classes": None, "views": None}
+NEWER = {
+    "snapshots": [],
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "fisher_rao": 0.0,
+    "classes": None,
+    "views": None,
+    "logit_adjustment": 0.0,
+}
 
 
 def training_key(

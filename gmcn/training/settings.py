@@ -65,6 +65,12 @@ class TrainingSettings:
     label_smoothing: Annotated[
         float, at_least(0), below(1), "Share of the target probability spread over all classes."
     ] = 0.0
+    logit_adjustment: Annotated[
+        float,
+        at_least(0),
+        "How many times the logarithms of the classes' frequencies are added to logits in training: with 1 the "
+        "network answers as if all classes were as frequent (Menon et al. 2021).",
+    ] = 0.0
     gradient_clip: Annotated[float, at_least(0), "Largest norm of the gradient; 0 does not clip."] = 0.0
     checkpoint_minutes: Annotated[
         float, at_least(0), "Minutes between checkpoints within an epoch; 0: one after every step."

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gmcn import tasks
-from gmcn.data.objects import TRAIN, read_split
+from gmcn.data.objects import TRAIN, ObjectSet, read_split, select
 from gmcn.training import TrainingSettings, train
 from gmcn.training.errors import first_non_finite_layer
 from gmcn.training.stage import build_network
@@ -68,6 +68,31 @@ def test_label_smoothing_changes_the_loss(mixtures):
     expected = torch.nn.functional.cross_entropy(logits, data.labels, label_smoothing=0.2).item()
     assert losses[1] == pytest.approx(expected)
     assert losses[0] != losses[1]
+
+
+def test_logit_adjustment_is_of_the_loss_alone(mixtures):
+    """Equation 10 of Menon et al.; the answers that are measured have none of it."""
+    whole = read_split(mixtures, TRAIN)
+    kept = torch.cat([(whole.labels == 0).nonzero()[:, 0], (whole.labels == 1).nonzero()[:3, 0]])
+    names = [whole.names[index] for index in kept.tolist()]
+    data = ObjectSet(whole.kind, select(whole.inputs, kept), whole.labels[kept], names, whole.metadata)
+    losses, answers = [], []
+    for amount in (0.0, 2.0):
+        settings = TrainingSettings(logit_adjustment=amount)
+        objective = tasks.objective(settings)
+        objective.check(data)
+        step = TrainingStep(build_network(NETWORK, data, seed=0), settings, 4, objective)
+        losses.append(step.loss_of(data.inputs, data.labels)[0].item())
+        answers.append(objective.measure(step.model.eval(), data.inputs, data.labels))
+    logits = build_network(NETWORK, data, seed=0)(data.inputs)
+    shares = torch.bincount(data.labels) / len(data)
+    expected = torch.nn.functional.cross_entropy(logits + 2 * shares.log(), data.labels).item()
+    assert losses[1] == pytest.approx(expected)
+    assert losses[0] == pytest.approx(torch.nn.functional.cross_entropy(logits, data.labels).item())
+    assert len(shares.unique()) > 1
+    assert losses[0] != losses[1]
+    for name, values in answers[0].items():
+        assert torch.equal(values, answers[1][name])
 
 
 def test_plateau_lowers_the_rate_when_validation_stops_improving():

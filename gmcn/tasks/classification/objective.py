@@ -21,16 +21,24 @@ ACCURACY = Metric("accuracy", "accuracy", "%", 2, larger_is_better=True, scale=1
 class Objective(Base):
     """The mean cross-entropy of logits [B, classes], smoothed by ``label_smoothing`` in training.
 
+    With ``training.logit_adjustment`` it is that of the logits plus so many times the logarithms of the classes'
+    frequencies: the logits themselves are then for classes that are equally frequent (Menon, Jayasumana, Rawat, Jain,
+    Veit and Kumar, "Long-tail learning via logit adjustment", 2021, equation 10).
+
     With ``training.views`` a network is trained on parts of clouds, or on mixtures of these, and answers about wholes.
     """
 
     metrics = (LOSS, ACCURACY)
     watched = LOSS
     of_views = True
+    adjustment: Tensor | None = None  # [classes]
 
     def check(self, data: ObjectSet) -> None:
-        """Refuse views of what is no cloud."""
+        """Refuse views of what is no cloud; and count the classes."""
         super().check(data)
+        if self.settings.logit_adjustment and data.labels is not None:
+            counts = data.labels.bincount(minlength=len(data.class_names)).clamp(min=1)
+            self.adjustment = self.settings.logit_adjustment * (counts / counts.sum()).log()
         if self.settings.views is not None and (data.kind not in (MIXTURES, POINTS) or data.traits["dim"] != 3):
             flat = " of two dimensions" if data.kind in (MIXTURES, POINTS) else ""
             raise InputError(f"training.views are parts of clouds, and these are {data.kind}{flat}; leave them out")
@@ -47,7 +55,8 @@ class Objective(Base):
         """Mean cross-entropy with the network's penalty, and which objects are right."""
         assert labels is not None  # by `check`
         logits, penalty = network.outputs_and_penalty(inputs)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing) + penalty
+        adjusted = logits if self.adjustment is None else logits + self.adjustment.to(logits)
+        loss = functional.cross_entropy(adjusted, labels, label_smoothing=self.settings.label_smoothing) + penalty
         return loss, {ACCURACY.name: logits.argmax(1) == labels}
 
     def measure(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Tensor]:  # [B] each
