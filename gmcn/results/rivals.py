@@ -4,8 +4,9 @@ Rivals classify, find outliers (:mod:`gmcn.results.outliers`), or are what else 
 (:mod:`gmcn.results.density_references`). All these see an object as one vector: the values of an
 image or vector, and of a cloud or mixture one whose distances are the sliced Wasserstein distance
 (:func:`gmcn.data.folds.descriptors`). For those that classify, all vectors are divided by one number, so that the
-values of the training objects have a mean square of one. Networks that generate or register clouds have rivals which
-see clouds, and need no labels (:mod:`gmcn.results.generation_references`, :mod:`gmcn.results.registration_references`).
+values of the training objects have a mean square of one; one rival sees nothing but how large an object is. Networks
+that generate or register clouds have rivals which see clouds, and need no labels
+(:mod:`gmcn.results.generation_references`, :mod:`gmcn.results.registration_references`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gmcn.data.folds import descriptors
 from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_split
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
+from gmcn.mixture import Mixture, centre_and_variances
 from gmcn.results.density_references import REFERENCES, refer
 from gmcn.results.generation_references import GENERATION, refer_generation
 from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
@@ -37,6 +39,7 @@ from gmcn.tracking import NO_RUN, Run
 
 LIMIT = 10_000  # training objects of a kernel: its matrix then takes 0.8 GB, and some seconds to solve
 SEED = 0  # which of more there are
+EXTENT = "extent-neighbours"
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,11 +52,11 @@ class Trained:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def nearest_neighbour(vectors: Tensor, labels: Tensor, classes: int) -> Trained:  # [N, d], [N]
-    """The class of the nearest training object."""
+def nearest_neighbour(vectors: Tensor, labels: Tensor, classes: int, neighbours: int = 1) -> Trained:  # [N, d], [N]
+    """The class of the nearest training object, or of most of the nearest ones."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    model = KNeighborsClassifier(1).fit(vectors.numpy(), labels.numpy())
+    model = KNeighborsClassifier(min(neighbours, len(labels))).fit(vectors.numpy(), labels.numpy())
     return Trained(lambda new: one_hot(torch.from_numpy(model.predict(new.numpy())), classes).double(), len(labels))
 
 
@@ -94,6 +97,7 @@ def kernel_regression(
 
 RIVALS: dict[str, Callable[[Tensor, Tensor, int], Trained]] = {
     "nearest-neighbour": nearest_neighbour,
+    EXTENT: lambda *training: nearest_neighbour(*training, neighbours=15),
     "logistic": logistic,
     "nngp": lambda *training: kernel_regression(nngp, *training),
     "ntk": lambda *training: kernel_regression(ntk, *training),
@@ -163,7 +167,7 @@ def classify(rival: str, train: ObjectSet, test: ObjectSet) -> dict[str, Any]:
     import sklearn.neighbors  # noqa: F401  (not in the time measured)
 
     assert train.labels is not None
-    vectors, new = scaled(train, test)
+    vectors, new = (extents(train), extents(test)) if rival == EXTENT else scaled(train, test)
     started = time.perf_counter()
     trained = RIVALS[rival](vectors, train.labels, len(train.class_names))
     ended = time.perf_counter()
@@ -183,6 +187,17 @@ def scaled(train: ObjectSet, test: ObjectSet) -> tuple[Tensor, Tensor]:  # [N, d
     vectors, new = (_vectors(data) for data in (train, test))
     scale = vectors.square().mean().sqrt().clamp(min=1e-30)
     return vectors / scale, new / scale
+
+
+def extents(data: ObjectSet) -> Tensor:  # [S, D], float32
+    """How large each object is: the logarithms of its standard deviations along the axes, in the data's units."""
+    if data.kind in (IMAGES, VECTORS):
+        raise InputError(f"{EXTENT} is a rival on clouds and mixtures, and these are {data.kind}; take another one")
+    inputs = data.inputs
+    if not isinstance(inputs, Mixture):  # points
+        inputs = Mixture(inputs.new_ones(inputs.shape[:-1]), inputs, inputs.new_zeros(*inputs.shape, inputs.shape[-1]))
+    _, variances = centre_and_variances(inputs.map(Tensor.double))
+    return (variances.clamp(min=torch.finfo(torch.float32).tiny).log() / 2).float()
 
 
 def _vectors(data: ObjectSet) -> Tensor:  # [S, d]

@@ -311,3 +311,35 @@ def test_a_head_classifies_the_integrals(head):
     logits.square().sum().backward()
     assert all(p.grad.isfinite().all() for p in model.head.parameters() if p.requires_grad)
     assert not list(GMCN([(2, 4)], 3).head.parameters())
+
+
+@DIMS
+def test_the_extent_is_added_to_the_logits(dim):
+    """What is added depends on how large a shape is along each axis alone, not on its place and mass."""
+    model, mixture = evaluated(dim, extent=8), random_mixture(3, 12, dim=dim)
+    logits, added = model(mixture), model.extent(mixture)
+    model.extent = None
+    torch.testing.assert_close(logits - added, model(mixture))
+    same = Mixture(7 * mixture.weights, mixture.positions + 50, mixture.covariances)
+    extent = evaluated(dim, extent=8).extent
+    torch.testing.assert_close(extent(same), added)
+    scaled = Mixture(mixture.weights, 4 * mixture.positions, 16 * mixture.covariances)
+    assert not torch.allclose(extent(scaled), added)
+    torch.testing.assert_close(extent(mixture.map(lambda tensor: tensor[:, None])), added)
+
+
+def test_what_the_extent_sees():
+    """Logarithms of standard deviations, batch-normalised."""
+    model, seen = GMCN(LAYERS, 5, seed=1, extent=8).double(), []
+    model.extent.norm.register_forward_hook(lambda module, given, output: seen.append(given[0]))
+    weights, positions = torch.ones(2, 2).double(), torch.tensor([[[0.0, 0, 0], [2, 0, 0]]] * 2).double()
+    covariances = torch.diag(torch.tensor([3.0, 4.0, 9.0])).expand(2, 2, 3, 3).double()
+    model(Mixture(weights, positions, covariances))
+    torch.testing.assert_close(seen[0].exp(), torch.tensor([[2.0, 2, 3]] * 2).double())
+    assert not [name for name in GMCN(LAYERS, 5).state_dict() if name.startswith("extent")]
+
+
+def test_a_shape_without_extent_has_finite_logits():
+    mixture = random_mixture(3, 12)
+    point = mixture._replace(positions=torch.zeros_like(mixture.positions), covariances=0 * mixture.covariances)
+    assert network(extent=8).extent(point).isfinite().all()
