@@ -33,8 +33,8 @@ def head(kind: str, features: int, classes: int) -> nn.Module:
 class Extent(nn.Module):
     """Classifies a shape by how large it is: a perceptron on the logarithms of its deviations along the data's axes.
 
-    The logarithms of the standard deviations, in the data's units, are batch-normalised first. Where clouds were
-    normalised they say only how long a shape is beside how wide; in the units of a mesh also how large it is.
+    The logarithms of the standard deviations, in the data's units, are batch-normalised first. Of clouds in the unit
+    sphere they say how long a shape is beside how wide, in the units of a mesh also how large it is.
     """
 
     def __init__(self, dim: int, hidden: int, classes: int) -> None:

@@ -135,6 +135,7 @@ def measure(
     """The numbers of each mixture layer of a network, by its name."""
     training = TrainingSettings.read(metadata["settings"]["training"])
     objective = tasks.objective(training, metadata.get("task", DEFAULT_TASK))
+    objective.learn(data.labels, len(data.class_names))
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(settings.seed))
     chosen = order[: settings.objects].sort().values
     found = flows(model, _losses(model, objective, data, chosen, device))

@@ -76,6 +76,7 @@ def training_step(
     """
     settings = TrainingSettings.read(training or {})
     model, objective = build(network).to(device_of(inputs)), tasks.objective(settings, task)
+    objective.learn(labels, model.config.get("classes", 0))
     if settings.optimizer == "em":
         return lambda: model.fit_(inputs, 1, 0, lambda *_: None)
     optimizer = optimizer_of(model, settings)

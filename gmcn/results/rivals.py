@@ -193,10 +193,10 @@ def extents(data: ObjectSet) -> Tensor:  # [S, D], float32
     """How large each object is: the logarithms of its standard deviations along the axes, in the data's units."""
     if data.kind in (IMAGES, VECTORS):
         raise InputError(f"{EXTENT} is a rival on clouds and mixtures, and these are {data.kind}; take another one")
-    inputs = data.inputs
-    if not isinstance(inputs, Mixture):  # points
-        inputs = Mixture(inputs.new_ones(inputs.shape[:-1]), inputs, inputs.new_zeros(*inputs.shape, inputs.shape[-1]))
-    _, variances = centre_and_variances(inputs.map(Tensor.double))
+    if isinstance(data.inputs, Mixture):
+        _, variances = centre_and_variances(data.inputs.map(Tensor.double))
+    else:
+        variances = data.inputs.double().var(1, correction=0)
     return (variances.clamp(min=torch.finfo(torch.float32).tiny).log() / 2).float()
 
 

@@ -41,6 +41,7 @@ class Objective:
     watched: ClassVar[Metric]
     needs_labels: ClassVar[bool] = True
     of_some_classes: ClassVar[bool] = False  # whether objects of some classes can be left out
+    adjusts_logits: ClassVar[bool] = False  # whether the frequencies of classes can be taken out of the answers
     of_views: ClassVar[bool] = False  # whether networks can be trained on a part of each object
 
     def __init__(self, settings: Settings) -> None:
@@ -56,6 +57,8 @@ class Objective:
             raise InputError(f"the {data.kind} of {data.metadata.get('dataset')} have no labels, which this task needs")
         if self.settings.classes is not None and not self.of_some_classes:
             raise InputError("training.classes leaves classes out, which this task has to know; leave it out instead")
+        if self.settings.logit_adjustment and not self.adjusts_logits:
+            raise InputError("training.logit_adjustment is of networks that classify; leave it out")
         if self.settings.views is not None and not self.of_views:
             raise InputError("training.views are of networks that see clouds, or mixtures of them; leave them out")
         if self.settings.augmentation is not None:
@@ -65,6 +68,9 @@ class Objective:
                     "set a `fit`"
                 )
             self.settings.augmentation.check_dim(data.traits["dim"])
+
+    def learn(self, labels: Tensor | None, classes: int) -> None:  # [S] of so many classes
+        """What the loss has to know of all objects that are trained on."""
 
     def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
         """The batch as it is trained on, by random numbers of ``generator`` alone, one of the CPU: augmented."""

@@ -69,7 +69,7 @@ class TrainingSettings:
         float,
         at_least(0),
         "How many times the logarithms of the classes' frequencies are added to logits in training: with 1 the "
-        "network answers as if all classes were as frequent (Menon et al. 2021).",
+        "network answers as if all classes were equally frequent (Menon et al. 2021).",
     ] = 0.0
     gradient_clip: Annotated[float, at_least(0), "Largest norm of the gradient; 0 does not clip."] = 0.0
     checkpoint_minutes: Annotated[
@@ -161,6 +161,11 @@ class TrainingSettings:
         if self.fold is not None and not self.place[0] <= self.place[1] >= 2:
             raise InputError(
                 f"training: 'fold' is '{self.fold}', but there is no such fold; of five they are '1 of 5' ..."
+            )
+        if self.schedule == "plateau" and self.logit_adjustment:
+            raise InputError(
+                "training: the 'schedule' plateau watches the loss of the answers, which 'logit_adjustment' does not "
+                "train for; take another schedule, or leave it out"
             )
         if self.schedule == "plateau" and not (self.validation_fraction or self.fold):
             raise InputError(

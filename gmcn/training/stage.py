@@ -98,6 +98,7 @@ def train(
         data = read_split(artifact, TRAIN)
         objective.check(data)
         data = of_classes(data, training.classes)
+        objective.learn(data.labels, len(data.class_names))
         model = build_network(settings.get("network", {}), data, seed, objective)
         if model.tasks and task not in model.tasks:
             raise InputError(f"{type(model).__name__} is for the task {model.tasks[0]}, not {task}; set `task`")

@@ -339,7 +339,7 @@ def test_what_the_extent_sees():
     assert not [name for name in GMCN(LAYERS, 5).state_dict() if name.startswith("extent")]
 
 
-def test_a_shape_without_extent_has_finite_logits():
+def test_a_shape_without_extent_adds_finite_logits():
     mixture = random_mixture(3, 12)
     point = mixture._replace(positions=torch.zeros_like(mixture.positions), covariances=0 * mixture.covariances)
     assert network(extent=8).extent(point).isfinite().all()

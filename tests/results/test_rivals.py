@@ -184,8 +184,11 @@ def test_the_extent_is_the_size_and_nothing_else(tmp_path):
     torch.testing.assert_close(extents(mixtures).exp().square(), torch.tensor([[5.0, 4, 4]]))
     sizes = torch.where(train.labels % 2 == 0, 1.0, 9.0)[:, None, None]
     two = dataclasses.replace(train, inputs=sizes * train.inputs, labels=train.labels % 2)
-    assert classify(EXTENT, two, two)["metrics"]["accuracy"] > classify(EXTENT, train, train)["metrics"]["accuracy"]
-    assert classify(EXTENT, two, two)["metrics"]["accuracy"] == 1
+    test = dataclasses.replace(two, inputs=two.inputs.flip(0), labels=two.labels.flip(0))
+    assert classify(EXTENT, two, test)["metrics"]["accuracy"] == 1
+    assert classify("nearest-neighbour", two, test)["metrics"]["accuracy"] == 1  # a copy of each is known
+    alike = dataclasses.replace(train, inputs=train.inputs[:1].expand_as(train.inputs), labels=train.labels % 2)
+    assert classify(EXTENT, two, alike)["metrics"]["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize(

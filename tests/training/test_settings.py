@@ -53,6 +53,7 @@ def test_a_fold_is_what_plateau_can_watch():
             "training: 'schedule' is 'cosin', but must be one of cosine, .*; did you mean 'cosine'",
         ),
         ({"schedule": "plateau", "validation_fraction": 0}, "plateau watches the validation loss"),
+        ({"schedule": "plateau", "logit_adjustment": 1.0}, "plateau watches the loss of the answers"),
         ({"fold": "6"}, "'fold' cannot be '6': a fold and the number of all, as in '2 of 5'"),
         ({"fold": "6 of 5"}, "'fold' is '6 of 5', but there is no such fold"),
         ({"fold": "0 of 5"}, "'fold' cannot be '0 of 5'"),

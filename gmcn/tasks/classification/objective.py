@@ -31,17 +31,22 @@ class Objective(Base):
     metrics = (LOSS, ACCURACY)
     watched = LOSS
     of_views = True
-    adjustment: Tensor | None = None  # [classes]
+    adjusts_logits = True
+    adjustment: Tensor | None = None  # [classes], 0 where a class has no objects
 
     def check(self, data: ObjectSet) -> None:
-        """Refuse views of what is no cloud; and count the classes."""
+        """Refuse views of what is no cloud."""
         super().check(data)
-        if self.settings.logit_adjustment and data.labels is not None:
-            counts = data.labels.bincount(minlength=len(data.class_names)).clamp(min=1)
-            self.adjustment = self.settings.logit_adjustment * (counts / counts.sum()).log()
         if self.settings.views is not None and (data.kind not in (MIXTURES, POINTS) or data.traits["dim"] != 3):
             flat = " of two dimensions" if data.kind in (MIXTURES, POINTS) else ""
             raise InputError(f"training.views are parts of clouds, and these are {data.kind}{flat}; leave them out")
+
+    def learn(self, labels: Tensor | None, classes: int) -> None:
+        """How frequent each class is."""
+        if self.settings.logit_adjustment and labels is not None:
+            counts = labels.bincount(minlength=classes)
+            shares = torch.where(counts > 0, counts / counts.sum(), 1)
+            self.adjustment = self.settings.logit_adjustment * shares.log()
 
     def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
         """Of clouds the part that is seen, augmented. (Mixtures have been fitted to it.)"""
@@ -55,7 +60,12 @@ class Objective(Base):
         """Mean cross-entropy with the network's penalty, and which objects are right."""
         assert labels is not None  # by `check`
         logits, penalty = network.outputs_and_penalty(inputs)
-        adjusted = logits if self.adjustment is None else logits + self.adjustment.to(logits)
+        adjusted = logits
+        if self.settings.logit_adjustment:
+            if self.adjustment is None:
+                raise RuntimeError("training.logit_adjustment needs the classes' frequencies: call learn() first")
+            self.adjustment = self.adjustment.to(logits)
+            adjusted = logits + self.adjustment
         loss = functional.cross_entropy(adjusted, labels, label_smoothing=self.settings.label_smoothing) + penalty
         return loss, {ACCURACY.name: logits.argmax(1) == labels}
 
