@@ -73,3 +73,8 @@ def test_without_labels_or_components_there_is_no_read_out(vectors):
     assert objective().facts(network, vectors.inputs, None).keys() == {"quantiles"}
     network.dead = lambda: None
     assert objective().facts(network, vectors.inputs, torch.zeros(40).long()).keys() == {"quantiles"}
+
+
+def test_there_are_no_logits_to_adjust(vectors):
+    with pytest.raises(InputError, match=r"training\.logit_adjustment is of networks that classify; leave it out"):
+        objective(logit_adjustment=1.0).check(vectors)
