@@ -32,7 +32,7 @@ class Rival(NamedTuple):
 
 RIVALS = {
     "nearest-neighbour": Rival("nearest neighbour"),
-    "extent-neighbours": Rival("extent alone, 15 nearest neighbours"),
+    "size-neighbours": Rival("size alone, 15 nearest neighbours"),
     "logistic": Rival("logistic regression"),
     "nngp": Rival("infinite two-layer perceptron, read-out trained (NNGP)"),
     "ntk": Rival("infinite two-layer perceptron, linearised (NTK)"),
@@ -105,7 +105,7 @@ class ResultRow:
     rival: Annotated[
         Literal[*RIVALS],
         "What is no network of ours, trained on the sampled objects (docs/reproduction.md): the nearest neighbour, "
-        "objects that are as large (extent-neighbours), logistic regression, or the kernel of an infinitely wide "
+        "objects that are as large (size-neighbours), logistic regression, or the kernel of an infinitely wide "
         "two-layer perceptron. Those called outliers-... are rivals of densities, trained on the first half of the "
         "classes; clusters-kmeans and test-set (which has the columns of samples) are of all classes. Those called "
         "generation-... and completion-nearest are rivals of networks that generate clouds, those called "

@@ -178,7 +178,7 @@ class DCGMM(Density):
                 annealing.step_(self._behind(number))
 
     @torch.no_grad()
-    def start_(self, inputs: Tensor, seed: int) -> None:
+    def start_(self, inputs: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """Check the images; with the start "k-means", move each mixture's centroids to clusters of what it sees."""
         values = self._checked(inputs)
         if self.begins == "k-means":

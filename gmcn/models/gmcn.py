@@ -6,8 +6,8 @@
       -> integral of each channel -> batch normalisation (-> head) -> logits [B, classes]
 
 Nothing in it looks at where a mixture is: convolution moves with its input and the integral forgets positions, so
-that logits are invariant to translation. The spatial norm adds invariance to scale. With ``extent`` (ours), logits of a
-perceptron that sees the scale are added to these.
+that logits are invariant to translation. The spatial norm adds invariance to scale. With ``size`` (ours), how
+likely the shape's size is in each class is added to the logits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gmcn import ops
 from gmcn.declared import DERIVED, above, at_least, at_most, matching
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
-from gmcn.models.heads import Extent, Head
+from gmcn.models.heads import Head, Sizes
 from gmcn.models.heads import head as make_head
 from gmcn.models.network import Classes, Dim, InitialSeed, Network, seeded
 from gmcn.nn import GCL, BatchNorm, GaussianConvolution, mean_activation, rescale
@@ -131,12 +131,12 @@ class GMCN(Network):
             "are the logits, as in the paper.",
         ] = None,
         head_channels: Annotated[int, at_least(1), "Channels of the last layer where there is a head."] = 32,
-        extent: Annotated[
-            int | None,
-            at_least(1),
-            "Hidden units of a perceptron that sees how large a shape is along each axis, in the data's units, and "
-            "whose logits are added; null: nothing knows how large a shape is, as in the paper.",
-        ] = None,
+        size: Annotated[
+            float,
+            at_least(0),
+            "How many times the log-density of a shape's size, among a class's training objects and in the data's "
+            "units, is added to the class's logit, in evaluation; 0: sizes are not looked at, as in the paper.",
+        ] = 0.0,
         seed: InitialSeed = None,
     ) -> None:
         super().__init__()
@@ -181,9 +181,9 @@ class GMCN(Network):
         blocks.append(GCL(channels, last, None, norm=None, **fits))
         self.blocks = nn.ModuleList(blocks)
         self.output_norm = BatchNorm(last)
+        self.size, self.sizes = size, Sizes(classes) if size else None
         with seeded(seed, self):
             self.head = nn.Identity() if head is None else make_head(head, last, classes)
-            self.extent = None if extent is None else Extent(dim, extent, classes)
 
     def normalize_input(
         self,
@@ -220,7 +220,12 @@ class GMCN(Network):
         for block in self.blocks:
             mixture = block(mixture)
         logits = self.head(self.output_norm(ops.integrate(mixture)))
-        return logits if self.extent is None else logits + self.extent(given)
+        return logits if self.sizes is None or self.training else logits + self.size * self.sizes(given)
+
+    def start_(self, inputs: Mixture, seed: int, labels: Tensor | None = None) -> None:
+        """Learn how large the objects of each class are, where that is asked for."""
+        if self.sizes is not None and labels is not None:
+            self.sizes.learn_(inputs, labels, seed)
 
     def kernel_decay_loss(self) -> Tensor:  # []
         """Equation (8), summed over the layers."""
@@ -237,7 +242,9 @@ class GMCN(Network):
     def parameter_counts(self) -> dict[str, int]:
         """All parameters, and ``kernel_parameters``, those of the convolutions' kernels."""
         kernels = sum(parameter.numel() for parameter in self.blocks.parameters())
-        return {**super().parameter_counts(), "kernel_parameters": kernels}
+        fitted = 0 if self.sizes is None else sum(buffer.numel() for buffer in self.sizes.buffers())
+        trained = super().parameter_counts()["parameters"]
+        return {"parameters": trained + fitted, "kernel_parameters": kernels}
 
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """The kernel decay, with the same learning rate, decoupled from the optimiser as in the authors' code."""

@@ -107,7 +107,7 @@ class GMM(Density):
         return inputs.flatten(1).to(self.means.dtype) / self.largest
 
     @torch.no_grad()
-    def start_(self, inputs: Tensor, seed: int) -> None:
+    def start_(self, inputs: Tensor, seed: int, labels: Tensor | None = None) -> None:
         """One iteration of EM from the clusters of k-means."""
         self.fit_(inputs, 1, seed, lambda *_: None)
         self.logits.clamp_(min=RARE)

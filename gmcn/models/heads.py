@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gmcn.mixture import Mixture, centre_and_variances
-from gmcn.nn import BatchNorm, GaussianMixtureLayer
+from gmcn.nn import GaussianMixtureLayer
 
 Head = Annotated[
     Literal["fc", "mixture"],
@@ -16,6 +17,8 @@ Head = Annotated[
     "their place (ours; docs/gm_layers.md).",
 ]
 COMPONENTS, RANK = 20, 4
+# Of the densities of sizes: Gaussians of a class, their least deviation, the log-density of a size that no class has.
+GAUSSIANS, LEAST_DEVIATION, UNKNOWN = 3, 0.1, -7.0
 
 
 def mixture_head(features: int, classes: int) -> GaussianMixtureLayer:
@@ -30,24 +33,61 @@ def head(kind: str, features: int, classes: int) -> nn.Module:
     return nn.Sequential(nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, classes))
 
 
-class Extent(nn.Module):
-    """Classifies a shape by how large it is: a perceptron on the logarithms of its deviations along the data's axes.
+class Sizes(nn.Module):
+    """How likely the size of a shape is among the training objects of each class.
 
-    The logarithms of the standard deviations, in the data's units, are batch-normalised first. Of clouds in the unit
-    sphere they say how long a shape is beside how wide, in the units of a mesh also how large it is.
+    The size is one number, :func:`log_size`, which a network that normalises its input does not see. For each class its
+    density is a mixture of Gaussians, fitted to the training objects before the first step of a training, and not
+    changed by it.
     """
 
-    def __init__(self, dim: int, hidden: int, classes: int) -> None:
+    log_weights: Tensor  # [classes, K]
+    means: Tensor  # [classes, K]
+    deviations: Tensor  # [classes, K]
+
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.norm = BatchNorm(dim)
-        self.perceptron = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+        self.register_buffer("log_weights", torch.full((classes, GAUSSIANS), -math.log(GAUSSIANS)))
+        self.register_buffer("means", torch.zeros(classes, GAUSSIANS))
+        self.register_buffer("deviations", torch.ones(classes, GAUSSIANS))
+
+    @torch.no_grad()
+    def learn_(
+        self,
+        mixture: Mixture,  # [S, N] or [S, F, N]
+        labels: Tensor,  # [S]
+        seed: int,
+    ) -> None:
+        """Fit the densities; a class of fewer than two objects is taken to have objects of any size."""
+        from sklearn.mixture import GaussianMixture
+
+        sizes = log_size(mixture).double().cpu()
+        for place in range(len(self.means)):
+            own = sizes[labels.cpu() == place]
+            self.log_weights[place] = -torch.inf
+            if len(own) < 2:
+                continue
+            count = min(GAUSSIANS, len(own))
+            fitted = GaussianMixture(count, reg_covar=LEAST_DEVIATION**2, n_init=3, random_state=seed).fit(own[:, None])
+            self.log_weights[place, :count] = torch.from_numpy(fitted.weights_).log()
+            self.means[place, :count] = torch.from_numpy(fitted.means_[:, 0])
+            self.deviations[place, :count] = torch.from_numpy(fitted.covariances_[:, 0, 0]).sqrt()
 
     def forward(
         self,
-        mixture: Mixture,  # [B, N] or [B, F, N], all channels as one shape
+        mixture: Mixture,  # [B, N] or [B, F, N]
     ) -> Tensor:  # [B, classes]
-        """Logits. The weights' scale does not change them, and neither does a shift."""
-        if mixture.weights.dim() == 3:
-            mixture = mixture.map(lambda tensor: tensor.flatten(1, 2))
-        _, variances = centre_and_variances(mixture)
-        return self.perceptron(self.norm(variances.clamp(min=torch.finfo(variances.dtype).tiny).log() / 2))
+        """Log-densities. Sizes that no training object has are as likely in every class."""
+        standard = (log_size(mixture)[:, None, None] - self.means) / self.deviations
+        of_each = self.log_weights - standard.square() / 2 - self.deviations.log() - math.log(2 * math.pi) / 2
+        return torch.logaddexp(of_each.logsumexp(-1), of_each.new_tensor(UNKNOWN))
+
+
+def log_size(
+    mixture: Mixture,  # [B, N] or [B, F, N], all channels as one shape
+) -> Tensor:  # [B]
+    """The mean logarithm of a shape's standard deviations along the axes, in the data's units."""
+    if mixture.weights.dim() == 3:
+        mixture = mixture.map(lambda tensor: tensor.flatten(1, 2))
+    _, variances = centre_and_variances(mixture)
+    return variances.clamp(min=torch.finfo(variances.dtype).tiny).log().mean(-1) / 2

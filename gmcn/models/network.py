@@ -71,8 +71,8 @@ class Network(nn.Module):
     def after_step_(self, rate: float, kernel_decay: float) -> None:
         """Called after each step of the optimiser with its learning rate and the settings' ``kernel_decay``."""
 
-    def start_(self, inputs: Any, seed: int) -> None:
-        """Called before the first step of the optimiser with all inputs that are trained on."""
+    def start_(self, inputs: Any, seed: int, labels: Tensor | None = None) -> None:
+        """Called before the first step of the optimiser with all inputs that are trained on, and their labels [S]."""
 
     def finish_(self, inputs: Any) -> None:
         """Called after the last step with all inputs that were trained on, in evaluation mode."""

@@ -27,7 +27,8 @@ from gmcn.data.folds import descriptors
 from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_split
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
-from gmcn.mixture import Mixture, centre_and_variances
+from gmcn.mixture import Mixture
+from gmcn.models.heads import log_size
 from gmcn.results.density_references import REFERENCES, refer
 from gmcn.results.generation_references import GENERATION, refer_generation
 from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
@@ -39,7 +40,7 @@ from gmcn.tracking import NO_RUN, Run
 
 LIMIT = 10_000  # training objects of a kernel: its matrix then takes 0.8 GB, and some seconds to solve
 SEED = 0  # which of more there are
-EXTENT = "extent-neighbours"
+SIZE = "size-neighbours"
 _LOG = logging.getLogger(__name__)
 
 
@@ -97,7 +98,7 @@ def kernel_regression(
 
 RIVALS: dict[str, Callable[[Tensor, Tensor, int], Trained]] = {
     "nearest-neighbour": nearest_neighbour,
-    EXTENT: lambda *training: nearest_neighbour(*training, neighbours=15),
+    SIZE: lambda *training: nearest_neighbour(*training, neighbours=15),
     "logistic": logistic,
     "nngp": lambda *training: kernel_regression(nngp, *training),
     "ntk": lambda *training: kernel_regression(ntk, *training),
@@ -167,7 +168,7 @@ def classify(rival: str, train: ObjectSet, test: ObjectSet) -> dict[str, Any]:
     import sklearn.neighbors  # noqa: F401  (not in the time measured)
 
     assert train.labels is not None
-    vectors, new = (extents(train), extents(test)) if rival == EXTENT else scaled(train, test)
+    vectors, new = (sizes(train), sizes(test)) if rival == SIZE else scaled(train, test)
     started = time.perf_counter()
     trained = RIVALS[rival](vectors, train.labels, len(train.class_names))
     ended = time.perf_counter()
@@ -189,15 +190,14 @@ def scaled(train: ObjectSet, test: ObjectSet) -> tuple[Tensor, Tensor]:  # [N, d
     return vectors / scale, new / scale
 
 
-def extents(data: ObjectSet) -> Tensor:  # [S, D], float32
-    """How large each object is: the logarithms of its standard deviations along the axes, in the data's units."""
+def sizes(data: ObjectSet) -> Tensor:  # [S, 1], float32
+    """How large each object is: the mean logarithm of its standard deviations along the axes, in the data's units."""
     if data.kind in (IMAGES, VECTORS):
-        raise InputError(f"{EXTENT} is a rival on clouds and mixtures, and these are {data.kind}; take another one")
+        raise InputError(f"{SIZE} is a rival on clouds and mixtures, and these are {data.kind}; take another one")
     if isinstance(data.inputs, Mixture):
-        _, variances = centre_and_variances(data.inputs.map(Tensor.double))
-    else:
-        variances = data.inputs.double().var(1, correction=0)
-    return (variances.clamp(min=torch.finfo(torch.float32).tiny).log() / 2).float()
+        return log_size(data.inputs.map(Tensor.double))[:, None].float()
+    variances = data.inputs.double().var(1, correction=0)
+    return variances.clamp(min=torch.finfo(torch.float32).tiny).log().mean(1, keepdim=True).float() / 2
 
 
 def _vectors(data: ObjectSet) -> Tensor:  # [S, d]

@@ -137,7 +137,7 @@ def train(
         if training.optimizer == "em":
             fitted = fit_network(module, batches, history, checkpoint, seed=seed, device=device)
         else:
-            model.start_(batches.train_loader.inputs, seed)
+            model.start_(batches.train_loader.inputs, seed, batches.train_loader.labels)
             callbacks = [history, snapshots, checkpoint]
             _fit(module, batches, callbacks, device=device, resume=_resume(output, key))
         model.eval()

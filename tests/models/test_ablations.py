@@ -31,8 +31,6 @@ OPTIONS = [
     {"fit_at": 4, "em_refine": 1, "reduction_count": "authors"},
     {"skip": True},
     {"skip": True, "fit_at": 4, "reduction": "em"},
-    {"extent": 7},
-    {"extent": 7, "head": "fc"},
 ]
 WITH = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ",".join(f"{k}={v}" for k, v in options.items()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated
 
 import pytest
@@ -313,33 +314,62 @@ def test_a_head_classifies_the_integrals(head):
     assert not list(GMCN([(2, 4)], 3).head.parameters())
 
 
+def sized(scales, per_class=40, dim=3, **options):
+    """A network that knows shapes of these scales, one class each, and shapes and labels like them."""
+    labels = torch.arange(len(scales)).repeat(per_class)
+    mixture = random_mixture(len(labels), 12, dim=dim)
+    jitter = torch.exp(0.1 * torch.randn(len(labels), generator=torch.Generator().manual_seed(0)).double())
+    scale = (torch.tensor(scales).double()[labels] * jitter)[:, None, None]
+    mixture = Mixture(mixture.weights, scale * mixture.positions, scale[..., None] ** 2 * mixture.covariances)
+    model = GMCN(LAYERS, len(scales), dim, size=1.0, seed=1, **options).double()
+    model.start_(mixture, 0, labels)
+    return model, mixture, labels
+
+
 @DIMS
-def test_the_extent_is_added_to_the_logits(dim):
-    """What is added depends on how large a shape is along each axis alone, not on its place and mass."""
-    model, mixture = evaluated(dim, extent=8), random_mixture(3, 12, dim=dim)
-    logits, added = model(mixture), model.extent(mixture)
-    model.extent = None
-    torch.testing.assert_close(logits - added, model(mixture))
-    same = Mixture(7 * mixture.weights, mixture.positions + 50, mixture.covariances)
-    extent = evaluated(dim, extent=8).extent
-    torch.testing.assert_close(extent(same), added)
-    scaled = Mixture(mixture.weights, 4 * mixture.positions, 16 * mixture.covariances)
-    assert not torch.allclose(extent(scaled), added)
-    torch.testing.assert_close(extent(mixture.map(lambda tensor: tensor[:, None])), added)
+def test_sizes_tell_classes_apart_whose_shapes_do_not(dim):
+    model, mixture, labels = sized([1.0, 3.0, 9.0], dim=dim)
+    densities = model.sizes(mixture)
+    assert (densities.argmax(1) == labels).double().mean() > 0.95
+    model.eval()
+    logits, known = model(mixture), model.sizes
+    model.sizes = None
+    torch.testing.assert_close(logits, model(mixture) + densities)
+    moved = Mixture(7 * mixture.weights, mixture.positions + 50, mixture.covariances)
+    torch.testing.assert_close(known(moved), densities)
+    torch.testing.assert_close(known(mixture.map(lambda tensor: tensor[:, None])), densities)
 
 
-def test_what_the_extent_sees():
-    """Logarithms of standard deviations, batch-normalised."""
-    model, seen = GMCN(LAYERS, 5, seed=1, extent=8).double(), []
-    model.extent.norm.register_forward_hook(lambda module, given, output: seen.append(given[0]))
-    weights, positions = torch.ones(2, 2).double(), torch.tensor([[[0.0, 0, 0], [2, 0, 0]]] * 2).double()
-    covariances = torch.diag(torch.tensor([3.0, 4.0, 9.0])).expand(2, 2, 3, 3).double()
-    model(Mixture(weights, positions, covariances))
-    torch.testing.assert_close(seen[0].exp(), torch.tensor([[2.0, 2, 3]] * 2).double())
-    assert not [name for name in GMCN(LAYERS, 5).state_dict() if name.startswith("extent")]
+def test_training_does_not_look_at_sizes():
+    """Its logits and the network's first parameters are those of a network without."""
+    model, mixture, _ = sized([1.0, 3.0])
+    plain = GMCN(LAYERS, 2, seed=1).double()
+    assert torch.equal(model(mixture), plain(mixture))
+    assert plain.state_dict().keys() == {key for key in model.state_dict() if not key.startswith("sizes")}
+    assert model.parameter_counts()["parameters"] == plain.parameter_counts()["parameters"] + 2 * 3 * 3
+    again = build(json.loads(json.dumps(model.config)) | {"kind": "gmcn"}).double()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.eval()(mixture), model.eval()(mixture))
 
 
-def test_a_shape_without_extent_adds_finite_logits():
-    mixture = random_mixture(3, 12)
+def test_the_densities_of_sizes_are_densities():
+    """They integrate to one over the logarithm of the size, and to what is said of sizes that nobody has seen."""
+    model, _, _ = sized([1.0, 5.0])
+    sizes = torch.linspace(-4, 6, 4001).double()
+    shape = Mixture(torch.ones(1, 1), torch.zeros(1, 1, 3), torch.eye(3)[None, None]).map(torch.Tensor.double)
+    many = shape._replace(covariances=(2 * sizes).exp()[:, None, None, None] * shape.covariances)
+    many = many._replace(weights=many.weights.expand(4001, 1), positions=many.positions.expand(4001, 1, 3))
+    integrals = (model.sizes(many).exp() - math.exp(-7)).sum(0) * (sizes[1] - sizes[0])
+    torch.testing.assert_close(integrals, torch.ones(2).double(), rtol=1e-4, atol=1e-4)
+    far = many.map(lambda tensor: tensor[:1])._replace(covariances=1e12 * shape.covariances)
+    torch.testing.assert_close(model.sizes(far), torch.full((1, 2), -7.0).double())
+
+
+def test_what_has_no_size_is_as_likely_in_every_class():
+    """A point; and a class of which no object was trained on."""
+    model, mixture, labels = sized([1.0, 3.0, 9.0])
     point = mixture._replace(positions=torch.zeros_like(mixture.positions), covariances=0 * mixture.covariances)
-    assert network(extent=8).extent(point).isfinite().all()
+    assert torch.equal(model.sizes(point), torch.full((len(labels), 3), -7.0).double())
+    model.start_(mixture.map(lambda tensor: tensor[labels > 0]), 0, labels[labels > 0])
+    assert torch.equal(model.sizes(mixture)[:, 0], torch.full((len(labels),), -7.0).double())
+    assert model.eval()(mixture).isfinite().all()

@@ -17,7 +17,7 @@ OPTIONS = {
     "fitted": {"convolve_fit": 2},
     "nodes": {"fit_at": 2, "fit_at_last": 16, "fit_at_least": 4},
     "em": {"reduction": "em", "em_refine": 1},
-    "extent": {"extent": 6},
+    "size": {"size": 0.5},
     "authors": {"reduction_count": "authors", "norm": "instance"},
 }
 every_network = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
