@@ -165,6 +165,6 @@ def test_python_runs_up_to_the_files_that_it_needs(block, tmp_path, monkeypatch)
     program = compile(block.text, str(block), "exec")
     if '..."' in block.text:  # a name that only the reader has
         return
-    needed = re.findall(r'"([\w./]+\.(?:png|safetensors))"', block.text)  # the reader's own, or results
+    needed = re.findall(r'"([\w./-]+\.(?:png|safetensors))"', block.text)  # the reader's own, or results
     with pytest.raises(InputError, match=re.escape(needed[0])) if needed else contextlib.nullcontext():
         exec(program, {})
