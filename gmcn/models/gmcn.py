@@ -134,8 +134,8 @@ class GMCN(Network):
         size: Annotated[
             float,
             at_least(0),
-            "How many times the log-density of a shape's size, among a class's training objects and in the data's "
-            "units, is added to the class's logit, in evaluation; 0: sizes are not looked at, as in the paper.",
+            "The log-density of a shape's size among a class's training objects, in the data's units, is added to the "
+            "class's logit this many times, in evaluation; 0: sizes are not looked at, as in the paper.",
         ] = 0.0,
         seed: InitialSeed = None,
     ) -> None:

@@ -58,16 +58,15 @@ class Sizes(nn.Module):
         labels: Tensor,  # [S]
         seed: int,
     ) -> None:
-        """Fit the densities; a class of fewer than two objects is taken to have objects of any size."""
+        """Fit the densities; a class of fewer than two objects gets that of all objects."""
         from sklearn.mixture import GaussianMixture
 
         sizes = log_size(mixture).double().cpu()
         for place in range(len(self.means)):
             own = sizes[labels.cpu() == place]
-            self.log_weights[place] = -torch.inf
-            if len(own) < 2:
-                continue
+            own = own if len(own) > 1 else sizes
             count = min(GAUSSIANS, len(own))
+            self.log_weights[place] = -torch.inf
             fitted = GaussianMixture(count, reg_covar=LEAST_DEVIATION**2, n_init=3, random_state=seed).fit(own[:, None])
             self.log_weights[place, :count] = torch.from_numpy(fitted.weights_).log()
             self.means[place, :count] = torch.from_numpy(fitted.means_[:, 0])

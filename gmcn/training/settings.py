@@ -68,7 +68,7 @@ class TrainingSettings:
     logit_adjustment: Annotated[
         float,
         at_least(0),
-        "How many times the logarithms of the classes' frequencies are added to logits in training: with 1 the "
+        "The logarithms of the classes' frequencies are added to the logits this many times, in training: with 1 the "
         "network answers as if all classes were equally frequent (Menon et al. 2021).",
     ] = 0.0
     gradient_clip: Annotated[float, at_least(0), "Largest norm of the gradient; 0 does not clip."] = 0.0

@@ -60,7 +60,6 @@ torch.save(outcome, {path!r} + str(ranks.rank()))
 FILES = ["history.csv", "last.ckpt", "model.safetensors", "training.json"]
 NETWORKS = {
     "gmcn": NETWORK,
-    "gmcn with sizes": NETWORK | {"size": 0.5},
     "gmcn as the authors' code": NETWORK | {"norm": "running", "norm_weighted": False},
     "pointnet": {"kind": "pointnet", "dropout": 0.0},
     "pointnet2": {"kind": "pointnet2", "dropout": 0.0},

@@ -12,8 +12,9 @@ import torch
 import gmcn
 from gmcn import progress
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors, sha256
-from gmcn.data.objects import TEST, read_split
+from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.errors import InputError
+from gmcn.models.heads import Sizes
 from gmcn.training import NonFiniteError, train
 from gmcn.training.step import TrainingStep
 from tests.training.conftest import Recorder, make_mixtures
@@ -233,3 +234,23 @@ def test_a_layer_whose_operation_refuses_its_values_is_named(mixtures, settings,
     settings["training"]["learning_rate"] = 1e8  # Adam's first step leaves float32's range of covariances
     with pytest.raises(NonFiniteError, match=r"step 2 in epoch 1: the output of layer 'blocks\.\d+' is not finite"):
         train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
+
+
+def test_a_training_learns_sizes_and_frequencies(mixtures, settings, tmp_path):
+    """Of the objects that it trains on, before the first step; a loss that was not told the classes would raise."""
+    settings["network"] |= {"size": 0.5}
+    settings["training"] |= {"epochs": 1, "validation_fraction": 0.0}
+    losses = []
+    for amount in (0.0, 1.0):
+        settings["training"] |= {"logit_adjustment": amount}
+        folder = tmp_path / str(amount)
+        result = train(mixtures, settings=settings, seed=0, output=folder, device="cpu", threads=1)
+        losses.append(result["metrics"]["train_loss"])
+        data, (tensors, _) = read_split(mixtures, TRAIN), load_tensors(folder / "model.safetensors")
+        sizes = Sizes(len(data.class_names))
+        sizes.learn_(data.inputs, data.labels, 0)
+        assert not torch.equal(sizes.means[0], sizes.means[1])
+        for name, value in sizes.state_dict().items():
+            torch.testing.assert_close(tensors[f"sizes.{name}"], value, msg=name)
+    assert len(data.labels.bincount().unique()) == 1  # so that nothing is adjusted
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
