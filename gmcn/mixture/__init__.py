@@ -5,7 +5,7 @@
 :meth:`GaussianMixture.mixture` and :meth:`GaussianMixture.from_mixture` lead from one to the other.
 """
 
-from gmcn.mixture.affine import affine, centre_and_variances, mean_variance, rescale
+from gmcn.mixture.affine import affine, centre_and_variances, log_size, mean_variance, rescale
 from gmcn.mixture.comparisons import overlap
 from gmcn.mixture.covariance import Covariance, Full
 from gmcn.mixture.density import GaussianMixture
@@ -24,6 +24,7 @@ __all__ = [
     "MixtureTree",
     "affine",
     "centre_and_variances",
+    "log_size",
     "mean_variance",
     "overlap",
     "rescale",

@@ -81,3 +81,13 @@ def centre_and_variances(
     centre = (shares * mixture.positions).sum(-2, keepdim=True)
     variances = (mixture.positions - centre).square() + mixture.covariances.diagonal(dim1=-2, dim2=-1)
     return centre[..., 0, :], (shares * variances).sum(-2)
+
+
+def log_size(
+    mixture: Mixture,  # [B, N] or [B, F, N], all channels as one shape
+) -> Tensor:  # [B]
+    """The mean logarithm of a shape's standard deviations along the axes, in the data's units."""
+    if mixture.weights.dim() == 3:
+        mixture = mixture.map(lambda tensor: tensor.flatten(1, 2))
+    _, variances = centre_and_variances(mixture)
+    return variances.clamp(min=torch.finfo(variances.dtype).tiny).log().mean(-1) / 2

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from gmcn.mixture import Mixture, centre_and_variances
+from gmcn.mixture import Mixture, log_size
 from gmcn.nn import GaussianMixtureLayer
 
 Head = Annotated[
@@ -36,9 +36,9 @@ def head(kind: str, features: int, classes: int) -> nn.Module:
 class Sizes(nn.Module):
     """How likely the size of a shape is among the training objects of each class.
 
-    The size is one number, :func:`log_size`, which a network that normalises its input does not see. For each class its
-    density is a mixture of Gaussians, fitted to the training objects before the first step of a training, and not
-    changed by it.
+    The size is one number, :func:`gmcn.mixture.log_size`, which a network that normalises its input does not see. For
+    each class its density is a mixture of Gaussians, fitted to the training objects before the first step of a
+    training, and not changed by it.
     """
 
     log_weights: Tensor  # [classes, K]
@@ -80,13 +80,3 @@ class Sizes(nn.Module):
         standard = (log_size(mixture)[:, None, None] - self.means) / self.deviations
         of_each = self.log_weights - standard.square() / 2 - self.deviations.log() - math.log(2 * math.pi) / 2
         return torch.logaddexp(of_each.logsumexp(-1), of_each.new_tensor(UNKNOWN))
-
-
-def log_size(
-    mixture: Mixture,  # [B, N] or [B, F, N], all channels as one shape
-) -> Tensor:  # [B]
-    """The mean logarithm of a shape's standard deviations along the axes, in the data's units."""
-    if mixture.weights.dim() == 3:
-        mixture = mixture.map(lambda tensor: tensor.flatten(1, 2))
-    _, variances = centre_and_variances(mixture)
-    return variances.clamp(min=torch.finfo(variances.dtype).tiny).log().mean(-1) / 2

@@ -27,8 +27,7 @@ from gmcn.data.folds import descriptors
 from gmcn.data.objects import IMAGES, TEST, TRAIN, VECTORS, ObjectSet, read_split
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, unknown
-from gmcn.mixture import Mixture
-from gmcn.models.heads import log_size
+from gmcn.mixture import Mixture, log_size
 from gmcn.results.density_references import REFERENCES, refer
 from gmcn.results.generation_references import GENERATION, refer_generation
 from gmcn.results.kernels import Kernel, gram, judge_ridges, nngp, ntk, solve
