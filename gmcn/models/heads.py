@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from gmcn.mixture import Mixture, log_size
 from gmcn.nn import GaussianMixtureLayer
@@ -77,6 +78,8 @@ class Sizes(nn.Module):
         mixture: Mixture,  # [B, N] or [B, F, N]
     ) -> Tensor:  # [B, classes]
         """Log-densities. Sizes that no training object has are as likely in every class."""
-        standard = (log_size(mixture)[:, None, None] - self.means) / self.deviations
-        of_each = self.log_weights - standard.square() / 2 - self.deviations.log() - math.log(2 * math.pi) / 2
-        return torch.logaddexp(of_each.logsumexp(-1), of_each.new_tensor(UNKNOWN))
+        gaussians = Normal(self.means, self.deviations, validate_args=False)
+        weights = Categorical(logits=self.log_weights, validate_args=False)
+        density = MixtureSameFamily(weights, gaussians, validate_args=False)
+        found = density.log_prob(log_size(mixture)[:, None])
+        return torch.logaddexp(found, found.new_tensor(UNKNOWN))

@@ -164,9 +164,9 @@ def test_nothing_of_the_test_split_shapes_what_a_rival_is_trained_on(digits, tmp
 def test_clouds_are_compared_as_shapes(tmp_path):
     settings = {"kind": "solids", "train_per_class": 6, "test_per_class": 2, "points": 64}
     data.sample("solids10", settings=settings, downloads=None, output=tmp_path / "solids.safetensors")
-    for rival in RIVALS:
+    for rival in RIVALS.keys() - {SIZE}:
         found = compare(tmp_path / "solids.safetensors", rival=rival, output=tmp_path / "found.json")
-        assert found["metrics"]["accuracy"]["mean"] > 0.5 or rival == SIZE, rival
+        assert found["metrics"]["accuracy"]["mean"] > 0.5, rival
 
 
 def test_the_size_is_one_number(tmp_path):

@@ -71,7 +71,7 @@ def gradients(tmp_path_factory) -> dict[tuple[int, int], dict]:
     """By number of processes and rank: of networks, whole batches and parts, in both precisions."""
     folder = tmp_path_factory.mktemp("gradients")
     # 33 shapes in batches of up to 7: the shares of two ranks are uneven.
-    training = TRAINING | {"batch_size": 7, "label_smoothing": 0.1, "logit_adjustment": 1.0}
+    training = TRAINING | {"batch_size": 7, "label_smoothing": 0.1}
     cases = {
         f"{name} in {parts}": {"network": network, "training": training | {"micro_batches": parts}}
         for name, network in NETWORKS.items()
