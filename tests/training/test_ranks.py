@@ -145,16 +145,19 @@ def test_two_ranks_stopped_and_killed_resume_to_the_same_network(mixtures, of_tw
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["devices", "nodes"])
 def test_two_ranks_train_what_one_process_trains(mixtures, settings, tmp_path, where):
+    # Small steps: with large ones, another order of a sum becomes another merge of Gaussians, and soon another loss.
+    settings["training"]["learning_rate"] = 2e-3
     straight = train(mixtures, settings=settings, seed=0, output=tmp_path / "one", device="cpu", threads=1)
     settings["training"][where] = 2
     outcomes = train_by_two(mixtures, settings, tmp_path / "two")
     assert [status for status, _ in outcomes] == [0, 0], outcomes
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == FILES
     result = read_json(tmp_path / "two" / "training.json")
-    assert result["metrics"] == pytest.approx(straight["metrics"], abs=1e-3)
+    assert result["metrics"] == pytest.approx(straight["metrics"], abs=5e-3)
     rows = [read_history(tmp_path / name) for name in ("one", "two")]
-    for one, two in zip(*rows, strict=True):
-        assert float(two["train_loss"]) == pytest.approx(float(one["train_loss"]), abs=1e-3)
+    losses = [[float(row["train_loss"]) for row in history] for history in rows]
+    assert losses[0][0] - losses[0][-1] > 0.1
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
 
 
 def test_other_numbers_of_processes_than_were_asked_for_are_refused(mixtures, settings, tmp_path, monkeypatch):
