@@ -85,6 +85,7 @@ NEWER = {
     "classes": None,
     "views": None,
     "logit_adjustment": 0.0,
+    "ema_decay": 0.0,
 }
 
 

@@ -71,6 +71,13 @@ class TrainingSettings:
         "The logarithms of the classes' frequencies are added to the logits this many times, in training: with 1 the "
         "network answers as if all classes were equally frequent (Menon et al. 2021).",
     ] = 0.0
+    ema_decay: Annotated[
+        float,
+        at_least(0),
+        below(1),
+        "What is validated and kept is an exponential moving average of the network, of which this share stays in "
+        "every step; 0: the network itself.",
+    ] = 0.0
     gradient_clip: Annotated[float, at_least(0), "Largest norm of the gradient; 0 does not clip."] = 0.0
     checkpoint_minutes: Annotated[
         float, at_least(0), "Minutes between checkpoints within an epoch; 0: one after every step."
@@ -156,6 +163,9 @@ class TrainingSettings:
             several = "devices" if self.devices > 1 else "nodes"
             key = several if processes > 1 else "snapshots" if self.snapshots else "augmentation"
             raise InputError(f"training: the 'optimizer' em has no {key!r}; leave it out, or take another one")
+        if self.ema_decay and (self.snapshots or self.optimizer == "em"):
+            other = "snapshots" if self.snapshots else "optimizer"
+            raise InputError(f"training: 'ema_decay' averages steps, which {other!r} knows nothing of; leave one out")
         if self.fisher_rao and self.optimizer != "wasserstein":
             raise InputError("training: 'fisher_rao' is a rate of the 'optimizer' wasserstein; set it, or leave it out")
         if self.fold is not None and not self.place[0] <= self.place[1] >= 2:

@@ -30,6 +30,7 @@ from gmcn.nn import synchronise
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.tasks.task import Objective
 from gmcn.tracking import NO_RUN, Run
+from gmcn.training.averaging import Average
 from gmcn.training.callbacks import History, LastCheckpoint, Steps
 from gmcn.training.checkpoints import (
     LAST,
@@ -138,7 +139,8 @@ def train(
             fitted = fit_network(module, batches, history, checkpoint, seed=seed, device=device)
         else:
             model.start_(batches.train_loader.inputs, seed, batches.train_loader.labels)
-            callbacks = [history, snapshots, checkpoint]
+            averages = [Average(decay=training.ema_decay)] if training.ema_decay else []
+            callbacks = [history, snapshots, *averages, checkpoint]
             _fit(module, batches, callbacks, device=device, resume=_resume(output, key))
         model.eval()
         model.finish_(batches.train_loader.inputs)

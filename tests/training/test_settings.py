@@ -54,6 +54,8 @@ def test_a_fold_is_what_plateau_can_watch():
         ),
         ({"schedule": "plateau", "validation_fraction": 0}, "plateau watches the validation loss"),
         ({"schedule": "plateau", "logit_adjustment": 1.0}, "plateau watches the loss of the answers"),
+        ({"ema_decay": 0.9, "snapshots": [1]}, "'ema_decay' averages steps, which 'snapshots' knows nothing of"),
+        ({"ema_decay": 0.9, "optimizer": "em"}, "'ema_decay' averages steps, which 'optimizer' knows nothing of"),
         ({"fold": "6"}, "'fold' cannot be '6': a fold and the number of all, as in '2 of 5'"),
         ({"fold": "6 of 5"}, "'fold' is '6 of 5', but there is no such fold"),
         ({"fold": "0 of 5"}, "'fold' cannot be '0 of 5'"),
