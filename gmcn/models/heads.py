@@ -20,6 +20,8 @@ Head = Annotated[
 COMPONENTS, RANK = 20, 4
 # Of the densities of sizes: Gaussians of a class, their least deviation, the log-density of a size that no class has.
 GAUSSIANS, LEAST_DEVIATION, UNKNOWN = 3, 0.1, -7.0
+# The log-weight of a Gaussian that a class of few objects does not have. Finite, as checkpoints have to be.
+ABSENT = -1e4
 
 
 def mixture_head(features: int, classes: int) -> GaussianMixtureLayer:
@@ -67,7 +69,7 @@ class Sizes(nn.Module):
             own = sizes[labels.cpu() == place]
             own = own if len(own) > 1 else sizes
             count = min(GAUSSIANS, len(own))
-            self.log_weights[place] = -torch.inf
+            self.log_weights[place] = ABSENT
             fitted = GaussianMixture(count, reg_covar=LEAST_DEVIATION**2, n_init=3, random_state=seed).fit(own[:, None])
             self.log_weights[place, :count] = torch.from_numpy(fitted.weights_).log()
             self.means[place, :count] = torch.from_numpy(fitted.means_[:, 0])

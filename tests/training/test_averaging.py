@@ -7,6 +7,7 @@ import torch
 
 from gmcn.artifacts import load_tensors
 from gmcn.training import stage, train
+from gmcn.training.averaging import Average
 from tests.training.conftest import Recorder
 from tests.training.test_resume import Halt, crash, same
 from tests.training.test_train import read_history
@@ -36,17 +37,29 @@ def test_what_is_kept_and_validated_is_the_average_of_a_training_as_it_is_withou
     assert all(torch.equal(passed[-1][name], last[name]) for name in last)
 
     average = passed[0]
-    for network in passed[1:]:
-        average = {name: DECAY * average[name] + (1 - DECAY) * network[name] for name in average}
+    for steps, network in enumerate(passed[1:], 1):
+        share = min(DECAY, (1 + steps) / (10 + steps))
+        average = {name: share * average[name] + (1 - share) * network[name] for name in average}
     kept = load_tensors(tmp_path / "averaged" / "model.safetensors")[0]
     assert any((kept[name] - last[name]).abs().max() > 1e-3 for name in last)
-    for name in (name for name in last if last[name].is_floating_point()):
-        torch.testing.assert_close(kept[name], average[name], rtol=1e-5, atol=1e-6)
+    for name in last:
+        if last[name].is_floating_point():
+            torch.testing.assert_close(kept[name], average[name], rtol=1e-5, atol=1e-6)
+        else:  # counts
+            assert torch.equal(kept[name], last[name])
 
     rows = [read_history(tmp_path / name) for name in ("averaged", "plain")]
     for one, other in zip(*rows, strict=True):
         assert one["train_loss"] == other["train_loss"]
         assert one["validation_loss"] != other["validation_loss"]
+
+
+def test_places_among_the_buffers_stay():
+    """0.9 of 7 and 0.1 of 7 are less than 7 in float32."""
+    averaged = Average(0.9)._kwargs["avg_fn"]
+    places = torch.arange(20)
+    assert torch.equal(averaged(places, places, torch.tensor(1000)), places)
+    assert averaged(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(1000)).item() == pytest.approx(0.1)
 
 
 @pytest.mark.faults
