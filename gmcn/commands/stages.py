@@ -162,6 +162,7 @@ def _train(context: Context, seed: int) -> None:
     data = context.input()
     output = context.path("output", "seed", seed=seed)
     points = context.path("points")
+    points = points if options.points or points.is_file() else None
     job_key = key_of("train", options.dataset, options.variant, training_key(data, settings, seed, points))
     resume = context.tracked and training.resumable(data, settings=settings, seed=seed, output=output, points=points)
     params = {**settings, "seed": seed}
@@ -175,7 +176,7 @@ def _train(context: Context, seed: int) -> None:
             settings={**settings, "training": settings.get("training", {}) | processes},
             seed=seed,
             output=output,
-            points=points if options.points or points.is_file() else None,
+            points=points,
             device=options.device,
             threads=options.threads,
             run=run,

@@ -157,6 +157,15 @@ class PointGMM(Generative):
         path = [] if self.likelihood == "leaves" else [hard_path(tree, points)]
         return torch.cat([*path, *leaves], -1)
 
+    def start_(self, inputs: Tensor, seed: int, labels: Tensor | None = None) -> None:
+        """Refuse fewer objects than the prior needs, before they are trained on."""
+        count = self.prior_means.shape[0] if self.prior == "mixture" else 0
+        if len(inputs) < 2 * count:
+            raise InputError(
+                f"PointGMM: a prior of {count} components needs {2 * count} training objects, and there are "
+                f"{len(inputs)}; set network.prior_components lower"
+            )
+
     @torch.no_grad()
     def finish_(self, inputs: Tensor) -> None:
         """Fit the prior to the codes of all training objects [S, M, 3]."""
@@ -164,11 +173,6 @@ class PointGMM(Generative):
             return
         codes = torch.cat([self.encode(part) for part in inputs.split(BATCH)]).double().cpu()
         count, factors = self.prior_means.shape[0], self.prior_factor.shape[-1]
-        if len(codes) < 2 * count:
-            raise InputError(
-                f"PointGMM: a prior of {count} components needs {2 * count} training objects, and there are "
-                f"{len(codes)}; set network.prior_components lower"
-            )
         found: Any = fit_gmm(codes, count, covariance="low-rank", rank=factors, seed=0)
         for name, value in (
             ("logits", found.logits),

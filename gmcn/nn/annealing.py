@@ -152,9 +152,12 @@ class Annealing(nn.Module):
         state = self._numbers
         if state[self.STEPS] == 0:
             self.winners += winners.flatten().bincount(minlength=len(self.winners))
-        total = objective.sum(dtype=torch.float64)
+        total, count = objective.sum(dtype=torch.float64), objective.numel()
+        if ranks.size() > 1:  # at once: a checkpoint holds the window of one rank
+            total, number = ranks.total(torch.stack([total, torch.full_like(total, count)]))
+            count = int(number)
         state[self.SUM] += total.item() if total.device.type == "cpu" else total
-        state[self.COUNT] += objective.numel()
+        state[self.COUNT] += count
 
     def step_(self, done: float) -> None:
         """After a step; ``done`` is the share of the training that it ends."""
@@ -169,7 +172,7 @@ class Annealing(nn.Module):
             state[self.RATE] = settings.rate_floor**share
         state[self.STEPS] += 1
         if state[self.STEPS] >= settings.window:
-            total, count = ranks.total(self.state[self.SUM : self.COUNT + 1]).tolist()
+            total, count = self.state[self.SUM : self.COUNT + 1].tolist()
             state[self.SUM : self.STEPS + 1] = 0
             if count and settings.controller in ("ratio", "slope"):
                 self.window_(total / count)

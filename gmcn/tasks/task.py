@@ -77,6 +77,10 @@ class Objective:
         augmentation = self.settings.augmentation
         return inputs if augmentation is None else augment(inputs, augmentation, generator)
 
+    def fixed(self, inputs: Inputs) -> Inputs:
+        """The whole batch as :meth:`measure` takes it, before it is divided: with chance that is the same each time."""
+        return inputs
+
     def loss(
         self, network: Network, inputs: Inputs, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:  # [], [B] each

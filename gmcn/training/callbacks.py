@@ -137,11 +137,12 @@ class LastCheckpoint(Checkpoint):
     when it is time, a signal that any of them got counts for all, and rank 0 writes.
     """
 
-    def __init__(self, path: Path, key: str, minutes: float, code: str) -> None:
-        self.path, self.key, self.minutes, self.code = path, key, minutes, code
+    def __init__(self, path: Path, key: str, minutes: float, code: str, device: torch.device) -> None:
+        self.path, self.key, self.minutes, self.code, self.device = path, key, minutes, code, device
         self.finished_by: str | None = None
         self.saved_at = time.monotonic()
         self.signal_number: int | None = None
+        self.at_once = False
         self.attempts = 0
         self.peak_before = 0
         self.random_states: list[dict[str, Any]] = []
@@ -156,7 +157,7 @@ class LastCheckpoint(Checkpoint):
         if len(self.random_states) == ranks.size():  # else each goes on with what its seed gave
             mine = self.random_states[ranks.rank()]
             torch.set_rng_state(mine["cpu"])
-            if "cuda" in mine and torch.cuda.is_available():
+            if "cuda" in mine and self.device.type == "cuda":
                 torch.cuda.set_rng_state(mine["cuda"])
 
     def on_train_batch_end(
@@ -206,15 +207,15 @@ class LastCheckpoint(Checkpoint):
             raise Interrupted(number)
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the signals that ask to stop, until the end of the block; a second Ctrl-C stops at once.
+    def listening(self, *, at_once: bool = False) -> Iterator[None]:
+        """Take the signals that ask to stop, until the end of the block; a second Ctrl-C stops at once, or any signal.
 
         :class:`Interrupted` leaves the block as the ``SystemExit`` or ``KeyboardInterrupt`` that the signal stands for.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        signals, self.at_once = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1), at_once
         before = {number: signal.signal(number, self._note) for number in signals}
         try:
             yield
@@ -228,14 +229,14 @@ class LastCheckpoint(Checkpoint):
 
     def _note(self, number: int, _frame: Any) -> None:
         # SLURM sends SIGTERM twice at a time limit, to the job and to its step: only a person is in such a hurry.
-        if self.signal_number is not None and number == signal.SIGINT:
+        if self.at_once or (self.signal_number is not None and number == signal.SIGINT):
             raise Interrupted(number)
         self.signal_number = number
 
     def state_dict(self) -> dict[str, Any]:
         """Whose checkpoint this is, and what torch's random numbers go on with on each rank."""
         random_state = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
+        if self.device.type == "cuda":
             random_state["cuda"] = torch.cuda.get_rng_state()
         return {
             "format": FORMAT,
@@ -253,7 +254,7 @@ class LastCheckpoint(Checkpoint):
 
     def peak_memory(self) -> int:
         """Largest memory of any attempt and rank in bytes: allocated on the GPU, or resident on the CPU."""
-        if torch.cuda.is_initialized():
+        if self.device.type == "cuda":
             now = torch.cuda.max_memory_allocated()
         else:
             now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -67,10 +67,10 @@ def is_numerical(error: RuntimeError) -> bool:
     return "not finite" in str(error)
 
 
-def non_finite_parameters(module: nn.Module, *, gradient: bool) -> list[str]:
-    """Names of the parameters (or of those whose gradients) that hold a value that is not finite."""
-    tensors = ((name, p.grad if gradient else p) for name, p in module.named_parameters())
-    return [name for name, tensor in tensors if tensor is not None and not tensor.isfinite().all()]
+def non_finite_gradients(module: nn.Module) -> list[str]:
+    """Names of the parameters whose gradient holds a value that is not finite."""
+    gradients = ((name, parameter.grad) for name, parameter in module.named_parameters())
+    return [name for name, gradient in gradients if gradient is not None and not gradient.isfinite().all()]
 
 
 def _tensors(value: object) -> list[Tensor]:

@@ -30,10 +30,10 @@ def fit_network(
     """Fit the network of ``module``, with a row of the history for each iteration; returns facts for the summary.
 
     The training loss of a row is what the fit says of the iteration, the validation is that of the parameters after
-    it. Nothing is written before the end: a signal that asks to stop, which is looked at after an iteration, leaves
-    the folder as it was.
+    it. Nothing is written before the end: a signal that asks to stop leaves the folder as it was.
     """
-    model, loader, name = module.model.to(device).eval(), batches.train_loader, module.names[0]
+    loader, name = batches.train_loader, module.names[0]
+    module.to(device).eval()
 
     def told(epoch: int, loss: float) -> None:
         if not math.isfinite(loss):
@@ -45,15 +45,16 @@ def fit_network(
         history.add(epoch, epoch, module, None)
         history.say(module)
         bar.advance(task)
-        if number := checkpoint.signal_number:
-            log.warning("stopped by %s; a fit starts afresh", signal.Signals(number).name)
-            raise Interrupted(number)
 
-    with Progress() as bar, checkpoint.listening():
+    with Progress() as bar, checkpoint.listening(at_once=True):
         task = bar.add_task("fit", total=module.settings.epochs)
         checkpoint.attempts = 1
         history.start()
-        facts = model.fit_(loader.inputs, module.settings.epochs, seed, told)
+        try:
+            facts = module.model.fit_(loader.inputs, module.settings.epochs, seed, told)
+        except Interrupted as stop:
+            log.warning("stopped by %s; a fit starts afresh", signal.Signals(stop.signal_number).name)
+            raise
     history.write(module)
     return facts
 

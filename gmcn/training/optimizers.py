@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import torch
 
+from gmcn.errors import InputError
 from gmcn.models import Network
 from gmcn.optim import WassersteinSGD
 from gmcn.training.settings import TrainingSettings
 
 
 def optimizer_of(model: Network, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """That of the settings on all parameters; Adam has torch's betas. Training sets the rates before each step."""
+    """That of the settings on all parameters; Adam has torch's betas. Training sets the rates before each step.
+
+    Raises :class:`InputError` for the flow of a network whose parts learn at rates of their own.
+    """
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "wasserstein":
+        if type(model).parameter_groups is not Network.parameter_groups:
+            raise InputError(
+                f"training: the 'optimizer' wasserstein does not know the parts of {type(model).__name__}, which have "
+                "rates of their own; take another one"
+            )
         return WassersteinSGD(model, rate, fisher_rao=settings.fisher_rao, decay=decay)
     groups = model.parameter_groups()
     if settings.optimizer == "sgd":

@@ -80,7 +80,7 @@ class TrainingSettings:
     ] = 0.0
     gradient_clip: Annotated[float, at_least(0), "Largest norm of the gradient; 0 does not clip."] = 0.0
     checkpoint_minutes: Annotated[
-        float, at_least(0), "Minutes between checkpoints within an epoch; 0: one after every step."
+        float, at_least(0), "Minutes between checkpoints within an epoch; 0: only at the ends of epochs."
     ] = 5.0
     snapshots: Annotated[
         Sequence[Annotated[int, at_least(0), "A number of epochs."]],

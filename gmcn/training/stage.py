@@ -119,9 +119,14 @@ def train(
             split=None if training.fold is None else fold_split(data, training, points),
             device=device,
         )
-        module = TrainingStep(model, training, len(batches.train_loader), objective)
+        if training.schedule == "plateau" and training.fold is None and not len(batches.validation_indices):
+            raise InputError(
+                "training: the 'schedule' plateau watches the validation loss, but the classes have too few objects "
+                "to leave some for it; take another schedule"
+            )
+        module = TrainingStep(model, training, len(batches.train_loader), objective).to(device)
         history = History(output / "history.csv", run)
-        checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes, code_key())
+        checkpoint = LastCheckpoint(output / LAST, key, training.checkpoint_minutes, code_key(), device)
         facts = {
             "seed": seed,
             "task": task,
@@ -142,7 +147,7 @@ def train(
             averages = [Average(decay=training.ema_decay)] if training.ema_decay else []
             callbacks = [history, snapshots, *averages, checkpoint]
             _fit(module, batches, callbacks, device=device, resume=_resume(output, key))
-        model.eval()
+        module.to(device).eval()  # Lightning has moved it
         model.finish_(batches.train_loader.inputs)
         peak = checkpoint.peak_memory()
         if about := objective.facts(model, batches.train_loader.inputs, batches.train_loader.labels):

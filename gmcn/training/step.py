@@ -21,7 +21,7 @@ from gmcn.training.errors import (
     OutOfMemoryError,
     first_non_finite_layer,
     is_numerical,
-    non_finite_parameters,
+    non_finite_gradients,
 )
 from gmcn.training.optimizers import optimizer_of
 from gmcn.training.settings import TrainingSettings
@@ -141,15 +141,15 @@ class TrainingStep(L.LightningModule):
         """Twice as many parts from here on; one sentence where that cannot be."""
         where = f"out of memory on {self.device} at step {self.global_step + 1}"
         parts = min(2 * self.micro_batches, self._most_parts(count))
-        if ranks.size() > 1:  # the others wait within their own part
-            raise OutOfMemoryError(
-                f"{where}, rank {ranks.rank()}: the last checkpoint is kept; "
-                f"set training.micro_batches to {parts} or take more devices"
-            )
         if parts <= self.micro_batches:
             raise OutOfMemoryError(
                 f"{where}, also with the batch in the smallest parts that have batch statistics: the last checkpoint "
                 "is kept; take a device with more memory, or a smaller network"
+            )
+        if ranks.size() > 1:  # the others wait within their own part
+            raise OutOfMemoryError(
+                f"{where}, rank {ranks.rank()}: the last checkpoint is kept; "
+                f"set training.micro_batches to {parts} or take more devices"
             )
         self.micro_batches = parts
         torch.cuda.empty_cache()
@@ -175,11 +175,12 @@ class TrainingStep(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The metrics of this rank's share of a batch of the validation split."""
-        values = self._within_memory(self._measure, batch)
+        inputs, labels = batch
+        values = self._within_memory(self._measure, (self.objective.fixed(inputs), labels))
         self.last_loss = values[0].sum().item()
         if not math.isfinite(self.last_loss):
             raise NonFiniteError(self._explain())
-        self._validated.append((values, batch[1]))
+        self._validated.append((values, labels))
 
     def _measure(self, batch: Batch) -> Tensor:  # [M, B], zeros for what other ranks measure
         outcome = self._zeros(len(self.names), count(batch[0]))
@@ -255,7 +256,7 @@ class TrainingStep(L.LightningModule):
         layer = first_non_finite_layer(self.model, self.batch[0])
         if layer:
             reason = f"the output of layer '{layer}' is not finite"
-        elif names := non_finite_parameters(self.model, gradient=True):
+        elif names := non_finite_gradients(self.model):
             reason = f"the gradient of '{names[0]}' is not finite"
         elif not math.isfinite(self.last_loss):
             reason = f"the loss is {self.last_loss}"

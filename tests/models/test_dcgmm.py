@@ -270,6 +270,8 @@ def test_networks_that_cannot_be(options, message):
 
 
 def test_images_that_cannot_be(digits, tmp_path):
+    with pytest.raises(InputError, match="wasserstein does not know the parts of DCGMM"):
+        trained(digits, tmp_path, optimizer="wasserstein")
     with pytest.raises(InputError, match=r"the input is \[2, 7, 8\]; this network takes \[B, \*\[8, 8\]\]"):
         made()(torch.zeros(2, 7, 8))
     with pytest.raises(InputError, match="pixels lie between 0 and 16, but must lie between 0 and the 4 of `largest`"):

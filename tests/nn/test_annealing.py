@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from gmcn import ranks
 from gmcn.errors import InputError
 from gmcn.nn.annealing import Annealing, AnnealingSettings
 
@@ -91,6 +92,16 @@ def test_a_window_is_the_mean_of_its_positions():
     annealing.eval()
     annealing.objective(torch.zeros(1, 4, 1, 1))
     assert annealing.state[annealing.COUNT] == 0, "what is only looked at does not count"
+
+
+def test_a_window_holds_what_all_ranks_saw(monkeypatch):
+    """At every step: a checkpoint keeps the window of one of them for all."""
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setattr(ranks, "total", lambda tensor: 2 * tensor)
+    annealing = Annealing(4, AnnealingSettings(window=5))
+    annealing.objective(torch.full((3, 4, 1, 1), 1.5))
+    annealing.step_(0.0)
+    assert annealing.state[annealing.SUM : annealing.COUNT + 1].tolist() == pytest.approx([9.0, 6.0])
 
 
 def test_usage_tells_components_that_nothing_is_nearest_to():

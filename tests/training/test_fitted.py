@@ -15,6 +15,7 @@ from gmcn.artifacts import load_tensors, read_metadata, save_tensors
 from gmcn.data import sample
 from gmcn.data.objects import TRAIN, of_classes, read_split
 from gmcn.errors import InputError
+from gmcn.models.gmm import GMM
 from gmcn.training import resumable, train
 from gmcn.training.settings import TrainingSettings
 from tests.training.conftest import Recorder
@@ -97,6 +98,20 @@ def test_a_signal_leaves_the_folder_as_it_was(digits, tmp_path, number):
     assert number == signal.SIGINT or stop.value.code == 128 + number
     assert max(step for step, _ in run.metrics) == 2
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_signal_stops_a_fit_before_its_first_iteration_ends(digits, tmp_path, monkeypatch):
+    """A deep mixture says nothing before its last mixture."""
+
+    def fit_(self, inputs, iterations, seed, progress):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr(GMM, "fit_", fit_)
+    with pytest.raises(SystemExit) as stop:
+        train(digits, settings=given(), seed=0, output=tmp_path, **OPTIONS)
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
 
 
 def test_by_gradients_it_starts_from_clusters_and_resumes_exactly(digits, tmp_path):

@@ -106,6 +106,9 @@ def test_ranks_do_not_take_smaller_parts_on_their_own(mixtures, monkeypatch):
     monkeypatch.setattr(ranks, "rank", lambda: 1)
     with pytest.raises(OutOfMemoryError, match=r"rank 1: .*; set training\.micro_batches to 2 or"):
         module._within_memory(fail, (data.inputs, data.labels))
+    module.micro_batches = len(data) // 2
+    with pytest.raises(OutOfMemoryError, match=r"smallest parts.*; take a device with more memory"):
+        module._within_memory(fail, (data.inputs, data.labels))
 
 
 def test_memory_that_ends_in_the_validation(mixtures, settings, tmp_path, monkeypatch):

@@ -214,6 +214,22 @@ def test_without_validation_the_columns_stay_empty(settings, tmp_path, classes):
     assert [row["validation_accuracy"] for row in read_history(tmp_path / "out")] == ["", ""]
 
 
+def test_a_plateau_needs_objects_to_watch(settings, tmp_path):
+    path = make_mixtures(tmp_path / "two.safetensors", classes=2, train=1, test=1)
+    settings["training"] |= {"schedule": "plateau", "batch_size": 2}
+    with pytest.raises(InputError, match="plateau watches the validation loss, but the classes have too few objects"):
+        train(path, settings=settings, seed=0, output=tmp_path / "out", device="cpu", threads=1)
+
+
+def test_memory_on_the_cpu_is_that_of_the_process_also_beside_a_gpu(mixtures, settings, tmp_path, monkeypatch):
+    for name in ("is_available", "is_initialized"):
+        monkeypatch.setattr(torch.cuda, name, lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    settings["training"] |= {"epochs": 1}
+    result = train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1)
+    assert result["peak_memory"]["bytes"] > 1e7
+
+
 def test_bad_network_settings_are_one_sentence(mixtures, settings, tmp_path):
     settings["network"]["layrs"] = 1
     with pytest.raises(InputError, match=r"network cannot be built.*layrs"):

@@ -35,6 +35,11 @@ class Objective(OfClouds):
         assert isinstance(whole, Tensor)  # of this task
         return self._turned(whole, generator)
 
+    def fixed(self, inputs: Inputs) -> Inputs:
+        """The same of clouds that are not varied, with a part and a turn that are the same each time."""
+        assert isinstance(inputs, Tensor)  # of this task
+        return self._turned(inputs, torch.Generator().manual_seed(SEED))
+
     def _turned(self, whole: Tensor, generator: torch.Generator) -> Tensor:
         seen = view(whole, self.views, generator)
         angles = 2 * math.pi * torch.rand(len(whole), dtype=torch.float64, generator=generator)
@@ -52,10 +57,9 @@ class Objective(OfClouds):
         return losses.mean() + penalty, {DEGREES.name: degrees.detach()}
 
     def measure(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Tensor]:  # [B] each
-        """The same, of a part and a turn that are the same each time."""
-        network, clouds = _own(network, inputs)
-        turned = self._turned(clouds, torch.Generator().manual_seed(SEED))
-        seen, whole, rotations = self._parts(turned)
+        """The same, without the penalty."""
+        network, prepared = _own(network, inputs)
+        seen, whole, rotations = self._parts(prepared)
         losses, degrees = _losses(network, network(seen), whole, rotations)
         return {LOSS.name: losses, DEGREES.name: degrees}
 

@@ -137,7 +137,7 @@ def test_the_prior_is_fitted_to_the_codes_and_survives_a_file():
     with pytest.raises(
         InputError, match=r"needs 4 training objects, and there are 3; set network\.prior_components lower"
     ):
-        network(prior="mixture", prior_components=2).finish_(whole[:3])
+        network(prior="mixture", prior_components=2).start_(whole[:3], 0)
 
 
 def test_flattened_points_lie_on_the_leaves_and_steps_are_equal():

@@ -20,6 +20,7 @@ from gmcn.registration.rotations import turns
 from gmcn.tasks.registration import measures_of_poses
 from gmcn.tasks.registration.measures_of_poses import interval, measured, numbers, pairs_of, without_training
 from gmcn.training.settings import TrainingSettings
+from gmcn.training.step import TrainingStep
 
 from ...registration.shapes import chair
 
@@ -65,7 +66,7 @@ def test_a_turned_part_the_whole_and_the_rotation_are_prepared():
 @pytest.mark.parametrize("options", [{}, {"angles": 0}, {"decoder": False}])
 def test_the_loss_is_turn_and_place_and_the_likelihoods_of_both_wholes(options):
     own, model = objective(), network(**options).eval()
-    found = own.measure(model, clouds(), None)
+    found = own.measure(model, own.fixed(clouds()), None)
     seen, whole, rotations = own._parts(own._turned(clouds(), torch.Generator().manual_seed(0)))
     answer = model(seen)
     angles = torch.atan2(rotations[:, 1, 0], rotations[:, 0, 0])
@@ -79,6 +80,21 @@ def test_the_loss_is_turn_and_place_and_the_likelihoods_of_both_wholes(options):
     torch.testing.assert_close(found["loss"], wanted, rtol=1e-4, atol=1e-3)
     away = torch.rad2deg(answer.poses.angles - angles)
     torch.testing.assert_close(found["degrees"], ((away + 180) % 360 - 180).abs(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_validation_does_not_depend_on_the_parts_of_a_batch(parts):
+    found = []
+    for count in (1, parts):
+        settings = TrainingSettings.read({"views": VIEWS, "batch_size": 6, "micro_batches": count})
+        step = TrainingStep(network().eval(), settings, 1, tasks.objective(settings, "registration"))
+        step.on_validation_epoch_start()
+        step.validation_step((clouds().repeat(2, 1, 1), None), 0)
+        step.on_validation_epoch_end()
+        found.append(step.validation)
+    assert len(found[0]["degrees"].unique()) > 2
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-4)
 
 
 def test_training_adds_what_thick_leaves_cost():
