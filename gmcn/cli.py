@@ -122,6 +122,8 @@ def _sentence(error: Exception, command: str = "") -> str | None:
             return f"the disk is full, nothing was left half-written: {error}"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return f"not allowed to read or write: {error}"
+        if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
+            return f"cannot read or write: {error}"
     if isinstance(error, ModuleNotFoundError):
         return not_installed(error)
     if type(error).__module__.startswith("gmcn."):

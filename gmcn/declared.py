@@ -58,7 +58,8 @@ def together(*keys: str) -> dict[str, Any]:
     return {"dependentRequired": {key: [other for other in keys if other != key] for key in keys}}
 
 
-Seed = Annotated[int, at_least(0), "Seed of every random draw of this step."]
+SEEDS = (at_least(0), at_most(2**32 - 1))  # what NumPy and Lightning take
+Seed = Annotated[int, *SEEDS, "Seed of every random draw of this step."]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

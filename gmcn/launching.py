@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+PROCESSES = ("devices", "nodes")
+# How a training runs, and not what it computes: a change makes nothing run again.
+HOW = (*PROCESSES, "checkpoint_minutes")
+
 
 def launcher(devices: int, nodes: int, threads: int | None = None) -> str:
     """The beginning of the command, up to ``gmcn``, that starts one process per device on each node.

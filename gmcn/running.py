@@ -94,10 +94,18 @@ def forget_future(folder: Path) -> None:
     now = time.time_ns()
     parts = [part for part in folder.iterdir() if part.name not in _MLFLOWS] if folder.is_dir() else []
     paths = (path for part in parts for path in (walk(part) if part.is_dir() else [str(part)]))
-    ahead = sorted(entry for path in paths if (entry := (os.lstat(path).st_mtime_ns, path))[0] > now + _SKEW)
+    ahead = sorted(entry for path in paths if (entry := (_modified(path), path))[0] > now + _SKEW)
     for back, (_, path) in enumerate(reversed(ahead)):
         with contextlib.suppress(OSError):  # of another user, or deleted meanwhile
             os.utime(path, ns=(now - back * 1_000_000,) * 2, follow_symlinks=False)
+
+
+def _modified(path: str) -> int:
+    """Its modification time, or 0 where it has vanished: another job may be at work."""
+    try:
+        return os.lstat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from gmcn.config.resolving import DEFAULT_KIND
 from gmcn.config.sections import Figure, Illustrations, Name, ResultName, Table, Tracking
 from gmcn.data import KINDS
 from gmcn.data.kinds import Description
-from gmcn.declared import DISTINCT, FILLED, OPTIONAL, WRITTEN, Choice, Keyword, at_least, schema_of
+from gmcn.declared import DISTINCT, FILLED, OPTIONAL, SEEDS, WRITTEN, Choice, Keyword, at_least, schema_of
 from gmcn.errors import InputError
 from gmcn.fitting import FitSettings
 from gmcn.models import NETWORKS
@@ -74,7 +74,7 @@ class Settings:
         str | None, "Name of the input fit; null: the network is trained on the sampled objects themselves."
     ] = OPTIONAL
     seeds: Annotated[
-        list[Annotated[int, at_least(0), "A seed."]],
+        list[Annotated[int, *SEEDS, "A seed."]],
         FILLED,
         DISTINCT,
         "Seeds to train with; results are mean and standard deviation over them.",

@@ -144,11 +144,13 @@ def test_a_name_that_is_no_text_to_yaml_is_one_sentence(tmp_path, capsys, name):
         (["sample", "--dataset", "digits", "--settings", "[]"], "--settings must be a JSON object"),
         (["fit", "--dataset", "digits", "--fit", "kmeans16"], "points/digits.safetensors does not exist"),
         (["download", "--dataset", "mnist", "--file", "x"], "unknown file of mnist 'x'"),
+        (["export", "folder.json", "x"], "cannot read or write: "),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, part):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([*arguments, *CONFIG]) == 2
+    (tmp_path / "folder.json").mkdir()
+    assert cli.main([*arguments, *([] if arguments[0] == "export" else CONFIG)]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("gmcn: error: ")
     assert part in printed.err

@@ -45,7 +45,8 @@ def generate_objects(options: argparse.Namespace) -> None:
     chosen = {name: getattr(options, name) for name in names}
     chosen |= {"like": options.like or (), "class_name": vars(options)["class"], "between": options.interpolate}
     found = generate(options.model, **chosen)
-    given = {name: value for name, value in chosen.items() if value not in (None, False, ()) and name != "device"}
+    left = {name for name, value in chosen.items() if value is None or value is False or value == ()}
+    given = {name: value for name, value in chosen.items() if name not in {"device", *left}}
     writing.write(options.output, found, {"model": options.model, **given})
     print(f"{options.output}: {len(found.samples):,} samples of {options.model}")
 

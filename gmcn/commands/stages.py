@@ -15,6 +15,7 @@ from gmcn import config as configuration
 from gmcn.addresses import ADDRESSES
 from gmcn.commands.context import Context
 from gmcn.errors import InputError
+from gmcn.launching import HOW
 from gmcn.running import claimed
 from gmcn.stages import MEASURES, STAGES, Stage
 from gmcn.stages.paths import PATHS
@@ -154,11 +155,10 @@ def _train(context: Context, seed: int) -> None:
 
     options = context.options
     settings = context.settings("train", options.variant)
-    processes = {"devices": options.devices, "nodes": options.nodes}
+    how = {key: getattr(options, key) for key in HOW}
+    how = {key: value for key, value in how.items() if value is not None}
     if options.settings is None:
-        of_variant = configuration.processes_of(context.config, options.dataset, options.variant)
-        processes = {key: value or of_variant[key] for key, value in processes.items()}
-    processes = {key: value for key, value in processes.items() if value}
+        how = configuration.how_of(context.config, options.dataset, options.variant) | how
     data = context.input()
     output = context.path("output", "seed", seed=seed)
     points = context.path("points")
@@ -173,7 +173,7 @@ def _train(context: Context, seed: int) -> None:
     ):
         training.train(
             data,
-            settings={**settings, "training": settings.get("training", {}) | processes},
+            settings={**settings, "training": settings.get("training", {}) | how},
             seed=seed,
             output=output,
             points=points,

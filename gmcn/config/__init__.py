@@ -16,7 +16,7 @@ from gmcn.config.resolving import (
     task_of,
 )
 from gmcn.config.sections import RIVALS
-from gmcn.config.stages import compared, processes_of, secret_addresses, stage_settings
+from gmcn.config.stages import compared, how_of, processes_of, secret_addresses, stage_settings
 from gmcn.config.targets import check_target
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "dataset",
     "figure_of",
     "fit",
+    "how_of",
     "kind_of",
     "load",
     "measured",

@@ -178,9 +178,12 @@ def _validator() -> Any:
     """The validator of the schema; None without jsonschema."""
     try:
         from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
     except ImportError:
         return None
-    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    # 2.0 is an integer for JSON Schema, but not for Python.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    return extend(Draft202012Validator, type_checker=types)(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
 def _check_names(plain: Mapping[str, Any], source: str) -> None:

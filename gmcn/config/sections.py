@@ -12,6 +12,7 @@ from gmcn.declared import (
     DISTINCT,
     FILLED,
     OPTIONAL,
+    SEEDS,
     WRITTEN,
     Choice,
     at_least,
@@ -198,7 +199,7 @@ class FoldTable:
     rows: Annotated[list[FoldRow], FILLED, ROWS]
     folds: Annotated[int, at_least(2), "How many folds there are; 5 where this is not said."] = OPTIONAL
     seeds: Annotated[
-        list[Annotated[int, at_least(0), "A seed."]],
+        list[Annotated[int, *SEEDS, "A seed."]],
         FILLED,
         DISTINCT,
         "Seeds of the trainings, [0] where this is not said; what an object was worth is averaged over them.",

@@ -9,11 +9,10 @@ from gmcn.addresses import plain
 from gmcn.config.illustrations import COMPARED, DATASETS, Comparison
 from gmcn.config.resolving import copied, dataset, entry, figure_of, fit, resolve
 from gmcn.config.tables import table_of
+from gmcn.launching import HOW, PROCESSES
 from gmcn.stages import STAGES
 from gmcn.tasks import DEFAULT_TASK
 
-# How a training runs, and not what it computes: a change makes nothing run again.
-PROCESSES = ("devices", "nodes")
 # Stages of no data set, by the section of the configuration that they are given.
 SECTIONS = {
     "least-squares": "least_squares",
@@ -58,7 +57,7 @@ def stage_settings(config: Mapping[str, Any], stage: str, dataset_name: str, nam
         return resolved
     given = {key: resolved[key] for key in STAGES[stage].settings if key in resolved}
     if "training" in given:
-        given["training"] = {key: value for key, value in given["training"].items() if key not in PROCESSES}
+        given["training"] = {key: value for key, value in given["training"].items() if key not in HOW}
     return given
 
 
@@ -90,5 +89,10 @@ def secret_addresses(config: Mapping[str, Any]) -> dict[str, str]:
 
 def processes_of(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, int]:
     """The devices (per node) and nodes that train a variant on a data set."""
+    return {key: how_of(config, dataset_name, variant).get(key, 1) for key in PROCESSES}
+
+
+def how_of(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[str, Any]:
+    """How a variant is trained on a data set, as far as the configuration says it."""
     training = resolve(config, dataset_name, variant)["training"]
-    return {key: training.get(key, 1) for key in PROCESSES}
+    return {key: training[key] for key in HOW if key in training}

@@ -65,6 +65,8 @@ def table_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     rows, named = [], set()
     for given in table["rows"]:
         row = {"paper": {}, **given}
+        if row.get("layer") == "measured" and "variant" not in row:
+            raise InputError("a row of what was measured names no data set and variant")
         if kind == "results" and "dataset" not in row:
             if "dataset" not in table:
                 raise InputError("a row names no data set, and neither does its table")

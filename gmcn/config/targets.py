@@ -38,7 +38,10 @@ def check_target(config: Mapping[str, Any], target: str) -> None:
         dataset(config, name)
     elif folder == folder_of("table") and name != "all":
         entry(config.get("tables", {}), "table", stem, "")
-    elif folder == folder_of("figure") and name != "all":
+    elif folder == folder_of("figure") and name == "all":
+        if "illustrations" not in config:
+            raise InputError("the configuration has no network for the paper's figures: add illustrations.result")
+    elif folder == folder_of("figure"):
         _check_figure(config, target)
 
 

@@ -19,6 +19,7 @@ from gmcn.data.views import FEWEST
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, extras, foreign
 from gmcn.fitting import adapt
+from gmcn.inference.generating import check_seed
 from gmcn.inference.writing import save_array, save_ply
 from gmcn.mixture import GaussianMixture
 from gmcn.models import PointGMM
@@ -66,6 +67,7 @@ def complete(
     network, metadata = load(path, seed=model_seed, device=target), read_metadata(path)
     if not isinstance(network, PointGMM):
         raise InputError(f"{path} completes no clouds; take a network of the task generation")
+    check_seed(seed)
     if points < 1:
         raise InputError(f"points is {points}, but must be at least 1")
     given = _read(Path(partial))

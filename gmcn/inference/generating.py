@@ -86,6 +86,8 @@ def generate(
     how = {name: value for name, value in how.items() if value is not None} | ({"flatten": True} if flatten else {})
     _check(count, seed, how)
     _check_together(like, between, class_name, keep, level)
+    if not like and (resize or invert):
+        raise InputError(f"{'resize' if resize else 'invert'} is for given images: give these with like")
     target = select_device(device)
     path = model_path(Path(model), model_seed)
     network, metadata = _generative(path, model_seed, target)
@@ -116,9 +118,14 @@ def _check_together(
         raise InputError("between takes two files, and goes with neither like nor a class")
 
 
-def _check(count: int, seed: int, how: Mapping[str, Any]) -> None:
+def check_seed(seed: int) -> None:
+    """Raise :class:`gmcn.errors.InputError` for a number that is no seed of torch."""
     if not 0 <= seed < 1 << 63:
         raise InputError(f"the seed is {seed}, but must be at least 0 and have at most 63 bits")
+
+
+def _check(count: int, seed: int, how: Mapping[str, Any]) -> None:
+    check_seed(seed)
     for name, value in {"count": count, **how}.items():
         least = 0 if name == "sharpen" else 1
         if name != "divisor" and value < least:
@@ -225,7 +232,8 @@ def _gathered(parts: Iterator[Tensor], total: int, path: Path) -> Tensor:  # [to
 def _read(reader: Reader, like: Sequence[str | os.PathLike]) -> tuple[list[str], Tensor]:
     found = list(objects_in(files_in(map(Path, like), reader, raise_error), reader, raise_error))
     names = [path.stem if name is None else str(name) for path, name, _ in found]
-    return names, stack([each for *_, each in found]).float()
+    with foreign("these objects are not all of one size"):
+        return names, stack([each for *_, each in found]).float()
 
 
 def _mask(

@@ -20,7 +20,8 @@ def table(predictions: Sequence[Prediction], top: int = 2) -> str:
     """Aligned columns: the file (and object), and what the network says, of classes those up to the ``top``-th."""
     rows = []
     for prediction in predictions:
-        place = prediction.file if prediction.name is None else f"{prediction.file}: {prediction.name}"
+        file = _printable(prediction.file)
+        place = file if prediction.name is None else f"{file}: {prediction.name}"
         said = {key: _text(value) for key, value in prediction.answer.items() if not isinstance(value, Mapping)}
         if "probabilities" in prediction.answer and top > 1:
             said["runner-up"] = ", ".join(f"{name} {share:.3f}" for name, share in prediction.top(top)[1:])
@@ -29,6 +30,11 @@ def table(predictions: Sequence[Prediction], top: int = 2) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = (zip(line, widths, strict=True) for line in lines)
     return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in aligned)
+
+
+def _printable(name: str) -> str:
+    """The name of a file, whose bytes need not be text."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _text(value: Any) -> str:
@@ -47,13 +53,13 @@ def write(
     """All that the network says, as .json (with the network, what was ``refused``, and provenance) or .csv."""
     check_output(path)
     if Path(path).suffix.lower() == ".json":
-        rows = [{"file": found.file, "name": found.name, **found.answer} for found in predictions]
+        rows = [{"file": _printable(found.file), "name": found.name, **found.answer} for found in predictions]
         whole = {"model": model, "predictions": rows, "refused": list(refused), "provenance": provenance()}
         write_json(path, whole)
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    rows = [{"file": found.file, "name": found.name or "", **_flat(found.answer)} for found in predictions]
+    rows = [{"file": _printable(found.file), "name": found.name or "", **_flat(found.answer)} for found in predictions]
     writer.writerow(rows[0] if rows else ["file", "name"])
     writer.writerows(row.values() for row in rows)
     write_text(path, text.getvalue())

@@ -114,7 +114,8 @@ def predict(
         task = bar.add_task("predict", total=total) if bar else None
         objects = objects_in(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
-            inputs = each(stack([inputs for *_, inputs in batch]), lambda tensor: tensor.to(target))
+            with foreign("these objects are not all of one size"):
+                inputs = each(stack([inputs for *_, inputs in batch]), lambda tensor: tensor.to(target))
             found += _answer(network, batch, inputs, measures, metadata, limit, refuse)
             if drawn:
                 drawn.add([path.stem if name is None else name for path, name, _ in batch], inputs)

@@ -63,6 +63,8 @@ class Reader:
             self.kind, self.suffixes = "mixtures", (".ply", ARTIFACT)
         if invert and self.kind != "images":
             raise InputError(f"only images can be inverted, and this network was trained on {self.kind}")
+        if rescale and self.kind != "images":
+            raise InputError(f"only images can be resized, and this network was trained on {self.kind}")
 
     def count(self, path: Path) -> int:
         """How many objects a file seems to have."""

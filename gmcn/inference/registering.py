@@ -20,6 +20,7 @@ from gmcn.data.reading import parse_geometry
 from gmcn.data.splats import holds_splats, parse_splats, refuse_packed
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, extras, foreign
+from gmcn.inference.generating import check_seed
 from gmcn.inference.writing import save_array, save_ply
 from gmcn.mixture import GaussianMixture, Mixture, MixtureTree
 from gmcn.models import RegistrationNetwork
@@ -78,6 +79,9 @@ def register(
         raise InputError(f"within is {within}, but must be above 0 and at most 180 degrees")
     if modes < 1:
         raise InputError(f"modes is {modes}, but must be at least 1")
+    if model is None and model_seed is not None:
+        raise InputError("model_seed chooses among the networks of a model: give that too, or leave it out")
+    check_seed(seed)
     direction, asked = _direction(axis), None
     if model is not None:
         asked, direction = _Asked.load(Path(model), model_seed), _upright(direction, scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -66,8 +67,8 @@ def model_path(path: Path, seed: int | None = None) -> Path:
             models = read_json(path).get("models", {})
             candidates = {int(key): path.parent / entry["path"] for key, entry in models.items()}
     elif path.is_dir() and not (path / MODEL).exists():
-        found = path.glob(f"seed*/{MODEL}")
-        candidates = {int(model.parent.name.removeprefix("seed")): model for model in found}
+        found = ((re.fullmatch(r"seed(\d+)", model.parent.name), model) for model in path.glob(f"seed*/{MODEL}"))
+        candidates = {int(seed[1]): model for seed, model in found if seed}
     elif path.is_dir():
         return path / MODEL
     elif path.suffix == ".safetensors" or not path.exists():

@@ -100,9 +100,30 @@ def mixture_of(tensors: dict[str, torch.Tensor], row: int) -> Mixture:
     return Mixture(*(tensors[field][row].double() for field in Mixture._fields))
 
 
+# The dimensions of the tensors of an artifact of S objects, and in 2D or 3D the length of the last ones.
+_LAYOUT = {"weights": (2, 0), "positions": (3, 1), "covariances": (4, 2), "points": (3, 1), "images": (3, 0)}
+
+
+def _check_layout(path: Path, tensors: dict[str, torch.Tensor], names: Sequence[str] | None) -> None:
+    """Refuse tensors that are not of S objects, each with its name, in 2D or 3D."""
+    known = {name: tensor.shape for name, tensor in tensors.items() if name in _LAYOUT}
+    for name, shape in known.items():
+        dims, last = _LAYOUT[name]
+        if len(shape) != dims or any(size not in (2, 3) for size in shape[dims - last :]):
+            raise InputError(f"{path}: its {name} are {list(shape)}; an artifact has several objects in 2D or 3D")
+    if (
+        len({tuple(shape[: len(shape) - _LAYOUT[name][1]]) for name, shape in known.items() if name in Mixture._fields})
+        > 1
+    ):
+        raise InputError(f"{path}: weights, positions and covariances are of different numbers of Gaussians")
+    if names is not None and any(shape[0] != len(names) for shape in known.values()):
+        raise InputError(f"{path} has {len(names)} names for other numbers of objects; make it again")
+
+
 def _artifact(path: Path, which: str | int | None, points: Path | None) -> Shape:
     tensors, metadata = load_tensors(path)
     names = metadata.get("names")
+    _check_layout(path, tensors, names)
     if not {"weights", "positions", "covariances"} <= tensors.keys():
         if points is not None:
             raise InputError(f"--points is for mixtures artifacts, and {path} is none")

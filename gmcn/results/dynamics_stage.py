@@ -18,6 +18,7 @@ from gmcn.data.objects import TRAIN, ObjectSet, batches_in_order, count, each, r
 from gmcn.declared import Seed, at_least, read
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
+from gmcn.launching import HOW
 from gmcn.models import Network
 from gmcn.models.loading import load
 from gmcn.progress import Progress
@@ -29,7 +30,7 @@ from gmcn.stages.paths import snapshot_of
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.tasks.task import Objective
 from gmcn.tracking import NO_RUN, Run
-from gmcn.training.settings import HOW, TrainingSettings
+from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 

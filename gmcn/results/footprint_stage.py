@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmcn.artifacts import read_metadata, write_json
+from gmcn.artifacts import read_json, read_metadata, write_json
 from gmcn.data.objects import TRAIN, of_classes, read_split
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
@@ -61,8 +61,11 @@ def footprint(
 
     expected = theory(batch_size)
     task = settings.get("task", DEFAULT_TASK)
-    own = {key: settings.get("training", {}).get(key) for key in ("optimizer", "weight_decay", "fisher_rao")}
-    training = {key: value for key, value in own.items() if value is not None}
+    names = ("batch_size", "micro_batches", "optimizer", "weight_decay", "fisher_rao")
+    training = {key: value for key, value in settings.get("training", {}).items() if key in names}
+    beside = Path(models[0]).with_name("training.json")
+    if beside.is_file() and (parts := read_json(beside).get("micro_batches", 1)) > trained.micro_batches:
+        training["micro_batches"] = parts  # more, where the device's memory needed them
     measured = measure_training_step(
         Path(artifact), network, task=task, batch_size=batch_size, device=device, training=training
     )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from gmcn import tasks
-from gmcn.data.objects import TRAIN, Inputs, device_of, each, read_split, select
+from gmcn.data.objects import TRAIN, Inputs, count, device_of, each, read_split, select
 from gmcn.errors import InputError
 from gmcn.models import build
 from gmcn.results.allocations import peak_of_allocations
@@ -85,8 +85,12 @@ def training_step(
     optimizer.step()
     optimizer.zero_grad()
 
+    places = torch.arange(count(inputs)).tensor_split(min(settings.micro_batches, max(1, count(inputs) // 2)))
+
     def step() -> None:
-        objective.loss(model, inputs, labels)[0].backward()
+        for part in places:
+            own = None if labels is None else labels[part]
+            (objective.loss(model, select(inputs, part), own)[0] * (len(part) / count(inputs))).backward()
         optimizer.step()
         model.after_step_(1e-3, 0.1)
 
@@ -100,9 +104,9 @@ def _main() -> None:
     data = read_split(request["artifact"], TRAIN)
     indices = torch.arange(request["batch_size"]) % len(data)
 
-    def whole(count: int) -> None:
-        inputs = each(select(data.inputs, indices[:count]), lambda tensor: tensor.to(device))
-        labels = None if data.labels is None else data.labels[indices[:count]].to(device)
+    def whole(size: int) -> None:
+        inputs = each(select(data.inputs, indices[:size]), lambda tensor: tensor.to(device))
+        labels = None if data.labels is None else data.labels[indices[:size]].to(device)
         training_step(request["network"], inputs, labels, request["task"], request["training"])()
 
     answer = {"batch_size": request["batch_size"], "device": request["device"], "resident": None}

@@ -144,8 +144,9 @@ def compare(
     }
     write_json(output, result)
     name, value = next(iter(metrics.items()))
-    _LOG.info("%s on %s: %s %.4f, in %.1f s", rival, result["dataset"], name, value, sum(seconds.values()))
-    run.log_metrics({f"rival/{name}": value for name, value in {**metrics, **seconds}.items()})
+    said = "-" if value is None else f"{value:.4f}"
+    _LOG.info("%s on %s: %s %s, in %.1f s", rival, result["dataset"], name, said, sum(seconds.values()))
+    run.log_metrics({f"rival/{name}": value for name, value in {**metrics, **seconds}.items() if value is not None})
     return result
 
 

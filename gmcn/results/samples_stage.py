@@ -18,7 +18,7 @@ from gmcn.data.objects import IMAGES, POINTS, TEST, TRAIN, ObjectSet, of_classes
 from gmcn.declared import read
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError
-from gmcn.models import Density
+from gmcn.models import Generative
 from gmcn.progress import Progress
 from gmcn.results.networks import TrainedNetwork, load_networks
 from gmcn.results.origin import origin
@@ -59,6 +59,9 @@ def samples(
     device = select_device(device)
     everything = read_split(artifact, TRAIN)
     networks = load_networks(models, everything, device)
+    for network in networks:
+        if not isinstance(network.model, Generative):
+            raise InputError(f"{network.source['path']} is no density, so it has no samples")
     trained = networks[0].metadata["settings"]["training"].get("classes")
     data, test = of_classes(everything, trained), of_classes(read_split(artifact, TEST), trained)
     if data.kind == POINTS:
@@ -128,7 +131,8 @@ def _of_clouds(
     result = {**about, "settings": asdict(own), "objects": objects, "seeds": seeds, "mean": mean, "std": deviation}
     write_json(output, result)
     run.log_metrics({f"samples/{name}": value for name, value in mean.items() if value is not None})
-    log.info("samples: 1-NNA %.3f by Chamfer, %.3f by EMD, copies %.2f", *(mean[name] for name in HEADLINES))
+    said = ["-" if mean[name] is None else f"{mean[name]:.3f}" for name in HEADLINES]
+    log.info("samples: 1-NNA %s by Chamfer, %s by EMD, copies %s", *said)
     if importlib.util.find_spec("matplotlib") is None:
         log.info("no picture of the samples: matplotlib is not installed")
     else:
@@ -139,8 +143,6 @@ def _of_clouds(
 def draw(network: TrainedNetwork, settings: SampleSettings, largest: float) -> Tensor:  # [count, d]
     """Samples of a network, by random numbers of the CPU, in parts."""
     path = network.source["path"]
-    if not isinstance(network.model, Density):
-        raise InputError(f"{path} is no density, so it has no samples")
     generator = torch.Generator().manual_seed(settings.seed)
     sizes = torch.arange(settings.count).split(PART)
     parts = [network.model.sample(len(part), generator, **settings.how) for part in sizes]

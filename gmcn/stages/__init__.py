@@ -125,6 +125,7 @@ STAGES = {
                     "--devices", "processes on each node, one per device (default: the configuration's)", type="count"
                 ),
                 Option("--nodes", "nodes that train together, under srun (default: the configuration's)", type="count"),
+                Option("--checkpoint-minutes", "minutes between checkpoints within an epoch", type="number"),
                 Option("--seed", "one seed (default: all of the variant, one after the other)", type="integer"),
             ),
             makes="seed",
@@ -290,6 +291,13 @@ STAGES = {
                 "gmcn/pictures/network_figures.py",
                 "gmcn/papers/gmcn/*.py",
                 *LEAST_SQUARES,
+                # Of the figures that show no network.
+                "csrc/common/*.h",
+                "csrc/evaluate/*",
+                "csrc/paths/*.cpp",
+                "csrc/relu_fit/*",
+                *MIXTURES,
+                "gmcn/ops/**/*.py",
             ),
             after=("train",),
         ),

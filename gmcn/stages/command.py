@@ -34,6 +34,8 @@ def _models(*names: str) -> tuple[str, ...]:
     return tuple(f"gmcn/models/{name}.py" for name in names)
 
 
+# Of networks that are fitted by EM, from the clusters of k-means.
+_DENSITIES = ("gmcn/fitting/gmm/*.py", "gmcn/fitting/reference.py", "gmcn/mixture/*.py")
 # By the field of a pattern and what stands there: further files that it needs.
 SHARED = {
     "network": {
@@ -41,13 +43,9 @@ SHARED = {
         "pointnet": _models("heads", "point_sets"),
         "pointnet2": _models("point_sets"),
         "gm-mlp": _models("gm_mlp", "mlp"),
-        "gmm": (*_models("density", "generative", "mlp"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
-        "dcgmm": (
-            *_models("dcgmm_fitting", "density", "generative", "mlp"),
-            "gmcn/fitting/gmm/*.py",
-            "gmcn/mixture/*.py",
-        ),
-        "pointgmm": (*_models("generative"), "gmcn/fitting/gmm/*.py", "gmcn/mixture/*.py"),
+        "gmm": (*_models("density", "generative", "mlp"), *_DENSITIES),
+        "dcgmm": (*_models("dcgmm_fitting", "density", "generative", "mlp"), *_DENSITIES),
+        "pointgmm": (*_models("generative"), *_DENSITIES),
         "registration": ("gmcn/mixture/*.py",),
     },
     "kind": {

@@ -30,6 +30,7 @@ MEASURES = (
         networks=("gm-mlp",),  # others may have such a layer at their end: theirs is measured by its name
         sources=(
             "gmcn/results/dynamics_stage.py",
+            "gmcn/mixture/*.py",
             "gmcn/results/flow.py",
             "gmcn/pictures/measure_figures.py",
             *NETWORKS,

@@ -18,10 +18,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 import gmcn
 from gmcn.artifacts import atomic, key_of, of_content, sha256
+from gmcn.launching import HOW
 from gmcn.models import DEFAULT_KIND
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.training.callbacks import FORMAT, LastCheckpoint
-from gmcn.training.settings import HOW, TrainingSettings
+from gmcn.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 

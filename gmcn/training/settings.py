@@ -12,8 +12,6 @@ from gmcn.data.views import Views
 from gmcn.declared import DISTINCT, FILLED, above, at_least, at_most, below, check, matching
 from gmcn.errors import InputError
 
-HOW = ("checkpoint_minutes", "devices", "nodes")  # a training runs, not what it computes
-
 
 @dataclass(frozen=True)
 class TrainingSettings:

@@ -55,12 +55,13 @@ def test_only_another_task_than_the_default_is_a_setting_of_stages():
     assert given == {**dict.fromkeys(stages, "density"), "probe": None}
 
 
-def test_the_number_of_processes_makes_nothing_run_again():
+def test_how_a_training_runs_makes_nothing_run_again():
     more = copy.deepcopy(SMALL)
-    more["every_variant"] = {"training": {"devices": 2, "nodes": 3}}
+    more["every_variant"] = {"training": {"devices": 2, "nodes": 3, "checkpoint_minutes": 1}}
     assert config.check(more)
     assert config.processes_of(SMALL, "digits", "child") == {"devices": 1, "nodes": 1}
     assert config.processes_of(more, "digits", "child") == {"devices": 2, "nodes": 3}
+    assert config.how_of(more, "digits", "child") == {"devices": 2, "nodes": 3, "checkpoint_minutes": 1}
     for stage in ("train", "footprint"):
         before, after = (config.stage_settings(some, stage, "digits", "child") for some in (SMALL, more))
         assert before == after

@@ -141,6 +141,11 @@ def test_tables_10_and_12_have_the_papers_inputs():
             | {"rows": [{"label": "a", "layer": 1, "variant": "paper"}]},
             "the key 'dataset' is missing in 'tables.table9.rows.0', which goes with 'variant'",
         ),
+        (
+            {"kind": "footprint", "dataset": None, "fused": True, "columns": ["mib2d"]}
+            | {"rows": [{"label": "a", "layer": "measured"}]},
+            "a row of what was measured names no data set and variant",
+        ),
         ({"kind": "result"}, "must be one of results, footprint, least-squares"),
     ],
 )

@@ -32,6 +32,13 @@ def test_unknown_names_in_targets(target, part):
     assert "known: " in str(error.value) or "called" in str(error.value)
 
 
+def test_all_figures_need_a_network_for_those_that_show_one():
+    config.check_target(REAL, "results/figures/all")
+    without = {key: value for key, value in REAL.items() if key != "illustrations"}
+    with pytest.raises(InputError, match=r"no network for the paper's figures: add illustrations\.result"):
+        config.check_target(without, "results/figures/all")
+
+
 @pytest.mark.parametrize("results", ["/data/results", "results"])
 def test_a_target_may_be_named_from_the_root(results):
     target = os.path.abspath(f"{results}/digits_treehem.json")

@@ -203,6 +203,8 @@ def test_vectors_are_drawn_varied_and_written_as_arrays(vectors, tmp_path, capsy
         ({"seed": -1}, "the seed is -1, but must be at least 0"),
         ({"keep": "left"}, "keep is for variants of images: give these with like"),
         ({"like": "a.png", "class_name": "3"}, "leave out one of them"),
+        ({"resize": True}, "resize is for given images: give these with like"),
+        ({"invert": True}, "invert is for given images: give these with like"),
         ({"level": 1}, "level is for variants of images: give these with like"),
         ({"class_name": "three"}, r"unknown class 'three' \(known: 0, 1, 2"),
         ({"class_name": "7"}, "was trained on no object of the class '7'"),

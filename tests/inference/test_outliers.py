@@ -68,6 +68,18 @@ def test_the_threshold_keeps_a_share_of_the_training_objects(density, capsys, tm
     assert [entry["outlier"] for entry in said] == flags.tolist()
 
 
+def test_an_extreme_file_changes_nothing_about_the_others(density, tmp_path):
+    image = np.zeros((8, 8), dtype=np.float32)
+    image[2:6, 3] = 9
+    names = [str(tmp_path / f"{place}.npy") for place in range(3)]
+    for name, value in zip(names, (9, 8, 1e30), strict=True):
+        np.save(name, np.where(image > 0, np.float32(value), image))
+    refused = []
+    alone = gmcn.predict(density.model, names[:2], device="cpu")
+    together = gmcn.predict(density.model, names, device="cpu", refuse=refused.append)
+    assert [entry.answer.keys() for entry in together[:2]] == [entry.answer.keys() for entry in alone]
+
+
 def test_digits_get_the_class_of_the_components_that_they_belong_to(density):
     found, (objects, _) = gmcn.predict(density.model, density.points, device="cpu"), load_tensors(density.points)
     test = (objects["labels"] < 5) & (objects["split"] == TEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gmcn.artifacts import load_tensors, read_metadata, save_tensors
 from gmcn.data.off import parse_off
 from gmcn.errors import InputError
 from gmcn.inference.reading import Reader
+from gmcn.models.loading import model_path
 from tests.data.files import write_off
 
 
@@ -50,6 +52,26 @@ def test_every_way_to_name_the_network_is_the_same_one(solids):
     found = [gmcn.predict(way, mesh) for way in ways]
     assert all(entry == found[0] for entry in found)
     assert gmcn.predict(solids.result, mesh, seed=4) != found[0]
+
+
+def test_a_copy_of_a_seed_is_no_seed(solids, tmp_path):
+    shutil.copytree(solids.model.parent, tmp_path / "seed7")
+    shutil.copytree(solids.model.parent, tmp_path / "seed1-old")
+    assert model_path(tmp_path) == tmp_path / "seed7" / "model.safetensors"
+
+
+def test_a_name_that_is_no_text_is_written(marks, images, tmp_path, capsys):
+    image = os.fsencode(tmp_path) + b"/b\xff.npy"
+    with open(image, "wb") as file:
+        np.save(file, images.values[0].numpy())
+    assert cli.main(["predict", str(marks), os.fsdecode(image), "--output", str(tmp_path / "p.csv")]) == 0
+    assert "b\ufffd.npy" in (tmp_path / "p.csv").read_text(encoding="utf-8")
+    assert "b\ufffd.npy" in capsys.readouterr().out
+
+
+def test_clouds_are_not_resized(solids):
+    with pytest.raises(InputError, match="only images can be resized"):
+        gmcn.predict(solids.model, next(solids.folder.rglob("*.off")), resize=True)
 
 
 def test_artifacts_are_classified_as_the_evaluation_did(solids, images, marks):

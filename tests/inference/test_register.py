@@ -99,6 +99,8 @@ def test_what_is_found_is_written(files, suffix, tmp_path, capsys):
     [
         (["--axis", "up"], "axis is 'up', but must be one of x, y, z, or a direction"),
         (["--within", "0"], "within is 0.0, but must be above 0 and at most 180 degrees"),
+        (["--seed", "9" * 20], "but must be at least 0 and have at most 63 bits"),
+        (["--model-seed", "3"], "model_seed chooses among the networks of a model"),
         (["--output", "moved.doc"], "cannot write moved.doc: its name must end in one of .json"),
     ],
 )

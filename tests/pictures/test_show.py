@@ -212,6 +212,10 @@ def _broken(folder, name: str):
         "thin:m.safetensors": lambda: save_tensors(
             path, bad._replace(covariances=-bad.covariances)._asdict(), {"names": ["u", "v", "w"]}
         ),
+        "flat:m.safetensors": lambda: save_tensors(path, bad.map(lambda tensor: tensor[0])._asdict(), {}),
+        "odd:m.safetensors": lambda: save_tensors(path, bad._replace(weights=bad.weights[:, 1:])._asdict(), {}),
+        "names:m.safetensors": lambda: save_tensors(path, bad._asdict(), {"names": ["u"]}),
+        "four:m.safetensors": lambda: save_tensors(path, {"points": torch.zeros(2, 5, 4)}, {}),
         "zero:m.safetensors": lambda: save_tensors(path, bad._replace(weights=0 * bad.weights)._asdict(), {}),
     }
     if name in write:
@@ -240,6 +244,10 @@ def _broken(folder, name: str):
         ("damaged:a.safetensors", [], "a.safetensors is damaged"),
         ("nan:m.safetensors", [], "has a number that is not finite"),
         ("thin:m.safetensors", [], "'u' of"),
+        ("flat:m.safetensors", [], "an artifact has several objects in 2D or 3D"),
+        ("odd:m.safetensors", [], "are of different numbers of Gaussians"),
+        ("names:m.safetensors", [], "has 1 names for other numbers of objects"),
+        ("four:m.safetensors", [], "its points are [2, 5, 4]"),
         ("zero:m.safetensors", [], "is empty: all its weights are 0"),
         ("zero:m.safetensors", ["--index", "3"], "no object 3 in"),
         ("zero:m.safetensors", ["--index", "-1"], "no object -1 in"),

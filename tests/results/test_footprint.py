@@ -96,6 +96,15 @@ def test_measured_peak_of_a_step_grows_with_the_batch(variant):
     assert 4 < peaks[1] / peaks[0] < 17
 
 
+def test_a_step_in_parts_takes_less(variant):
+    network = {**NETWORK, "classes": 3, "dim": 2}
+    cpu, peaks = torch.device("cpu"), []
+    for parts in (1, 8):
+        training = {"batch_size": 64, "micro_batches": parts}
+        peaks.append(measure_training_step(variant.mixtures, network, batch_size=64, device=cpu, training=training))
+    assert peaks[1]["bytes"] < 0.6 * peaks[0]["bytes"]
+
+
 def test_a_step_that_cannot_be_measured_is_one_sentence(variant):
     network = {**NETWORK, "classes": 3, "dim": 3}
     with pytest.raises(

@@ -230,6 +230,12 @@ def test_memory_on_the_cpu_is_that_of_the_process_also_beside_a_gpu(mixtures, se
     assert result["peak_memory"]["bytes"] > 1e7
 
 
+def test_one_class_is_nothing_to_tell_apart(settings, tmp_path):
+    path = make_mixtures(tmp_path / "one.safetensors", classes=1)
+    with pytest.raises(InputError, match="toy has one class, line: there is nothing to tell apart"):
+        train(path, settings=settings, seed=0, output=tmp_path / "out", device="cpu", threads=1)
+
+
 def test_bad_network_settings_are_one_sentence(mixtures, settings, tmp_path):
     settings["network"]["layrs"] = 1
     with pytest.raises(InputError, match=r"network cannot be built.*layrs"):

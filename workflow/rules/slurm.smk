@@ -48,10 +48,12 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
 
         A long training has many of these. A cancelled attempt counts, or the job would restart for ever.
         """
-        if "CANCELLED" not in (msg or "") and any(
-            map(was_asked_to_leave, info.job.log)
-        ):
+        left = [log for log in info.job.log if was_asked_to_leave(log)]
+        if "CANCELLED" not in (msg or "") and left:
             info.job.attempt -= 1  # Snakemake adds it again
+        for log in left:  # an attempt that fails before it writes to its log is no leave
+            with open(log, "a") as file:
+                file.write("the next attempt goes on from there\n")
         report_job_error(executor, info, msg, **other)
 
     slurm.Executor.report_job_error = report_unless_asked

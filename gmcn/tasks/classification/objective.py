@@ -35,8 +35,13 @@ class Objective(Base):
     adjustment: Tensor | None = None  # [classes], 0 where a class has no objects
 
     def check(self, data: ObjectSet) -> None:
-        """Refuse views of what is no cloud."""
+        """Refuse a single class, and views of what is no cloud."""
         super().check(data)
+        if len(data.class_names) < 2:
+            raise InputError(
+                f"{data.metadata.get('dataset')} has one class, {data.class_names[0]}: there is nothing to tell apart; "
+                "set another `task`"
+            )
         if self.settings.views is not None and (data.kind not in (MIXTURES, POINTS) or data.traits["dim"] != 3):
             flat = " of two dimensions" if data.kind in (MIXTURES, POINTS) else ""
             raise InputError(f"training.views are parts of clouds, and these are {data.kind}{flat}; leave them out")

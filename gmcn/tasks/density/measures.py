@@ -149,7 +149,7 @@ class Measures:
         if known := trained.get("quantiles"):
             judge: Any = network.typicality if isinstance(network, Density) else network
             typical = judge(inputs).double().cpu()
-            if not typical.equal(values):
+            if not torch.allclose(typical, values, rtol=0, atol=0, equal_nan=True):
                 columns["typicality"] = typical.tolist()
             found = torch.searchsorted(torch.tensor(known, dtype=torch.float64), typical)
             columns["less_likely"] = (found / len(known)).tolist()

@@ -115,16 +115,21 @@ class Measures:
         """
         import torch
 
+        from gmcn.artifacts import read_metadata
+        from gmcn.data.objects import of_classes, trained_classes
         from gmcn.models.loading import load
         from gmcn.pictures.clouds import draw_clouds, draw_mixtures, group_colours
 
-        network: Any = load(seeds[0]["model"]["path"])
-        points, generator = torch.as_tensor(data.inputs)[:SHOWN], torch.Generator().manual_seed(SEED)
+        path = seeds[0]["model"]["path"]
+        network: Any = load(path)
+        own = of_classes(data, trained_classes(read_metadata(path)))
+        points, generator = torch.as_tensor(own.inputs)[:SHOWN], torch.Generator().manual_seed(SEED)
         count = points.shape[1]
         with torch.no_grad():
             tree = network(points)
             clouds, owner = with_redrawn(tree, points, generator)
-            ways = [network.between(points[[place, -1 - place]], SHOWN, generator, points=count) for place in (0, 1)]
+            ends = [points[[place, -1 - place]] for place in range(min(2, len(points)))]
+            ways = [network.between(pair, SHOWN, generator, points=count) for pair in ends]
             new = network.sample(SHOWN, generator, points=count)
         shades = list(group_colours(owner.numpy(), network.leaves))
         drawn = []
