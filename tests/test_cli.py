@@ -144,18 +144,24 @@ def test_a_name_that_is_no_text_to_yaml_is_one_sentence(tmp_path, capsys, name):
         (["sample", "--dataset", "digits", "--settings", "[]"], "--settings must be a JSON object"),
         (["fit", "--dataset", "digits", "--fit", "kmeans16"], "points/digits.safetensors does not exist"),
         (["download", "--dataset", "mnist", "--file", "x"], "unknown file of mnist 'x'"),
-        (["export", "folder.json", "x"], "cannot read or write: "),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, part):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.json").mkdir()
-    assert cli.main([*arguments, *([] if arguments[0] == "export" else CONFIG)]) == 2
+    assert cli.main([*arguments, *CONFIG]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("gmcn: error: ")
     assert part in printed.err
     assert printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(tmp_path, capsys):
+    (tmp_path / "folder.json").mkdir()
+    assert cli.main(["export", str(tmp_path / "folder.json"), str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("gmcn: error: cannot read or write: ")
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
