@@ -60,8 +60,7 @@ def samples(
     everything = read_split(artifact, TRAIN)
     networks = load_networks(models, everything, device)
     for network in networks:
-        if not isinstance(network.model, Generative):
-            raise InputError(f"{network.source['path']} is no density, so it has no samples")
+        _check_draws(network)
     trained = networks[0].metadata["settings"]["training"].get("classes")
     data, test = of_classes(everything, trained), of_classes(read_split(artifact, TEST), trained)
     if data.kind == POINTS:
@@ -140,9 +139,15 @@ def _of_clouds(
     return result
 
 
+def _check_draws(network: TrainedNetwork) -> None:
+    if not isinstance(network.model, Generative):
+        raise InputError(f"{network.source['path']} is no density, so it has no samples")
+
+
 def draw(network: TrainedNetwork, settings: SampleSettings, largest: float) -> Tensor:  # [count, d]
     """Samples of a network, by random numbers of the CPU, in parts."""
     path = network.source["path"]
+    _check_draws(network)
     generator = torch.Generator().manual_seed(settings.seed)
     sizes = torch.arange(settings.count).split(PART)
     parts = [network.model.sample(len(part), generator, **settings.how) for part in sizes]
