@@ -7,6 +7,7 @@ TORCH_CUDA_ARCH_LIST chooses their architectures, as everywhere with torch.
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import warnings
@@ -70,8 +71,15 @@ kernels = CppExtension(
     extra_link_args=SANITIZE,
     py_limited_api=True,
 )
+# It says of which sources it was built, the kernels' included.
+digest = runpy.run_path(str(ROOT / "gmcn/kernel_sources.py"))["digest"](ROOT / "csrc")
 inspect = Pybind11Extension(
-    "gmcn._inspect", ["csrc/inspect.cpp"], depends=headers, extra_compile_args=FLAGS, extra_link_args=SANITIZE
+    "gmcn._inspect",
+    ["csrc/inspect.cpp"],
+    depends=sources("csrc/**/*.*"),
+    define_macros=[("GMCN_SOURCES", f'"{digest}"')],
+    extra_compile_args=FLAGS,
+    extra_link_args=SANITIZE,
 )
 
 NVCC_FLAGS = [

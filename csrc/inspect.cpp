@@ -56,6 +56,7 @@ PYBIND11_MODULE(_inspect, m) {
   m.def("cpu_path", &gmcn::cpu_path, "The instruction set in use: avx512, avx2 or baseline.");
   m.def("vector_rate", &gmcn::vector_rate, py::arg("seconds") = 0.1, py::call_guard<py::gil_scoped_release>(),
         "Single-precision multiply-adds per second, counted per lane, that the calling thread can do.");
+  m.attr("sources") = GMCN_SOURCES;  // a digest, by setup.py
 #if defined(__VERSION__)
   m.attr("compiler") = __VERSION__;
 #endif

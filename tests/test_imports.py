@@ -22,6 +22,7 @@ FLOORS = (
         "locks",
         "console",
         "progress",
+        "kernel_sources",
         "launching",
         "threads",
         "stages",

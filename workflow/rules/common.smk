@@ -23,6 +23,7 @@ from gmcn.addresses import ADDRESSES, plain
 from gmcn.config import tables as tables_of
 from gmcn.errors import InputError
 from gmcn.folders import walk
+from gmcn.kernel_sources import check_built
 from gmcn.launching import cpus_per_task, launcher
 from gmcn.running import enter_workflow, forget_future
 from gmcn.stages import STAGES
@@ -59,6 +60,14 @@ def check_targets():
         raise WorkflowError(str(error)) from None
 
 
+def check_kernels():
+    """Results of old kernels would count as those of the sources that are there now."""
+    try:
+        check_built()
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def enter_and_build():
     """Run the checks that need the targets, after the parsing and before Snakemake takes its locks.
 
@@ -68,6 +77,8 @@ def enter_and_build():
     if workflow.is_main_process:
         check_targets()
     executes = workflow.executor_plugin is not None and not workflow.dryrun
+    if workflow.is_main_process and executes:
+        check_kernels()
     if workflow.is_main_process and executes and workflow.execution_settings.lock:
         if not enter_workflow(Path(".snakemake")):
             print(
