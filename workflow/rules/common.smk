@@ -208,7 +208,9 @@ def processes_of(wildcards):
 def launch(wildcards, resources, threads):
     """The command that starts the processes of a training."""
     devices, nodes = processes_of(wildcards).values()
-    command = f"{launcher(devices, nodes, threads)} train --devices {devices} --nodes {nodes}"
+    command = (
+        f"{launcher(devices, nodes, threads)} train --devices {devices} --nodes {nodes}"
+    )
     how = settings_of.how_of(config, wildcards.dataset, wildcards.variant)
     if "checkpoint_minutes" in how:
         command += f" --checkpoint-minutes {how['checkpoint_minutes']}"

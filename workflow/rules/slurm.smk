@@ -51,7 +51,9 @@ if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
         left = [log for log in info.job.log if was_asked_to_leave(log)]
         if "CANCELLED" not in (msg or "") and left:
             info.job.attempt -= 1  # Snakemake adds it again
-        for log in left:  # an attempt that fails before it writes to its log is no leave
+        for (
+            log
+        ) in left:  # an attempt that fails before it writes to its log is no leave
             with open(log, "a") as file:
                 file.write("the next attempt goes on from there\n")
         report_job_error(executor, info, msg, **other)
