@@ -54,6 +54,15 @@ def downloads_of(wildcards):
     ]
 
 
+def classifier_of(wildcards):
+    """The network that is asked about a variant's samples, where there is one: a pretrained one, or a file."""
+    name = resolved(wildcards).get("samples", {}).get("classifier")
+    if name is None or "/" in name or "." in name:
+        return [name] if name else []
+    pretrained = Path(workflow.basedir, "gmcn/pretrained", name, "model.safetensors")
+    return os.path.relpath(pretrained)
+
+
 def input_of(wildcards):
     """The input of a variant's trainings: mixtures, or the points artifact itself."""
     return f"{RESULTS}/{input_path(wildcards.dataset, resolved(wildcards)['fit'])}"

@@ -131,6 +131,7 @@ use rule evaluate as samples with:
     input:
         data=input_of,
         models=of_seeds("model"),
+        classifier=classifier_of,
         src=sources("samples"),
     output:
         summary=path("samples"),
