@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,11 @@ def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, A
         raise _explained(min(errors, key=lambda e: list(map(str, e.path))), source)
     _check_names(plain, source)
     _check_networks(plain, validator, source)
+    if "results" in plain:
+        # Snakemake would take what is between braces for a wildcard, and results/ for another folder than results.
+        if re.search(r"[{}]", plain["results"]):
+            raise InputError(f"'results' is '{plain['results']}' in {source}, but must have no braces")
+        plain["results"] = os.path.normpath(os.path.expanduser(plain["results"]))
     return plain
 
 

@@ -241,6 +241,7 @@ class LastCheckpoint(Checkpoint):
         return {
             "format": FORMAT,
             "key": self.key,
+            "code": self.code,
             "finished_by": self.finished_by,
             "attempts": self.attempts,
             "peak_memory": self.peak_memory(),

@@ -140,6 +140,8 @@ def _search(folder: Path, key: str) -> tuple[Path | None, list[str]]:
         elif state.get("finished_by") not in (None, code_key()):
             return None, [*warnings, f"{path} is from a training that other code has finished: training starts afresh"]
         else:
+            if state.get("finished_by") is None and state.get("code") not in (None, code_key()):
+                warnings.append(f"{path} was written by other code than this; to start afresh, delete it")
             return path, warnings
     return None, warnings
 

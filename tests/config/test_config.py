@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 import yaml
@@ -90,6 +91,7 @@ def test_tasks_are_those_of_the_library():
         ("queue", ["digits_fast"], ["unknown variant 'fast'"]),
         ("fits", {}, ["'fits' is {}, but must have at least 1 items"]),
         ("results", "", ["'results' is '', but must not be empty"]),
+        ("results", "mine/{x}", ["'results' is 'mine/{x}' in", "must have no braces"]),
         ("trackin", {}, ["unknown key 'trackin'", "did you mean 'tracking'?"]),
     ],
 )
@@ -136,6 +138,13 @@ def test_what_is_no_option_any_more_may_still_be_said():
     assert "'variants.base.network.readout' is 'maximum', but must be one of integral" in sentence(
         changed("variants.base.network.readout", "maximum")
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("results/", "results"), ("./a//b", "a/b"), ("~/r", os.path.expanduser("~/r"))]
+)
+def test_the_folder_of_results_is_one_folder_however_it_is_written(said, meant):
+    assert config.check(changed("results", said))["results"] == meant
 
 
 def test_text_of_a_base_is_taken_once_for_all_that_inherit_it():

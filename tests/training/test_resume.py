@@ -93,6 +93,20 @@ def test_a_crash_at_any_step_changes_nothing(mixtures, settings, tmp_path, step,
     assert same(tmp_path / "straight", tmp_path / "halted")
 
 
+def test_another_code_goes_on_and_says_so(mixtures, settings, tmp_path, monkeypatch, caplog):
+    settings["training"]["checkpoint_minutes"] = 1e-9
+    arguments = {"settings": settings, "seed": 0, "output": tmp_path, "device": "cpu", "threads": 1}
+    with pytest.raises(Halt):
+        train(mixtures, run=Recorder({5: crash}), **arguments)
+    with pytest.raises(Halt):
+        train(mixtures, run=Recorder({7: crash}), **arguments)
+    assert "other code" not in caplog.text
+    for module in (gmcn.training.stage, gmcn.training.checkpoints):
+        monkeypatch.setattr(module, "code_key", lambda: "another")
+    assert train(mixtures, **arguments)["resumed"] == 2
+    assert "last.ckpt was written by other code than this; to start afresh, delete it" in caplog.text
+
+
 def test_kill_9_in_mid_epoch(mixtures, settings, tmp_path, straight):
     settings["training"]["checkpoint_minutes"] = 1e-9
     killed = run_until(signal.SIGKILL, 7, mixtures, settings, tmp_path / "killed")
