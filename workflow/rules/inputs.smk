@@ -57,8 +57,10 @@ def downloads_of(wildcards):
 def classifier_of(wildcards):
     """The network that is asked about a variant's samples, where there is one: a pretrained one, or a file."""
     name = resolved(wildcards).get("samples", {}).get("classifier")
-    if name is None or "/" in name or "." in name:
-        return [name] if name else []
+    if name is None:
+        return []
+    if name != Path(name).stem:
+        return name
     pretrained = Path(workflow.basedir, "gmcn/pretrained", name, "model.safetensors")
     return os.path.relpath(pretrained)
 
