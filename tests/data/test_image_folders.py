@@ -131,7 +131,7 @@ def test_bad_images_are_found_by_what_was_trained_on_good_ones(folder, tmp_path)
 
 
 def test_the_recipe_of_the_documentation_is_a_configuration():
-    parts = (ROOT / "docs/reproduction.md").read_text().partition("datasets:\n  parts:")
+    parts = (ROOT / "docs/mixtures.md").read_text().partition("datasets:\n  parts:")
     recipe = (parts[1] + parts[2]).partition("```")[0]
     real = config.load(ROOT / "config.yaml")
     whole = config.check(config.merge(real, yaml.safe_load(recipe)))

@@ -9,9 +9,9 @@ import pytest
 from gmcn.artifacts import key_of, sha256
 from gmcn.data import Augmentation
 from gmcn.errors import InputError
+from gmcn.launching import HOW
 from gmcn.training import TrainingSettings
 from gmcn.training.checkpoints import NEWER, training_key
-from gmcn.training.settings import HOW
 
 
 def test_cosine_rises_linearly_and_falls_to_almost_nothing():
