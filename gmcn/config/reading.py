@@ -160,6 +160,11 @@ def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, A
     # Through JSON, because Snakemake hands over its own mapping types.
     with foreign(f"{source} holds something that is neither text nor number nor list nor mapping"):
         plain = json.loads(json.dumps(config, allow_nan=False))
+    if (results := plain.get("results")) and isinstance(results, str):
+        # Snakemake would take what is between braces for a wildcard, and results/ for another folder than results.
+        if re.search(r"[{}]", results):
+            raise InputError(f"'results' is '{results}' in {source}, but must have no braces")
+        plain["results"] = os.path.normpath(os.path.expanduser(results))
     validator = _validator()
     if validator is None:
         log.warning("%s is not checked against its schema: pip install jsonschema", source)
@@ -172,11 +177,6 @@ def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, A
         raise _explained(min(errors, key=lambda e: list(map(str, e.path))), source)
     _check_names(plain, source)
     _check_networks(plain, validator, source)
-    if "results" in plain:
-        # Snakemake would take what is between braces for a wildcard, and results/ for another folder than results.
-        if re.search(r"[{}]", plain["results"]):
-            raise InputError(f"'results' is '{plain['results']}' in {source}, but must have no braces")
-        plain["results"] = os.path.normpath(os.path.expanduser(plain["results"]))
     return plain
 
 

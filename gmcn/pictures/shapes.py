@@ -106,18 +106,15 @@ _LAYOUT = {"weights": (2, 0), "positions": (3, 1), "covariances": (4, 2), "point
 
 def _check_layout(path: Path, tensors: dict[str, torch.Tensor], names: Sequence[str] | None) -> None:
     """Refuse tensors that are not of S objects, each with its name, in 2D or 3D."""
-    known = {name: tensor.shape for name, tensor in tensors.items() if name in _LAYOUT}
-    for name, shape in known.items():
+    shapes = {name: tensor.shape for name, tensor in tensors.items() if name in _LAYOUT}
+    for name, shape in shapes.items():
         dims, last = _LAYOUT[name]
         if len(shape) != dims or any(size not in (2, 3) for size in shape[dims - last :]):
             raise InputError(f"{path}: its {name} are {list(shape)}; an artifact has several objects in 2D or 3D")
-    if (
-        len({tuple(shape[: len(shape) - _LAYOUT[name][1]]) for name, shape in known.items() if name in Mixture._fields})
-        > 1
-    ):
+        if names is not None and shape[0] != len(names):
+            raise InputError(f"{path} has {len(names)} names for {shape[0]} objects; make it again")
+    if len({shapes[name][:2] for name in Mixture._fields if name in shapes}) > 1:
         raise InputError(f"{path}: weights, positions and covariances are of different numbers of Gaussians")
-    if names is not None and any(shape[0] != len(names) for shape in known.values()):
-        raise InputError(f"{path} has {len(names)} names for other numbers of objects; make it again")
 
 
 def _artifact(path: Path, which: str | int | None, points: Path | None) -> Shape:

@@ -85,12 +85,17 @@ def training_step(
     optimizer.step()
     optimizer.zero_grad()
 
-    places = torch.arange(count(inputs)).tensor_split(min(settings.micro_batches, max(1, count(inputs) // 2)))
+    parts = min(settings.micro_batches, max(1, count(inputs) // 2))
 
     def step() -> None:
-        for part in places:
-            own = None if labels is None else labels[part]
-            (objective.loss(model, select(inputs, part), own)[0] * (len(part) / count(inputs))).backward()
+        for place in range(parts):
+
+            def own(tensor: torch.Tensor, place: int = place) -> torch.Tensor:
+                return tensor.tensor_split(parts)[place]
+
+            part = each(inputs, own)
+            loss, _ = objective.loss(model, part, None if labels is None else own(labels))
+            (loss * (count(part) / count(inputs))).backward()
         optimizer.step()
         model.after_step_(1e-3, 0.1)
 

@@ -246,7 +246,7 @@ def _broken(folder, name: str):
         ("thin:m.safetensors", [], "'u' of"),
         ("flat:m.safetensors", [], "an artifact has several objects in 2D or 3D"),
         ("odd:m.safetensors", [], "are of different numbers of Gaussians"),
-        ("names:m.safetensors", [], "has 1 names for other numbers of objects"),
+        ("names:m.safetensors", [], "has 1 names for 3 objects; make it again"),
         ("four:m.safetensors", [], "its points are [2, 5, 4]"),
         ("zero:m.safetensors", [], "is empty: all its weights are 0"),
         ("zero:m.safetensors", ["--index", "3"], "no object 3 in"),

@@ -71,6 +71,15 @@ def test_the_fit_of_mixtures_is_a_source_of_their_networks_alone():
     assert kinds("gmcn.models.density") == ["gmm", "dcgmm"]
 
 
+def test_what_no_stage_before_it_makes_is_a_source_of_a_stage_itself():
+    """Densities have no fit before them, and some figures no network."""
+    for network in ("gmm", "dcgmm", "pointgmm"):
+        assert "gmcn.fitting.reference" in modules("train", network=network)
+    assert {"gmcn.ops.relu_fit", "gmcn.ops.evaluate", "gmcn.mixture.mixture"} <= modules("draw-figure")
+    assert ROOT / "csrc/relu_fit/operation.h" in STAGES["draw-figure"].files(ROOT)
+    assert {"gmcn.mixture.comparisons", "gmcn.mixture.covariance"} <= modules("dynamics")
+
+
 def test_housekeeping_is_no_source():
     assert not {module for stage in STAGES for module in modules(stage)} & set(HOUSEKEEPING)
 
