@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gmcn import config
@@ -88,6 +88,9 @@ def test_altered_configurations(tmp_path_factory, edits):
 
 
 @fuzz(60)
+@example(0.0, None)
+@example(0.0, [1])
+@example(0.0, "text")
 @given(st.floats(0, 1), VALUES)
 def test_configurations_with_something_else_somewhere(place, value):
     outcome(config.check, replaced(SMALL, place, value))

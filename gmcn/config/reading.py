@@ -160,7 +160,8 @@ def check(config: Mapping[str, Any], source: str = "config.yaml") -> dict[str, A
     # Through JSON, because Snakemake hands over its own mapping types.
     with foreign(f"{source} holds something that is neither text nor number nor list nor mapping"):
         plain = json.loads(json.dumps(config, allow_nan=False))
-    if (results := plain.get("results")) and isinstance(results, str):
+    results = plain.get("results") if isinstance(plain, dict) else None
+    if results and isinstance(results, str):
         # Snakemake would take what is between braces for a wildcard, and results/ for another folder than results.
         if re.search(r"[{}]", results):
             raise InputError(f"'results' is '{results}' in {source}, but must have no braces")
