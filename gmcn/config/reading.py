@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.config.meaning import check_keys, take_texts
-from gmcn.config.resolving import DEFAULT_KIND, chain, dataset, fit, merge, merged, network_of_fit, variant_entry
+from gmcn.config.resolving import (
+    DEFAULT_KIND,
+    chain,
+    dataset,
+    fit,
+    merge,
+    merged,
+    network_of_fit,
+    variant_entry,
+)
 from gmcn.config.tables import check_tables
 from gmcn.config.targets import check_pair
 from gmcn.errors import InputError, brief, foreign, unknown
@@ -241,7 +250,8 @@ def _network_errors(config: Mapping[str, Any], validator: Any, dataset_name: str
         changed = any(dataset_name in variant_entry(config, base).get("datasets", {}) for base in bases)
         if dataset_name is not None and not changed:
             continue
-        network = merged(config, dataset_name, name).get("network", {})
+        settings = merge(merged(config, dataset_name, name), config.get("every_variant", {}))
+        network = settings.get("network", {})
         text = json.dumps({"kind": DEFAULT_KIND, **network}, sort_keys=True)
         if text not in first or len(bases) < first[text][0]:
             first[text] = len(bases), name
@@ -251,11 +261,12 @@ def _network_errors(config: Mapping[str, Any], validator: Any, dataset_name: str
 
 
 def _layers(config: Mapping[str, Any], error: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """The layers from which a key of a variant's network may come: its own, those of its data sets and of its bases."""
+    """Where a key of a variant's network may come from: itself, its data sets, its bases, or ``every_variant``."""
     _, name, *path = error.absolute_path
     for own in (variant_entry(config, base) for base in chain(config, name)):
         for layer in (own, *own.get("datasets", {}).values()):
             yield layer, path
+    yield config.get("every_variant", {}), path
 
 
 def _explained(error: Any, source: str) -> InputError:

@@ -91,6 +91,8 @@ def per_shape(
             f"objects of {test.shape[1]} points are too few for EM: half of them are fitted with at least "
             f"{COMPONENTS[0]} components"
         )
+    if len(test) < 2:
+        raise InputError(f"{len(test)} test object is too few for a standard deviation; take two or more")
     some = torch.randperm(len(training), generator=torch.Generator().manual_seed(SEED))[:OBJECTS]
     seen, others = _halves(training[some])
     found: dict[str, Any] = {"objects": len(some), "points": [seen.shape[1], others.shape[1]]}

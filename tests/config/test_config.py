@@ -84,6 +84,7 @@ def test_tasks_are_those_of_the_library():
         ("datasets.new", {"kind": "meshes", "path": "mine", "bad_objects": "ignore"}, ["one of stop, skip"]),
         ("illustrations", {"result": "digits_fast"}, ["unknown variant 'fast'"]),
         ("every_variant", {"epochs": 3}, ["unknown key 'every_variant.epochs'", "training"]),
+        ("every_variant", {"network": {"radii": [0.1, 0.2]}}, ["unknown key 'variants.base.network.radii'"]),
         ("variants.child.seeds", [0, 1.0], ["'variants.child.seeds.1' is 1.0, but must be a whole number"]),
         ("variants.child.seeds", [2**32], ["'variants.child.seeds.0' is 4294967296, but must be at most 4294967295"]),
         ("fits.kmeans8.components", 8.0, ["'fits.kmeans8.components' is 8.0, but must be a whole number"]),

@@ -156,6 +156,9 @@ def test_what_generates_no_clouds_has_no_such_rival(tables, tmp_path):
     few = read_split(tables, TRAIN).inputs[:, :14]
     with pytest.raises(InputError, match=r"objects of 14 points are too few for EM: half .* at least 8 components"):
         shape_em.per_shape(few, few, lambda count: None)
+    enough = read_split(tables, TRAIN).inputs
+    with pytest.raises(InputError, match="1 test object is too few for a standard deviation"):
+        shape_em.per_shape(enough, enough[:1], lambda count: None)
     tensors = {"points": torch.rand(4, 32, 3), "split": torch.tensor([0, 0, 1, 1], dtype=torch.uint8)}
     save_tensors(tmp_path / "bare.safetensors", tensors, {})
     found = compare(tmp_path / "bare.safetensors", rival="generation-training", output=tmp_path / "found.json")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
+from gmcn.console import LEFT
+from gmcn.status import was_asked_to_leave
+from tests.conftest import ROOT
 from tests.workflow.conftest import Checkout
 
-pytest.importorskip("snakemake_executor_plugin_slurm")
+slurm = pytest.importorskip("snakemake_executor_plugin_slurm")
 
 MIXTURES = "results/mixtures/digits_kmeans16.safetensors"
 CONFIG = """
@@ -113,3 +117,29 @@ def test_a_failed_task_of_an_array_leaves_the_files_of_the_others(submitted):
     (first,) = submitted["first"]
     assert f"--target-jobs train:dataset=digits,variant=one,seed={1 - int(first)} " in call
     assert not any(f"Training one on digits, seed {first}" in line for line in submitted["task"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "counted"),
+    [
+        (f"epoch 1\nstopped{LEFT}last.ckpt\n", "job 3 failed", False),
+        (f"epoch 1\nstopped{LEFT}last.ckpt\n", "job 3 was CANCELLED", True),
+        ("gmcn: error: no memory\n", "job 3 failed", True),
+        # It failed before it wrote anything, after an attempt that had left.
+        (f"stopped{LEFT}last.ckpt\nthe next attempt goes on from there\n", "job 3 failed", True),
+    ],
+)
+def test_an_attempt_that_was_asked_to_leave_is_not_counted(tmp_path, monkeypatch, words, message, counted):
+    log = tmp_path / "train.log"
+    log.write_text(words)
+    told = []
+    # What the rules replace, so that it comes back after the test.
+    for name in ("check_active_jobs", "run_jobs"):
+        monkeypatch.setattr(slurm.Executor, name, getattr(slurm.Executor, name))
+    monkeypatch.setattr(slurm.Executor, "report_job_error", lambda executor, info, msg=None: told.append(msg))
+    exec(compile((ROOT / "workflow/rules/slurm.smk").read_text(), "slurm.smk", "exec"), {})
+    job = SimpleNamespace(log=[log], attempt=2)
+    slurm.Executor.report_job_error(None, SimpleNamespace(job=job), message)
+    assert told == [message]
+    assert job.attempt == (2 if counted else 1)
+    assert not was_asked_to_leave(log)
