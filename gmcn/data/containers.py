@@ -30,7 +30,10 @@ MAX_RATIO, RATIO_FROM = 1000, 10 << 20
 MAX_RATIO_OF_LARGE = 100  # where a member may be larger than that
 
 # What zipfile raises for an archive that is cut short, altered, encrypted or compressed in a way it does not know.
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, OSError)
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(RuntimeError, NotImplementedError, OSError, UnicodeDecodeError),
+)
 
 
 @dataclass(frozen=True, order=True)

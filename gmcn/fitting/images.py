@@ -30,6 +30,8 @@ def pixels(images: Tensor, names: Sequence[str] | None = None) -> tuple[Tensor, 
     if images.dim() != 3 or images.numel() == 0:
         raise InputError(f"images have shape {list(images.shape)}; they must be [images, rows, columns]")
     mass = images.flatten(1)
+    if not mass.isfinite().all():
+        raise InputError(f"{which('image', ~mass.isfinite().all(-1), names)} has a pixel that is not finite; mend it")
     if (mass < 0).any():
         raise InputError(f"{which('image', (mass < 0).any(-1), names)} has negative brightness; shift it first")
     lit = (mass > 0).sum(-1)

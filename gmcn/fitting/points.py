@@ -78,8 +78,10 @@ def fit_points(
         )
     if nodes is None:
         nodes = points.new_zeros(1, points.shape[-1]), points.new_ones(1)
-    count = points.shape[0]
-    numbers = points.shape[-1] if preset.get("init") == "random" else 1
+    count, dim = points.shape[0], points.shape[-1]
+    if not count:
+        return Mixture(points.new_empty(0, n), points.new_empty(0, n, dim), points.new_empty(0, n, dim, dim))
+    numbers = dim if preset.get("init") == "random" else 1
     shape = (points.shape[1], 1) if method == "points" else (n, numbers)
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu").to(points.device)
@@ -255,6 +257,9 @@ def which(kind: str, bad: Tensor, names: Sequence[str] | None) -> str:  # bad [S
 
 def _check(points: Tensor, weights: Tensor | None, names: Sequence[str] | None) -> Tensor:
     """The points' masses [S, M], or an :class:`InputError`."""
+    for name, given in (("points", points), ("weights", weights)):
+        if given is not None and not isinstance(given, Tensor):
+            raise InputError(f"{name} are {type(given).__name__}; they must be a tensor, as torch.as_tensor makes it")
     if points.dim() != 3 or points.shape[-1] not in (2, 3):
         raise InputError(f"points have shape {list(points.shape)}; they must be [shapes, points, 2 or 3]")
     if points.shape[1] == 0:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gmcn.mixture import Mixture
 
+PAIRS = 1 << 22  # of a point and a centre at a time; bounds memory
 # A component below this share of the mass has no shape of its own.
 EMPTY_MASS = 1e-12
 # Squared distance, in unit coordinates, below which a point lies on its centre but for rounding.
@@ -159,11 +161,11 @@ def _symmetric(upper: Tensor, dim: int) -> Tensor:
 
 
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
-    """[S, M, D], [S, N, D] -> [S, M]: index of the nearest centre."""
+    """[S, M, D], [S, N, D] -> [S, M]: index of the nearest centre, of some points at a time."""
     # |x|^2 is the same for all centres, so one matrix product with (x, 1) ranks them.
     extended = torch.cat([centres * -2, centres.square().sum(-1, keepdim=True)], dim=-1)
-    ones = torch.ones_like(points[..., :1])
-    return (torch.cat([points, ones], dim=-1) @ extended.mT).argmin(-1)
+    parts = points.split(max(1, PAIRS // max(1, centres.shape[:-1].numel())), 1)
+    return torch.cat([(pad(part, (0, 1), value=1.0) @ extended.mT).argmin(-1) for part in parts], 1)
 
 
 def _means(points: Tensor, mass: Tensor, assignment: Tensor, previous: Tensor) -> Tensor:

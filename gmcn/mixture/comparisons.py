@@ -11,6 +11,7 @@ from gmcn.mixture.pairs import divergences, log_products, transport_costs
 from gmcn.mixture.parameters import Parameters
 from gmcn.mixture.tensors import check_floats, equal, mapped
 from gmcn.mixture.transport import transport_plan
+from gmcn.precision import full_precision_methods
 
 
 def overlap(
@@ -36,11 +37,13 @@ def _log_overlap(first: Parameters, second: Parameters) -> Tensor:  # [...]
     return logs.logsumexp((-2, -1))
 
 
+@full_precision_methods
 class Comparisons(Parameters):
     """Distances between mixtures of any families and numbers of components, in closed form.
 
-    Those between whole mixtures are exactly 0 for equal parameters, with a finite gradient. They take all pairs of
-    components, some at a time where there is no gradient: of two :class:`Diagonal` an array [N, N', D].
+    Those between whole mixtures, but for ``kl_bound``, are exactly 0 for equal parameters, with a finite gradient. They
+    take all pairs of components, some at a time where there is no gradient: of two :class:`Diagonal` an array
+    [N, N', D].
     """
 
     def bures(
@@ -108,7 +111,8 @@ class Comparisons(Parameters):
         own, theirs = ((part.logits[..., None, :] - divergences(first, part)).logsumexp(-1) for part in (first, second))
         value = (first.weights * (own - theirs)).sum(-1)
         # Products of matrices round by where these lie in memory: what is equal would not be exactly.
-        return torch.where(equal(first, second), value - value.detach(), value)
+        same = torch.as_tensor(equal(first, second, value.ndim), device=value.device)
+        return torch.where(same, value - value.detach(), value)
 
     def kl_bound(
         self,

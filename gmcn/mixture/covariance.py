@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from gmcn.mixture.tensors import check_floats, check_values
+from gmcn.precision import full_precision_methods
 
 
+@full_precision_methods
 @dataclass(frozen=True, eq=False)
 class Covariance:
     """Covariances [..., N] in D dimensions: what the four families share."""
@@ -123,6 +125,7 @@ class Covariance:
             check_values(tensor.isfinite().flatten(-len(sizes)).all(-1), f"{name} is not finite")
 
 
+@full_precision_methods
 @dataclass(frozen=True, eq=False)
 class Full(Covariance):
     """C = L Lᵀ with any positive definite C. ``log_prob`` at M points: memory N D² + M N D.

@@ -21,11 +21,13 @@ from gmcn.mixture.information import total_log_prob
 from gmcn.mixture.low_rank import merged_low_rank
 from gmcn.mixture.mixture import Mixture
 from gmcn.mixture.tensors import check_floats, check_values, mapped, take
+from gmcn.precision import full_precision_methods
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture as Estimator
 
 
+@full_precision_methods
 @dataclass(frozen=True, eq=False)
 class GaussianMixture(Comparisons):
     """A density: sum_n w_n normal(x; mean_n, C_n) with weights that are positive and sum to one.
@@ -127,6 +129,10 @@ class GaussianMixture(Comparisons):
                 f"matrix {list(matrix.shape)} and translation {list(translation.shape)} do not fit a mixture in "
                 f"{self.dim} dimensions: expected [..., {self.dim}, {self.dim}] and [..., {self.dim}]"
             )
+        if matrix.device.type == "cpu":
+            sizes = torch.linalg.svdvals(matrix.detach())  # of a rounded singular matrix the last is rounding
+            least = sizes[..., -1] > self.dim * torch.finfo(matrix.dtype).eps * sizes[..., 0]
+            check_values(least, "the matrix is singular")
         shape = self._broadcast(matrix.shape[:-2], "matrix", translation.shape[:-1], "translation")
         spread = self.expand(*shape)
         covariance = spread.covariance.transform(matrix[..., None, :, :])
@@ -249,7 +255,7 @@ class GaussianMixture(Comparisons):
             ValueError: a weight that is negative, or none that is positive; a covariance that is not positive definite.
         """
         positive = mixture.weights > 0
-        check_values(mixture.weights >= 0, "a density has no negative weights")
+        check_values(mixture.weights >= 0, "a density has no negative weights, and none that is no number")
         check_values(positive.any(-1), "a density needs a positive weight: all are 0")
         logits = torch.where(positive, torch.where(positive, mixture.weights, 1.0).log(), -torch.inf)
         return cls(logits, mixture.positions, Full.from_dense(mixture.covariances))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gmcn.mixture.covariance import Covariance, triangle
 from gmcn.mixture.tensors import check_values
+from gmcn.precision import full_precision, full_precision_methods
 
 # Up to so many dimensions, differences from every mean are stored: nothing cancels then, and M N D is not much.
 DIRECT = 8
@@ -16,6 +17,7 @@ DIRECT = 8
 ORTHONORMAL = 1e-4
 
 
+@full_precision_methods
 @dataclass(frozen=True, eq=False)
 class Diagonal(Covariance):
     """C = diag(std²). ``log_prob`` at M points: memory (M + N) D + M N for D > 8, else M N D.
@@ -85,6 +87,7 @@ class Diagonal(Covariance):
         return super().bures(other)
 
 
+@full_precision_methods
 @dataclass(frozen=True, eq=False)
 class Frame(Covariance):
     """C = axes diag(variances) axesᵀ with orthonormal axes. ``log_prob`` at M points: memory N D² + M N D.
@@ -135,6 +138,7 @@ class Frame(Covariance):
         return Frame(axes, (self.variances * scale[..., 0].square()).expand(axes.shape[:-1]))
 
 
+@full_precision_methods
 @dataclass(frozen=True, eq=False)
 class LowRank(Covariance):
     """C = diag(std²) + U Uᵀ, the covariance of a factor analyser, by Woodbury's identity: nothing is D x D.
@@ -265,6 +269,7 @@ def is_monomial(
     return bool(((entries.sum(-1) == 1) & (entries.sum(-2) == 1)).all())
 
 
+@full_precision
 def are_orthonormal(
     axes: Tensor,  # [..., D, D]
     tolerance: float,

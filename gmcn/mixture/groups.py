@@ -22,10 +22,12 @@ def conditional(
     Raises:
         ValueError: labels that are no integers, of another shape, negative, or that leave a group without one.
     """
+    if not isinstance(groups, Tensor):
+        raise ValueError(f"groups must be a tensor of labels, got {type(groups).__name__}")
     if groups.dtype not in (torch.int64, torch.int32) or groups.shape not in (logits.shape[-1:], logits.shape):
         raise ValueError(
-            f"groups must be integers {list(logits.shape[-1:])}, a label for each component, got {groups.dtype} "
-            f"{list(groups.shape)}"
+            f"groups must be integers {list(logits.shape[-1:])} of 32 or 64 bits, a label for each component, got "
+            f"{groups.dtype} {list(groups.shape)}"
         )
     groups = groups.long()
     check_values(groups >= 0, "groups must not be negative")

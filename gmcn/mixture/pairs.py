@@ -124,9 +124,11 @@ def _precisions(
     """The diagonal of C⁻¹."""
     if isinstance(covariance, Diagonal):
         return covariance.std.square().reciprocal()
-    # What factors explain of a coordinate, in 0 ... 1 and in sum at most R: that 1 - it loses digits is rare.
-    explained = (explaining_maps(covariance)[0] * covariance.std[..., None]).square().sum(-1)
-    return (1 - explained).clamp(min=0) / covariance.std.square()
+    # What factors explain of a coordinate, in 0 ... 1: nearly all where its own variance is small, so that 1 - it needs
+    # more digits than float32 has.
+    exact = mapped(covariance, Tensor.double)
+    explained = (explaining_maps(exact)[0] * exact.std[..., None]).square().sum(-1)
+    return ((1 - explained).clamp(min=0) / exact.std.square()).to(covariance.std.dtype)
 
 
 def _by_parts(

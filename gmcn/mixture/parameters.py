@@ -14,8 +14,10 @@ from gmcn.mixture.covariance import Covariance
 from gmcn.mixture.information import free_parameters
 from gmcn.mixture.state import parameters_of, state_of
 from gmcn.mixture.tensors import check_floats, check_values, mapped
+from gmcn.precision import full_precision_methods
 
 
+@full_precision_methods
 @dataclass(frozen=True, eq=False)
 class Parameters:
     """Weights, means and covariances of N components, for each of the leading positions.

@@ -26,14 +26,21 @@ def mapped(value: Value, function: Callable[[Tensor], Tensor]) -> Value:
     return made
 
 
-def equal(first: Value, second: Value) -> Tensor:  # []
-    """Whether two dataclasses are of one kind, with the same numbers."""
-    same = type(first) is type(second)
-    for field in fields(first) if same else ():
+def equal(first: Value, second: Value, lead: int) -> Tensor | bool:  # [...]
+    """For each of ``lead`` leading dimensions' positions: whether two dataclasses of one kind have the same numbers."""
+    if type(first) is not type(second):
+        return False
+    same: Tensor | bool = True
+    for field in fields(first):
         one, other = getattr(first, field.name), getattr(second, field.name)
-        tensors = isinstance(one, Tensor)
-        same = same and bool((torch.equal if tensors else equal)(one, other))
-    return torch.tensor(same)
+        if not isinstance(one, Tensor):
+            alike = equal(one, other, lead)
+        elif one.shape != other.shape:
+            return False
+        else:
+            alike = (one == other).flatten(lead).all(-1)
+        same = same & alike
+    return same
 
 
 def take(
@@ -67,8 +74,9 @@ def check_values(
     """ValueError with ``sentence`` and the first place where something is not good.
 
     Values are asked on the CPU only: on CUDA the program would wait for them, and torch.compile has none. There, what
-    is computed from wrong values becomes not-a-number.
+    is computed from wrong values becomes not-a-number. Neither does :func:`torch.func.vmap` let a program ask.
     """
-    if good.device.type == "cpu" and not torch.compiler.is_compiling() and not good.all():
+    unknown = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if good.device.type == "cpu" and not unknown and not good.all():
         where = (~good).nonzero()[0].tolist()
         raise ValueError(f"{sentence} (at {where})" if where else sentence)

@@ -67,8 +67,8 @@ class GMCN(Network):
         ] = "component",
         reduction: Annotated[
             str,
-            matching("^(treehem[1-9][0-9]*|em|none)$"),
-            "How a layer gets back to few Gaussians: treehem<T>, em (the modified EM of section 4.1), none.",
+            matching("^(treehem[1-8]|em|none)$"),
+            "How a layer gets back to few Gaussians: treehem<T>, em (the modified EM of section 4.1), none; T to 8.",
         ] = "treehem2",
         reduction_count: Annotated[
             Literal["exact", "authors"],
@@ -189,7 +189,7 @@ class GMCN(Network):
         self,
         mixture: Mixture,  # [B, N] or [B, F, N]
     ) -> Mixture:  # [B, F, N]
-        """Centre of mass at the origin, average variance one, average activation one, for every sample and channel.
+        """Centre of mass at the origin and variance one of every sample, average activation one of each channel.
 
         Deterministic and in closed form: where the authors' code samples random points to normalise the
         activation, :func:`~gmcn.nn.mean_activation` integrates.

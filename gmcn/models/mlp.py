@@ -80,6 +80,5 @@ def scaled(
     scaling: str,
 ) -> Tensor:  # [B, d]
     """Each object by itself: of mean zero and variance one ("standardised"), or with the largest magnitude one."""
-    if scaling == "standardised":
-        return functional.layer_norm(values, values.shape[1:])
-    return values / values.abs().amax(1, keepdim=True).clamp(min=1e-30)
+    values = values / values.abs().amax(1, keepdim=True).clamp(min=1e-30)
+    return functional.layer_norm(values, values.shape[1:], eps=1e-12) if scaling == "standardised" else values

@@ -202,7 +202,8 @@ class GaussianMixtureLayer(nn.Module):
         A density has no deviation of zero: those below 1e-6 are 1e-6, and "full" has 1e-6 more in every direction.
         """
         if self.stds is None:
-            least = 1e-6 * torch.eye(self.means.shape[1]).to(self.factors).expand(self.components, -1, -1)
+            one = torch.eye(self.means.shape[1], dtype=self.factors.dtype, device=self.factors.device)
+            least = 1e-6 * one.expand(self.components, -1, -1)
             return GaussianMixture(self.logits, self.means, Full.from_root(torch.cat((self.factors.mT, least), 2)))
         stds = self.deviations().abs().clamp(min=1e-6)
         covariance = LowRank(stds, self.factors.mT) if self.factors.shape[1] else Diagonal(stds)

@@ -37,6 +37,7 @@ from gmcn.nn.gmm_objective import (
 )
 from gmcn.ops.autograd import transformed
 from gmcn.ops.winners import best_and_shares
+from gmcn.precision import full_precision
 
 CAP = 20.0
 LEAST = 1e-4  # precision, so that its logarithm is finite
@@ -134,6 +135,7 @@ class GMMLayer(nn.Module):
         """The log-score of the best component: a lower bound of ``log_likelihood``, by at most log K."""
         return self.log_scores(x).amax(1)
 
+    @full_precision
     def log_scores(
         self,
         x: Tensor,  # [B, C, H, W]; before ``folding``
@@ -147,6 +149,7 @@ class GMMLayer(nn.Module):
         x, folding = self._seen(x, folding)
         return self._scores(x, folding, self._learning(EVERYTHING))
 
+    @full_precision
     def objective(
         self,
         x: Tensor,  # [B, C, H, W]; before ``folding``
@@ -205,7 +208,7 @@ class GMMLayer(nn.Module):
         if factors is None:
             return _opened_scores(x, squares, linear, constant, folding)
         weighted = roots.square()[..., None] * factors
-        inner = factors.mT @ weighted + torch.eye(factors.shape[-1]).to(factors)
+        inner = factors.mT @ weighted + torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
         lower = torch.linalg.cholesky(inner)
         gamma = torch.linalg.solve_triangular(lower, weighted.mT, upper=False).mT  # [K, C, R]
         constant = constant - lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)

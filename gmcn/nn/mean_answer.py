@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gmcn.nn.activations import Activation
+from gmcn.ops.autograd import transformed
 from gmcn.ops.layer_moments import code
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def mean_answer(
         or torch.compiler.is_compiling()
         or not _has_kernels(x.device.type, x.dtype)
         or torch.is_autocast_enabled(x.device.type)
-        or torch._C._are_functorch_transforms_active()
+        or transformed()
     ):
         return by_definition(x, weights, means, stds, factors, activation)
     return MeanAnswer.apply(activation, x, weights, means, stds, factors)

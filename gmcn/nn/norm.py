@@ -69,6 +69,8 @@ class MixtureNorm(nn.Module):
             variance = mean_variance(mixture, (2,), self.weighted)  # [B, F]
         elif not self.training:
             variance = self.variance
+        elif not len(mixture.weights) and not self.across_ranks:
+            raise InputError("MixtureNorm: an empty batch has no average to train with; leave it out")
         else:
             average = _mean_variance_of_ranks if self.across_ranks else mean_variance
             variance = average(mixture, (0, 2), self.weighted)  # [F]
@@ -114,7 +116,7 @@ def mean_activation(
 ) -> Tensor:  # [...]
     """Average value of a mixture f where its mass is: the integral of f², over that of its weights' magnitudes.
 
-    The squared L2 norm of a mixture has the closed form sum_nm w_n w_m normal(p_n; p_m, C_n + C_m).
+    The squared L2 norm of a mixture has the closed form sum_nm w_n w_m normal(p_n; p_m, C_n + C_m). Memory N² (D² + D).
     """
     weights, positions, covariances = mixture
     pairs = Mixture(

@@ -70,8 +70,10 @@ class NormedMaxima(BatchNorm):
     ) -> Tensor:  # [B, C]
         if self.across_ranks or not self.training:
             return super().forward(rows.flatten(0, 1) @ matrix.mT).unflatten(0, rows.shape[:2]).amax(1)
-        extremes, mean, variance = _extremes(rows, matrix, self.weight)
         count = len(rows) * rows.shape[1]
+        if count < 2:
+            raise ValueError(f"a batch of {count} row has no variance to train with; take two or more")
+        extremes, mean, variance = _extremes(rows, matrix, self.weight)
         self._track(mean.detach(), variance.detach() * count / (count - 1))
         return (extremes - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 

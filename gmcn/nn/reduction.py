@@ -45,7 +45,7 @@ class Reduction(nn.Module):
         em_refine: int = 0,
     ) -> None:
         super().__init__()
-        tree = re.fullmatch(r"treehem([1-9]\d*)", method)
+        tree = re.fullmatch(r"treehem([1-8])", method)
         if tree is None and method not in ("em", "none"):
             raise unknown("reduction", method, ("em", "none", "treehem2", "treehem4"))
         if method != "none" and (components is None or components < 1):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gmcn.mixture.density import GaussianMixture
 from gmcn.mixture.families import Frame
 from gmcn.mixture.tree import MixtureTree
+from gmcn.precision import full_precision
 
 ROOTS, CHILDREN = 8, 4
 HEADS = 8  # the width of queries and keys is that of features over this
@@ -71,7 +72,7 @@ class TreeDecoder(nn.Module):
     ) -> MixtureTree:  # levels [B, N]
         features = codes[:, None]
         for layer in self.roots:
-            features = layer(features).reshape(len(codes), -1, self.width)
+            features = layer(features).unflatten(-1, (2, self.width)).flatten(1, 2)
         features = features[:, None]  # [B, groups, siblings, H]
         levels: list[GaussianMixture] = []
         for level, cast in enumerate(self.casts):
@@ -85,7 +86,7 @@ class TreeDecoder(nn.Module):
             if level < self.splits:
                 if self.attend:
                     features = self.attend[level](features)
-                features = self.split[level](features).view(len(codes), -1, CHILDREN, self.width)
+                features = self.split[level](features).unflatten(-1, (CHILDREN, self.width)).flatten(1, 2)
         return MixtureTree(tuple(levels))
 
 
@@ -101,7 +102,8 @@ class Cast(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width + conditions, width // 2), nn.ReLU(), last)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Frame]:
-        first, second, roots, means, logits = self.layers(features).split([3, 3, 3, 3, 1], -1)
+        numbers = self.layers(features).to(self.layers[0].weight.dtype)  # that autocast may have rounded
+        first, second, roots, means, logits = numbers.split([3, 3, 3, 3, 1], -1)
         axes, variances = orthonormal(first, second), roots.square() + self.floor
         return logits[..., 0], means, Frame(axes.flatten(1, 2), variances.flatten(1, 2))
 
@@ -125,6 +127,7 @@ class SiblingAttention(nn.Module):
         return features + self.gate * (shares @ self.values(features))
 
 
+@full_precision
 def orthonormal(
     first: Tensor,  # [..., 3]
     second: Tensor,  # [..., 3]

@@ -21,7 +21,8 @@ def evaluate(
     """The mixture's value at each point: ``sum_n w_n normal(x; mu_n, C_n)``, GMCN equations (1) and (2).
 
     Leading dimensions broadcast. Differentiable with respect to weights, positions, covariances and points; time is
-    O(N M), memory O(N + M) in both directions. Exact by default: every component counts at every point. With a
+    O(N M), memory O(N + M) in both directions (on the CPU the gradient of points is summed from up to
+    16 parts of its size). Exact by default: every component counts at every point. With a
     ``cutoff`` a component may be left out where it has fallen below that fraction of its own peak: 1e-7 is about the
     resolution of float32.
 

@@ -14,7 +14,8 @@ def reduce_em(
     """One step of expectation-maximisation from the n components of largest |weight|, section 4.1 and equation (16).
 
     A mixture of no more than n components is returned as it is. Time and memory are O(N n): the paper ran out of
-    memory with it. The likelihoods are constants to the gradient, as in the authors' code. Raises ValueError where
-    shapes do not fit.
+    memory with it. The likelihoods are constants to the gradient, as in the authors' code. Nobody asks whether a
+    covariance is positive definite: where it is not, the result means nothing. Raises ValueError where shapes do not
+    fit.
     """
     return reference.reduce_em(check_mixture(mixture), check_count(n))

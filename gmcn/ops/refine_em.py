@@ -45,7 +45,8 @@ def refine_em(
     mass after a step, keeps its position and covariance.
 
     Time is O(N n) per step. So many mixtures are done at a time that there are some four million pairs; the backward
-    pass computes them again. Raises ValueError where shapes or options do not fit.
+    pass computes them again. Computed in float64. Nobody asks whether a covariance is positive definite or a weight
+    negative: then the result means nothing. Raises ValueError where shapes or options do not fit.
     """
     check_mixture(mixture)
     check_mixture(target, "target")
@@ -56,7 +57,7 @@ def refine_em(
             "must agree but for the number of components"
         )
     check_at_least_zero(virtual_samples=virtual_samples)
-    flat, samples = flatten(mixture), flatten(target)
+    flat, samples = flatten(mixture).to(torch.float64), flatten(target).to(torch.float64)
     size = max(1, PAIRS // max(1, mixture.components * target.components))
     for _ in range(check_count(steps, "steps")):
         parts = [
@@ -64,7 +65,7 @@ def refine_em(
             for starts, ends in zip(_chunks(flat, size), _chunks(samples, size), strict=True)
         ]
         flat = Mixture(*(torch.cat(part) for part in zip(*parts, strict=True)))
-    return Mixture(*(new.reshape(old.shape) for new, old in zip(flat, mixture, strict=True)))
+    return Mixture(*(new.reshape(old.shape).to(old.dtype) for new, old in zip(flat, mixture, strict=True)))
 
 
 def _chunks(
@@ -90,7 +91,10 @@ def _step(
     target_covariances: Tensor,  # [B, N, D, D]
     virtual_samples: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # [B, n], [B, n, D], [B, n, D, D]
-    """One step, in sufficient statistics: pairs meet in products of matrices only, never with their D x D entries."""
+    """One step, in sufficient statistics: pairs meet in products of matrices only, never with their D x D entries.
+
+    In float64: differences of second moments have no digits of float32 left where Gaussians are thin.
+    """
     dim = positions.shape[-1]
     # What follows does not depend on the origin, except for its rounding.
     origin = target_positions.detach().mean(-2, keepdim=True)  # [B, 1, D]

@@ -79,3 +79,28 @@ def test_variances_keep_their_floor():
 def test_what_cannot_be_is_refused(points, options, sentence):
     with pytest.raises(InputError, match=sentence):
         adapt(mixture(), points.double(), **options)
+
+
+def test_far_from_the_origin():
+    """Coordinates of a map in metres, with details of decimetres."""
+    shift = torch.tensor([5e5, 5e6, 0.0], dtype=torch.float64)
+    known, points = mixture(), cloud(50, -2.0)
+    near = adapt(known, points)
+    far = adapt(GaussianMixture(known.logits, known.means + shift, known.covariance), points + shift)
+    torch.testing.assert_close(far.covariance.dense(), near.covariance.dense(), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(far.means - shift, near.means, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": False}, {"iterations": 0}])
+def test_leading_dimensions_broadcast(options):
+    points = torch.stack([cloud(20, at) for at in (-2.0, 0.5, 2.0)])
+    found = adapt(mixture(), points, **options)
+    assert found.batch_shape == (3,)
+    for one, some in zip(found.means, points, strict=True):
+        torch.testing.assert_close(one, adapt(mixture(), some, **options).means)
+
+
+@pytest.mark.parametrize("points", [torch.zeros(4, 3, dtype=torch.long), torch.zeros(4, 3).half(), [[0.0, 0, 0]]])
+def test_points_that_are_no_floats(points):
+    with pytest.raises(InputError, match="must be a tensor of float32 or float64"):
+        adapt(mixture(), points)

@@ -416,3 +416,46 @@ def test_other_devices_compute_the_same(family, monkeypatch):
     here = estimator(covariance=family).fit(x)
     monkeypatch.setattr(expectation, "share_out", by_torch)
     same(here.mixture, estimator(covariance=family).fit(x).mixture, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [5, 60])
+@pytest.mark.parametrize("family", ALL)
+def test_batches_that_reach_few_components_lose_none(family, size):
+    generator = torch.Generator().manual_seed(0)
+    centres = 20 * torch.randn(8, 6, generator=generator, dtype=torch.float64)
+    x = (centres[:, None] + torch.randn(8, 100, 6, generator=generator, dtype=torch.float64)).flatten(0, 1)
+    fitted = estimator(8, covariance=family, batch_size=size, iterations=2).fit(x)
+    whole = estimator(8, covariance=family, iterations=2).fit(x)
+    assert fitted.report.empty == 0
+    assert mean_log_prob(fitted.mixture, x) > mean_log_prob(whole.mixture, x) - 0.5
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_batches_without_mass_say_nothing(family):
+    x = clouds(400)
+    mass = torch.zeros(400, dtype=torch.float64)
+    mass[:40] = 1.0
+    fitted = estimator(2, covariance=family, batch_size=10).fit(x, mass)
+    assert mean_log_prob(fitted.mixture, x[:40]).isfinite()
+    assert all(value.isfinite() for value in fitted.report.log_likelihood)
+
+
+def test_a_learning_rate_that_leads_nowhere_is_one_sentence():
+    with pytest.raises(InputError, match=r"component \d+ is not finite after iteration 1: .* lower the learning_rate"):
+        estimator(2, "sgd", covariance="diagonal", learning_rate=1e30).fit(clouds())
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_autocast_rounds_no_fit(family):
+    x = clouds(dim=20, dtype=torch.float32)
+    expected = estimator(covariance=family).fit(x).mixture
+    with torch.autocast("cpu", torch.bfloat16):
+        same(estimator(covariance=family).fit(x).mixture, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_default_device_changes_nothing(method):
+    x, options = clouds(), {"batch_size": 200 if method != "kmeans" else None}
+    expected = estimator(3, method, **options).fit(x).mixture
+    with torch.device("meta"):
+        same(estimator(3, method, **options).fit(x).mixture, expected, rtol=0, atol=0)

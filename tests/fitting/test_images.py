@@ -75,3 +75,10 @@ def test_errors():
         fit_images(images, 2, names=["a", "b", "c"])
     with pytest.raises(InputError, match="image 0 has negative brightness"):
         fit_images(torch.tensor([[[-1.0, 2.0]]]), 1)
+
+
+def test_a_pixel_that_is_no_number():
+    images = torch.ones(2, 6, 6)
+    images[1, 2, 3] = torch.nan
+    with pytest.raises(InputError, match="image 1 has a pixel that is not finite"):
+        fit_images(images, 2)

@@ -307,3 +307,10 @@ def test_a_fit_has_no_derivative_and_says_so():
             use()
     with torch.no_grad():
         assert not fit_points(leaf, 4).positions.requires_grad
+
+
+def test_no_shapes_and_no_tensors():
+    mixture = fit_points(clouds(0), 5)
+    assert [list(tensor.shape) for tensor in mixture] == [[0, 5], [0, 5, 3], [0, 5, 3, 3]]
+    with pytest.raises(InputError, match="points are ndarray; they must be a tensor"):
+        fit_points(clouds().numpy(), 5)

@@ -337,3 +337,28 @@ def test_equal_numbers_elsewhere_in_memory_are_equal(dtype, shift):
     assert one.kl(other) == 0
     assert one.l2(other) == 0
     assert one.wasserstein(other) == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_equal_pair_among_others(family):
+    """Whether a pair is equal does not depend on the others."""
+    first, second = (density(family, (20,), 4, 6, seed=seed).to(torch.float32) for seed in (0, 1))
+    both = GaussianMixture(
+        torch.stack([first.logits, first.logits]),
+        torch.stack([first.means, second.means]),
+        type(first.covariance)(*(torch.stack([each, each]) for each in vars(first.covariance).values())),
+    )
+    found = both.kl(both[0])
+    assert (found[0] == 0).all()
+    assert (found[1] != 0).all()
+
+
+@pytest.mark.parametrize("least", [1e-1, 1e-2, 1e-3, 1e-4])
+def test_kl_of_a_thin_factor_analyser(least):
+    """Its own variance is small where a factor explains nearly all of it."""
+    zeros, means = torch.zeros(1), torch.zeros(1, 2)
+    thin = GaussianMixture(zeros, means, LowRank(torch.tensor([[least, 1.0]]), torch.tensor([[[1.0], [0.0]]])))
+    round_ = GaussianMixture(zeros, means, Diagonal(torch.ones(1, 2)))
+    variance = 1 + least**2
+    expected = (1 / variance - 1 + math.log(variance)) / 2
+    assert_close(round_.kl(thin), torch.tensor(expected), rtol=1e-4, atol=1e-6)

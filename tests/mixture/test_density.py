@@ -257,3 +257,48 @@ def test_errors_are_one_sentence(sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         ERRORS[sentence]()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_autocast_rounds_nothing(family):
+    """Names and numbers of what a program asks of a density, in 20 dimensions, where products are of matrices."""
+
+    def asked() -> list[torch.Tensor]:
+        turned = mixture.transform(torch.diag(torch.arange(1.0, 21)).flip(0))
+        other = mixture.conditional([0, 3], x[0, :2])
+        distances = [mixture.kl(other_one), mixture.l2(other_one), mixture.bures(other_one)]
+        return [mixture.log_prob(x), mixture.mean, *mixture.moments(), turned.log_prob(x), other.means, *distances]
+
+    mixture, other_one = (density(family, (), 3, 20, seed=seed).to(torch.float32) for seed in (0, 1))
+    x = points((), 6, 20).float()
+    expected = asked()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(one, two) for one, two in zip(asked(), expected, strict=True))
+        assert mixture.merge(groups=torch.tensor([0, 0, 1])).means.dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vmap_over_means(family):
+    mixture, x = density(family, (4,), 3, 5), points((), 6, 5)
+
+    def values(logits, means):
+        return GaussianMixture(logits, means, mixture[0].covariance).log_prob(x)
+
+    found = torch.func.vmap(values)(mixture.logits, mixture.means)
+    expected = torch.stack([values(*both) for both in zip(mixture.logits, mixture.means, strict=True)])
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_matrix_that_is_singular_but_for_rounding(seed):
+    generator = torch.Generator().manual_seed(seed)
+    flat = torch.randn(3, 2, generator=generator) @ torch.randn(2, 3, generator=generator)
+    with pytest.raises(ValueError, match="the matrix is singular"):
+        density("full", (), 2, 3).to(torch.float32).transform(flat)
+    thin = torch.diag(torch.tensor([1.0, 1.0, 1e-5]))
+    assert density("full", (), 2, 3).to(torch.float32).transform(thin).covariance.logdet().isfinite().all()
+
+
+def test_groups_that_are_no_tensor():
+    with pytest.raises(ValueError, match="groups must be a tensor of labels, got list"):
+        density("full", (), 3, 2).merge([0, 0, 1])

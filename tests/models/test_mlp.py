@@ -7,6 +7,7 @@ import torch
 
 from gmcn.errors import InputError
 from gmcn.models import MLP, build, describe
+from gmcn.models.mlp import scaled
 
 
 def test_two_layers_are_the_equation():
@@ -55,3 +56,10 @@ def test_a_description_builds_the_same_network():
 def test_what_cannot_be_is_refused(make, sentence):
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("brightness", [1e-3, 1.0, 255.0])
+def test_standardised_images_have_mean_zero_and_variance_one(brightness):
+    values = scaled(brightness * torch.rand(3, 50), "standardised")
+    torch.testing.assert_close(values.mean(1), torch.zeros(3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(values.var(1, correction=0), torch.ones(3))

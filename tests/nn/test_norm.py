@@ -130,3 +130,5 @@ def test_bad_input():
         MixtureNorm(3)(random_mixture(2, 4, 7))
     with pytest.raises(InputError, match="batch, instance, running"):
         MixtureNorm(3, mode="layer")
+    with pytest.raises(InputError, match="an empty batch has no average"):
+        MixtureNorm(4)(random_mixture(0, 4, 7))

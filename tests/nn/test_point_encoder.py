@@ -70,3 +70,10 @@ def test_autocast_does_not_round_the_statistics():
         rounded = network(points)
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, rtol=0.1, atol=0.1)
+
+
+def test_one_row_is_no_batch(workload):
+    rows, matrix, _, quick = workload
+    with pytest.raises(ValueError, match="a batch of 1 row has no variance"):
+        quick(rows[:1, :1], matrix)
+    assert quick.running_var.isfinite().all()

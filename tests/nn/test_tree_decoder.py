@@ -132,3 +132,15 @@ def test_too_few_points_are_refused():
         PointEncoder(3, (8,), neighbours=8)(torch.zeros(2, 8, 3))
     with pytest.raises(InputError, match=r"takes points \[B, M, 3\]"):
         PointEncoder(3, (8,))(torch.zeros(2, 8, 2))
+
+
+def test_no_codes_are_no_trees():
+    assert decoder()(codes(0)).leaves().means.shape == (0, 128, 3)
+
+
+def test_autocast_leaves_the_mixtures_alone():
+    model = decoder().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        leaves = model(codes().float()).leaves()
+    assert leaves.means.dtype == torch.float32
+    assert leaves.log_prob(torch.zeros(3, 4, 3)).isfinite().all()

@@ -166,3 +166,21 @@ def test_what_does_not_fit_is_named():
         gmcn.ops.refine_em(start, target, virtual_samples=-1)
     with pytest.raises(ValueError, match="float32"):
         gmcn.ops.refine_em(start, Mixture(*(tensor.float() for tensor in target)))
+
+
+@DIMS
+@pytest.mark.parametrize("thin", [1e-2, 1e-3, 1e-4])
+def test_thin_gaussians_keep_their_digits(dim, thin):
+    """Spread over a space of size one, each as thin as that: float32 has no digits for second moments."""
+    generator = torch.Generator().manual_seed(0)
+    target = Mixture(
+        torch.ones(1, 64, dtype=torch.float64),
+        torch.rand(1, 64, dim, dtype=torch.float64, generator=generator),
+        thin**2 * torch.eye(dim, dtype=torch.float64).expand(1, 64, dim, dim),
+    )
+    start = Mixture(*(tensor[:, ::2] for tensor in target))
+    given = start.to(torch.float32), target.to(torch.float32)
+    found = gmcn.ops.refine_em(*given)
+    exact = gmcn.ops.refine_em(*(one.to(torch.float64) for one in given))
+    torch.testing.assert_close(found.covariances, exact.covariances.float(), rtol=1e-6, atol=1e-6 * thin**2)
+    assert torch.linalg.eigvalsh(found.covariances).min() > 0

@@ -12,6 +12,7 @@ from gmcn.declared import above, at_least, read
 from gmcn.errors import InputError
 from gmcn.mixture.covariance import Full
 from gmcn.mixture.density import GaussianMixture
+from gmcn.precision import full_precision
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Adaptation:
     floor: Annotated[float, above(0), "Smallest variance along any axis, in squared units of the points."] = 1e-5
 
 
+@full_precision
 @torch.no_grad()
 def adapt(
     mixture: GaussianMixture,  # [..., N]
@@ -35,20 +37,27 @@ def adapt(
     Each component counts as ``relevance`` points that lie as it says, so that weights, means and covariances are
     averages of what was known and what is seen (Gauvain and Lee 1994; Reynolds, Quatieri and Dunn 2000 with one
     relevance factor for all). A large relevance leaves the mixture, a small one fits the points alone. The options are
-    those of :class:`Adaptation`. Computed in float64; memory M N + N D².
+    those of :class:`Adaptation`. Leading dimensions broadcast. Computed in float64; memory M N + (M + N) D².
 
     Raises:
-        InputError: points of another shape or that are not finite, or a number that cannot be.
+        InputError: points that are no tensor of float32 or float64, of another shape or not finite, or a number that
+            cannot be.
     """
     own = read(Adaptation, options, "adapt")
+    if not isinstance(points, Tensor) or points.dtype not in (torch.float32, torch.float64):
+        kind = points.dtype if isinstance(points, Tensor) else type(points).__name__
+        raise InputError(f"adapt: points are {kind}; they must be a tensor of float32 or float64")
     if points.ndim < 2 or points.shape[-1] != mixture.dim or not points.shape[-2]:
         raise InputError(
             f"adapt: points must be [..., M, {mixture.dim}] with at least one point, not {list(points.shape)}"
         )
     if not points.isfinite().all():
         raise InputError("adapt: a point is not finite; leave it out")
-    start = mixture.to(torch.float64)
-    x, known = points.double(), start.covariance.dense()
+    # About the mixture's mean: second moments far from the origin lose the digits that matter.
+    start = mixture.to(torch.float64).expand(*mixture._broadcast(points.shape[:-2], "points"))
+    origin = start.mean[..., None, :]
+    start = GaussianMixture(start.logits, start.means - origin, start.covariance)
+    x, known = points.double() - origin, start.covariance.dense()
     mass = own.relevance * start.components * start.weights
     squares = (x[..., :, None] * x[..., None, :]).flatten(-2)  # [..., M, D D]
     found = start
@@ -67,4 +76,4 @@ def adapt(
         dense = axes * values.clamp(min=own.floor)[..., None, :] @ axes.mT
         logits = (mass + counts).log() if own.weights else start.logits
         found = GaussianMixture(logits, means, Full.from_dense((dense + dense.mT) / 2))
-    return found.to(points.dtype)
+    return GaussianMixture(found.logits, found.means + origin, found.covariance).to(points.dtype)

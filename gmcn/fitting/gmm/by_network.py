@@ -52,7 +52,7 @@ def fit_by_network(
             )
         moved = adapt(found[n], part, iterations=em_steps).mixture()
         side = unit_frame(part, part.new_ones(part.shape[:2]))[1]  # [S, 1, 1]
-        floor = covariance_floor * side.square()[..., None] * torch.eye(moved.dim).to(part)
+        floor = covariance_floor * side.square()[..., None] * torch.eye(moved.dim, dtype=part.dtype, device=part.device)
         parts.append(moved._replace(covariances=moved.covariances + floor))
         if progress is not None:
             progress(len(part))

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from gmcn.fitting.gmm.families import DiagonalFamily, Family
-from gmcn.mixture import Covariance, Diagonal, Full, GaussianMixture, LowRank
+from gmcn.fitting.gmm.families import DiagonalFamily, Family, unchecked
+from gmcn.mixture import Full, GaussianMixture
 
 
 class Descent:
@@ -58,14 +58,16 @@ class Descent:
     def mixture(self) -> GaussianMixture:
         """The mixture in the points' units, in float64."""
         with torch.no_grad():
-            scaled = self._scaled().to(torch.float64)
-            return GaussianMixture(scaled.logits, scaled.means * self.scale, self._covariance(self.scale))
+            logits, means = (part.double() for part in self.parameters[:2])
+            parts = self._covariance(self.scale)
+            return unchecked(logits.log_softmax(-1), means * self.scale, self.family.kind, *parts)
 
     def _scaled(self) -> GaussianMixture:
-        return GaussianMixture(self.parameters[0], self.parameters[1], self._covariance())
+        logits, means = self.parameters[:2]
+        return unchecked(logits.log_softmax(-1), means, self.family.kind, *self._covariance())
 
-    def _covariance(self, scale: Tensor | None = None) -> Covariance:
-        """That of the parameters; with ``scale`` in the points' units and float64."""
+    def _covariance(self, scale: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The parameters of its covariances; with ``scale`` in the points' units and float64."""
         std, *factors = (part if scale is None else part.double() for part in self.parameters[2:])
         std = std.exp()
         if self.family.flooring == "add":
@@ -73,6 +75,5 @@ class Descent:
         if scale is not None:
             std, factors = std * scale, [factor * scale[..., None] for factor in factors]
         if self.family.kind is Full:
-            return Full(factors[0].tril(-1) + std.diag_embed())
-        std = std.expand(self.parameters[1].shape)
-        return LowRank(std, factors[0]) if factors else Diagonal(std)
+            return (factors[0].tril(-1) + std.diag_embed(),)
+        return (std.expand(self.parameters[1].shape), *factors)

@@ -15,6 +15,7 @@ from gmcn.fitting.gmm.points import check_points, present
 from gmcn.fitting.gmm.report import FitReport
 from gmcn.fitting.gmm.settings import Covariances, EstimatorSettings, Method
 from gmcn.mixture import GaussianMixture
+from gmcn.precision import full_precision
 
 Start = Literal["kmeans++", "random"] | GaussianMixture
 Progress = Callable[[int, Tensor], object]  # iteration, log-likelihood [...]
@@ -97,6 +98,7 @@ class MixtureEstimator:
             raise InputError("fit_gmm: nothing is fitted yet; call fit or partial_fit first")
         return self._fit
 
+    @full_precision
     @torch.no_grad()
     def fit(
         self,
@@ -119,6 +121,7 @@ class MixtureEstimator:
         fit.finish(x, mass)
         return self
 
+    @full_precision
     @torch.no_grad()
     def partial_fit(
         self,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gmcn.mixture import Covariance, Diagonal, Full, GaussianMixture
+from gmcn.mixture.covariance import triangle
 from gmcn.mixture.families import quadratic_form
 
 # A component below this share of the mass is empty: it keeps its mean and covariance, and has weight 0.
@@ -202,9 +203,8 @@ class FullFamily(Family):
             values, axes = torch.linalg.eigh(torch.where(covariances.isfinite(), covariances, 0.0))
             thin = values[..., 0] < self.floor
             clipped = axes * values.clamp_min(self.floor).sqrt()[..., None, :]
-            clipped = torch.linalg.qr(clipped.mT)[1].mT  # a root of the clipped matrix, which is never multiplied out
-            clipped = clipped * clipped.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
-            factor = torch.where(thin[..., None, None], clipped, factor)
+            # Of a root of the clipped matrix, which is never multiplied out.
+            factor = torch.where(thin[..., None, None], triangle(clipped), factor)
         return torch.where(covariances.isfinite().all(-1).all(-1)[..., None, None], factor, math.nan)
 
     def of_deviations(self, x: Tensor) -> tuple[Tensor, ...]:

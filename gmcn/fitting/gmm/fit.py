@@ -96,8 +96,11 @@ class Fit:
     def _batches(self, x: Tensor, mass: Tensor | None, size: int, stream: bool = False) -> Tensor:
         """Steps on batches of ``size`` points in random order."""
         count, done = x.shape[-2], len(self.likelihoods)
-        order = torch.randperm(count, generator=self.generator).to(x.device)
+        order = torch.randperm(count, generator=self.generator, device="cpu").to(x.device)
         found, total = 0.0, 0.0
+        if self.settings.method == "em" and not self.sums:
+            # Of all points: a component that a batch does not reach keeps some of these.
+            self._stepwise(x, mass)
         for place, rows in enumerate(order.split(size)):
             part, share = x[..., rows, :], None if mass is None else mass[..., rows]
             own = len(rows) if share is None else share.sum(-1, dtype=torch.float64)
@@ -107,6 +110,8 @@ class Fit:
                 value = self._descend(part, share, (1 + math.cos(angle)) / 2)
             else:
                 value = self._stepwise(part, share)
+            if share is not None:  # a batch without mass says nothing
+                value = torch.where(own > 0, value, 0.0)
             found, total = found + own * value, total + own
         if self.descent is not None:
             self._take(self.descent.mixture())
@@ -122,8 +127,11 @@ class Fit:
         self.steps += 1
         rate = rate or self.steps**-self.settings.step_decay
         for name, part in sums.items():
-            part = part / like(total, part)
-            self.sums[name] = part if rate == 1 else (1 - rate) * self.sums[name] + rate * part
+            share = part / like(total, part)
+            if rate < 1:
+                before = self.sums[name]
+                share = torch.where(like(total > 0, part), (1 - rate) * before + rate * share, before)
+            self.sums[name] = share
         self._maximise(self.sums)
         return value
 
@@ -144,9 +152,10 @@ class Fit:
         if not good.all():
             *problem, component = (~good).nonzero()[0].tolist()
             of = f" of problem {problem}" if problem else ""
+            rate = ", or lower the learning_rate" if self.settings.method == "sgd" else ""
             raise InputError(
                 f"fit_gmm: component {component}{of} is not finite after iteration {len(self.likelihoods) + 1}: the "
-                "points are too large for their dtype; scale them, take float64, or raise the floor"
+                f"points are too large for their dtype; scale them, take float64, or raise the floor{rate}"
             )
         self.mixture = mixture
 

@@ -19,8 +19,9 @@ class EstimatorSettings:
     n: Annotated[int, at_least(1), "Components (N)."]
     method: Annotated[
         Method,
-        "em: expectation maximisation (stepwise, Cappé & Moulines 2009, with a batch_size); sgd: stochastic gradients "
-        "of the log-likelihood, by Adam; kmeans: Lloyd's algorithm, then the moments of the clusters.",
+        "em: expectation maximisation (with a batch_size stepwise, Cappé & Moulines 2009, after a step on all); sgd: "
+        "stochastic gradients of the log-likelihood, by Adam; kmeans: Lloyd's algorithm, then the moments of the "
+        "clusters.",
     ] = "em"
     covariance: Annotated[Covariances, "The family of covariances; low-rank: a mixture of factor analysers."] = "full"
     rank: Annotated[int | None, at_least(1), "low-rank: number of factors; null: 4, or all but one dimension."] = None
@@ -36,12 +37,14 @@ class EstimatorSettings:
     tolerance: Annotated[
         float,
         at_least(0),
-        "A fit has converged after an iteration that found the mean log-likelihood less than this above that of the "
-        "iteration before (of k-means: the mean squared distance less than this share below); 0: after all iterations.",
+        "A fit has converged after an iteration whose mean log-likelihood differs by at most this from that of the "
+        "iteration before (of k-means: the mean squared distance by this share of it); 0: after all iterations.",
     ] = 1e-3
-    batch_size: Annotated[int | None, at_least(1), "Points of a step; null: all (em and kmeans), or 1,000 (sgd)."] = (
-        None
-    )
+    batch_size: Annotated[
+        int | None,
+        at_least(1),
+        "Points of a step, several for each component; null: all (em and kmeans), or 1,000 (sgd).",
+    ] = None
     step_decay: Annotated[
         float, above(0.5), at_most(1), "Stepwise EM: step t weighs a batch's sums by t to the power of minus this."
     ] = 0.6

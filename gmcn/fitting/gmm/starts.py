@@ -37,7 +37,9 @@ def begin(
         means = some[:, :n]  # in random order, points of mass 0 last
     else:
         # The same numbers for all problems: none depends on the others.
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64).to(some.device).expand(len(some), n)
+        uniform = (
+            torch.rand(n, generator=generator, dtype=torch.float64, device="cpu").to(some.device).expand(len(some), n)
+        )
         places = reference.kmeans_plus_plus(some, share, uniform)
         seeds = some.gather(1, places[..., None].expand(-1, -1, some.shape[-1]))
         means, labels = reference.lloyd(some, share, seeds, LLOYD)
@@ -106,7 +108,7 @@ def _draw(
 ) -> tuple[Tensor, Tensor]:  # [..., S, D], [..., S]
     """Points in random order, at most ``count``, with their masses; those of mass 0 come last."""
     size = x.shape[-2]
-    order = torch.randperm(size, generator=generator).to(x.device)
+    order = torch.randperm(size, generator=generator, device="cpu").to(x.device)
     if mass is None:
         some = x[..., order[:count], :]
         return some, some.new_ones(some.shape[:-1])
