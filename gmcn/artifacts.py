@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from gmcn.errors import InputError, brief
+from gmcn.stages.paths import fields_of
 
 # Whose versions an artifact names.
 _PACKAGES = ("gmcn", "torch", "lightning", "numpy", "scikit-learn", "point-cloud-utils", "snakemake", "mlflow")
@@ -80,7 +81,7 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`") from None
+        raise absent(path) from None
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of thousands of digits, [[[[...
         raise damaged(path, error) from error
 
@@ -174,7 +175,7 @@ def open_tensors(path: str | os.PathLike) -> Iterator[tuple[dict[str, Any], dict
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not Path(path).is_file():
-        raise InputError(f"{path} does not exist; make it with `snakemake --cores all {path}`")
+        raise absent(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file, _header(path, file.metadata() or {})
@@ -189,11 +190,25 @@ def _header(path: str | os.PathLike, texts: Mapping[str, str]) -> dict[str, Any]
         raise damaged(path, error) from error
 
 
+def absent(path: str | os.PathLike) -> InputError:
+    """The error for an artifact that is missing: the file, and the command that makes it."""
+    return InputError(f"{path} does not exist; make it with `{_maker(path)}`")
+
+
 def damaged(path: str | os.PathLike, error: Exception | str) -> InputError:
     """The error for an artifact that cannot be read: the file, and the command that makes it again."""
-    remake = f"rm {shlex.quote(str(path))} && snakemake --cores all {shlex.quote(str(path))}"
     reason = brief(error) if isinstance(error, Exception) else error
+    remake = f"rm {shlex.quote(str(path))} && {_maker(path)}"
     return InputError(f"{path} is damaged ({reason}); make it again with `{remake}`")
+
+
+def _maker(path: str | os.PathLike) -> str:
+    """The command that makes an artifact, also below another folder of results than that of the configuration."""
+    command = f"snakemake --cores all {shlex.quote(str(path))}"
+    for results in reversed(Path(path).parents):
+        if fields_of(Path(path).relative_to(results)) is not None:
+            return command if str(results) == "results" else f"{command} --config results={shlex.quote(str(results))}"
+    return command
 
 
 T = TypeVar("T")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shlex
 import signal
 import stat
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from gmcn.artifacts import TensorWriter, atomic, key_of, load_tensors, read_json, save_tensors, write_json
+from gmcn.artifacts import TensorWriter, absent, atomic, key_of, load_tensors, read_json, save_tensors, write_json
 from gmcn.errors import InputError
 from tests.conftest import ROOT
 
@@ -65,6 +66,19 @@ def test_damage_and_absence_are_told_with_the_remedy(tmp_path):
     (tmp_path / "x.safetensors").write_bytes((tmp_path / "x.safetensors").read_bytes()[:200])
     with pytest.raises(InputError, match="is damaged"):
         load_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("results/points/digits.safetensors", ""),
+        ("x.safetensors", ""),
+        ("/else where/points/digits.safetensors", " --config results='/else where'"),
+        ("mine/runs/digits_small/seed0/model.safetensors", " --config results=mine"),
+    ],
+)
+def test_the_remedy_names_the_folder_of_results(path, more):
+    assert str(absent(path)).endswith(f"make it with `snakemake --cores all {shlex.quote(path)}{more}`")
 
 
 def test_json_has_no_not_a_number(tmp_path):

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from gmcn import cli, config, console
-from gmcn.artifacts import load_tensors
+from gmcn.artifacts import load_tensors, write_text
 from gmcn.stages import OTHERS, STAGES
 from gmcn.training import errors
 from tests.conftest import ROOT
@@ -67,9 +67,8 @@ def test_settings_given_as_json_need_no_configuration(tmp_path, monkeypatch):
     assert (tmp_path / "out/points/mine.safetensors").is_file()
 
 
-def test_train_is_given_its_slice_and_default_paths(handed_over, monkeypatch):
-    monkeypatch.setattr("gmcn.training.checkpoints.training_key", lambda *_: "key")
-    monkeypatch.setattr("gmcn.training.resumable", lambda *_, **__: False)
+def test_train_is_given_its_slice_and_default_paths(handed_over, tmp_path):
+    write_text(tmp_path / "results/mixtures/digits_kmeans16.safetensors", "")
     calls = handed_over(
         "train", "gmcn.training.train", "--dataset", "digits", "--variant", "smoke", "--seed", "3", "--device", "cpu"
     )
@@ -143,6 +142,7 @@ def test_a_name_that_is_no_text_to_yaml_is_one_sentence(tmp_path, capsys, name):
         (["sample", "--dataset", "digits", "--settings", "{"], "--settings is not readable JSON"),
         (["sample", "--dataset", "digits", "--settings", "[]"], "--settings must be a JSON object"),
         (["fit", "--dataset", "digits", "--fit", "kmeans16"], "points/digits.safetensors does not exist"),
+        (["train", "--dataset", "digits", "--variant", "small"], "s/digits_kmeans16.safetensors does not exist; make"),
         (["download", "--dataset", "mnist", "--file", "x"], "unknown file of mnist 'x'"),
     ],
 )

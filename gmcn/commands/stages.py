@@ -150,7 +150,7 @@ def train(context: Context) -> None:
 
 def _train(context: Context, seed: int) -> None:
     from gmcn import training
-    from gmcn.artifacts import key_of
+    from gmcn.artifacts import absent, key_of
     from gmcn.training.checkpoints import training_key
 
     options = context.options
@@ -160,6 +160,8 @@ def _train(context: Context, seed: int) -> None:
     if options.settings is None:
         how = configuration.how_of(context.config, options.dataset, options.variant) | how
     data = context.input()
+    if not data.is_file():
+        raise absent(data)
     output = context.path("output", "seed", seed=seed)
     points = context.path("points")
     points = points if options.points or points.is_file() else None
