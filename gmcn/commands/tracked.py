@@ -39,7 +39,7 @@ def log_networks(run: Run, models: Sequence[str | os.PathLike], mixtures: str | 
     """The networks of all seeds as models of the runs that trained them, and pictures of the first.
 
     In 2D these show kernels and activations layer by layer, the paper's figures 9 and 2. A model is an exported graph,
-    no pickle, with its signature and inputs to try; ``mlflow.pytorch.load_model`` gives it back after ``import gmcn``.
+    no pickle, with its signature and inputs to try; ``mlflow.pyfunc.load_model`` gives it back.
     The point networks cannot be exported, since the sizes of their tensors depend on the data.
     """
     with run.extra():
@@ -91,10 +91,10 @@ def _some(mixtures: str | os.PathLike, count: int) -> Mixture:  # [count, N]
 
 
 def save_model(network: GMCN, examples: Mixture, folder: Path) -> None:  # [S, N], S > 1
-    """Write the folder that ``mlflow.pytorch.load_model`` reads; it takes any number of inputs of N components."""
+    """Write the folder that ``mlflow.pyfunc.load_model`` reads; it takes any number of inputs of N components."""
     import mlflow.pytorch
     import numpy as np
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     packed = pack(examples)
@@ -102,11 +102,15 @@ def save_model(network: GMCN, examples: Mixture, folder: Path) -> None:  # [S, N
     signature = ModelSignature(
         Schema([TensorSpec(float32, (-1, *packed.shape[1:]))]), Schema([TensorSpec(float32, (-1, network.classes))])
     )
+    model = Model()
     mlflow.pytorch.save_model(
         Packed(network).eval(),
         folder,
+        mlflow_model=model,
         signature=signature,
         input_example=packed.numpy(),
         serialization_format="pt2",
         pip_requirements=["gmcn", f"torch=={torch.__version__.partition('+')[0]}"],
     )
+    model.flavors["python_function"]["loader_module"] = "gmcn.commands.mlflow_loader"
+    model.save(folder / "MLmodel")

@@ -23,12 +23,11 @@ mlflow = pytest.importorskip("mlflow")
 
 LOADER = """
 import sys
-import gmcn.ops
-import mlflow.pytorch
-from safetensors.torch import load_file, save_file
-network = mlflow.pytorch.load_model(sys.argv[1])
+import mlflow.pyfunc
+from safetensors.numpy import load_file, save_file
+network = mlflow.pyfunc.load_model(sys.argv[1])
 inputs = load_file(sys.argv[2])["inputs"]
-save_file({str(count): network(inputs[:count]) for count in (1, 2, len(inputs))}, sys.argv[3])
+save_file({str(count): network.predict(inputs[:count]) for count in (1, 2, len(inputs))}, sys.argv[3])
 """
 
 
