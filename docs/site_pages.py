@@ -14,7 +14,8 @@ from mkdocs.structure.files import File, Files
 import gmcn
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("mixture", "ops", "ops.reference", "nn", "models", "fitting", "data", "training", "results", "inference")
+PACKAGES = ("mixture", "ops", "ops.reference", "nn", "optim", "registration", "models", "fitting", "data")
+PACKAGES += ("training", "results", "inference")
 MODULES = ("gmcn", *(f"gmcn.{package}" for package in PACKAGES), "gmcn.tracking", "gmcn.errors")
 LINKED = (
     "CITATION.cff",

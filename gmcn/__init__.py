@@ -17,6 +17,8 @@ _HOMES = {
     "predict": "inference",
     "register": "inference",
 }
+_PACKAGES = ("mixture", "ops", "nn", "optim", "registration", "models", "fitting", "data")
+_PACKAGES += ("training", "results", "inference")
 __all__ = sorted((*_HOMES, "ops"))
 
 
@@ -24,6 +26,6 @@ def __getattr__(name: str):
     # Lazy: `gmcn --help` must not pay for torch, nor gmcn.ops for lightning.
     if name in _HOMES:
         return getattr(importlib.import_module(f"gmcn.{_HOMES[name]}"), name)
-    if name in ("mixture", "ops", "nn", "models", "fitting", "data", "training", "results", "inference"):
+    if name in _PACKAGES:
         return importlib.import_module(f"gmcn.{name}")
     raise AttributeError(f"module 'gmcn' has no attribute '{name}'")

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gmcn import __version__
 from gmcn.console import ERROR, logging_to
 from gmcn.errors import InputError, brief, is_out_of_memory, not_installed
 from gmcn.running import claimed
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line's parser."""
     top = argparse.ArgumentParser(prog="gmcn", description="Deep learning on Gaussian mixtures, stage by stage.")
+    top.add_argument("--version", action="version", version=f"gmcn {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (*STAGES.values(), *OTHERS.values()):
         summary = command.summary

@@ -34,7 +34,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 # Packages that a plain `pip install gmcn` leaves out, by the names that they are imported by: the extra `workflow`.
 EXTRA = {name: name for name in ("matplotlib", "mlflow", "pandas", "plotly", "pygments", "requests", "snakemake")}
-EXTRA |= {"PIL": "pillow", "point_cloud_utils": "point-cloud-utils", "sklearn": "scikit-learn"}
+EXTRA |= {"scipy": "scipy", "PIL": "pillow", "point_cloud_utils": "point-cloud-utils", "sklearn": "scikit-learn"}
 
 
 class InputError(ValueError):

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import pytest
 import torch
@@ -154,6 +155,12 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, argum
     assert part in printed.err
     assert printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"gmcn {metadata.version('gmcn')}\n"
 
 
 def test_a_folder_in_place_of_a_file_is_one_line(tmp_path, capsys):

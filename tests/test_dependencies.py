@@ -6,6 +6,7 @@ import re
 import tomllib
 from importlib import metadata
 
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -36,6 +37,16 @@ def test_every_dependency_is_pinned_to_a_version_that_is_asked_for():
     pinned = pins()
     wrong = [str(r) for r in asked() if not r.specifier.contains(pinned.get(canonicalize_name(r.name), "0"))]
     assert wrong == []
+
+
+def test_the_environment_of_conda_has_what_the_stages_need():
+    project, environment = PROJECT["project"], yaml.safe_load((ROOT / "envs/gmcn.yaml").read_text())
+    *conda, pip = environment["dependencies"]
+    names = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+    found = {Requirement(line) for line in (*conda, *pip["pip"])}
+    found = {f"{names.get(one.name, one.name)}{one.specifier}" for one in found}
+    needed = {*project["dependencies"], *project["optional-dependencies"]["workflow"]}
+    assert {str(Requirement(line)) for line in needed} - found == {"snakemake>=9.20"}  # it starts the jobs
 
 
 def test_what_they_depend_on_is_pinned():

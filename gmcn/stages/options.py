@@ -29,7 +29,7 @@ class Option:
 
 CONFIG = Option(
     "--config",
-    "configuration (default: config.yaml); later files override",
+    "configuration (default: config.yaml); repeat it: later files override",
     action="append",
     metavar="FILE",
 )

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("ops", "nn", "models", "fitting", "data", "training", "results", "inference")
+PACKAGES = ("ops", "nn", "optim", "registration", "models", "fitting", "data", "training", "results", "inference")
 
 
 @pytest.mark.slow
