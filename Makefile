@@ -6,7 +6,10 @@
 #   make dcgmm                                       tables and figures of deep convolutional mixtures, in small
 #   make pointgmm                                    tables and figures of trees of mixtures of clouds, in small
 #   make registration                                tables of poses of clouds, in small
+#   (queue, paper-small, pointgmm and registration need GMCN_MIRROR=<folder with ModelNet>: docs/data.md)
 #   make ui                                          look at the runs in MLflow (docs/tracking.md)
+#   make test-slow, make test-faults                 long trainings; kills, full disks and damaged files
+#   make test-browser, make test-slurm               MLflow's pages; a cluster
 #   make bench, make gpu-check, make sanitize        how fast, on a GPU, without races and overruns
 #   make fuzz, make audit                            files of strangers, vulnerable dependencies (docs/security.md)
 #   make docs                                        the documentation as a site
@@ -57,7 +60,7 @@ queue: $(INSTALLED)
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
-# ModelNet and MNIST come from $$GMCN_MIRROR or the internet: docs/reproduction.md.
+# ModelNet comes from GMCN_MIRROR alone, MNIST also from the internet: docs/reproduction.md.
 paper-small: $(INSTALLED)
 	@snakemake --cores all $(ARGS) --configfile workflow/small.yaml -- results/small/tables/all results/small/figures/all
 
