@@ -199,7 +199,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 def _load(count: int, own: Clouds, stored: np.ndarray) -> Row:
     if not own.drop_not_finite:
         stored = stored[:count]
-    points = _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float32)
+    points = _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float64)
     return cloud_row(points, own, count, None)
 
 

@@ -12,7 +12,7 @@ import torch
 from gmcn.artifacts import load_tensors
 from gmcn.data import sample
 from gmcn.data.clouds import FORMATS, parse_cloud, read_clouds
-from gmcn.data.samples import resize
+from gmcn.data.samples import normalize, resize
 from gmcn.errors import InputError
 from tests.data.files import ply, read
 
@@ -41,6 +41,13 @@ def test_float_points(tmp_path):
     assert samples.labels.tolist() == [0, 1, 1, 0]
     assert samples.names == ["chair_1", "bed_1", "bed_2", "chair_2"]
     assert samples.class_names == ["chair", "bed"]
+
+
+def test_points_of_float64_keep_their_precision_until_they_are_normalised(tmp_path):
+    points = arrays()["points"].astype(np.float64)
+    sampled(tmp_path, points=points + np.array([500_000, 5_400_000, 300]))
+    tensors, _ = load_tensors(tmp_path / "set.safetensors")
+    np.testing.assert_allclose(tensors["points"].numpy(), normalize(points), atol=1e-6)
 
 
 def test_sixteen_bit_points(tmp_path):
