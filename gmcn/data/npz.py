@@ -42,8 +42,8 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
         if missing:
             raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(known))}")
         arrays = {key: read_array(archive, key) for key in ("label", "is_train", "name", "class_names")}
-    with _opened(path, f"{stored}.npy") as (_, shape, _):
-        pass
+    with _opened(path, f"{stored}.npy") as (_, shape, dtype):
+        _coordinates(np.empty(0, dtype), stored, str(path))
     if len(shape) == 3 and shape[-1] != 3:
         check_upright(shape[1:], f"every cloud of {path}")
     if len(shape) != 3 or shape[-1] != 3 or 0 in shape:
@@ -66,7 +66,7 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
         names=_text(arrays["name"]),
         class_names=_text(arrays["class_names"]),
         items=functools.partial(_rows, path, f"{stored}.npy"),
-        load=functools.partial(_load, count, own),
+        load=functools.partial(_load, count, own, stored, str(path)),
     )
 
 
@@ -93,9 +93,7 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
         )
     if names is not None and (points.ndim == 2 or names.shape != points.shape[:1]):
         names = None
-    if key == "points_u16":
-        points = _from_u16(points)
-    return points, None if names is None else _text(names)
+    return _coordinates(points, key, str(path)), None if names is None else _text(names)
 
 
 def parse_npz(content: bytes, source: str) -> np.ndarray:
@@ -109,7 +107,7 @@ def parse_npz(content: bytes, source: str) -> np.ndarray:
         raise
     except (*DAMAGE, ValueError) as error:  # a file in memory calls a place before its beginning a ValueError
         raise InputError(f"{source} is no readable .npz ({brief(error)})") from error
-    return _from_u16(points) if key == "points_u16" else points
+    return _coordinates(points, key, source)
 
 
 def _key_of_points(archive: zipfile.ZipFile, source: str) -> str:
@@ -130,7 +128,12 @@ def check_upright(shape: tuple[int, ...], source: str) -> None:
         )
 
 
-def _from_u16(stored: np.ndarray) -> np.ndarray:
+def _coordinates(stored: np.ndarray, key: str | None, source: str) -> np.ndarray:
+    """What an array of this name holds."""
+    if key != "points_u16":
+        return stored
+    if stored.dtype.kind != "u" or stored.itemsize != 2:
+        raise InputError(f"'points_u16' of {source} is {stored.dtype}, not uint16; call coordinates 'points'")
     return stored.astype(np.float32) / _U16 * 2 - 1
 
 
@@ -196,11 +199,10 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, fortran, dtype
 
 
-def _load(count: int, own: Clouds, stored: np.ndarray) -> Row:
+def _load(count: int, own: Clouds, key: str, source: str, stored: np.ndarray) -> Row:
     if not own.drop_not_finite:
         stored = stored[:count]
-    points = _from_u16(stored) if stored.dtype == np.uint16 else stored.astype(np.float64)
-    return cloud_row(points, own, count, None)
+    return cloud_row(_coordinates(stored, key, source).astype(np.float64), own, count, None)
 
 
 def _text(values: np.ndarray) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from gmcn.artifacts import load_tensors
 from gmcn.data import sample
 from gmcn.data.clouds import FORMATS, parse_cloud, read_clouds
+from gmcn.data.npz import parse_npz, read_arrays
 from gmcn.data.samples import normalize, resize
 from gmcn.errors import InputError
 from tests.data.files import ply, read
@@ -55,6 +56,19 @@ def test_sixteen_bit_points(tmp_path):
     samples = read_clouds({}, [write(tmp_path, points=None, points_u16=stored)])
     assert read(samples).dtype == np.float32
     np.testing.assert_allclose(read(samples)[2, 3], [-1, 1, 1 / 65535], atol=1e-7)
+
+
+def test_the_name_says_which_points_are_sixteen_bit(tmp_path):
+    whole = (arrays()["points"] * 100).astype(np.int64).clip(0).astype(np.uint16)
+    assert np.array_equal(read(read_clouds({}, [write(tmp_path, points=whole)])), whole)
+    path = write(tmp_path, points=None, points_u16=whole.astype(np.int32))
+    for reader in (
+        lambda: read_clouds({}, [path]),
+        lambda: read_arrays(path),
+        lambda: parse_npz(path.read_bytes(), "a"),
+    ):
+        with pytest.raises(InputError, match=r"'points_u16' of .* is int32, not uint16; call coordinates 'points'"):
+            reader()
 
 
 @pytest.mark.parametrize(
