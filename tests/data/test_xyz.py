@@ -42,10 +42,14 @@ HEADERS = """X Y Z Intensity
 // x y z
 "x";"y";"z"
 x,y,z
+x, y, z
+"x [m]","y [m]","z [m]",
 X[m] Y[m] Z[m]
 0,1,2
 40
 # by a scanner, in metres; see above
+# columns: x y z
+# The rows are x y z
 """.splitlines()
 
 
@@ -62,13 +66,25 @@ def test_a_first_line_that_is_no_point(header):
     ("text", "message"),
     [
         ("id x y z\n" + rows(), "a.xyz, line 1: 'id x y z' is no point, nor are x, y and z its first columns; remove"),
-        (",x,y,z\n" + rows(","), "a.xyz, line 1: a point needs three numbers, not ',x,y,z'"),
+        (",x,y,z\n" + rows(","), "a.xyz, line 1: the first column is empty; remove the first column"),
+        ('"","x","y","z"\n' + rows(","), "a.xyz, line 1: the first column is empty; remove the first column"),
+        (
+            "\tx\ty\tz\n" + rows("\t", "\t7"),
+            "a.xyz: its rows have 4 columns, and names stand above 3; remove a first col",
+        ),
+        ("     x    y    z\n" + rows("  ", "  7"), "a.xyz: its rows have 4 columns"),
+        ('"x" "y" "z"\n' + rows(" ", ' "7"'), "a.xyz: its rows have 4 columns"),
+        ("   0  1  2\n" + rows(" ", " 7"), "a.xyz: its rows have 4 columns"),
+        ("# timestamp x y z\n" + rows(" ", " 7"), "a.xyz, line 1: '# timestamp x y z' is no point, nor are x, y and"),
+        ("# mine\n# columns: r,g,b,x,y,z\n" + rows(",", ",7,8,9"), "a.xyz, line 2: .* nor are x, y and z its first"),
         ("\n//R G B X Y Z\n" + rows(), "a.xyz, line 2: '//R G B X Y Z' is no point"),
         ("y x z\n" + rows(), "a.xyz, line 1: 'y x z' is no point"),
         ("41\n" + rows(), "a.xyz says that 41 points follow, but there are 40"),
         ("x y z\nm m m\n" + rows(), "a.xyz, line 2: a point needs three numbers, not 'm m m'"),
         (rows() + "1.0 2.0\n", "a.xyz, line 41: a point needs three numbers, not '1.0 2.0'"),
-        (rows(",") + "1.0,,2.0\n", "a.xyz, line 41: a point needs three numbers, not '1.0,,2.0'"),
+        (rows(",") + "1.0,,2.0\n", "a.xyz, line 41: a point needs three numbers, not '1.0,,2.0'$"),
+        (rows(",") + "1,2,abc\n", "a.xyz, line 41: a point needs three numbers, not '1,2,abc'$"),
+        (rows("; ") + "0,5; 1,5; 2,5\n", "line 41: .*not '0,5; 1,5; 2,5'; its commas stand inside the numbers"),
         (rows() + "1.0 2,5 3.0\n", "a.xyz, line 1: a point needs three numbers|commas stand inside"),
         (rows().encode("utf-16"), "a.xyz is text in UTF-16"),
     ],
