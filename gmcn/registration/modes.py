@@ -70,6 +70,7 @@ class Registration:
         points: Tensor,  # [..., 3]
         mode: int = 0,
     ) -> Tensor:  # [..., 3]
-        """Points of the source where a mode has them in the target's space."""
+        """Points of the source where a mode has them in the target's space; of whole numbers in float64."""
+        points = points if points.is_floating_point() else points.double()
         matrix = self.matrices[mode].to(points)
         return points @ matrix[:3, :3].mT + matrix[:3, 3]

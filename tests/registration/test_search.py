@@ -12,7 +12,7 @@ from gmcn.data.augmentation import from_quaternions
 from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 from gmcn.ops.reference.poses import pose_values
-from gmcn.registration import levels_of, search
+from gmcn.registration import Registration, levels_of, search
 from gmcn.registration.rotations import about, angles_between, everywhere, motions, turns
 from gmcn.registration.search import Effort
 
@@ -48,6 +48,12 @@ def test_a_turn_about_an_axis_is_found(degrees):
     moved = found.move(chair(0))
     assert torch.cdist(moved, posed(chair(0), rotation)).diagonal().max() < 0.1
     torch.testing.assert_close(torch.cat([chair(0)[:2], torch.ones(2, 1)], 1) @ found.matrix[:3].mT, moved[:2])
+
+
+def test_points_of_whole_numbers_are_moved_as_others():
+    found = Registration(rotation_of(0)[None], SHIFT[None], *(torch.ones(1).double() for _ in range(3)))
+    points = torch.tensor([[1, 2, 3], [-4, 5, 0]])
+    torch.testing.assert_close(found.move(points), posed(points.double(), rotation_of(0)))
 
 
 @pytest.mark.parametrize("seed", range(3))
