@@ -28,7 +28,7 @@ def plain(content: bytes, source: str) -> bytes:
 class Lines:
     """Words of the lines that are neither empty nor comments (``#``), and the place of the last one for errors.
 
-    Where ``continued``, a line that ends in a backslash goes on in the next one.
+    Where ``continued``, a line that ends in a backslash goes on in the next one, unless that ends a comment.
     """
 
     def __init__(self, content: bytes, source: str, *, continued: bool = False):
@@ -40,7 +40,7 @@ class Lines:
     def __iter__(self) -> Iterator[list[bytes]]:
         for line in self._file:
             self.number += 1
-            while self._continued and line.endswith(b"\\\n"):
+            while self._continued and line.endswith(b"\\\n") and b"#" not in line:
                 line = line[:-2] + b" " + self._file.readline()
                 self.number += 1
             words = line.partition(b"#")[0].split()

@@ -31,7 +31,7 @@ def test_indices_that_count_back_from_their_line():
 @pytest.mark.parametrize("line", [1, 8, 19])
 @pytest.mark.parametrize(
     "change", [lambda text: text.replace(" ", "\t"), "  {}".format, "\t{}  ".format, "{} # why".format,
-               lambda text: text.replace(" ", "   "), lambda text: text.replace(" ", " \\\n ", 1)]
+               "{} # C:\\".format, lambda text: text.replace(" ", "   "), lambda text: text.replace(" ", " \\\n ", 1)]
 )  # fmt: skip
 def test_any_blanks_in_any_line(change, line, spare):
     lines = obj_box() + spare
