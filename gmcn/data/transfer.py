@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from gmcn.addresses import plain
 from gmcn.errors import InputError
+from gmcn.locks import lock
 from gmcn.progress import Progress
 
 # Tries after the first one, with a pause of 1, 2, 4, ... seconds in between.
@@ -32,13 +34,17 @@ def retrieve(url: str, target: Path, check: Callable[[Path], None], *, resume: b
     What has arrived stays in ``.<name>.part`` when the transfer breaks, and only the rest is asked for by the next
     try: also by the next call if ``resume``, which takes a check that would notice that the file has changed
     meanwhile; else while the server says that it has not. A whole file that fails the check is deleted and taken
-    anew; the last time its :class:`InputError` is raised.
+    anew; the last time its :class:`InputError` is raised. While another process downloads to ``target``, it is waited
+    for, and what it has brought is taken if it passes the check.
     """
     import requests
     from urllib3.exceptions import HTTPError
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with requests.Session() as session:
+    with _alone(target) as waited, requests.Session() as session:
+        if waited and target.is_file():
+            with contextlib.suppress(InputError):
+                check(target)
+                return None
         transfer = _Transfer(session, url, target.with_name(f".{target.name}.part"), resume)
         problem = ""
         for attempt in range(RETRIES + 1):
@@ -63,6 +69,29 @@ def retrieve(url: str, target: Path, check: Callable[[Path], None], *, resume: b
                 os.replace(transfer.part, target)
                 return None
     return f"{problem}, after {RETRIES + 1} tries"
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[bool]:
+    """Wait until no other process downloads to ``target``, and keep others from it; True if one was waited for.
+
+    The lock is on a file beside it, which is there only meanwhile.
+    """
+    path, waited = target.with_name(f".{target.name}.lock"), False
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as file:
+            # Who had it before has deleted it, and others lock another file of this name.
+            if lock(file) and path.is_file() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                try:
+                    yield waited
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        if not waited:
+            _LOG.info("%s: another process downloads it; waiting", target)
+        waited = True
+        time.sleep(PAUSE)
 
 
 def _innermost(error: Any) -> Any:

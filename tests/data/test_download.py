@@ -7,6 +7,8 @@ import hashlib
 import http.server
 import json
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -43,6 +45,7 @@ class Answer:
     length: int | None = None  # the Content-Length it claims
     status: int = 200
     ranges: bool = True
+    pause: float = 0.0  # seconds before the last half
     headers: dict = field(default_factory=dict)
 
 
@@ -74,7 +77,10 @@ def server(monkeypatch):
                 self.send_header(key, value)
             self.send_header("Content-Length", str(answer.length or len(content)))
             self.end_headers()
-            return self.wfile.write(content[: answer.sent])
+            sent = content[: answer.sent]
+            self.wfile.write(sent[: len(sent) // 2])
+            time.sleep(answer.pause)
+            return self.wfile.write(sent[len(sent) // 2 :])
 
         def log_message(self, *args):
             pass
@@ -240,6 +246,19 @@ def test_the_next_call_continues_too(tmp_path, server, monkeypatch):
     run(tmp_path, entry(url=url + PATH))
     assert seen[1] == f"{PATH} bytes=1000-"
     assert (tmp_path / "out/chairs.npz").read_bytes() == CONTENT
+
+
+def test_two_at_once_download_a_file_once(tmp_path, server, caplog):
+    url, answers, seen = server
+    answers[PATH] = [Answer(pause=0.3)]
+    caplog.set_level("INFO", "gmcn")
+    target, checked = tmp_path / "out/chairs.npz", []
+    with ThreadPoolExecutor(2) as pool:
+        ways = [pool.submit(transfer.retrieve, url + PATH, target, checked.append, resume=True) for _ in range(2)]
+    assert [way.result() for way in ways] == [None, None]
+    assert (seen, checked) == ([PATH], [part(tmp_path), target])
+    assert caplog.text.count("another process downloads it; waiting") == 1
+    assert (target.read_bytes(), list(target.parent.iterdir())) == (CONTENT, [target])
 
 
 def test_a_server_without_ranges_sends_all_again(tmp_path, server):
