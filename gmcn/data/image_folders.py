@@ -13,7 +13,7 @@ from gmcn.errors import InputError
 
 
 def read_folder(path: Path, class_names: Sequence[str] | None = None) -> Samples:
-    """The images, float32 [H, W] in the units of their files; one of another size than the first is a bad object.
+    """The images, float32 [H, W], see :func:`parse_image`; one of another size than the first is a bad object.
 
     Raises:
         InputError: no image in such a place, a damaged archive.

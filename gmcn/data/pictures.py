@@ -16,7 +16,10 @@ MAX_PIXELS = 1 << 26
 
 
 def parse_image(content: bytes, source: str) -> np.ndarray:  # [H, W] float32
-    """The brightness of a file's content; the name's end says the format. Units are the file's own.
+    """The brightness of a file's content; the name's end says the format.
+
+    Arrays keep their units. Pictures have 0 to 255, or with more than 8 bits 0 to 65,535, whatever their file's largest
+    value.
 
     Raises :class:`InputError` for a damaged file, for colours, for transparency and for an array that is no image.
     """
@@ -52,16 +55,19 @@ def _picture(content: bytes, source: str) -> np.ndarray:
             if width * height > MAX_PIXELS:
                 raise InputError(f"{source} has {width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down")
             if picture.mode in ("1", "L") or picture.mode.startswith(("I", "F")):
-                return np.asarray(picture)
-            if "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
-                raise InputError(f"{source} is transparent in places; put it on a black background")
-            colours = np.asarray(picture.convert("RGB"))
+                values = np.asarray(picture.convert("L") if picture.mode == "1" else picture)[..., None]
+                clear = (values == picture.info.get("transparency", -1)).any()
+            else:
+                whole = picture.convert("RGBA")
+                values, clear = np.asarray(whole)[..., :3], whole.getchannel("A").getextrema()[0] < 255
     except UnidentifiedImageError:
         raise InputError(f"{source} is no readable image: neither PNG nor PGM") from None
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what its readers raise
         raise InputError(f"{source} is no readable image ({brief(error)})") from error
-    if (colours != colours[..., :1]).any():
+    if clear:
+        raise InputError(f"{source} is transparent in places; put it on a black background")
+    if (values[..., 1:] != values[..., :1]).any():
         raise InputError(f"{source} has colours, but images are grey here; convert it")
-    return colours[..., 0]
+    return values[..., 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 import gmcn
 from gmcn import config, data
 from gmcn.data.objects import TEST, TRAIN, read_split
+from gmcn.data.pictures import parse_image
 from gmcn.errors import InputError
 from gmcn.results import evaluate, samples
 from gmcn.training import train
@@ -94,6 +96,35 @@ def test_a_damaged_first_image_sets_no_size(folder, tmp_path):
     (folder / "normal/test/000.png").write_bytes(b"none")
     sampled(folder, tmp_path / "points.safetensors", bad_objects="skip")
     assert len(read_split(tmp_path / "points.safetensors", TEST)) == 29
+
+
+def png(image: Image.Image, **options) -> bytes:
+    target = io.BytesIO()
+    image.save(target, "PNG", **options)
+    return target.getvalue()
+
+
+RAMP = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+WIDE = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
+
+
+@pytest.mark.parametrize(
+    ("image", "clear"),
+    [(RAMP, 5), (RAMP.convert("RGB"), (5, 5, 5)), (RAMP.convert("P"), 5), (RAMP.convert("P"), b"\xff\x80"),
+     (RAMP.convert("1"), 0), (WIDE, 5000)],
+)  # fmt: skip
+def test_a_colour_that_is_transparent_is_refused(image, clear):
+    with pytest.raises(InputError, match=r"a\.png is transparent in places"):
+        parse_image(png(image, transparency=clear), "a.png")
+    assert parse_image(png(image), "a.png").any()
+
+
+def test_the_largest_value_of_a_file_changes_no_units():
+    marks = (np.arange(64).reshape(8, 8) % 3 == 0) * np.uint8(255)
+    assert np.array_equal(parse_image(png(Image.fromarray(marks).convert("1")), "a.png"), marks)
+    for largest, white in ((1, 255), (15, 255), (1000, 65535)):
+        text = f"P2 2 1 {largest}\n0 {largest}\n".encode()
+        assert parse_image(text, "a.pgm").tolist() == [[0, white]]
 
 
 def test_an_empty_folder_is_one_sentence(tmp_path):
