@@ -43,7 +43,7 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     return Samples(
         **labelled(members, class_names),
         left_out=left_out,
-        items=functools.partial(contents, path, members),
+        items=functools.partial(contents, path),
         load=functools.partial(_load, own),
         costly=True,
     )

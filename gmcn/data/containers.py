@@ -118,7 +118,7 @@ def distinct(container: Path, members: Sequence[Member]) -> list[Member]:
 
 
 def labelled(members: Sequence[Member], class_names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Labels, split, names and class names of a :class:`gmcn.data.samples.Samples`."""
+    """Labels, split, names, class names and members of a :class:`gmcn.data.samples.Samples`."""
     classes = list(class_names or sorted({member.class_name for member in members}))
     index = {name: label for label, name in enumerate(classes)}
     unknown = [member for member in members if member.class_name not in index]
@@ -129,6 +129,7 @@ def labelled(members: Sequence[Member], class_names: Sequence[str] | None = None
         "split": np.array([PARTS.index(member.part) for member in members], dtype=np.uint8),
         "names": [member.name for member in members],
         "class_names": classes,
+        "members": members,
     }
 
 

@@ -71,7 +71,7 @@ def read_meshes(settings: dict[str, Any], files: list[Path]) -> Samples:
     return Samples(
         **labelled(members),
         left_out=left_out,
-        items=functools.partial(contents, files[0], members),
+        items=functools.partial(contents, files[0]),
         load=functools.partial(_load, told(Meshes, settings)),
         costly=True,
     )

@@ -31,7 +31,7 @@ def load_all(samples: Samples, processes: int = 1) -> Iterator[Row | InputError]
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare)
     waiting = deque()
     try:
-        for item in samples.items():
+        for item in samples.read():
             waiting.append((pool.submit(attempt, samples.load, item), _size(item)))
             while len(waiting) > _AHEAD * processes or sum(size for _, size in waiting) > _BYTES:
                 yield waiting.popleft()[0].result()

@@ -29,6 +29,7 @@ DROPPED = "dropped"
 class Samples:
     """S labelled shapes: ``load`` turns each of what ``items`` gives into its tensors.
 
+    With ``members``, one for each shape, ``items`` takes those that are wanted, so that nothing of the others is read.
     An item, or what ``load`` raises, may be an :class:`InputError`: an object that cannot be used. Where loading is
     ``costly`` it can be done in other processes; ``load`` is then a function (or partial) that these can import.
     """
@@ -37,15 +38,20 @@ class Samples:
     split: np.ndarray  # [S] uint8, 0 train, 1 test
     names: list[str]  # S
     class_names: list[str]
-    items: Callable[[], Iterable[Any]]  # gives S items in the same order
+    items: Callable[..., Iterable[Any]]  # gives S items in the same order
     load: Callable[[Any], Row]
+    members: Sequence[Any] | None = None
     costly: bool = False
     left_out: Sequence[str] = ()  # files that are no objects only because of where they lie
     about: Mapping[str, Any] = field(default_factory=dict)  # further metadata of the artifact
 
     def __iter__(self) -> Iterator[Row | InputError]:
         """The shapes in order, each as its tensors or as a sentence about its fault."""
-        return (attempt(self.load, item) for item in self.items())
+        return (attempt(self.load, item) for item in self.read())
+
+    def read(self) -> Iterable[Any]:
+        """The items, in order."""
+        return self.items() if self.members is None else self.items(self.members)
 
     def of_classes(self, places: Sequence[int]) -> Samples:
         """The shapes of the classes at ``places`` alone; their labels are places in ``places``."""
@@ -56,7 +62,8 @@ class Samples:
             split=self.split[chosen],
             names=list(itertools.compress(self.names, chosen)),
             class_names=[self.class_names[place] for place in places],
-            items=lambda: itertools.compress(self.items(), chosen),
+            members=None if self.members is None else list(itertools.compress(self.members, chosen)),
+            items=self.items if self.members is not None else lambda: itertools.compress(self.items(), chosen),
         )
 
     def check(self, source: str) -> None:
@@ -105,12 +112,15 @@ def as_image(item: np.ndarray) -> Row:
     return {"images": item}
 
 
-def fault_of(row: Row) -> str | None:
-    """The fault in the values of a shape, or None."""
+def fault_of(row: Row, size: tuple[int, int] | None = None) -> str | None:
+    """The fault in the values of a shape, or None; an image must have the ``size`` [H, W], where one is given."""
     for name, values in row.items():
         finite = np.isfinite(stored(values))
         if not finite.all():
             return f"a value of its {name} is not finite, in row {np.argwhere(~finite)[0, 0]}"
+    if "images" in row and size not in (None, row["images"].shape):
+        (height, width), (rows, columns) = row["images"].shape, size
+        return f"it has {width} x {height} pixels, and the first image {columns} x {rows}; crop or scale it"
     if "images" in row and not row["images"].any():
         return "it is all black"
     if "weights" in row and not row["weights"].any():

@@ -129,11 +129,12 @@ def _write(
     kept: list[int] = []
     refused: dict[str, str] = {}
     dropped: dict[str, int] = {}
+    size = None  # of all images, that of the first
     with Progress() as bar:
         rows = bar.track(load_all(samples, threads), len(samples.names), description=f"sample {dataset}")
         for index, row in enumerate(rows):
             rows_dropped = 0 if isinstance(row, InputError) else int(row.pop(DROPPED, 0))
-            fault = str(row) if isinstance(row, InputError) else fault_of(row)
+            fault = str(row) if isinstance(row, InputError) else fault_of(row, size)
             if rows_dropped:
                 dropped[samples.names[index]] = dropped.get(samples.names[index], 0) + rows_dropped
             if fault is None:
@@ -142,6 +143,7 @@ def _write(
                 row = {name: stored(values) for name, values in row.items()}
                 writer.append(row | {"labels": samples.labels[index], "split": samples.split[index]})
                 kept.append(index)
+                size = row["images"].shape if "images" in row else None
                 continue
             name = samples.names[index]
             refused[name if name not in refused else f"{name} (object {index})"] = fault

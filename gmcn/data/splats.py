@@ -6,6 +6,7 @@ Kerbl, Kopanas, Leimkuehler, Drettakis, "3D Gaussian Splatting for Real-Time Rad
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from gmcn.data.containers import Member, contents, distinct, heads, labelled, li
 from gmcn.data.conversion import PACKED, UNPACK, hint
 from gmcn.data.ply import count_vertices, read_vertices
 from gmcn.data.ply_header import LONGEST_HEADER
-from gmcn.data.samples import DROP, DROPPED, OPTION, PARTS, TRAIN, Row, Samples, frame
+from gmcn.data.samples import DROP, DROPPED, OPTION, PARTS, TRAIN, Row, Samples, frame, places_of
 from gmcn.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
 
     In <class>/<train|test>/<name>.ply class and part of the split are the folders'; any other file is a training
     object of the class "splats". Shapes of fewer Gaussians than the largest are filled up with such of weight 0 at
-    the origin with covariance 1. ``settings``: ``normalize``, ``drop_not_finite``.
+    the origin with covariance 1. ``settings``: ``normalize``, ``drop_not_finite``, ``classes``.
     """
     # Files are looked for in a folder or zip, and published ones all lie in one folder.
     whole = len(files) == 1 and (files[0].is_dir() or files[0].suffix.lower() == ".zip")
@@ -53,10 +54,13 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
     if packed:
         text = "%s: %d files of packed splats are left out (%s ...)%s"
         _LOG.warning(text, container, len(packed), packed[0], hint(packed[0]))
-    most = max(count_vertices(head, size) for head, size in heads(container, members, LONGEST_HEADER))
+    described = labelled(members)
+    places = places_of(settings.get("classes"), described["class_names"], "`classes`")
+    wanted = list(itertools.compress(members, np.isin(described["labels"], places)))
+    most = max(count_vertices(head, size) for head, size in heads(container, wanted, LONGEST_HEADER))
     return Samples(
-        **labelled(members),
-        items=functools.partial(contents, container, members),
+        **described,
+        items=functools.partial(contents, container),
         load=functools.partial(_load, settings, most),
         costly=True,
     )

@@ -14,6 +14,7 @@ from PIL import Image
 
 import gmcn
 from gmcn import config, data
+from gmcn.data import containers
 from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.data.pictures import parse_image
 from gmcn.errors import InputError
@@ -96,6 +97,16 @@ def test_a_damaged_first_image_sets_no_size(folder, tmp_path):
     (folder / "normal/test/000.png").write_bytes(b"none")
     sampled(folder, tmp_path / "points.safetensors", bad_objects="skip")
     assert len(read_split(tmp_path / "points.safetensors", TEST)) == 29
+
+
+def test_images_of_other_classes_are_not_looked_at(folder, tmp_path, monkeypatch):
+    (folder / "large/train").mkdir(parents=True)
+    np.save(folder / "large/train/000.npy", np.ones((2 * SIDE, SIDE)))
+    read, content_of = set(), containers.content_of
+    monkeypatch.setattr(containers, "content_of", lambda path: read.add(path.parts[-3]) or content_of(path))
+    sampled(folder, tmp_path / "points.safetensors", classes=["normal"])
+    assert len(read_split(tmp_path / "points.safetensors", TEST)) == 15
+    assert read == {"normal"}
 
 
 def png(image: Image.Image, **options) -> bytes:

@@ -86,6 +86,14 @@ def test_a_folder_becomes_mixtures_of_one_size(folder, tmp_path, normalize):
     np.testing.assert_allclose(volume, volume[0, 0], rtol=1e-3)
 
 
+def test_a_larger_one_of_another_class_makes_none_larger(folder, tmp_path):
+    (folder / "bowl/train").mkdir(parents=True)
+    (folder / "bowl/train/a.ply").write_bytes(ply(splats(30)))
+    settings = {"kind": "splats", "path": str(folder), "classes": ["cup"]}
+    sample("cups", settings=settings, downloads=None, output=tmp_path / "cups.safetensors")
+    assert load_tensors(tmp_path / "cups.safetensors")[0]["weights"].shape == (3, 9)
+
+
 def test_files_without_a_class_are_training_objects_of_one(tmp_path):
     for name in ("a.ply", "b.ply"):
         (tmp_path / name).write_bytes(ply(splats(2)))
