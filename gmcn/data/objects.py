@@ -38,8 +38,13 @@ def device_of(inputs: Inputs) -> torch.device:
     return (inputs.weights if isinstance(inputs, Mixture) else inputs).device
 
 
+def shape_of(one: Inputs) -> tuple[int, ...]:
+    """The shape of a single object: of a mixture [N]."""
+    return tuple((one.weights if isinstance(one, Mixture) else one).shape)
+
+
 def stack(objects: Sequence[Inputs]) -> Inputs:
-    """Single objects as one batch."""
+    """Single objects of one shape as one batch."""
     if isinstance(objects[0], Mixture):
         return Mixture(*(torch.stack(tensors) for tensors in zip(*objects, strict=True)))
     return torch.stack(objects)

@@ -19,8 +19,8 @@ def describe_inputs(artifact: str | os.PathLike, points: str | os.PathLike | Non
 
     ``kind``, path, hash and tracking runs. With ``points``, what the mixtures were fitted to, also ``fit``, the
     settings of the fit, and ``data``, those of the data set that concern a single object, with the number of ``points``
-    or the ``size`` [H, W] of images as they are there. Objects that were not fitted say this themselves; their ``fit``
-    is None. Raises :class:`gmcn.errors.InputError` where the mixtures are not of these points.
+    or the ``size`` [H, W] of images as they are there. Objects that were not fitted, splats too, say this
+    themselves; their ``fit`` is None. Raises :class:`gmcn.errors.InputError` where mixtures are not of these points.
     """
     with open_tensors(artifact) as (tensors, metadata):
         kind = kind_of(tensors)
@@ -38,7 +38,9 @@ def describe_inputs(artifact: str | os.PathLike, points: str | os.PathLike | Non
     with open_tensors(points) as (tensors, source):
         if source.get("names") != metadata.get("names"):
             raise InputError(f"{artifact} are not the mixtures of {points}: their objects differ; fit them again")
-        return {**described, "data": _data(tensors, source), "fit": metadata.get("settings", {})}
+        # Splats are mixtures without a fit.
+        fit = metadata.get("settings", {}) if "fit" in metadata else None
+        return {**described, "data": _data(tensors, source), "fit": fit}
 
 
 def _data(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from gmcn import tasks
 from gmcn.artifacts import read_metadata
 from gmcn.data.containers import list_files
-from gmcn.data.objects import Inputs, each, stack
+from gmcn.data.objects import Inputs, each, shape_of, stack
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, brief, extras, foreign
 from gmcn.inference.outliers import Maps, threshold
@@ -114,11 +114,12 @@ def predict(
         task = bar.add_task("predict", total=total) if bar else None
         objects = objects_in(files, reader, refuse)
         while batch := list(itertools.islice(objects, BATCH)):
-            with foreign("these objects are not all of one size"):
-                inputs = each(stack([inputs for *_, inputs in batch]), lambda tensor: tensor.to(target))
-            found += _answer(network, batch, inputs, measures, metadata, limit, refuse)
-            if drawn:
-                drawn.add([path.stem if name is None else name for path, name, _ in batch], inputs)
+            for _, group in itertools.groupby(batch, lambda item: shape_of(item[2])):  # splats have any size
+                alike = list(group)
+                inputs = each(stack([inputs for *_, inputs in alike]), lambda tensor: tensor.to(target))
+                found += _answer(network, alike, inputs, measures, metadata, limit, refuse)
+                if drawn:
+                    drawn.add([path.stem if name is None else name for path, name, _ in alike], inputs)
             if bar:
                 bar.advance(task, len(batch))
     if drawn:

@@ -108,9 +108,11 @@ class Reader:
             yield None, self._fitted(row, path)
 
     def _splats(self, path: Path, content: bytes) -> Mixture:  # [N]
-        row = prepare_splats(content, str(path), self._data, self._fit["components"])
+        components = 0 if self._fit is None else self._fit["components"]
+        row = prepare_splats(content, str(path), self._data, components)
         whole = Mixture(*(torch.from_numpy(row[field])[None] for field in Mixture._fields))
-        return reduce_mixtures(whole, self._fit["components"], [str(path)]).map(lambda tensor: tensor[0])
+        found = reduce_mixtures(whole, components, [str(path)]) if components else whole
+        return found.map(lambda tensor: tensor[0])
 
     def _cloud(self, path: Path, content: bytes) -> np.ndarray:  # [M, 3]
         data, source = self._data, str(path)
@@ -186,7 +188,7 @@ class Reader:
     def _artifact(self, path: Path) -> Iterator[Named]:
         """All objects of a mixtures artifact, as they are, or of a points artifact, fitted as the stage `fit` does."""
         with open_tensors(path) as (tensors, metadata), foreign(f"{path} is no artifact of objects"):
-            ready = self._fit is not None and "weights" in tensors
+            ready = (self._fit is not None or self.kind == "mixtures") and "weights" in tensors
             key = "weights" if ready else self.kind
             if key not in tensors:
                 raise InputError(f"{path} holds no {self.kind} and no mixtures, but {', '.join(tensors)}")
@@ -210,12 +212,14 @@ class Reader:
 
     def _check_origin(self, path: Path, settings: dict[str, Any], shape: list[int], ready: bool) -> None:
         """:class:`InputError` for an artifact that was made in another way than the network's."""
-        if ready:
+        if ready and self._fit is not None:
             made, wanted = ({k: v for k, v in s.items() if k != "seed"} for s in (settings, self._fit))
         else:
             made, wanted = {"normalize": settings.get("normalize", False)}, {"normalize": False}
             wanted |= {key: self._data[key] for key in ("normalize", "points", "size") if key in self._data}
-            if self.kind != "vectors":  # the network itself refuses those of another length
+            if self.kind == "mixtures":
+                made, wanted = made | {"method": settings.get("method")}, wanted | {"method": None}
+            elif self.kind != "vectors":  # the network itself refuses those of another length
                 made |= {"size": shape[1:]} if self.kind == "images" else {"points": shape[1]}
         if made != wanted:
             raise InputError(f"{path} was made with {made}, but this network was trained with {wanted}")

@@ -17,7 +17,8 @@ from tests.data.test_splats import splats
 from tests.inference.conftest import NETWORK, TRAINING
 
 
-def test_a_network_of_splats_classifies_the_files_that_it_was_trained_on(tmp_path):
+@pytest.mark.parametrize("fitted", [True, False])
+def test_a_network_of_splats_classifies_the_files_that_it_was_trained_on(tmp_path, fitted):
     for part, name, count in (("train", "a", 30), ("train", "b", 40), ("test", "c", 12), ("train", "d", 20)):
         values = splats(count, count, opacity=np.append(np.full(count - 1, 2.0), np.nan))
         path = tmp_path / "mine" / ("cup" if name in "ac" else "shoe") / part / f"{name}.ply"
@@ -29,10 +30,14 @@ def test_a_network_of_splats_classifies_the_files_that_it_was_trained_on(tmp_pat
     assert read_metadata(points)["dropped"] == dict.fromkeys("abcd", 1)
     fit = {"method": "treehem", "components": 16}
     fitting.fit(points, settings=fit, output=mixtures, dataset="s", name="fit")
-    chosen = {"network": NETWORK, "training": {**TRAINING, "epochs": 1, "batch_size": 2}, "seeds": [0], "fit": "fit"}
-    train(mixtures, settings=chosen, seed=0, output=tmp_path / "run", device="cpu", threads=1, points=points)
+    trained, other = (mixtures, points) if fitted else (points, mixtures)
+    chosen = {"network": NETWORK, "training": {**TRAINING, "epochs": 1, "batch_size": 2}, "seeds": [0]}
+    chosen["fit"] = "fit" if fitted else None
+    train(trained, settings=chosen, seed=0, output=tmp_path / "run", device="cpu", threads=1, points=points)
     model = tmp_path / "run/model.safetensors"
-    wanted = {entry.name: entry for entry in gmcn.predict(model, mixtures)}
+    wanted = {entry.name: entry for entry in gmcn.predict(model, trained)}
+    with pytest.raises(InputError, match="was made with"):
+        gmcn.predict(model, other)
     found = gmcn.predict(model, tmp_path / "mine")
     assert sorted(Path(entry.file).stem for entry in found) == sorted(wanted) == list("abcd")
     for entry in found:
