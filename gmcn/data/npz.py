@@ -73,8 +73,8 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
 def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """Points [M, D] or [S, M, D] of an .npy or .npz, D = 2 or 3, and the names of the S clouds where they have some.
 
-    An .npz holds one array, or ``points`` (or ``points_u16``) and perhaps ``name``. Raises :class:`InputError` for
-    anything else.
+    Of a single cloud what follows x, y and z is left out. An .npz holds one array, or ``points`` (or ``points_u16``)
+    and perhaps ``name``. Raises :class:`InputError` for anything else.
     """
     names, key = None, None
     if path.suffix.lower() == ".npy":
@@ -86,6 +86,8 @@ def read_arrays(path: Path) -> tuple[np.ndarray, list[str] | None]:
             names = read_array(archive, "name") if "name" in arrays_in(archive) else None
     if points.ndim in (2, 3):
         check_upright(points.shape[-2:], str(path))
+    if points.ndim == 2:
+        points = points[:, :3]
     if points.dtype.kind not in "iuf" or points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise InputError(
             f"the array of {path} is {points.dtype} {list(points.shape)}; points are numbers [points, 2 or 3], or "

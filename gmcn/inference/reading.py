@@ -177,11 +177,13 @@ class Reader:
         points, names = read_arrays(path)
         if points.shape[-1] != 3:
             raise InputError(f"{path} holds points in {points.shape[-1]}D, but this network was trained in 3D")
-        clouds = points[None] if points.ndim == 2 else points
-        for index, cloud in enumerate(clouds):
-            name = None if points.ndim == 2 else names[index] if names else str(index)
-            source = str(path) if name is None else f"'{name}' of {path}"
-            # As in a data set of this kind: of larger clouds the first points.
+        if points.ndim == 2:
+            yield None, self._fitted(self._cloud(path, content_of(path)), path)
+            return
+        for index, cloud in enumerate(points):
+            name = names[index] if names else str(index)
+            source = f"'{name}' of {path}"
+            # As in a data set of one such file: of larger clouds the first points.
             rows = finite_rows(cloud.astype(np.float64), source, "point", drop=self._data["drop_not_finite"])
             yield name, self._fitted(self._sized(rows, None, source), source)
 

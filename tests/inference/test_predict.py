@@ -101,6 +101,14 @@ def test_clouds_of_every_format_are_one_cloud(solids, tmp_path):
     assert {entry.class_name for entry in found} == {solids.test[name]}
 
 
+def test_a_cloud_of_an_npz_is_prepared_as_one_of_an_npy(solids, tmp_path):
+    cloud = np.random.default_rng(0).normal(size=(500, 6))
+    np.save(tmp_path / "a.npy", cloud)
+    np.savez(tmp_path / "a.npz", points=cloud, colours=cloud)
+    one, two = gmcn.predict(solids.model, [tmp_path / "a.npy", tmp_path / "a.npz"])
+    assert one.probabilities == two.probabilities
+
+
 def test_several_clouds_of_an_npz(solids, tmp_path):
     tensors, metadata = load_tensors(solids.points)
     points = tensors["points"][:3].numpy()

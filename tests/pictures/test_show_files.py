@@ -126,10 +126,11 @@ def test_points_and_splats_that_are_not_finite_are_left_out_on_demand(tmp_path):
     points[[3, 7]] = np.nan
     np.save(tmp_path / "a.npy", points)
     np.savez(tmp_path / "a.npz", points=points[None])
+    np.savez(tmp_path / "n.npz", np.hstack([points, points]))  # with normals
     np.savetxt(tmp_path / "a.xyz", points)
     (tmp_path / "a.ply").write_bytes(ply(dict(zip("xyz", points.T, strict=True))))
     (tmp_path / "s.ply").write_bytes(ply(splats(5, opacity=np.array([0, np.nan, 0, 0, 0]))))
-    for name, count in (("a.npy", 28), ("a.npz", 28), ("a.xyz", 28), ("a.ply", 28), ("s.ply", 4)):
+    for name, count in (("a.npy", 28), ("a.npz", 28), ("n.npz", 28), ("a.xyz", 28), ("a.ply", 28), ("s.ply", 4)):
         with pytest.raises(InputError, match="not finite"):
             shapes.read_shape(tmp_path / name)
         shape = shapes.read_shape(tmp_path / name, drop_not_finite=True)
