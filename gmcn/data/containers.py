@@ -60,16 +60,18 @@ def placed(file: str) -> Member | None:
 
 
 def list_files(container: Path) -> list[str]:
-    """Names of all files in a zip or below a folder, sorted; hidden ones and macOS's shadow copies are left out."""
+    """Names of all files in a zip or below a folder, sorted; what is hidden and macOS's shadow copies are left out."""
     if container.is_dir():
         found = [Path(file).relative_to(container).as_posix() for file in walk(container)]
     else:
         with open_zip(container) as archive:
             found = [name for name in archive.namelist() if name and not name.endswith("/")]
     parts = {name: PurePosixPath(name).parts for name in found}
-    return sorted(
-        name for name in parts if parts[name] and "__MACOSX" not in parts[name] and not parts[name][-1].startswith(".")
-    )
+    return sorted(name for name in parts if parts[name] and not any(map(_is_hidden, parts[name])))
+
+
+def _is_hidden(part: str) -> bool:
+    return part == "__MACOSX" or (part.startswith(".") and part != "..")
 
 
 def find_members(container: Path, suffixes: Sequence[str]) -> tuple[list[Member], list[str]]:

@@ -16,6 +16,8 @@ FILES = {
     "set/chair/test/a.OFF": b"chair a",
     "set/bed/train/c.obj": b"bed c",
     "set/bed/train/.hidden.off": b"",
+    ".git/set/bed/train/d.off": b"",
+    "set/bed/train/.ipynb_checkpoints/train/e.off": b"",
     "__MACOSX/set/bed/train/c.off": b"",
     "set/README.off": b"",
 }
