@@ -209,9 +209,14 @@ def digest(container: Path) -> str:
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """The zip (or .npz), open. :class:`InputError`: it is none."""
+    """The zip (or .npz), open; Windows' separators are those of all others. :class:`InputError`: it is none."""
     try:
-        return zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
+        if not any("/" in info.filename for info in archive.filelist):
+            for info in archive.filelist:
+                info.filename = info.filename.replace("\\", "/")
+            archive.NameToInfo = {info.filename: info for info in archive.filelist}
+        return archive
     except DAMAGE as error:
         if path.suffix.lower() not in (".zip", ".npz"):
             raise InputError(

@@ -24,12 +24,12 @@ FILES = {
 KEYS = ["bed/train/c", "chair/test/a", "chair/train/b"]
 
 
-@pytest.fixture(params=["zip", "folder"])
+@pytest.fixture(params=["zip", "windows", "folder"])
 def container(tmp_path, request):
-    if request.param == "zip":
+    if request.param != "folder":
         with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in FILES.items():
-                archive.writestr(name, content)
+                archive.writestr(name if request.param == "zip" else name.replace("/", "\\"), content)
         return tmp_path / "set.zip"
     for name, content in FILES.items():
         path = tmp_path / "folder" / name
