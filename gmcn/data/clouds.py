@@ -66,7 +66,7 @@ def _points(content: bytes, source: str) -> np.ndarray:  # [M, 3] float64, whate
         vertices = read_vertices(content, source, ("x", "y", "z"))
         points = np.stack([vertices[axis] for axis in "xyz"], axis=-1)
     elif suffix == ".obj":
-        points, _ = parse_obj(content, source)
+        points, _ = parse_obj(content, source, surface=False)
     else:
         points = {".npy": parse_npy, ".npz": parse_npz}.get(suffix, parse_xyz)(content, source)
     check_upright(points.shape, source)

@@ -31,11 +31,11 @@ def has_faces(content: bytes) -> bool:
     return _FACE.search(content) is not None
 
 
-def parse_obj(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
+def parse_obj(content: bytes, source: str, *, surface: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V, 3] float64 and triangles [T, 3] int64; without faces T is 0. Materials are not looked for.
 
     Polygons become triangles by :func:`gmcn.data.polygons.triangulate`. An index counts from 1, or back from the
-    last vertex above its line.
+    last vertex above its line. Without ``surface``, for clouds, faces are passed over.
 
     Raises:
         InputError: with file and line, for what is not understood, a vertex that is not there, free-form surfaces.
@@ -51,7 +51,7 @@ def parse_obj(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
             except (ValueError, IndexError):
                 raise lines.error("a vertex needs three numbers, not ", words[1:]) from None
         elif kind in (b"f", b"fo"):
-            indices = _indices(words, len(vertices) // 3, lines)
+            indices = _indices(words, len(vertices) // 3, lines) if surface else []
             corners.extend(indices)
             counts.append(len(indices))
             highest = max(highest, (max(indices, default=-1) + 1, lines.number))

@@ -189,6 +189,13 @@ def test_unreadable_files(name, content, message):
         parse_cloud(content, name)
 
 
+@pytest.mark.parametrize("face", ["f 1 2 3 4", "f 1 2 99", "f 1 2 x"])  # which crosses itself, for one
+def test_faces_of_a_cloud_are_ignored(face):
+    corners = [[0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 1, 0]]
+    text = "".join("v {} {} {}\n".format(*corner) for corner in corners) + face
+    assert parse_cloud(text.encode(), "a.obj").tolist() == corners
+
+
 def test_resize():
     points = CLOUD[:, :3]
     rng = np.random.default_rng
