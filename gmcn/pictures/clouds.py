@@ -14,6 +14,7 @@ from gmcn.mixture import Mixture
 from gmcn.pictures import still
 from gmcn.pictures.drawing import extent, height_colours
 from gmcn.pictures.rendering import Picture, view_of
+from gmcn.pictures.thinning import some_points
 
 PIXELS = 240  # of a cloud in a picture
 ROOM = 1.3  # between middles, over the extent of the largest cloud
@@ -54,8 +55,11 @@ def draw_clouds(
 ) -> Path:
     """Write a .png or .svg with a panel for each cloud, or an .html page with all of them on one square.
 
-    On a page, clouds with ``titles`` are switched on and off by them.
+    Of a large cloud some points are drawn (:func:`some_points`). On a page, clouds with ``titles`` are switched on and
+    off by them.
     """
+    clouds = [some_points(cloud) for cloud in clouds]
+    colours = None if colours is None else [some_points(own) for own in colours]  # the same rows
     if path.suffix.lower() == ".html":
         return _page(clouds, path, colours, columns, titles)
     columns = columns or math.ceil(math.sqrt(len(clouds)))

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from gmcn import cli
 from gmcn.artifacts import save_tensors
 from gmcn.data.meshes import parse_mesh
 from gmcn.errors import InputError
-from gmcn.pictures import shapes, show, thinning
+from gmcn.pictures import clouds, interactive, rendering, shapes, show, thinning
 from gmcn.pictures.drawing import icosphere
 from tests.data.files import ply
 from tests.data.test_splats import splats
@@ -142,6 +143,19 @@ def test_points_and_splats_that_are_not_finite_are_left_out_on_demand(tmp_path):
 def small(monkeypatch) -> None:
     for name, limit in (("POINTS", 100), ("GAUSSIANS", 20), ("TRIANGLES", 300), ("PIXELS", 16)):
         monkeypatch.setattr(thinning, name, limit)
+
+
+def test_large_clouds_side_by_side_are_thinned_with_their_colours(tmp_path, monkeypatch):
+    small(monkeypatch)
+    still, page = Mock(), Mock(wraps=interactive.cloud)
+    monkeypatch.setattr(rendering.Picture, "add_points", still)
+    monkeypatch.setattr(interactive, "cloud", page)
+    points = np.random.default_rng(0).uniform(size=(1000, 3))
+    for suffix in ("png", "html"):
+        clouds.draw_clouds([points], tmp_path / f"a.{suffix}", [points])
+    for shown, colours in (still.call_args.args[::2], (page.call_args.args[0], page.call_args.kwargs["colours"])):
+        assert len(shown) == 100
+        assert np.array_equal(shown, colours)
 
 
 def large(folder: Path) -> dict[str, str]:
