@@ -41,7 +41,7 @@ def generate_objects(options: argparse.Namespace) -> None:
     """Draw, write, and say what."""
     writing.check_output(options.output)
     names = ("count", "seed", "keep", "top", "divisor", "sharpen", "level", "points", "flatten")
-    names += ("model_seed", "resize", "invert", "device")
+    names += ("model_seed", "resize", "invert", "drop_not_finite", "device")
     chosen = {name: getattr(options, name) for name in names}
     chosen |= {"like": options.like or (), "class_name": vars(options)["class"], "between": options.interpolate}
     found = generate(options.model, **chosen)
@@ -54,7 +54,7 @@ def generate_objects(options: argparse.Namespace) -> None:
 def complete_cloud(options: argparse.Namespace) -> None:
     """Complete, write, and say what."""
     completing.check_output(options.output)
-    names = ("points", "normalize", "seed", "model_seed")
+    names = ("points", "normalize", "drop_not_finite", "seed", "model_seed")
     chosen = {name: getattr(options, name) for name in names} | {"adapted": not options.as_decoded}
     found = completing.complete(options.model, options.partial, **chosen, device=options.device)
     about = {"model": options.model, "partial": options.partial, **chosen}

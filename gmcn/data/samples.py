@@ -15,7 +15,7 @@ from gmcn.errors import InputError, brief, unknown
 TRAIN, TEST = 0, 1
 PARTS = ("train", "test")
 DROP = "`drop_not_finite: true`"  # the key of clouds and splats
-OPTION = "(of `show`, `predict` and `register`: --drop-not-finite)"
+OPTION = "(of `show`, `predict`, `generate`, `complete` and `register`: --drop-not-finite)"
 
 # One shape's tensors by name: points [M, 3]; or images [H, W] uint8; or vectors [d]; or weights [N], positions [N, 3]
 # and covariances [N, 3, 3]. Points are float32, or float64 where their file is that precise: they are cast when they

@@ -49,6 +49,7 @@ def complete(
     points: int = 2048,
     adapted: bool = True,
     normalize: bool = False,
+    drop_not_finite: bool = False,
     seed: int = 0,
     model_seed: int | None = None,
     device: str = "auto",
@@ -56,8 +57,9 @@ def complete(
     """The whole object of a partial cloud: its mixture, and ``points`` of it.
 
     ``model`` and ``model_seed`` are those of :func:`gmcn.load`. The cloud (.npy .obj .ply .txt .xyz) has to lie as the
-    training objects do; ``normalize`` brings its middle to theirs, and its farthest point to as far from it. With
-    ``adapted`` the mixture is moved to the points that are seen (:func:`gmcn.fitting.adapt`); its weights stay.
+    training objects do; ``normalize`` brings its middle to theirs, and its farthest point to as far from it;
+    ``drop_not_finite`` leaves out points that are not finite. With ``adapted`` the mixture is moved to the points that
+    are seen (:func:`gmcn.fitting.adapt`); its weights stay.
 
     Raises :class:`gmcn.errors.InputError` for a network that completes nothing, fewer than 8 points, and a cloud that
     is not finite, has all its points in one place or is in other units.
@@ -70,7 +72,7 @@ def complete(
     check_seed(seed)
     if points < 1:
         raise InputError(f"points is {points}, but must be at least 1")
-    given = _read(Path(partial))
+    given = _read(Path(partial), drop_not_finite)
     with foreign(f"{path} does not say in which units its clouds were"):
         _, reach, largest = (float(value) for value in metadata["trained"]["reach"])
     middle, scale = torch.zeros(3, dtype=given.dtype), 1.0
@@ -89,10 +91,10 @@ def complete(
     return Completed(given, mixture, drawn[0].cpu().double() * scale + middle)
 
 
-def _read(path: Path) -> Tensor:  # [M, 3] float64
+def _read(path: Path, drop_not_finite: bool) -> Tensor:  # [M, 3] float64
     if not path.is_file():
         raise InputError(f"{path} does not exist")
-    found, triangles = parse_geometry(content_of(path), str(path))
+    found, triangles = parse_geometry(content_of(path), str(path), drop_not_finite=drop_not_finite)
     if triangles is not None:
         raise InputError(f"{path} is a mesh; complete takes the points of a scan")
     if len(found) < FEWEST:

@@ -64,6 +64,7 @@ def generate(
     model_seed: int | None = None,
     resize: bool = False,
     invert: bool = False,
+    drop_not_finite: bool = False,
     device: str = "auto",
 ) -> Generated:
     """Draw new objects from a trained density or generator of clouds, the same for the same seed.
@@ -74,8 +75,8 @@ def generate(
     is bright in an image. ``class_name`` draws from components as often as training objects of this class belong to
     them. ``top``, ``divisor``, ``sharpen`` and, for variants, ``level`` are those of deep mixtures. Of clouds,
     ``between`` names two that the samples lie between, at equal steps (default: 8); ``points`` is how many a sample
-    has (default: 1,024), and ``flatten`` puts them on surfaces. ``resize`` and ``invert`` are those of
-    :func:`gmcn.predict`.
+    has (default: 1,024), and ``flatten`` puts them on surfaces. ``resize``, ``invert`` and
+    ``drop_not_finite`` are those of :func:`gmcn.predict`.
 
     Raises :class:`gmcn.errors.InputError` for a network that draws nothing, files that cannot be used, and options
     that do not fit the network or each other.
@@ -92,14 +93,16 @@ def generate(
     path = model_path(Path(model), model_seed)
     network, metadata = _generative(path, model_seed, target)
     clouds, generator = POINTS in network.takes, torch.Generator().manual_seed(seed)
+    options = {"rescale": resize, "invert": invert, "drop_not_finite": drop_not_finite}
     if not like:
         if between is not None:
-            parts = _on_the_way(network, reader_of(path, metadata.get("inputs")), between, count, generator, how)
+            reader = reader_of(path, metadata.get("inputs"), **options)
+            parts = _on_the_way(network, reader, between, count, generator, how)
         else:
             weights = None if class_name is None else _weights(network, metadata, class_name, path)
             parts = _new(network, count, generator, weights, how)
         return Generated(_gathered(parts, count, path), None, [], network.largest, clouds)
-    reader = reader_of(path, metadata.get("inputs"), rescale=resize, invert=invert)
+    reader = reader_of(path, metadata.get("inputs"), **options)
     names, objects = _read(reader, like)
     mask = None if keep is None else _mask(keep, objects, resize=resize, clouds=clouds)
     parts = _variants(network, objects.to(target), count, generator, mask, how)

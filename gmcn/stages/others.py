@@ -73,6 +73,7 @@ OTHERS = {
                 MODEL_SEED,
                 RESIZE,
                 INVERT,
+                DROP,
                 Option(
                     "--output",
                     "one picture (.png; of clouds also .ply, or a page .html), an array (.npy, .safetensors), or a "
@@ -94,6 +95,7 @@ OTHERS = {
                     "--as-decoded", "the mixture of the network alone, not moved to the points", action="store_true"
                 ),
                 Option("--normalize", "bring the cloud to where training objects are", action="store_true"),
+                DROP,
                 Option("--seed", "of the random numbers (default: 0)", type="integer", default=0),
                 MODEL_SEED,
                 Option(

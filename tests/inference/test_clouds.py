@@ -105,6 +105,20 @@ def test_a_part_becomes_a_whole(generator, half):
     assert found.mixture.log_prob(seen.float()).mean() > decoded.mixture.log_prob(seen.float()).mean()
 
 
+def test_points_that_are_no_numbers_are_left_out_on_demand(generator, half, tmp_path):
+    holes, whole = tmp_path / "holes.xyz", tmp_path / "whole.npy"
+    holes.write_text("nan nan nan\n" + half.read_text())
+    with pytest.raises(InputError, match=r"`drop_not_finite: true` leaves .*`complete` and"):
+        gmcn.complete(generator.model, holes, device="cpu")
+    assert run("complete", generator.model, holes, "--drop-not-finite", "--output", whole) == 0
+    np.testing.assert_array_equal(np.load(whole), gmcn.complete(generator.model, half, device="cpu").points)
+    (tmp_path / "box0.xyz").write_text("nan nan nan\n" + (generator.folder / "box0.xyz").read_text())
+    options = ("--drop-not-finite", "--output", whole)
+    assert run("generate", generator.model, "--like", tmp_path / "box0.xyz", *options) == 0
+    same = gmcn.generate(generator.model, like=generator.folder / "box0.xyz", device="cpu").samples
+    np.testing.assert_array_equal(np.load(whole), same)
+
+
 def test_the_whole_has_the_units_of_the_part(generator, half, tmp_path):
     small = gmcn.complete(generator.model, half, normalize=True, device="cpu")
     other = tmp_path / "large.xyz"
