@@ -86,13 +86,17 @@ def _clouds(path: str, found: Generated) -> None:
 
 
 def save_ply(points: np.ndarray, path: Path, colours: np.ndarray | None = None) -> None:  # [M, 3], [M, 3] in [0, 1]
-    """A binary .ply of points, with colours where there are any."""
-    import trimesh
-
-    whole = None if colours is None else (colours * 255).round().astype(np.uint8)
-    content = trimesh.PointCloud(points, colors=whole).export(file_type="ply")
+    """A binary .ply of points, as precise as they are, with colours where there are any."""
+    number = ("double", "<f8") if points.dtype == np.float64 else ("float", "<f4")
+    fields, values = [(axis, *number) for axis in "xyz"], list(points.T)
+    if colours is not None:
+        fields += [(name, "uchar", "u1") for name in ("red", "green", "blue")]
+        values += list((255 * colours).round().T)
+    rows = np.rec.fromarrays(values, dtype=[(name, kind) for name, _, kind in fields])
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n"
+    header += "".join(f"property {word} {name}\n" for name, word, _ in fields) + "end_header\n"
     with atomic(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(header.encode() + rows.tobytes())
 
 
 def save_array(values: np.ndarray, path: Path) -> None:
