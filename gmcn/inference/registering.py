@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmcn.artifacts import atomic, read_metadata
+from gmcn.artifacts import provenance, read_metadata, write_json
 from gmcn.data.containers import content_of
 from gmcn.data.meshes import sample_mesh
 from gmcn.data.reading import parse_geometry
@@ -195,13 +194,12 @@ def check_output(path: str) -> None:
 def write(path: str, source: str, target: str, found: Registration, about: dict[str, Any]) -> None:
     """As the name says: all modes (.json), the source's points moved (.ply, .npy), or before and after (.png, .html).
 
-    Of a mesh and of splats they are 2,048 samples; a .ply has float32.
+    Of a mesh and of splats they are 2,048 samples.
     """
     check_output(path)
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
-        with atomic(path) as temporary:
-            temporary.write_text(json.dumps({"options": about, **_as_dict(found)}, indent=2) + "\n")
+        write_json(path, {"options": about, **_as_dict(found), "provenance": provenance()})
         return
     dropping = bool(about.get("drop_not_finite"))
     shape = _points(source, dropping)

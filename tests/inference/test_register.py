@@ -84,12 +84,14 @@ def test_what_is_found_is_written(files, suffix, tmp_path, capsys):
     assert f"wrote {path}" in said
     found = gmcn.register(*files, axis="z")
     if suffix == "json":
-        first = json.loads(path.read_text())["modes"][0]
+        written = json.loads(path.read_text())
+        first = written["modes"][0]
+        assert "commit" in written["provenance"]
         np.testing.assert_allclose(first["matrix"], found.matrix)
         assert first["weight"] == pytest.approx(found.confidence)
     elif suffix in ("ply", "npy"):
         moved = np.load(path) if suffix == "npy" else parse_geometry(path.read_bytes(), str(path))[0]
-        np.testing.assert_allclose(moved, found.move(chair(0)), atol=1e-4)
+        np.testing.assert_allclose(moved, found.move(chair(0)), rtol=0, atol=1e-12)
     else:
         assert path.stat().st_size > 5000
 
