@@ -26,7 +26,7 @@ def predict_files(options: argparse.Namespace) -> None:
         refused.append(str(error))
         _LOG.warning("%s", error)
 
-    names = ("seed", "resize", "invert", "drop_not_finite", "inliers", "maps", "device")
+    names = ("seed", "resize", "invert", "drop_not_finite", "inliers", "maps", "votes", "device")
     chosen = {name: getattr(options, name) for name in names}
     found = predict(options.model, options.files, **chosen, refuse=refuse)
     if found:

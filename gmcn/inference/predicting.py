@@ -22,6 +22,7 @@ from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, brief, extras, foreign
 from gmcn.inference.outliers import Maps, threshold
 from gmcn.inference.reading import ARTIFACT, Reader
+from gmcn.inference.voting import varying
 from gmcn.models import Network
 from gmcn.models.loading import load, model_path
 from gmcn.progress import Progress
@@ -75,6 +76,7 @@ def predict(
     drop_not_finite: bool = False,
     inliers: float | None = None,
     maps: str | os.PathLike | None = None,
+    votes: int | None = None,
     device: str = "auto",
     refuse: Refuse | None = None,
 ) -> list[Prediction]:
@@ -91,13 +93,18 @@ def predict(
     the training objects. ``maps``, a folder (with / at its end, or there already) or a .png, draws where in an image it
     is unlikely.
 
+    With ``votes`` a classifier answers with the mean of its probabilities for so many variations of each object, as its
+    training drew them; mixtures are fitted anew to points.
+
     A file that cannot be used raises :class:`gmcn.errors.InputError`, or is handed to ``refuse`` with what is wrong
     with it, and the others go on.
     """
     target = select_device(device)
     path = model_path(Path(model), seed)
     network, metadata = load(path, seed=seed, device=target), read_metadata(path)
-    chosen = {"invert": invert, "drop_not_finite": drop_not_finite}
+    chosen: dict[str, Any] = {"invert": invert, "drop_not_finite": drop_not_finite}
+    if votes is not None:
+        chosen["vary"] = varying(path, metadata, votes)
     reader = reader_of(path, metadata.get("inputs"), rescale=resize, **chosen)
     measures = tasks.measures(metadata.get("task", tasks.DEFAULT_TASK))
     measures.check(network, metadata, path)
@@ -117,7 +124,9 @@ def predict(
             for _, group in itertools.groupby(batch, lambda item: shape_of(item[2])):  # splats have any size
                 alike = list(group)
                 inputs = each(stack([inputs for *_, inputs in alike]), lambda tensor: tensor.to(target))
-                found += _answer(network, alike, inputs, measures, metadata, limit, refuse)
+                if votes is not None:
+                    inputs = each(inputs, lambda tensor: tensor.flatten(0, 1))
+                found += _answer(network, alike, inputs, measures, metadata, limit, refuse, votes)
                 if drawn:
                     drawn.add([path.stem if name is None else name for path, name, _ in alike], inputs)
             if bar:
@@ -132,7 +141,7 @@ def predict(
     return found
 
 
-def reader_of(path: Path, inputs: Any, **options: bool) -> Reader:
+def reader_of(path: Path, inputs: Any, **options: Any) -> Reader:
     """The reader of files for a network, if its file says how its inputs are prepared, and with bounds."""
     with foreign(f"{path} does not say well how its inputs were prepared"):
         if not {"data", "fit"} <= (inputs or {}).keys():
@@ -151,14 +160,15 @@ def reader_of(path: Path, inputs: Any, **options: bool) -> Reader:
 def _answer(
     network: Network,
     batch: Sequence[tuple[Path, str | None, Inputs]],
-    inputs: Inputs,  # those of the batch together
+    inputs: Inputs,  # those of the batch together, by votes the variations of each
     measures: Measures,
     metadata: Mapping[str, Any],
     limit: float | None,
     refuse: Refuse,
+    votes: int | None,
 ) -> Iterator[Prediction]:
     with foreign("the network cannot be applied to these objects"):
-        answers = measures.answer(network, inputs, metadata)
+        answers = measures.answer(network, inputs, metadata, **({} if votes is None else {"votes": votes}))
     for (path, name, _), answer in zip(batch, answers, strict=True):
         if answer is None:
             what = path if name is None else f"'{brief(name)}' of {path}"

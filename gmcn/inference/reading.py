@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,23 @@ class Reader:
     ``inputs`` is what :func:`gmcn.data.preparation.describe_inputs` said of its training. Images of another size are
     refused unless ``rescale``; with ``invert`` their brightest pixel becomes black and a black one as bright.
     ``drop_not_finite`` leaves out points and splats with a value that is not finite, which networks whose data set
-    does so do by themselves. ``paper`` collects images that look like dark ink on white paper.
+    does so do by themselves. ``vary`` makes variations [V, ...] of what was sampled, in place of an object. ``paper``
+    collects images that look like dark ink on white paper.
 
     What is random depends on the data set's and the fit's seed and on the file's name only, never on other files: in
     <class>/<train|test>/<name>.<ext> points are drawn as the stage `sample` does.
     """
 
     def __init__(
-        self, inputs: Mapping[str, Any], *, rescale: bool = False, invert: bool = False, drop_not_finite: bool = False
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        rescale: bool = False,
+        invert: bool = False,
+        drop_not_finite: bool = False,
+        vary: Callable[[torch.Tensor, str], Inputs] | None = None,
     ):
+        self._vary = vary
         self._data, self._fit, self._rescale, self._invert = dict(inputs["data"]), inputs["fit"], rescale, invert
         self._data["drop_not_finite"] = drop_not_finite or self._data.get("drop_not_finite", False)
         self.paper: list[Path] = []
@@ -158,8 +166,15 @@ class Reader:
                 raise InputError(f"{source} has {distinct} different points for {wanted} Gaussians")
             if self._data.get("normalize"):
                 row = normalize(row)
-        objects = self._fit_rows(torch.from_numpy(stored(row)[None]), [str(source)])
-        return each(objects, lambda tensor: tensor[0])
+        (inputs,) = self._prepared(torch.from_numpy(stored(row)[None]), [str(source)])
+        return inputs
+
+    def _prepared(self, rows: torch.Tensor, names: list[str]) -> list[Inputs]:
+        """The objects that are made of what was sampled, or the variations of each."""
+        if self._vary is None:
+            objects = self._fit_rows(rows, names)
+            return [each(objects, lambda tensor, index=index: tensor[index]) for index in range(len(rows))]
+        return [self._vary(row[None], self.kind) for row in rows]
 
     def _fit_rows(self, rows: torch.Tensor, names: list[str]) -> Inputs:  # of S objects
         if self._fit is None:
@@ -202,15 +217,17 @@ class Reader:
             for start in range(0, count, _ROWS):
                 rows = slice(start, start + _ROWS)
                 if ready:
+                    if self._vary is not None:
+                        raise InputError(f"{path} holds mixtures, and votes are cast on new fits; give its points")
                     objects = check_mixture(Mixture(*(tensors[field][rows] for field in Mixture._fields)), str(path))
                     check_mixtures(path, objects, names[rows])
+                    found = [each(objects, lambda tensor, i=i: tensor[i]) for i in range(len(names[rows]))]
                 else:
                     try:
-                        objects = self._fit_rows(tensors[key][rows], names[rows])
+                        found = self._prepared(tensors[key][rows], names[rows])
                     except InputError as error:
                         raise InputError(f"{path}: {error}") from error
-                for index, name in enumerate(names[rows]):
-                    yield name, each(objects, lambda tensor, index=index: tensor[index])
+                yield from zip(names[rows], found, strict=True)
 
     def _check_origin(self, path: Path, settings: dict[str, Any], shape: list[int], ready: bool) -> None:
         """:class:`InputError` for an artifact that was made in another way than the network's."""

@@ -24,8 +24,7 @@ from gmcn.results.seeds import over_seeds
 from gmcn.tasks import DEFAULT_TASK
 from gmcn.tracking import NO_RUN, Run
 from gmcn.training import TrainingSettings
-from gmcn.training.datamodule import generator_of
-from gmcn.training.refitting import FreshFits
+from gmcn.training.refitting import FreshFits, votes_of
 
 log = logging.getLogger(__name__)
 
@@ -115,16 +114,11 @@ def varied(
 ) -> Iterator[Inputs]:
     """Variations of all objects, as many as ``votes``, each as the network's training would have drawn it."""
     training = TrainingSettings.read((metadata.get("settings") or {}).get("training", {}))
-    prepare, sources = tasks.objective(training).prepare, data.inputs
-    if data.kind == MIXTURES:
-        fresh = FreshFits(data, points, training.views, split=TEST, device=device)
-        prepare, sources = fresh.then(prepare), fresh.clouds
-    elif training.views is None and training.augmentation is None:
-        raise InputError(
-            "nothing in the training of this network varies an object, so that all votes are one; leave them out"
-        )
-    for vote in range(votes):
-        yield prepare(sources, generator_of(0, vote, 0))
+    prepare = tasks.objective(training).prepare
+    if data.kind != MIXTURES:
+        return votes_of(prepare, data.inputs, training, votes)
+    fresh = FreshFits(data, points, training.views, split=TEST, device=device)
+    return votes_of(prepare, fresh.clouds, training, votes, fresh)
 
 
 def _others(path: str | os.PathLike, data: ObjectSet, measures: Any) -> ObjectSet:

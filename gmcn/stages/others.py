@@ -35,6 +35,12 @@ OTHERS = {
                     "deep mixtures: draw where images are unlikely, each (folder/) or all in one picture (.png)",
                     metavar="PATH",
                 ),
+                Option(
+                    "--votes",
+                    "answer with the mean over so many variations of each object, as the training drew them",
+                    type="count",
+                    metavar="V",
+                ),
                 Option("--output", "write all answers, as .json or .csv", metavar="FILE"),
                 DEVICE,
             ),

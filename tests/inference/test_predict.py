@@ -15,10 +15,15 @@ import torch
 import gmcn
 from gmcn import cli
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors
+from gmcn.data.augmentation import Augmentation, augment
 from gmcn.data.off import parse_off
+from gmcn.data.views import Views, view
 from gmcn.errors import InputError
+from gmcn.fitting import fit_points
 from gmcn.inference.reading import Reader
 from gmcn.models.loading import model_path
+from gmcn.training import train
+from gmcn.training.datamodule import generator_of
 from tests.data.files import write_off
 
 
@@ -328,3 +333,40 @@ def test_clouds_of_a_network_whose_mixtures_another_one_makes(tmp_path):
     reader = Reader({"data": {"points": 40}, "fit": fit})
     with pytest.raises(InputError, match=r"cloud.npy has no mixture yet: .* make them with `gmcn fit --model`"):
         list(reader.read(tmp_path / "cloud.npy"))
+
+
+def test_votes_are_the_mean_over_variations_as_in_training(solids, tmp_path):
+    """Clouds are fitted anew, to other points and from another start; the same votes for the same file."""
+    training = {"epochs": 1, "batch_size": 8, "views": {"points": 60}, "augmentation": {"scaling": [0.5, 2]}}
+    settings = {"network": {"layers": [[2, 4]], "kernel_components": 3}, "training": training}
+    train(solids.mixtures, settings=settings, points=solids.points, seed=0, output=tmp_path, device="cpu", threads=1)
+    tensors, metadata = load_tensors(solids.points)
+    cloud, fit = tensors["points"][:1], read_metadata(solids.mixtures)["settings"]
+    network = gmcn.load(tmp_path / "model.safetensors")
+    total = torch.zeros(1, len(metadata["class_names"]), dtype=torch.float64)
+    options = {key: value for key, value in fit.items() if key not in ("components", "seed")}
+    for vote in range(3):
+        generator = generator_of(0, vote, 0)
+        seen = view(cloud, Views(points=60), generator)
+        start = int(torch.randint(1 << 31, (), generator=generator))
+        mixture = fit_points(seen, fit["components"], seed=start, **options)
+        with torch.no_grad():
+            total += network(augment(mixture, Augmentation(scaling=(0.5, 2)), generator)).double().softmax(1)
+    first, *others = gmcn.predict(tmp_path, solids.points, votes=3)
+    torch.testing.assert_close(torch.tensor(list(first.probabilities.values())).double(), total[0] / 3)
+    assert len(others) == 59
+    np.save(tmp_path / "cloud.npy", cloud[0].numpy())
+    answers = [gmcn.predict(tmp_path, tmp_path / "cloud.npy", votes=votes)[0].probabilities for votes in (2, 2, 3)]
+    assert answers[0] == answers[1] != answers[2]
+    with pytest.raises(InputError, match="holds mixtures, and votes are cast on new fits; give its points"):
+        gmcn.predict(tmp_path, solids.mixtures, votes=3)
+    assert cli.main(["predict", str(tmp_path), str(tmp_path / "cloud.npy"), "--votes", "2"]) == 0
+
+
+def test_votes_need_what_varies(marks, images, tmp_path):
+    with pytest.raises(InputError, match=r"votes are cast on new fits of points, and this network .* on images"):
+        gmcn.predict(marks, images.points, votes=2)
+    with pytest.raises(InputError, match="votes is 0, but must be from 1 to 1,000"):
+        gmcn.predict(marks, images.points, votes=0)
+    with pytest.raises(InputError, match="is a network for density, which has no votes"):
+        gmcn.predict("mnist_dcgmm-3la", images.points, votes=2)

@@ -75,10 +75,15 @@ class Measures:
             raise InputError(f"{path} does not name its {classes} classes; train it again")
 
     def answer(
-        self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
+        self, network: Network, inputs: Inputs, metadata: Mapping[str, Any], votes: int | None = None
     ) -> list[dict[str, Any] | None]:  # of B objects
-        """The most probable class, its probability, and those of all classes in the order of the network's."""
+        """The most probable class, its probability, and those of all classes in the order of the network's.
+
+        With ``votes`` of the mean probabilities for so many inputs that follow each other.
+        """
         logits = network(inputs).double()
+        if votes is not None:
+            logits = logits.log_softmax(1).unflatten(0, (-1, votes)).logsumexp(1)
         answers: list[dict[str, Any] | None] = []
         for finite, row in zip(logits.isfinite().all(1).tolist(), logits.softmax(1).tolist(), strict=True):
             probabilities = dict(zip(metadata["class_names"], row, strict=True))
