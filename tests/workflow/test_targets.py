@@ -246,7 +246,7 @@ def test_tracking_is_switched_in_the_configuration(pristine):
 def test_tracking_is_switched_on_the_command_line_as_documented(pristine):
     """Snakemake hands over text for everything inside braces."""
     text = (ROOT / "docs/cluster.md").read_text()
-    option = re.search(r"snakemake --config (tracking='\{.*?\}')`", text)[1]
+    option = re.search(r"--config (tracking='\{.*?\}')`", text)[1]
     solids = '{"kind": "solids", "train_per_class": 2, "test_per_class": 1, "normalize": true, "seed": 3}'
     options = (*shlex.split(option), f'datasets={{"mine": {solids}}}')
     answer = pristine.snakemake("-n", "-p", "--config", *options, targets=("results/points/mine.safetensors",))
