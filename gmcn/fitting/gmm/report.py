@@ -19,7 +19,7 @@ class FitReport:
 
     Attributes:
         iterations: passes over the points.
-        converged: whether the last iteration raised the log-likelihood by less than the tolerance.
+        converged: whether the last iteration changed the log-likelihood by at most the tolerance.
         log_likelihood: per iteration, the mean log-likelihood per unit of mass *before* its step (for k-means the
             negative mean squared distance); of a fit that has ended it stays as it was.
         empty: components without mass, which have weight 0.
