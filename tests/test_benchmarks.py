@@ -19,7 +19,7 @@ from gmcn.models.loading import model_path
 from gmcn.training.datamodule import TrainingData
 from tests.conftest import ROOT
 
-ALONE = ("train_step", "fidelity", "left_out", "registration", "voxels")
+ALONE = ("train_step", "fidelity", "left_out", "registration", "voxels", "drawn")
 SCRIPTS = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("bm_*.py")), *ALONE]
 FAST = "bm_evaluate"
 
