@@ -6,7 +6,7 @@ from gmcn.nn.gaussian_mixture_layer import GaussianMixtureLayer
 from gmcn.nn.gcl import GCL
 from gmcn.nn.gmm_layer import GMMLayer
 from gmcn.nn.merging import merge, prune
-from gmcn.nn.norm import BatchNorm, MixtureNorm, mean_activation, rescale, synchronise
+from gmcn.nn.norm import BatchNorm, MixtureNorm, averaged_statistics, mean_activation, rescale, synchronise
 from gmcn.nn.reduction import Reduction
 from gmcn.nn.relu_fit import ReLUFit
 
@@ -21,6 +21,7 @@ __all__ = [
     "Pooling",
     "ReLUFit",
     "Reduction",
+    "averaged_statistics",
     "mean_activation",
     "merge",
     "prune",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -32,6 +34,8 @@ class MixtureNorm(nn.Module):
 
     ``across_ranks`` (see :func:`synchronise`) takes the averages of a batch over the batches of all ranks.
 
+    A ``momentum`` of None makes the running average a plain one, as in torch's norms.
+
     Raises:
         InputError: for an unknown mode, or a mixture with another number of channels.
     """
@@ -45,7 +49,7 @@ class MixtureNorm(nn.Module):
         channels: int,
         *,
         mode: Literal["batch", "instance", "running"] = "batch",
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         weighted: bool = True,
         gradient: bool = True,
     ) -> None:
@@ -57,6 +61,12 @@ class MixtureNorm(nn.Module):
         if mode != "instance":
             self.register_buffer("variance", torch.ones(channels))
             self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches."""
+        if self.mode != "instance":
+            self.variance.fill_(1)
+            self.batches.zero_()
 
     def forward(
         self,
@@ -86,10 +96,10 @@ class MixtureNorm(nn.Module):
         variance: Tensor,  # [F]
     ) -> None:
         self.batches += 1
-        momentum: float | Tensor = self.momentum
-        if self.mode == "batch":
+        momentum: float | Tensor | None = self.momentum
+        if self.mode == "batch" or momentum is None:
             # A plain mean of the first batches: the initial value of the buffer never counts.
-            momentum = torch.clamp(1 / self.batches.to(variance.dtype), min=self.momentum)
+            momentum = torch.clamp(1 / self.batches.to(variance.dtype), min=self.momentum or 0.0)
         self.variance += momentum * (variance - self.variance)
 
     def extra_repr(self) -> str:
@@ -139,7 +149,6 @@ class BatchNorm(nn.BatchNorm1d):
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
-    momentum: float
 
     def forward(
         self,
@@ -161,8 +170,31 @@ class BatchNorm(nn.BatchNorm1d):
         variance: Tensor,  # [C]
     ) -> None:
         self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+
+@contextlib.contextmanager
+def averaged_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch statistics of ``model`` become plain means over the batches that it is given in the block.
+
+    They take the place of the running averages of training, which are of its last batches (Wu and Johnson, "Rethinking
+    'Batch' in BatchNorm", 2021, section 3). The model is in evaluation mode afterwards.
+    :func:`torch.optim.swa_utils.update_bn` does the same, for torch's own norms alone.
+    """
+    norms = [module for module in model.modules() if isinstance(module, (MixtureNorm, nn.modules.batchnorm._BatchNorm))]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    try:
+        model.train()
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.eval()
 
 
 def synchronise(model: nn.Module) -> None:

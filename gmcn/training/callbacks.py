@@ -96,6 +96,15 @@ class History(L.Callback):
         )
         return self.rows[-1]
 
+    def correct(self, module: TrainingStep) -> None:
+        """What the last row says of validation, once the network has changed after it."""
+        measured = {name: value for name, value in module.epoch_metrics().items() if name.startswith("validation")}
+        self.rows[-1] |= measured
+        if ranks.rank() == 0:
+            self.write(module)
+            known = {f"epoch/{name}": value for name, value in measured.items() if value is not None}
+            self.run.log_metrics(known, step=self.rows[-1]["step"])
+
     def say(self, module: TrainingStep) -> None:
         """The last row to the log and the tracking run."""
         row, measured = self.rows[-1], module.epoch_metrics()

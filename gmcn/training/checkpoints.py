@@ -87,6 +87,7 @@ NEWER = {
     "views": None,
     "logit_adjustment": 0.0,
     "ema_decay": 0.0,
+    "batch_statistics": "running",
 }
 
 

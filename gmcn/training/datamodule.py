@@ -138,16 +138,25 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Inputs, Tensor | None]]:
         # A generator: Lightning makes the iterator before it calls set_epoch, so nothing may be read until then.
-        # A million epochs lie between the generators of two seeds.
-        generator = torch.Generator().manual_seed(self.seed * 1_000_000 + self.epoch)
-        order = torch.randperm(self.count, generator=generator, device="cpu").to(device_of(self.inputs))
-        batches = order.tensor_split(self.batches)
+        batches = self._divided(self.epoch)
         while self.position < self.length:
             chosen, place = batches[self.position], (self.seed, self.epoch, self.position)
             self.position += 1
             sources = select(self.sources, chosen.to(device_of(self.sources)))
             inputs = self.prepare(sources, generator_of(*place))
             yield inputs, None if self.labels is None else self.labels[chosen]
+
+    def unvaried(self) -> Iterator[tuple[Inputs, Tensor | None]]:
+        """The batches of the first epoch, of the inputs as they are: no views, nothing augmented."""
+        for chosen in self._divided(0)[: self.length]:
+            yield select(self.inputs, chosen), None if self.labels is None else self.labels[chosen]
+
+    def _divided(self, epoch: int) -> tuple[Tensor, ...]:
+        """The objects of each batch of an epoch."""
+        # A million epochs lie between the generators of two seeds.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_000 + epoch)
+        order = torch.randperm(self.count, generator=generator, device="cpu").to(device_of(self.inputs))
+        return order.tensor_split(self.batches)
 
 
 class TrainingData(L.LightningDataModule):

@@ -40,7 +40,8 @@ def fit_network(
             raise NonFiniteError(f"the fit stopped at iteration {epoch}: the loss is {loss}; nothing was written")
         module.last_loss = loss
         module.sums |= {name: loss * loader.count, "shapes": loader.count}
-        _validate(module, batches)
+        if batches.validation_batches:
+            module.validate(batches.validation_batches)
         history.run.log_metrics({"train/loss": loss}, step=epoch)
         history.add(epoch, epoch, module, None)
         history.say(module)
@@ -57,13 +58,3 @@ def fit_network(
             raise
     history.write(module)
     return facts
-
-
-def _validate(module: TrainingStep, batches: TrainingData) -> None:
-    """What the Lightning loop does after an epoch."""
-    if batches.validation_batches:
-        module.on_validation_epoch_start()
-        with torch.no_grad():
-            for place, batch in enumerate(batches.validation_batches):
-                module.validation_step(batch, place)
-        module.on_validation_epoch_end()

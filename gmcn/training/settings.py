@@ -76,6 +76,11 @@ class TrainingSettings:
         "What is validated and kept is an exponential moving average of the network, of which this share stays in "
         "every step; 0: the network itself.",
     ] = 0.0
+    batch_statistics: Annotated[
+        Literal["running", "all"],
+        "What evaluation normalises by: running averages of the last batches; or averages over all training objects as "
+        "they are, neither augmented nor views, taken when the training is over.",
+    ] = "running"
     gradient_clip: Annotated[float, at_least(0), "Largest norm of the gradient; 0 does not clip."] = 0.0
     checkpoint_minutes: Annotated[
         float, at_least(0), "Minutes between checkpoints within an epoch; 0: only at the ends of epochs."

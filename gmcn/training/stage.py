@@ -148,6 +148,11 @@ def train(
             callbacks = [history, snapshots, *averages, checkpoint]
             _fit(module, batches, callbacks, device=device, resume=_resume(output, key))
         module.to(device).eval()  # Lightning has moved it
+        if training.batch_statistics == "all":
+            module.average_statistics(batches.train_loader.unvaried())
+            if batches.validation_batches:
+                module.validate(batches.validation_batches)
+            history.correct(module)
         model.finish_(batches.train_loader.inputs)
         peak = checkpoint.peak_memory()
         if about := objective.facts(model, batches.train_loader.inputs, batches.train_loader.labels):

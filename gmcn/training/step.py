@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import lightning as L
@@ -15,6 +15,7 @@ from gmcn import ranks, tasks
 from gmcn.data.objects import Inputs, count, each
 from gmcn.errors import is_out_of_memory
 from gmcn.models import Network
+from gmcn.nn.norm import averaged_statistics
 from gmcn.tasks.task import Objective
 from gmcn.training.errors import (
     NonFiniteError,
@@ -188,6 +189,21 @@ class TrainingStep(L.LightningModule):
             values = self._explained(self.objective.measure, inputs, labels)
             outcome[:, places] = torch.stack([values[name].double() for name in self.names])
         return outcome
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Batch]) -> None:
+        """What Lightning does after an epoch, once it has ended."""
+        self.on_validation_epoch_start()
+        for place, batch in enumerate(batches):
+            self.validation_step(batch, place)
+        self.on_validation_epoch_end()
+
+    @torch.no_grad()
+    def average_statistics(self, batches: Iterable[Batch]) -> None:
+        """Take the statistics by which evaluation normalises from ``batches``, each of which counts the same."""
+        with averaged_statistics(self.model):
+            for inputs, labels in batches:
+                self._within_memory(self._measure, (self.objective.fixed(inputs), labels))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the validation before."""
