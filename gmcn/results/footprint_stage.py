@@ -61,8 +61,7 @@ def footprint(
 
     expected = theory(batch_size)
     task = settings.get("task", DEFAULT_TASK)
-    names = ("batch_size", "micro_batches", "optimizer", "weight_decay", "fisher_rao")
-    training = {key: value for key, value in settings.get("training", {}).items() if key in names}
+    training = dict(settings.get("training", {}))
     beside = Path(models[0]).with_name("training.json")
     if beside.is_file() and (parts := read_json(beside).get("micro_batches", 1)) > trained.micro_batches:
         training["micro_batches"] = parts  # more, where the device's memory needed them

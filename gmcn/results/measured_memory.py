@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -102,16 +103,28 @@ def training_step(
     return step
 
 
+def prepared_batch(
+    artifact: str | os.PathLike, task: str, training: Mapping[str, Any], size: int
+) -> tuple[Inputs, torch.Tensor | None]:  # of B objects
+    """The first training objects, over again where there are too few, as training prepares them; and their labels."""
+    data = read_split(artifact, TRAIN)
+    indices = torch.arange(size) % len(data)
+    objective = tasks.objective(TrainingSettings.read(training), task)
+    inputs = objective.prepare(select(data.inputs, indices), torch.Generator().manual_seed(0))
+    return inputs, None if data.labels is None else data.labels[indices]
+
+
 def _main() -> None:
     request = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])
     device = torch.device(request["device"])
-    data = read_split(request["artifact"], TRAIN)
-    indices = torch.arange(request["batch_size"]) % len(data)
+    batch = prepared_batch(request["artifact"], request["task"], request["training"], request["batch_size"])
 
     def whole(size: int) -> None:
-        inputs = each(select(data.inputs, indices[:size]), lambda tensor: tensor.to(device))
-        labels = None if data.labels is None else data.labels[indices[:size]].to(device)
+        def own(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor[:size].to(device, copy=True)  # the batch counts
+
+        inputs, labels = each(batch[0], own), None if batch[1] is None else own(batch[1])
         training_step(request["network"], inputs, labels, request["task"], request["training"])()
 
     answer = {"batch_size": request["batch_size"], "device": request["device"], "resident": None}

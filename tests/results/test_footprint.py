@@ -7,10 +7,13 @@ import json
 import pytest
 import torch
 
+from gmcn.artifacts import save_tensors
 from gmcn.errors import InputError
+from gmcn.models import build, describe
+from gmcn.results import footprint
 from gmcn.results.allocations import peak_of_allocations
 from gmcn.results.footprint_theory import theoretical_footprint
-from gmcn.results.measured_memory import measure_training_step
+from gmcn.results.measured_memory import measure_training_step, prepared_batch
 from tests.training.conftest import NETWORK
 
 PAPER = {"layers": [[8, 64], [16, 32], [32, 16], [64, 8]], "classes": 10, "dim": 3, "kernel_components": 5}
@@ -103,6 +106,25 @@ def test_a_step_in_parts_takes_less(variant):
         training = {"batch_size": 64, "micro_batches": parts}
         peaks.append(measure_training_step(variant.mixtures, network, batch_size=64, device=cpu, training=training))
     assert peaks[1]["bytes"] < 0.6 * peaks[0]["bytes"]
+
+
+@pytest.mark.parametrize(("task", "rows"), [("generation", 20 + 50), ("registration", 20 + 50 + 3)])
+def test_a_step_is_measured_on_what_training_prepares(clouds, task, rows):
+    inputs, labels = prepared_batch(clouds[0], task, {"views": {"points": 20}}, 14)  # of 12 that there are
+    assert inputs.shape == (14, rows, 3)
+    assert labels.tolist() == [0, 1] * 7
+
+
+def test_the_more_points_a_network_sees_the_more_memory_is_measured(clouds, tmp_path):
+    network = build({"kind": "pointgmm", "latent": 6, "width": 16, "splits": 1, "encoder": [8, 64]}, seed=0)
+    model = tmp_path / "model.safetensors"
+    save_tensors(model, {}, {"network": describe(network)})
+    options = {"models": [model], "output": tmp_path / "footprint.json", "device": "cpu"}
+    peaks = []
+    for seen in (10, 40):
+        settings = {"task": "generation", "training": {"batch_size": 12, "views": {"points": seen}}}
+        peaks.append(footprint(clouds[0], settings=settings, **options)["measured"]["bytes"])
+    assert peaks[0] < peaks[1]
 
 
 def test_a_step_that_cannot_be_measured_is_one_sentence(variant):
