@@ -13,6 +13,7 @@ from gmcn.stages.others import OTHERS
 from gmcn.stages.sources import (
     CHAIRS,
     CLOUDS,
+    DEEP_MIXTURES,
     DOWNLOAD,
     FITTING,
     INPUTS,
@@ -21,6 +22,7 @@ from gmcn.stages.sources import (
     NETWORKS,
     PICTURES,
     POSES,
+    TREES,
 )
 
 __all__ = ["HOUSEKEEPING", "MEASURES", "OTHERS", "STAGES", "Command", "Option", "Stage", "measures_of"]
@@ -149,11 +151,16 @@ STAGES = {
                 "gmcn/tasks/{task}/objective.py",
                 "gmcn/training/*.py",
             ),
-            of_tasks={"registration": ("gmcn/registration/rotations.py",)},
-            # The table of networks, and what only reads and says.
+            of_tasks={"registration": ("gmcn/ops/poses.py", "gmcn/registration/rotations.py")},
+            # The table of networks, what only reads and says, the search of poses, and what networks of one kind need.
             without=(
-                "gmcn/fitting/gmm/adaptation.py",
-                "gmcn/fitting/gmm/by_network.py",
+                "csrc/inspect.cpp",
+                "csrc/vector_rate.h",
+                "csrc/poses/*",
+                "gmcn/ops/poses.py",
+                "gmcn/ops/reference/poses.py",
+                *DEEP_MIXTURES,
+                *TREES,
                 "gmcn/models/__init__.py",
                 "gmcn/models/loading.py",
                 "gmcn/nn/merging.py",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gmcn.stages.options import COMMON, OF_STAGES, Option
+from gmcn.stages.sources import DEEP_MIXTURES, TREES
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ def _models(*names: str) -> tuple[str, ...]:
 
 
 # Of networks that are fitted by EM, from the clusters of k-means.
-_DENSITIES = ("gmcn/fitting/gmm/*.py", "gmcn/fitting/reference.py", "gmcn/mixture/*.py")
+_EM = (
+    *("__init__", "descent", "estimator", "expectation", "families", "fit", "low_rank", "points", "report", "settings"),
+    *("shares", "starts"),
+)
+_DENSITIES = (*(f"gmcn/fitting/gmm/{name}.py" for name in _EM), "gmcn/fitting/reference.py", "gmcn/mixture/*.py")
 # By the field of a pattern and what stands there: further files that it needs.
 SHARED = {
     "network": {
@@ -44,9 +49,9 @@ SHARED = {
         "pointnet2": _models("point_sets"),
         "gm-mlp": _models("gm_mlp", "mlp"),
         "gmm": (*_models("density", "generative", "mlp"), *_DENSITIES),
-        "dcgmm": (*_models("dcgmm_fitting", "density", "generative", "mlp"), *_DENSITIES),
-        "pointgmm": (*_models("generative"), *_DENSITIES),
-        "registration": ("gmcn/mixture/*.py",),
+        "dcgmm": (*_models("dcgmm_fitting", "density", "generative", "mlp"), *DEEP_MIXTURES, *_DENSITIES),
+        "pointgmm": (*_models("generative"), *TREES, *_DENSITIES),
+        "registration": (*TREES, "gmcn/mixture/*.py"),
     },
     "kind": {
         kind: tuple(f"gmcn/data/{name}.py" for name in names)
@@ -74,8 +79,8 @@ class Stage(Command):
 
     ``sources`` are patterns of the files whose edit can change what the stage makes, without those of ``without``;
     ``{task}`` in them is the variant's task, ``{network}`` the kind of its network, ``{kind}`` that of the data set.
-    ``of_tasks`` are further ones by task. The sources of the stages ``after`` which it comes are not repeated, since
-    their outputs are its inputs.
+    ``of_tasks`` are further ones by task, as :data:`SHARED` has them by network and kind; ``without`` takes nothing
+    from these. The sources of the stages ``after`` which it comes are not repeated, since their outputs are its inputs.
     ``lighter`` says how it needs less memory.
     """
 
@@ -104,10 +109,14 @@ class Stage(Command):
     def files(self, root: Path, **fields: str) -> list[Path]:
         """The files of ``sources`` below the checkout ``root``, in order; a field that is not given stands for all."""
         chosen = {"task": "*", "network": "*", "kind": "*"} | fields
-        patterns = [pattern.format(**chosen) for pattern in self.sources]
+        further: list[str] = []
         for name, shared in SHARED.items():
             if any(f"{{{name}}}" in pattern for pattern in self.sources):
-                patterns += (own for value, owns in shared.items() if chosen[name] in ("*", value) for own in owns)
-        patterns += (own for task, owns in self.of_tasks.items() if chosen["task"] in ("*", task) for own in owns)
-        found = {file for pattern in patterns for file in root.glob(pattern)}
-        return sorted(found - {root / name for name in self.without})
+                further += (own for value, owns in shared.items() if chosen[name] in ("*", value) for own in owns)
+        further += (own for task, owns in self.of_tasks.items() if chosen["task"] in ("*", task) for own in owns)
+
+        def found(patterns: Iterable[str]) -> set[Path]:
+            return {file for pattern in patterns for file in root.glob(pattern)}
+
+        general = found(pattern.format(**chosen) for pattern in self.sources)
+        return sorted(general - found(self.without) | found(further))

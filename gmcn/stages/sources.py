@@ -29,6 +29,11 @@ POSES = (  # searched over mixtures
     "gmcn/ops/poses.py",
     *(f"gmcn/registration/{name}.py" for name in ("__init__", "levels", "modes", "pairs", "rotations", "search")),
 )
+# Of networks of one kind alone: deep mixtures; codes of clouds, and trees of mixtures.
+DEEP_MIXTURES = tuple(
+    f"gmcn/nn/{name}.py" for name in ("annealing", "background", "folding", "gmm_layer", "gmm_objective", "gmm_stack")
+)
+TREES = tuple(f"gmcn/nn/{name}.py" for name in ("point_encoder", "tree_decoder", "tree_likelihood"))
 NETWORKS = ("gmcn/results/networks.py", "gmcn/results/origin.py", "gmcn/results/seeds.py")
 LEAST_SQUARES = ("gmcn/papers/gmcn/least_squares.py", "gmcn/results/rmse.py", "gmcn/results/seeds.py")
 PICTURES = (

@@ -7,6 +7,7 @@ import pytest
 from gmcn.data import KINDS
 from gmcn.models import NETWORKS
 from gmcn.stages import HOUSEKEEPING, STAGES
+from gmcn.tasks import DEFAULT_TASK
 from tests.conftest import ROOT
 from tests.test_imports import GRAPH, MODULES, module_of
 
@@ -30,9 +31,8 @@ def test_imports_are_sources_of_the_stage_or_of_one_before_it(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_patterns_match_files(stage):
-    for pattern in STAGES[stage].sources:
+    for pattern in (*STAGES[stage].sources, *STAGES[stage].without):
         assert list(ROOT.glob(pattern.format(task="*", network="*", kind="*"))), pattern
-    assert all((ROOT / name).is_file() for name in STAGES[stage].without)
 
 
 def within(room: str, module: str, seen: set[str]) -> set[str]:
@@ -57,6 +57,21 @@ def test_a_network_has_its_modules_among_the_sources(network):
     found = modules("train", network=network)
     assert within("models", NETWORKS[network].__module__, set()) <= found
     assert found < modules("train")
+    for task in NETWORKS[network].tasks or [DEFAULT_TASK]:
+        own = modules("train", network=network, task=task)
+        layers = {module: {name for name in GRAPH[module] if name.startswith("gmcn.nn.")} for module in own}
+        layers.pop("gmcn.nn")
+        assert not {module: names - own for module, names in layers.items() if names - own}
+
+
+def test_layers_of_one_kind_of_network_are_sources_of_that_kind_alone():
+    def kinds(path: str) -> list[str]:
+        return [kind for kind in NETWORKS if ROOT / path in STAGES["train"].files(ROOT, network=kind, task="other")]
+
+    assert kinds("gmcn/nn/gmm_layer.py") == ["dcgmm"]
+    assert kinds("gmcn/nn/tree_decoder.py") == ["pointgmm", "registration"]
+    assert kinds("gmcn/nn/norm.py") == kinds("csrc/common/gaussian.h") == list(NETWORKS)
+    assert kinds("csrc/poses/poses_cpu.cpp") == kinds("gmcn/ops/poses.py") == kinds("csrc/inspect.cpp") == []
 
 
 def test_the_fit_of_mixtures_is_a_source_of_their_networks_alone():
