@@ -35,28 +35,39 @@ BUILD_INPUTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type 
     lint-codespell ui bench gpu-check docs rulegraph clean
 .DEFAULT_GOAL := run
 
+# What Snakemake is told where results lie elsewhere than the configuration says.
+elsewhere = $(if $(filter-out results results/small,$(1)),--config results=$(1))
+
 run: $(INSTALLED)
-	@snakemake --cores all $(ARGS) $(TARGET)
+	@snakemake --cores all $(ARGS) -- $(TARGET)
 	@echo
 	@echo "The result is $(TARGET); 'make ui' shows how it was made."
 
 # The results of the configuration's `queue`, one after the other. Each training goes on at its last checkpoint.
 CORES ?= 1
 define LISTED
+from argparse import ArgumentParser
 from gmcn.config import load
-print(*load("config.yaml").get("queue", []))
+from gmcn.errors import InputError
+given = ArgumentParser(allow_abbrev=False)
+given.add_argument("--configfile", "--configfiles", nargs="+", default=[])
+try:
+    print(*load("config.yaml", *given.parse_known_args()[0].configfile).get("queue", []))
+except InputError as error:
+    raise SystemExit(error)
 endef
 export LISTED
 queue: $(INSTALLED)
 	@trap 'exit 130' INT TERM; \
 	queue="$(QUEUE)"; \
-	test -n "$$queue" || queue=$$(python -c "$$LISTED") || exit 1; \
+	test -n "$$queue" || queue=$$(python -c "$$LISTED" $(ARGS)) || exit 1; \
 	targets=; failed=; \
 	for result in $$queue; do targets="$$targets $(RESULTS)/$$result.json"; done; \
-	snakemake -n --quiet all $(ARGS) -- $$targets || exit 1; \
+	snakemake -n --quiet all $(call elsewhere,$(RESULTS)) $(ARGS) -- $$targets || exit 1; \
 	for target in $$targets; do \
 	    echo "== $$target"; \
-	    OMP_WAIT_POLICY=PASSIVE nice snakemake --cores $(CORES) $(SINGLE) $(ARGS) -- $$target || failed="$$failed $$target"; \
+	    OMP_WAIT_POLICY=PASSIVE nice snakemake --cores $(CORES) $(SINGLE) $(call elsewhere,$(RESULTS)) $(ARGS) -- $$target \
+	        || failed="$$failed $$target"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
@@ -71,8 +82,8 @@ GM_FIGURES ?= cost dynamics sampling
 # at all that are ready, for ever: at its default of a second, hundreds of short jobs keep half a core busy with that.
 GM_OPTIONS ?= --set-threads train=1 evaluate=1 dynamics=1 footprint=1 --max-jobs-per-timespan 100/10s
 gm-layers: $(INSTALLED)
-	@snakemake --cores all $(GM_OPTIONS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.results)
-	@snakemake --cores all $(GM_OPTIONS) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.md) $(GM_FIGURES:%=$(RESULTS)/figures/gmlayer-%.png)
+	@snakemake --cores all $(GM_OPTIONS) $(call elsewhere,$(RESULTS)) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.results)
+	@snakemake --cores all $(GM_OPTIONS) $(call elsewhere,$(RESULTS)) $(ARGS) -- $(GM_TABLES:%=$(RESULTS)/tables/gmlayer-%.md) $(GM_FIGURES:%=$(RESULTS)/figures/gmlayer-%.png)
 
 # All tables and figures of docs/dcgmm.md, in small: their numbers mean nothing. DCGMM_SMALL= makes them in full, in some hours.
 DCGMM_SMALL ?= --configfile workflow/small.yaml
@@ -82,8 +93,8 @@ DCGMM_FIGURES ?= figure2 figure3 figure4 figure5 figure6 figure7 figure8 flat
 # Many short jobs, of a thread each.
 SINGLE ?= --set-threads train=1 evaluate_task=1 footprint=1 samples=1 rival=1 --max-jobs-per-timespan 100/10s
 dcgmm: $(INSTALLED)
-	@snakemake --cores all $(SINGLE) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.results)
-	@snakemake --cores all $(SINGLE) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.md) \
+	@snakemake --cores all $(SINGLE) $(call elsewhere,$(DCGMM_FOLDER)) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.results)
+	@snakemake --cores all $(SINGLE) $(call elsewhere,$(DCGMM_FOLDER)) $(ARGS) $(DCGMM_SMALL) -- $(DCGMM_TABLES:%=$(DCGMM_FOLDER)/tables/dcgmm-%.md) \
 	    $(DCGMM_FIGURES:%=$(DCGMM_FOLDER)/figures/dcgmm-%.png)
 
 # All tables and figures of docs/pointgmm.md, in small: their numbers mean nothing. POINTGMM_SMALL= makes them in full, in some hours.
@@ -92,8 +103,8 @@ POINTGMM_FOLDER ?= $(RESULTS)$(if $(POINTGMM_SMALL),/small)
 POINTGMM_TABLES ?= generation completion ablations fits
 POINTGMM_FIGURES ?= levels leaves interpolations samples parts
 pointgmm: $(INSTALLED)
-	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
-	@snakemake --cores all $(SINGLE) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md) \
+	@snakemake --cores all $(SINGLE) $(call elsewhere,$(POINTGMM_FOLDER)) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.results)
+	@snakemake --cores all $(SINGLE) $(call elsewhere,$(POINTGMM_FOLDER)) $(ARGS) $(POINTGMM_SMALL) -- $(POINTGMM_TABLES:%=$(POINTGMM_FOLDER)/tables/pointgmm-%.md) \
 	    $(POINTGMM_FIGURES:%=$(POINTGMM_FOLDER)/figures/pointgmm-%.html)
 
 # The tables of docs/registration.md, in small: their numbers mean nothing. REGISTRATION_SMALL= makes them in full, in some hours.
@@ -104,10 +115,10 @@ REGISTRATION_NETWORKS ?= registration registration-baseline registration-directi
 REGISTRATION_RIVALS ?= search $(shell $(BIN)/python -c 'from importlib.util import find_spec as there; \
     print("gicp" if there("small_gicp") else "", "icp-turns ransac icp fgr" if there("open3d") else "")' 2>/dev/null)
 registration: $(INSTALLED)
-	@snakemake --cores all $(SINGLE) $(ARGS) $(REGISTRATION_SMALL) -- \
+	@snakemake --cores all $(SINGLE) $(call elsewhere,$(REGISTRATION_FOLDER)) $(ARGS) $(REGISTRATION_SMALL) -- \
 	    $(REGISTRATION_NETWORKS:%=$(REGISTRATION_FOLDER)/modelnet40-chair_%.json) \
 	    $(REGISTRATION_RIVALS:%=$(REGISTRATION_FOLDER)/rivals/modelnet40-chair_registration-%.json)
-	@snakemake --cores all $(SINGLE) $(ARGS) $(REGISTRATION_SMALL) -- \
+	@snakemake --cores all $(SINGLE) $(call elsewhere,$(REGISTRATION_FOLDER)) $(ARGS) $(REGISTRATION_SMALL) -- \
 	    $(REGISTRATION_FOLDER)/tables/pointgmm-registration.md $(REGISTRATION_FOLDER)/tables/registration-settings.md
 
 setup: $(INSTALLED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -19,7 +20,7 @@ def queue(tmp_path):
     (tmp_path / "snakemake").write_text(f'#!/bin/sh\necho "snakemake $*"\ncase "$*" in {fails} esac\n')
     (tmp_path / "snakemake").chmod(0o755)
 
-    def run(*variables):
+    def run(*variables, goal="queue"):
         # All that make would build first is said to be there.
         command = [
             "make",
@@ -27,7 +28,7 @@ def queue(tmp_path):
             "--old-file=.venv/.installed",
             f"BIN={os.path.relpath(tmp_path, ROOT)}",
             *variables,
-            "queue",
+            goal,
         ]
         command.append("INSTALLED=.venv/.installed")
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -39,6 +40,7 @@ def test_one_after_the_other_whatever_fails(queue):
     answer = queue("QUEUE=digits_one digits_bad digits_two", "RESULTS=elsewhere")
     made = [line.split()[-1] for line in answer.stdout.splitlines() if line.startswith("snakemake --cores")]
     assert made == ["elsewhere/digits_one.json", "elsewhere/digits_bad.json", "elsewhere/digits_two.json"]
+    assert answer.stdout.count(" --config results=elsewhere ") == 1 + len(made)  # with the plan
     assert answer.returncode != 0
     assert "failed: elsewhere/digits_bad.json" in answer.stderr
     assert queue("QUEUE=digits_one").returncode == 0
@@ -50,6 +52,22 @@ def test_a_configuration_that_cannot_be_read_is_an_error(queue, tmp_path):
     answer = queue()
     assert answer.returncode != 0
     assert "broken" in answer.stderr
+
+
+def test_the_queue_of_an_overlay_wins(queue, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("queue: [digits_mlp]")
+    answer = queue(f"ARGS=--configfile {overlay} --config tracking={{}}")
+    assert re.findall(r"== (\S+)", answer.stdout) == ["results/digits_mlp.json"], answer.stderr
+    overlay.write_text("queue: [digits]")
+    answer = queue(f"ARGS=--configfile {overlay}")
+    assert answer.returncode != 0
+    assert "Traceback" not in answer.stderr
+
+
+def test_options_with_several_values_do_not_swallow_the_target(queue):
+    answer = queue("ARGS=--configfile mine.yaml", goal="run")
+    assert answer.stdout.startswith("snakemake --cores all --configfile mine.yaml -- results/digits_treehem2.json\n")
 
 
 def test_a_misspelt_name_stops_it_before_hours_of_trainings(queue):
