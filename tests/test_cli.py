@@ -233,13 +233,14 @@ def test_sigterm_ends_a_stage_with_its_status(tmp_path):
 
 def test_names_say_what_everything_is(capsys, tmp_path):
     mine = "{base: small, training: {kernel_decay: 0}, datasets: {mnist: {seeds: [3]}}}"
-    own = f"variants: {{mine: {mine}, same: {{base: em}}}}"
+    own = f"variants: {{mine: {mine}, same: {{base: em}}}}\nfits: {{few: {{components: 5}}}}"
     (tmp_path / "mine.yaml").write_text(own)
     assert cli.main(["names", *CONFIG, "--config", str(tmp_path / "mine.yaml")]) == 0
     printed = capsys.readouterr().out
     lines = [re.split(" {2,}", line) for line in printed.splitlines()]
     assert ["digits", "digits", "scikit-learn's scanned digits, 8 x 8 pixels"] in lines
     assert ["kmeans16", "kmeans", "16", "k-means, then one EM step"] in lines
+    assert ["few", "kmeans", "5"] in lines
     assert ["mine", "small with training.kernel_decay 0, settings of its own on mnist"] in lines
     assert ["ablation-no-gate", "small whose TreeHEM merges Gaussians however different they are"] in lines
     assert ["same", "the same as em"] in lines

@@ -42,6 +42,8 @@ def test_another_schema_is_refused_in_one_sentence(tmp_path, monkeypatch):
 
 def test_declarations_and_code_know_the_same_names():
     assert resolving.DEFAULT_KIND == DEFAULT_KIND
+    assert options(FitSettings)["method"].default == resolving.DEFAULT_METHOD
+    assert METHODS["eckart"]["branching"] == resolving.BRANCHING
     assert words(FitSettings, "method") == (*METHODS, REDUCTION, NETWORK)
     assert set().union(*METHODS.values()) < set(options(FitSettings))
     assert words(sections.SolverRow, "solver") == tuple(SOLVERS)

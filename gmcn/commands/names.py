@@ -9,7 +9,7 @@ from typing import Any
 
 from gmcn import tasks
 from gmcn.commands.context import Context
-from gmcn.config.resolving import ABOUT
+from gmcn.config.resolving import ABOUT, DEFAULT_METHOD
 
 _ENDLESS = 10_000  # characters of a line that nothing has to fit into
 
@@ -25,7 +25,7 @@ def names(context: Context) -> None:
         datasets = [(name, own["kind"], own.get("description", "")) for name, own in config["datasets"].items()]
         tables.append(_table(("data set", "kind", "what it is"), datasets))
         fits = [
-            (name, own["method"], f"{own['components']:,}", own.get("description", ""))
+            (name, own.get("method", DEFAULT_METHOD), f"{own['components']:,}", own.get("description", ""))
             for name, own in config["fits"].items()
         ]
         tables.append(_table(("fit", "method", "components", "what it is"), fits))

@@ -12,6 +12,8 @@ from gmcn.stages import measures_of
 from gmcn.tasks import DEFAULT_TASK
 
 BY_NETWORK = "pointgmm"  # the method of a fit by a network, and the kind of that
+BRANCHING = 5  # of a hierarchical fit that does not say its own
+DEFAULT_METHOD = "kmeans"  # of a fit that does not say its own
 DEFAULT_KIND = "gmcn"  # of a network that does not say its own
 # `<variant>-fold2of5` is that variant, judged on one of the folds of its training split.
 FOLD = r"-fold([1-9][0-9]*)of([1-9][0-9]*)"
@@ -32,8 +34,9 @@ def fit(config: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]
     if "shrink" not in config:
         return settings
     components = _shrunk(config, settings["components"])
-    if "branching" in settings:  # hierarchical: a power of it
-        components = settings["branching"] ** max(1, int(math.log(components, settings["branching"]) + 1e-9))
+    if settings.get("method") == "eckart":  # hierarchical: a power
+        branching = settings.get("branching", BRANCHING)
+        components = branching ** max(1, int(math.log(components, branching) + 1e-9))
     return {**settings, "components": components}
 
 

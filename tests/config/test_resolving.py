@@ -134,6 +134,8 @@ def test_every_variant_wins_and_shrink_divides_networks_and_fits():
     assert resolved["network"]["kernel_components"] == 5
     assert config.stage_settings(raw, "fit", "digits", "kmeans8")["components"] == 2
     assert config.fit(raw, "tree")["components"] == 25
+    del raw["fits"]["tree"]["branching"]
+    assert config.fit(raw, "tree")["components"] == 25
     assert raw["fits"]["kmeans8"]["components"] == 8
 
 
