@@ -80,17 +80,17 @@ def resolve(config: Mapping[str, Any], dataset_name: str, variant: str) -> dict[
     if "outliers" in resolved:
         dataset(config, resolved["outliers"], f" in `outliers` of variant '{variant}'")
     if "votes" in resolved:
-        _check_votes(config, variant, resolved)
+        _check_votes(config, dataset_name, variant, resolved)
     missing = [key for key in required if key not in resolved]
     if missing:
         raise InputError(f"variant '{variant}' has no {' and no '.join(missing)}, and neither has any of its bases")
     return resolved
 
 
-def _check_votes(config: Mapping[str, Any], variant: str, resolved: Mapping[str, Any]) -> None:
-    """Raise one sentence where all votes would be the same, before anything is trained."""
+def _check_votes(config: Mapping[str, Any], dataset_name: str, variant: str, resolved: Mapping[str, Any]) -> None:
+    """Raise one sentence where no votes can be cast, or all would be the same, before anything is trained."""
     training = resolved.get("training", {})
-    method = config["fits"].get(resolved.get("fit"), {}).get("method", "kmeans")
+    method = config["fits"].get(resolved.get("fit"), {}).get("method", DEFAULT_METHOD)
     if resolved.get("task", DEFAULT_TASK) != DEFAULT_TASK:
         raise InputError(f"variant '{variant}' has `votes`, which are for the task {DEFAULT_TASK}; leave them out")
     if resolved.get("fit") is None and not (training.get("views") or training.get("augmentation")):
@@ -102,6 +102,16 @@ def _check_votes(config: Mapping[str, Any], variant: str, resolved: Mapping[str,
         raise InputError(
             f"variant '{variant}' has `votes`, which are cast on new fits, but the method {method} makes none; leave "
             "them out, or set another fit"
+        )
+    # Where there are views, the training says it.
+    if (
+        resolved.get("fit") is not None
+        and not training.get("views")
+        and config["datasets"][dataset_name]["kind"] in ("digits", "images")
+    ):
+        raise InputError(
+            f"variant '{variant}' has `votes`, which are cast on new fits of points, but {dataset_name} has images; "
+            "leave them out"
         )
 
 

@@ -161,3 +161,12 @@ def test_votes_that_would_be_one_are_refused_before_a_training(own, part):
         config.resolve(said, "modelnet10", "voting")
     said["variants"]["voting"] = {"base": "small", "votes": 3, "fit": None, "training": {"views": {"points": 9}}}
     assert config.resolve(said, "modelnet10", "voting")["votes"] == 3
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "digits"])
+def test_votes_on_fits_of_images_are_refused_before_a_training(dataset):
+    said = copy.deepcopy(REAL)
+    said["variants"]["voting"] = {"base": "small", "votes": 3}
+    assert config.resolve(said, "modelnet10", "voting")["votes"] == 3
+    with pytest.raises(InputError, match=f"new fits of points, but {dataset} has images; leave them out"):
+        config.resolve(said, dataset, "voting")
