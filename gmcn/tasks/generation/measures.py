@@ -222,12 +222,17 @@ def _seconds(network: PointGMM, points: Tensor) -> float:  # [S, M, 3]
     """The median over objects, one at a time."""
     import torch
 
+    def now() -> float:
+        if points.is_cuda:  # where a network returns before it has computed
+            torch.cuda.synchronize(points.device)
+        return time.perf_counter()
+
     taken = []
     with torch.no_grad():
         for one in points.split(1):
-            start = time.perf_counter()
+            start = now()
             network(one)
-            taken.append(time.perf_counter() - start)
+            taken.append(now() - start)
     return sorted(taken)[len(taken) // 2]
 
 

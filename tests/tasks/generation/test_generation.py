@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from gmcn.data.objects import ObjectSet
 from gmcn.data.views import Views
 from gmcn.errors import InputError
 from gmcn.models import PointGMM, build, describe
+from gmcn.tasks.generation.measures import _seconds
 from gmcn.training.settings import TrainingSettings
 
 SMALL = {"latent": 6, "width": 16, "splits": 1, "encoder": [8, 16]}
@@ -110,6 +112,18 @@ def test_measures_are_those_of_unseen_points():
     assert {key: again[key] for key in again if key != "seconds"} == {
         key: found[key] for key in found if key != "seconds"
     }
+
+
+def test_seconds_end_when_a_gpu_has_computed(monkeypatch):
+    launched = []
+
+    def computes(device: str) -> None:
+        time.sleep(0.02 * len(launched))
+        launched.clear()
+
+    monkeypatch.setattr(torch.cuda, "synchronize", computes)
+    points = SimpleNamespace(is_cuda=True, device="cuda:0", split=lambda _: [1, 2, 3])
+    assert _seconds(launched.append, points) >= 0.02
 
 
 def test_answers_and_pictures(tmp_path):
