@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,13 @@ from gmcn import tasks
 from gmcn.config.sections import FOLD
 from gmcn.errors import InputError
 from gmcn.results.reading import at
+from gmcn.results.seeds import over_seeds
 from gmcn.tasks.metric import Metric
 
 # Mean and standard deviation over seeds; None where a result does not have them.
 Value = tuple[float | None, float | None]
 NOTHING: Value = (None, None)
+SEVERAL = "several"  # devices, of trainings whose times cannot be compared
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,7 @@ def of_worst(metric: Metric) -> Column:
 
 def over(values: Sequence[float | None]) -> Value:
     """Mean and standard deviation (None for one value); nothing where a value is missing."""
-    if not values or any(value is None for value in values):
-        return NOTHING
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+    return over_seeds(values) if values else NOTHING
 
 
 def scaled(value: Value, factor: float) -> Value:
@@ -85,11 +84,20 @@ def scaled(value: Value, factor: float) -> Value:
 
 
 def device_of(result: Mapping[str, Any]) -> str | None:
-    """The name of the device that a network was trained on, or that a rival says itself."""
-    for seed, training in (at(result, "training") or {}).items():
-        on_gpu = str(training.get("device")).startswith("cuda")
-        return at(result, "provenance", "train", seed, "gpu" if on_gpu else "cpu") or training.get("device")
-    return at(result, "device")
+    """The name of the device that networks were trained on, or that a rival says itself."""
+    trainings = at(result, "training") or {}
+    said = [training | {"provenance": at(result, "provenance", "train", seed)} for seed, training in trainings.items()]
+    return device_of_trainings(said) or at(result, "device")
+
+
+def device_of_trainings(trainings: Iterable[Mapping[str, Any]]) -> str | None:
+    """The name of the device of all trainings, :data:`SEVERAL` where they differ, None where there are none."""
+    names = set()
+    for training in trainings:
+        device = at(training, "device")
+        on_gpu = str(device).startswith("cuda")
+        names.add(at(training, "provenance", "gpu" if on_gpu else "cpu") or device)
+    return SEVERAL if len(names) > 1 else next(iter(names), None)
 
 
 def _pair(result: Mapping[str, Any], *path: str) -> Value:

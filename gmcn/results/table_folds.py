@@ -20,6 +20,7 @@ from gmcn.data.folds import descriptors, fold_of, near_duplicates
 from gmcn.data.objects import POINTS, TRAIN, read_split
 from gmcn.errors import InputError
 from gmcn.results.folds import Candidate, estimate, verdicts
+from gmcn.results.metrics import SEVERAL, device_of_trainings
 from gmcn.results.reading import at
 from gmcn.results.table import Cell, Row
 from gmcn.tasks.metric import Metric
@@ -46,10 +47,17 @@ def fold_rows(table: Mapping[str, Any], inputs: Sequence[str | os.PathLike], com
         if one.names != known[0].names or (one.labels != known[0].labels).any():
             raise InputError(f"the rows of {table['name']} are about different objects; make their trainings again")
     by_class, metric, _ = _parts(table["columns"][0])
-    candidates = [
-        None if one is None or metric not in one.values else Candidate(one.values[metric], one.seconds, one.parameters)
-        for one in judged
-    ]
+    devices = {one.device for one in known if one.device}  # the rival has none
+    alike = len(devices) < 2 and SEVERAL not in devices
+
+    def candidate(one: Judged | None) -> Candidate | None:
+        if one is None or metric not in one.values:
+            return None
+        # Times of different devices do not decide.
+        seconds = one.seconds if alike or one.seconds is None else 0.0
+        return Candidate(one.values[metric], seconds, one.parameters)
+
+    candidates = [candidate(one) for one in judged]
     labels = known[0].labels if known and by_class else None
     decided = verdicts(candidates, _validated(table)[metric].larger_is_better, labels)
     rows = []
@@ -103,15 +111,13 @@ def _variant(table: Mapping[str, Any], row: Mapping[str, Any], paths: Mapping[st
     of_seeds = [_one_seed(table, paths, wanted, trainings, seed) for seed in seeds]
     if any(other.names != of_seeds[0].names for other in of_seeds):
         raise InputError(f"the seeds of {row['variant']} were judged on different objects; make their trainings again")
-    first = trainings[1, seeds[0]]
-    on_gpu = str(first["device"]).startswith("cuda")
     return Judged(
         of_seeds[0].names,
         of_seeds[0].labels,
         {name: np.mean([one.values[name] for one in of_seeds], 0) for name in of_seeds[0].values},
         sum(training["seconds"] for training in trainings.values()) / len(seeds),
-        first["parameters"],
-        at(first, "provenance", "gpu" if on_gpu else "cpu") or first["device"],
+        trainings[1, seeds[0]]["parameters"],
+        device_of_trainings(trainings.values()),
     )
 
 

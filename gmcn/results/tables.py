@@ -21,7 +21,8 @@ FOLDS = (
     "Validation over all folds of the training split, each object judged once by a network that has not "
     "seen it{copies}; ± is the standard error over objects, of differences from the first row that of the paired "
     "difference. A difference in the first column of less than two standard errors is none; of what is not worse than "
-    "the best, the cheapest in training time, or else in parameters, is chosen. The test split is not looked at."
+    "the best, the cheapest in training time (on one device), or else in parameters, is chosen. The test split is not "
+    "looked at."
 )
 COPIES = {"together": ", nor a near-duplicate of it", "ignored": ""}
 

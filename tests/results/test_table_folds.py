@@ -44,7 +44,9 @@ def results(tmp_path):
     class Results:
         folder = tmp_path / "results"
 
-        def train(self, row: int, right, *, seed: int = 0, seconds: float = 10.0, folds=(1, 2), shown=None) -> None:
+        def train(
+            self, row: int, right, *, seed: int = 0, seconds: float = 10.0, folds=(1, 2), shown=None, cpu: str = "Xeon"
+        ) -> None:
             """Write the trainings of a variant whose network is right about some objects."""
             shown = shown or table()
             for fold in folds:
@@ -54,7 +56,7 @@ def results(tmp_path):
                     "seconds": seconds,
                     "parameters": 5,
                     "device": "cpu",
-                    "provenance": {"cpu": "Xeon"},
+                    "provenance": {"cpu": cpu},
                     "settings": {"training": {"fold": f"{fold} of {FOLDS}"}},
                     "validation": {
                         "names": [f"shape{index}" for index in validation.tolist()],
@@ -151,6 +153,20 @@ def test_among_equals_the_cheaper_is_chosen(results):
     (first, second, _), _ = results.table()
     assert [row["verdict"]["ours"] for row in (first, second)] == ["no difference", "chosen"]
     assert (number(second["fold_loss_difference"]), number(second["fold_loss_difference"], "std")) == (0, 0)
+
+
+def test_times_of_different_devices_do_not_decide(results):
+    results.train(0, GOOD, seconds=20)
+    results.train(1, GOOD, cpu="EPYC")
+    (first, second, _), _ = results.table()
+    assert [row["verdict"]["ours"] for row in (first, second)] == ["chosen", "no difference"]
+    assert [row["verdict"]["device"] for row in (first, second)] == ["Xeon", "EPYC"]
+    for row in (0, 1):  # half of each here, half there
+        results.train(row, GOOD, seconds=20 - 10 * row, folds=(1,))
+        results.train(row, GOOD, seconds=20 - 10 * row, folds=(2,), cpu="EPYC")
+    (first, second, _), _ = results.table()
+    assert [row["verdict"]["ours"] for row in (first, second)] == ["chosen", "no difference"]
+    assert {row["verdict"]["device"] for row in (first, second)} == {"several"}
 
 
 def test_trainings_that_do_not_belong_together_are_refused(results):

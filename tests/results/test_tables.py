@@ -113,6 +113,13 @@ def test_cells_for_machines_have_all_digits(made):
     assert accuracy["command"] == ""
 
 
+def test_seeds_of_different_devices_name_none(made):
+    mixed = result(PAPER, [0.93, 0.91])
+    mixed["provenance"]["train"]["1"]["gpu"] = "V100"
+    lines, _, _ = made(mixed)
+    assert lines[4].split(" | ")[-2] == "several"
+
+
 def test_what_has_not_been_run_is_empty_and_names_its_command(made):
     lines, rows, _ = made(result(PAPER, [0.93]))
     assert lines[5] == (
