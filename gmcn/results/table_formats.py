@@ -75,7 +75,7 @@ def tex(table: Table) -> str:
 
 
 def csv_text(table: Table) -> str:
-    """A line per cell, with all digits."""
+    """A line per cell, with all digits. ``std`` is what ± is for reading: in tables of folds, standard errors."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()

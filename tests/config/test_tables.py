@@ -9,6 +9,7 @@ import pytest
 from gmcn import config
 from gmcn.errors import InputError
 from gmcn.models import GMCN
+from gmcn.results.sample_settings import SampleSettings
 from tests.config.examples import REAL
 
 CLASSES = {"modelnet10": 10, "modelnet40": 40}
@@ -112,6 +113,18 @@ def test_tables_10_and_12_have_the_papers_inputs():
     assert {config.resolve(REAL, "modelnet10", row["variant"])["fit"] for row in rows("table10")} == {"kmeans64"}
     fits = [config.resolve(REAL, "modelnet10", row["variant"])["fit"] for row in rows("table12")]
     assert fits == ["kmeans128", "em128", "random128", "eckart125"]
+
+
+@pytest.mark.parametrize("name", REAL["tables"])
+def test_notes_say_what_rows_do_not_have_in_common(name):
+    table = config.tables.table_of(REAL, name)
+    notes = " ".join(table["notes"])
+    if {"js", "repeats"} & set(table["columns"]):
+        given = [config.resolve(REAL, row["dataset"], row["variant"]) for row in table["rows"] if "variant" in row]
+        counts = {own.get("samples", {}).get("count", SampleSettings().count) for own in given}
+        assert len(counts) == 1 or all(f"with {count:,}" in notes for count in counts)
+    if any(row.get("rival") == "generation-training" for row in table["rows"]):
+        assert "± of training objects as samples is over five sets" in notes
 
 
 @pytest.mark.parametrize(
