@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 
 import pytest
 
@@ -22,6 +23,14 @@ def test_a_table_is_made_of_what_lies_in_the_results(tmp_path):
         rows = [row for row in csv.DictReader(file) if row["metric"] == "accuracy"]
     assert [row["ours"] for row in rows] == ["93.0", *[""] * 6]
     assert rows[1]["command"] == f"snakemake --cores all {tmp_path}/modelnet10_paper-g64.json"
+
+
+def test_the_command_of_an_empty_row_is_one_that_a_shell_reads(tmp_path):
+    results = tmp_path / "my results"
+    assert main(["table", "--name", "table9", "--results", str(results), *CONFIG]) == 0
+    with open(results / "tables/table9.csv") as file:
+        command = next(csv.DictReader(file))["command"]
+    assert shlex.split(command) == ["snakemake", "--cores", "all", f"{results}/modelnet10_paper.json"]
 
 
 def test_given_inputs_are_shown_and_no_others(tmp_path):

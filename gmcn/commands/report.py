@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from gmcn import config as configuration
@@ -20,7 +21,7 @@ def table(context: Context) -> None:
     else:
         inputs = [Path(path) for path in options.inputs]
     output = context.path("output", "table", table=shown["name"])
-    tabulate(shown, inputs=inputs, output=output, command=f"{options.maker} {context.results}")
+    tabulate(shown, inputs=inputs, output=output, command=f"{options.maker} {shlex.quote(str(context.results))}")
 
 
 def draw_fits(context: Context) -> None:

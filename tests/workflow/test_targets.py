@@ -78,6 +78,11 @@ def test_one_table_wants_nothing_that_is_not_there(pristine):
     assert pristine.plan("results/tables/table9.md") == {"table": 1}
 
 
+def test_an_empty_row_says_where_its_result_lies(pristine):
+    answer = pristine.snakemake("-n", "-p", "--config", "results=elsewhere", targets=("elsewhere/tables/table9.md",))
+    assert "--maker 'snakemake --cores all --config results=elsewhere --'" in answer.text
+
+
 @pytest.mark.slow
 def test_everything_in_small_is_made_beside_the_real_results(pristine):
     answer = pristine.snakemake(

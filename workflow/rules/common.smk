@@ -238,12 +238,10 @@ def tasks(resource):
 def maker(wildcards, resources):
     """How a result is made with the configuration that this is: for the empty rows of tables."""
     overlays = workflow.overwrite_configfiles
-    files = (
-        f" --configfile {shlex.join(map(os.path.relpath, overlays))} --"
-        if overlays
-        else ""
-    )
-    return f"snakemake --cores all{files}"
+    words = ["--configfile", *map(os.path.relpath, overlays)] if overlays else []
+    if RESULTS != below.get("results", "results"):
+        words += ["--config", f"results={RESULTS}"]
+    return shlex.join(["snakemake", "--cores", "all", *words, *["--"] * bool(words)])
 
 
 def device(wildcards, resources):
