@@ -10,6 +10,7 @@ itself is read with that file, without torch and without the classes.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -45,13 +46,13 @@ DataSet = Annotated[
     ),
     "One data set; its kind decides which other keys it takes.",
 ]
+_KINDS = " ".join(f"{kind}: {str(inspect.getdoc(network)).splitlines()[0]}" for kind, network in NETWORKS.items())
 Network = Annotated[
     Any,
     Choice(
         "kind",
-        f"{DEFAULT_KIND} (default): the paper's network; pointnet, pointnet2: PointNet and PointNet++ (single-scale "
-        "grouping); mlp: a perceptron on images. A variant that says another kind than its base starts with that "
-        "kind's defaults.",
+        f"{_KINDS} Default: {DEFAULT_KIND}. A variant that says another kind than its base starts with that kind's "
+        "defaults.",
         NETWORKS,
         partial=True,
     ),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from gmcn import schema
-from gmcn.config import SCHEMA, resolving, sections
+from gmcn.config import SCHEMA, resolving, sections, tables
 from gmcn.declared import options
 from gmcn.errors import InputError
 from gmcn.fitting import METHODS, FitSettings
 from gmcn.fitting.settings import NETWORK, REDUCTION
-from gmcn.models import DEFAULT_KIND
+from gmcn.models import DEFAULT_KIND, NETWORKS
 from gmcn.papers.gmcn.least_squares import SOLVERS
 
 COMMITTED = json.loads(SCHEMA.read_text())
@@ -47,6 +48,13 @@ def test_declarations_and_code_know_the_same_names():
     assert words(FitSettings, "method") == (*METHODS, REDUCTION, NETWORK)
     assert set().union(*METHODS.values()) < set(options(FitSettings))
     assert words(sections.SolverRow, "solver") == tuple(SOLVERS)
+
+
+def test_every_column_and_every_kind_of_network_is_explained():
+    columns = {name.partition("<")[0] for name in tables.COLUMNS}
+    columns |= {re.sub("_(chamfer|emd)$", "_", name) for own in tables.OF_TASKS.values() for name in own}
+    assert not columns - set(re.findall(r"\w+", typing.get_args(sections.Metric)[1]))
+    assert not NETWORKS.keys() - set(re.findall(r"[\w-]+", typing.get_args(schema.Network)[1].meaning))
 
 
 def test_every_key_of_the_schema_is_described():

@@ -70,12 +70,14 @@ Metric = Annotated[
     str,
     "A metric of the rows' tasks (of classification accuracy, class_accuracy, loss, calibration_error; of density "
     "log_likelihood, auc, auc_others, dunn, davies_bouldin, nmi, purity; of generation log_likelihood, adapted, "
-    "chamfer, completion, missing; of registration under_10, median, any_mode, weight, length, alone, alone_median, "
-    "milliseconds, wholes, small_parts, within_30, noise), worst-<metric> (that of the worst seed), dead (components "
-    "of densities), js, ndb, repeats (of their samples), jsd, copies and nna_, coverage_ or mmd_ with chamfer or emd "
-    "behind (of clouds that are samples), validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction "
-    "(standardised, layer L), voted, voted_class_accuracy (by votes on variations of each object), "
-    "kernels, parameters, gib (peak memory), minutes (training), fit_likelihood and fit_seconds (of the input fit).",
+    "chamfer, completion, missing, parts, cells; of registration under_10, median, any_mode, weight, length, alone, "
+    "alone_median, milliseconds, wholes, small_parts, within_30, noise), worst-<metric> (that of the worst seed), dead "
+    "(components of densities), js, ndb, repeats (of their samples), jsd, copies and nna_, coverage_ or mmd_ with "
+    "chamfer or emd behind (of clouds that are samples), class_samples, class_between, class_blends, class_test (what "
+    "another network takes for the class: samples, interpolations, mixed points of two objects, test objects), "
+    "validation<E> (%, after epoch E), rmse<L>-all, -relu or -reduction (standardised, layer L), voted, "
+    "voted_class_accuracy (by votes on variations of each object), kernels, parameters, gib (peak memory), minutes "
+    "(training), fit_likelihood and fit_seconds (of the input fit).",
 ]
 MemoryMetric = Annotated[
     str,
