@@ -34,7 +34,8 @@ class Objective:
     """The function that training minimises. A task inherits it; an edit of its file retrains the task's networks.
 
     ``metrics`` are numbers of every object, the loss first: their means are the columns of the history, for training
-    and validation. ``watched`` is the one that the schedule "plateau" looks at, by its mean over the validation split.
+    and validation. ``watched`` is the one that the schedule "plateau" looks at, by its mean over the validation split
+    (with ``training.fold``: in training).
     """
 
     metrics: ClassVar[tuple[Metric, ...]]

@@ -49,7 +49,7 @@ class TrainingSettings:
     schedule: Annotated[
         Literal["cosine", "constant", "step", "plateau"],
         "Course of the learning rate after the warm-up; never looks at the test set. `plateau` watches the validation "
-        "loss.",
+        "loss, or with `fold` that of training.",
     ] = "cosine"
     warmup_epochs: Annotated[
         float, at_least(0), "Epochs in which the learning rate rises linearly; at most all of them."
@@ -99,9 +99,7 @@ class TrainingSettings:
     step_factor: Annotated[
         float, above(0), at_most(1), "Factor of a reduction by the schedules `step` and `plateau`."
     ] = 0.1
-    plateau_patience: Annotated[
-        int, at_least(0), "Epochs without a better validation loss before `plateau` reduces."
-    ] = 5
+    plateau_patience: Annotated[int, at_least(0), "Epochs without a better loss before `plateau` reduces."] = 5
     augmentation: Annotated[
         Augmentation | None,
         "How training shapes are varied, anew in every epoch, never those that are validated on; null: not at all.",

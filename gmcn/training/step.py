@@ -303,6 +303,12 @@ class _Plateau(torch.optim.lr_scheduler.ReduceLROnPlateau):
         mode = "max" if objective.watched.larger_is_better else "min"
         super().__init__(optimizer, mode, factor=settings.step_factor, patience=settings.plateau_patience)
 
+    def _is_better(self, a: float, best: float) -> bool:
+        """As torch's, which takes what is slightly worse than a negative best for better."""
+        if best >= 0:
+            return super()._is_better(a, best)
+        return a < best * (1 + self.threshold) if self.mode == "min" else a > best * (1 - self.threshold)
+
     @property
     def scale(self) -> float:
         return self.optimizer.param_groups[0]["lr"]

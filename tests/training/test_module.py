@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from gmcn import tasks
 from gmcn.data.objects import TRAIN, ObjectSet, read_split, select
+from gmcn.tasks.metric import Metric
 from gmcn.training import TrainingSettings, train
 from gmcn.training.errors import first_non_finite_layer
 from gmcn.training.stage import build_network
@@ -108,6 +111,20 @@ def test_plateau_lowers_the_rate_when_validation_stops_improving():
     restored = _Plateau(settings, tasks.objective(settings))
     restored.load_state_dict(plateau.state_dict())
     assert restored.scale == 0.5
+
+
+@pytest.mark.parametrize(
+    ("larger_is_better", "values"),
+    [(False, (-700, -701, -700.99, -700.98, -702)), (True, (-701, -700, -700.01, -700.02, -699))],
+)
+def test_a_plateau_of_negative_values_is_one_also_where_they_drift(larger_is_better, values):
+    settings = TrainingSettings(schedule="plateau", plateau_patience=1, step_factor=0.5)
+    plateau = _Plateau(settings, SimpleNamespace(watched=Metric("", "", larger_is_better=larger_is_better)))
+    scales = []
+    for value in values:
+        plateau.step(value)
+        scales.append(plateau.scale)
+    assert scales == [1, 1, 1, 0.5, 0.5]
 
 
 def test_first_non_finite_layer_is_the_innermost_and_earliest():
