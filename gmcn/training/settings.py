@@ -97,7 +97,7 @@ class TrainingSettings:
         int | None, at_least(1), "Epochs between reductions of the schedule `step`; null: a third of all."
     ] = None
     step_factor: Annotated[
-        float, above(0), at_most(1), "Factor of a reduction by the schedules `step` and `plateau`."
+        float, above(0), below(1), "Factor of a reduction by the schedules `step` and `plateau`."
     ] = 0.1
     plateau_patience: Annotated[int, at_least(0), "Epochs without a better loss before `plateau` reduces."] = 5
     augmentation: Annotated[

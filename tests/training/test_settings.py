@@ -71,6 +71,7 @@ def test_a_fold_is_what_plateau_can_watch():
         ({"learning_rate": 0}, "'learning_rate' is 0, but must be greater than 0"),
         ({"label_smoothing": 1}, "'label_smoothing' is 1, but must be less than 1"),
         ({"step_factor": 0}, "'step_factor' is 0, but must be greater than 0"),
+        ({"step_factor": 1, "schedule": "plateau"}, "'step_factor' is 1, but must be less than 1"),
         ({"checkpoint_minutes": -1}, "'checkpoint_minutes' is -1, but must be at least 0"),
         ({"validation_fraction": 1.0}, "'validation_fraction' is 1.0, but must be at most 0.9"),
         ({"augmentation": {"rotate": "any"}}, "training: unknown key 'augmentation.rotate'; did you mean 'rotation'"),
