@@ -6,11 +6,12 @@ import contextlib
 import getpass
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gmcn.addresses import plain
+from gmcn.errors import InputError
 
 MAX_PARAM = 500
 
@@ -52,6 +53,15 @@ def tags_of(stage: str, job_key: str | None) -> dict[str, str]:
         if variable in os.environ:
             tags[f"gmcn.{variable.lower()}"] = os.environ[variable]
     return tags
+
+
+def inputs_of(inputs: Iterable[tuple[str, str | os.PathLike]]) -> list[dict[str, Any]]:
+    """Those (role, path) that can be read: of others the stage itself says what is wrong."""
+    found = []
+    for role, path in inputs:
+        with contextlib.suppress(InputError, OSError):
+            found.append(input_of(role, path))
+    return found
 
 
 def input_of(role: str, path: str | os.PathLike) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gmcn.errors import InputError, brief
+from gmcn.errors import brief
 from gmcn.tracking.delivery import Delivery, send_left_over
 from gmcn.tracking.journal import Journal
-from gmcn.tracking.records import flatten, input_of, points_of, tags_of
+from gmcn.tracking.records import flatten, inputs_of, points_of, tags_of
 from gmcn.tracking.store import connect, warn
 
 log = logging.getLogger(__name__)
@@ -73,9 +73,9 @@ class Run:
 
     def log_input(self, role: str, path: str | os.PathLike) -> None:
         """Record that this run read the artifact ``path``, and which run made it."""
-        if self._delivery is not None and Path(path).is_file():
-            with contextlib.suppress(InputError, OSError):  # the stage itself will report a fault of its input
-                self._record({"input": input_of(role, path)})
+        if self._delivery is not None:
+            for entry in inputs_of([(role, path)]):
+                self._record({"input": entry})
 
     def log_result(
         self,
@@ -94,7 +94,7 @@ class Run:
         if self._delivery is None:
             return
         result = {
-            "inputs": [input_of(role, path) for role, path in inputs],
+            "inputs": inputs_of(inputs),
             "metrics": points_of(metrics, None),
             "columns": list(metrics),
             "ascending": not larger_is_better,

@@ -331,6 +331,15 @@ def test_a_damaged_input_is_left_to_the_stage(results, capsys):
     assert warnings_of(capsys) == []
 
 
+def test_an_input_of_a_result_that_vanishes_takes_only_itself_along(results):
+    inputs = [("points", results / "gone.safetensors"), ("mixtures", results / "gone.json")]
+    with tracking.start("summarise", name="summarise", dataset="toy", results=results) as run:
+        run.log_result({"accuracy": 0.5}, inputs=inputs)
+    client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
+    [parent] = client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "tags.gmcn.result = 'toy'")
+    assert parent.data.metrics == {"accuracy": 0.5}
+
+
 def test_results_that_cannot_be_written_turn_tracking_off(tmp_path, capsys, monkeypatch):
     (tmp_path / FOLDER).write_text("a file where the folder should be")
     assert log(tmp_path) is None
