@@ -147,9 +147,14 @@ class Delivery:
         _tag(self._client, run_id, {key: value for key, value in tags.items() if value})
 
     def _send_artifact(self, run_id: str | None, entry: dict[str, Any]) -> None:
-        # A file that a later run has replaced by then, or removed, is none of this run's.
-        if (path := self._results.resolve() / entry["path"]).exists():
-            self._client.log_artifact(run_id, str(path), entry["folder"])
+        from gmcn.artifacts import sha256
+
+        path = self._results.resolve() / entry["path"]
+        known = "sha256" in entry  # in an older journal it is not
+        if path.exists() and (not known or entry["sha256"] == sha256(path)):
+            self._client.log_artifact(run_id, str(path), entry.get("folder"))
+        else:
+            log.warning("%s was replaced or removed before MLflow got it, and is left out", path)
 
     def _send_model(self, run_id: str | None, entry: dict[str, Any]) -> None:
         from mlflow.entities import LoggedModelOutput
@@ -181,8 +186,8 @@ class Delivery:
         self._send_points(self._parent_id, result["metrics"])
         for entry in result["inputs"]:
             self._send_input(self._parent_id, entry)
-        for path in result["artifacts"]:
-            self._send_artifact(self._parent_id, {"path": path, "folder": None})
+        for entry in result["artifacts"]:  # older journals have paths alone
+            self._send_artifact(self._parent_id, {"path": entry} if isinstance(entry, str) else entry)
 
     def _send_end(self, run_id: str | None, status: str) -> None:
         self._client.set_terminated(run_id, status)

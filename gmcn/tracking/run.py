@@ -61,8 +61,10 @@ class Run:
             self._record({"metrics": points}, send=full)
 
     def log_artifact(self, path: str | os.PathLike, folder: str | None = None) -> None:
-        """Copy a file into the store, into a folder of the run's."""
-        self._record({"artifact": {"path": self._kept(path), "folder": folder}})
+        """Copy a file into the store, into a folder of the run's; nothing where the file is not there."""
+        if self._delivery is not None:
+            for entry in self._files([path]):
+                self._record({"artifact": {**entry, "folder": folder}})
 
     def log_model(
         self, path: str | os.PathLike, name: str, params: Mapping[str, Any], maker: str | None = None
@@ -100,9 +102,19 @@ class Run:
             "ascending": not larger_is_better,
             "params": flatten(params or {}),
             "runs": [run for run in runs if run],
-            "artifacts": [self._kept(path) for path in artifacts],
+            "artifacts": self._files(artifacts),
         }
         self._record({"result": result})
+
+    def _files(self, paths: Iterable[str | os.PathLike]) -> list[dict[str, Any]]:
+        """Those that can be read, with what they hold now: a later run may replace them before they are sent."""
+        from gmcn.artifacts import sha256
+
+        found = []
+        for path in paths:
+            with contextlib.suppress(OSError):
+                found.append({"path": self._kept(path), "sha256": sha256(path)})
+        return found
 
     def _kept(self, path: str | os.PathLike) -> str:
         """How the journal has the path of a file: below the results without them, which may be moved meanwhile."""

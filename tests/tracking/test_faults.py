@@ -102,6 +102,52 @@ def test_an_unreachable_server_costs_one_warning_and_gets_everything_later(tmp_p
         assert_complete(tmp_path)
 
 
+def test_files_that_another_run_replaced_before_they_were_sent_are_left_out(results, monkeypatch, caplog):
+    files = [results / name for name in ("kept.txt", "replaced.txt", "removed.txt")]
+    with monkeypatch.context() as away:
+        away.setattr(tracking_store, "connect", fail_to_connect)
+        for file in files:
+            file.write_text("of this run")
+        with tracking.start("train", name="train", dataset="toy", results=results) as run:
+            for file in (*files, results / "never.txt"):
+                run.log_artifact(file, "files")
+            run.log_result({"accuracy": 0.5}, artifacts=files)
+    files[1].write_text("of the next run")
+    files[2].unlink()
+    tracking.create_store(results)
+    assert logged_files(results, "attributes.run_name = 'train'", "files") == ["files/kept.txt"]
+    assert logged_files(results, "tags.`gmcn.result` = 'toy'") == ["kept.txt"]
+    assert caplog.text.count("was replaced or removed before MLflow got it") == 4
+
+
+def test_a_journal_of_older_code_is_sent(results):
+    """It says nothing of what files hold."""
+    (results / "file.txt").write_text("kept")
+    result = {"metrics": [["accuracy", 0.5, 1000, None]], "columns": ["accuracy"], "ascending": False, "params": {}}
+    first = {"name": "train", "dataset": "toy", "result": "toy", "job_key": None, "resume": False, "tags": {}}
+    journal = Journal.create(results, "train", {"start": {**first, "time": 1000}})
+    journal.append({"artifact": {"path": "file.txt", "folder": None}})
+    journal.append({"result": {**result, "runs": [], "artifacts": ["file.txt"], "inputs": []}})
+    journal.append({"end": "FINISHED"})
+    journal.close()
+    tracking.create_store(results)
+    assert logged_files(results, "attributes.run_name = 'train'") == ["file.txt"]
+    assert logged_files(results, "tags.`gmcn.result` = 'toy'") == ["file.txt"]
+    assert not list((results / FOLDER).iterdir())
+
+
+def found_run(results: Path, condition: str):
+    """MLflow's client, and the one run that fulfils the condition."""
+    client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
+    [run] = client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], condition)
+    return client, run
+
+
+def logged_files(results: Path, condition: str, folder: str | None = None) -> list[str]:
+    client, run = found_run(results, condition)
+    return [entry.path for entry in client.list_artifacts(run.info.run_id, folder)]
+
+
 def test_no_password_of_a_server_is_printed_or_written(tmp_path, monkeypatch, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -335,8 +381,7 @@ def test_an_input_of_a_result_that_vanishes_takes_only_itself_along(results):
     inputs = [("points", results / "gone.safetensors"), ("mixtures", results / "gone.json")]
     with tracking.start("summarise", name="summarise", dataset="toy", results=results) as run:
         run.log_result({"accuracy": 0.5}, inputs=inputs)
-    client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
-    [parent] = client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "tags.gmcn.result = 'toy'")
+    _, parent = found_run(results, "tags.`gmcn.result` = 'toy'")
     assert parent.data.metrics == {"accuracy": 0.5}
 
 
