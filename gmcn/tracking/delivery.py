@@ -100,7 +100,8 @@ class Delivery:
     def _new_parent(self, client: Any, first: dict[str, Any]) -> str:
         tags = {key: value for key, value in first["tags"].items() if key not in ("gmcn.stage", "gmcn.job_key")}
         tags |= {"gmcn.result": first["result"], "mlflow.source.name": "gmcn"}
-        return client.create_run(self._experiment, run_name=first["result"], tags=tags).info.run_id
+        run = client.create_run(self._experiment, run_name=first["result"], tags=tags, start_time=first["time"])
+        return run.info.run_id
 
     def _send(self, records: list[dict[str, Any]]) -> None:
         """One record, or several of metrics."""
@@ -174,9 +175,9 @@ class Delivery:
 
     def _send_result(self, run_id: str | None, result: dict[str, Any]) -> None:
         """To the parent run, where results are compared; one that has other settings stays, and a new one is made."""
-        before = self._client.get_run(self._parent_id).data.params
-        if before and before != result["params"]:
-            self._client.set_terminated(self._parent_id)
+        before = self._client.get_run(self._parent_id)
+        if before.data.params and before.data.params != result["params"]:
+            self._client.set_terminated(self._parent_id, end_time=before.info.end_time)  # it had ended before
             self._parent_id = self._new_parent(self._client, self.journal.records()[0]["start"])
             for stage in (*result["runs"], run_id):
                 if store.run_of(self._client, stage) is not None:
@@ -189,13 +190,15 @@ class Delivery:
         for entry in result["artifacts"]:  # older journals have paths alone
             self._send_artifact(self._parent_id, {"path": entry} if isinstance(entry, str) else entry)
 
-    def _send_end(self, run_id: str | None, status: str) -> None:
-        self._client.set_terminated(run_id, status)
+    def _send_end(self, run_id: str | None, end: dict[str, Any] | str) -> None:
+        # Older journals have the status alone.
+        status, time = (end, None) if isinstance(end, str) else (end["status"], end["time"])
+        self._client.set_terminated(run_id, status, time)
         first = self.journal.records()[0]["start"]
         # Of a result's stages others may still run; the last one ends it. A training on a fold may be all there is.
         alone = first["result"] == first["dataset"] or re.search(r"-fold\d+of\d+$", first["result"])
         if alone or first["tags"].get("gmcn.stage") == "summarise":
-            self._client.set_terminated(self._parent_id, status)
+            self._client.set_terminated(self._parent_id, status, time)
 
 
 def send_left_over(results: Path, job_key: str | None = None) -> int:
@@ -226,7 +229,8 @@ def _send(journal: Journal, results: Path, job_key: str | None) -> bool:
     if job_key is not None and records[0]["start"]["job_key"] != job_key:
         return False
     if not any("end" in record for record in records):
-        journal.append({"end": "KILLED"})
+        last = journal.path.stat().st_mtime  # when its writer still lived
+        journal.append({"end": {"status": "KILLED", "time": int(last * 1000)}})
     delivery = Delivery(journal, results)
     delivery.send()
     delivery.close()

@@ -134,7 +134,7 @@ class Run:
         if self._delivery is None:
             return
         self._silent_until = 0.0
-        self._record({"end": status})
+        self._record({"end": {"status": status, "time": int(time.time() * 1000)}})
         with contextlib.suppress(OSError):  # on a disk that cannot be written; the rest is sent once more
             self._delivery.close()
 

@@ -102,6 +102,25 @@ def test_an_unreachable_server_costs_one_warning_and_gets_everything_later(tmp_p
         assert_complete(tmp_path)
 
 
+def test_what_is_sent_later_has_begun_and_ended_when_it_did(results, monkeypatch):
+    hour = 3600 * 1000
+    with monkeypatch.context() as away:
+        away.setattr(tracking_store, "connect", fail_to_connect)
+        away.setattr(time, "time", lambda: 1000.0)
+        with tracking.start("summarise", name="summarise", dataset="toy", result="toy_small", results=results) as run:
+            run.log_result({"accuracy": 0.5}, {"epochs": 1})
+            away.setattr(time, "time", lambda: 4600.0)
+    tracking.create_store(results)
+    for condition in ("attributes.run_name = 'summarise'", "tags.`gmcn.result` = 'toy_small'"):
+        _, found = found_run(results, condition)
+        assert (found.info.start_time, found.info.end_time) == (1_000_000, 1_000_000 + hour)
+    # Made again with other settings: the first result ends when it did.
+    with tracking.start("summarise", name="again", dataset="toy", result="toy_small", results=results) as run:
+        run.log_result({"accuracy": 0.5}, {"epochs": 2})
+    _, found = found_run(results, "tags.`gmcn.result` = 'toy_small' and params.epochs = '1'")
+    assert (found.info.status, found.info.end_time) == ("FINISHED", 1_000_000 + hour)
+
+
 def test_files_that_another_run_replaced_before_they_were_sent_are_left_out(results, monkeypatch, caplog):
     files = [results / name for name in ("kept.txt", "replaced.txt", "removed.txt")]
     with monkeypatch.context() as away:
@@ -467,13 +486,15 @@ def test_a_killed_training_goes_on_while_the_store_is_away(killed, monkeypatch):
 
 
 def test_what_a_killed_stage_had_to_say_is_sent_by_the_next_workflow(killed, capsys):
+    [journal] = (killed / FOLDER).iterdir()
+    os.utime(journal, (1000.0, 1000.0))
     tracking.create_store(killed)
     assert "logged to MLflow what 1 earlier" in capsys.readouterr().err
     client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(killed))
     [run] = client.search_runs(
         [client.get_experiment_by_name("gmcn/toy").experiment_id], "attributes.run_name = 'train'"
     )
-    assert run.info.status == "KILLED"
+    assert (run.info.status, run.info.end_time) == ("KILLED", 1_000_000)
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == list(range(STEPS - 10))
     assert not list((killed / FOLDER).iterdir())
 
