@@ -47,8 +47,9 @@ class Delivery:
                 except Exception as error:
                     if not store.refuses(error):
                         raise
+                    if not self.refused:
+                        log.warning("MLflow refuses records in %s: %s", self.journal.path, brief(error))
                     self.refused += len(records)
-                    log.warning("MLflow refuses the records in %s: %s", self.journal.path, brief(error))
                 del self.pending[: len(records)]
         except BaseException:
             self._client = None

@@ -117,10 +117,17 @@ def _make(database: Path) -> None:
 
 
 def experiment_of(client: Any, dataset: str, results: Path) -> str:
-    """The id of a data set's experiment, made if need be."""
+    """The id of a data set's experiment, made if need be; MLflow's refusal where somebody has deleted it."""
+    from mlflow.exceptions import MlflowException
+
     name = f"gmcn/{dataset}"
     found = client.get_experiment_by_name(name)
     if found is not None:
+        if found.lifecycle_stage != "active":
+            raise MlflowException.invalid_parameter_value(
+                f"the experiment {name} was deleted: `mlflow experiments restore -x {found.experiment_id}` brings it "
+                "back, `mlflow gc` makes place for a new one"
+            )
         return found.experiment_id
     # A server decides itself where artifacts lie; a database has to be told, or takes the working directory.
     local = not store_uri(results).startswith("http")
@@ -159,15 +166,16 @@ def find_run(client: Any, experiment: str, condition: str) -> Any:
 
 
 def run_of(client: Any, run_id: str | None) -> Any:
-    """The run with this id, or None where the store has none."""
+    """The run with this id, or None where the store has none, or somebody has deleted it."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_run(run_id) if run_id else None
+        run = client.get_run(run_id) if run_id else None
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
+    return run if run and run.info.lifecycle_stage == "active" else None
 
 
 def refuses(error: Exception) -> bool:

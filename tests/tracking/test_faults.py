@@ -295,11 +295,38 @@ def test_a_journal_that_the_store_refuses_keeps_no_other_waiting(results, monkey
             with tracking.start("fit", name="fit", dataset=dataset, results=results):
                 pass
     client = mlflow.MlflowClient(tracking_uri=tracking_store.store_uri(results))
-    client.delete_experiment(client.create_experiment("gmcn/deleted"))
+    deleted = client.create_experiment("gmcn/deleted")
+    client.delete_experiment(deleted)
     tracking.create_store(results)
     assert client.search_runs([client.get_experiment_by_name("gmcn/toy").experiment_id], "run_name = 'fit'")
     [kept] = (results / FOLDER).iterdir()
     assert f"MLflow refuses {kept}, which is kept" in caplog.text
+    assert f"gmcn/deleted was deleted: `mlflow experiments restore -x {deleted}` brings it back" in caplog.text
+    client.restore_experiment(deleted)
+    tracking.create_store(results)
+    assert client.search_runs([deleted], "run_name = 'fit'")
+    assert not list((results / FOLDER).iterdir())
+
+
+def test_a_run_that_is_deleted_while_it_is_logged_to_is_said_once(results, caplog):
+    log(results, at={10: lambda run: found_run(results, "run_name = 'train'")[0].delete_run(run.id)})
+    assert caplog.text.count("MLflow refuses") == 1
+    assert [path.suffix for path in (results / FOLDER).iterdir()] == [".damaged"]
+    log(results)
+    assert found_run(results, "run_name = 'train'")[1].info.status == "FINISHED"
+
+
+def test_a_result_is_logged_without_its_stages_that_were_deleted(results):
+    with tracking.start("train", name="train", dataset="toy", result="toy_small", results=results) as train:
+        pass
+    for epochs in (1, 2):
+        with tracking.start("summarise", name="summarise", dataset="toy", result="toy_small", results=results) as run:
+            run.log_result({"accuracy": 0.5}, {"epochs": epochs}, [train.id])
+        if epochs == 1:
+            found_run(results, "run_name = 'train'")[0].delete_run(train.id)
+    _, parent = found_run(results, "tags.`gmcn.result` = 'toy_small' and params.epochs = '2'")
+    assert parent.data.metrics == {"accuracy": 0.5}
+    assert not list((results / FOLDER).iterdir())
 
 
 def fail_to_connect(_results):
