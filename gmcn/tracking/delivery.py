@@ -77,12 +77,14 @@ class Delivery:
             else:
                 self._parent_id = parent.info.run_id
                 client.update_run(self._parent_id, status="RUNNING")
-            found = store.run_of(client, known)
+            own, found = self.journal.path.stem, store.run_of(client, known)
+            if found is None:  # it may have been made, and the answer that said so was lost
+                found = store.find_run(client, self._experiment, f"tags.`gmcn.journal` = '{own}'")
             if found is None and first["resume"] and first["job_key"]:
                 # A finished one too: its job may have been killed before its files counted as made.
                 found = store.find_run(client, self._experiment, f"tags.`gmcn.job_key` = '{first['job_key']}'")
                 first["tags"] |= {"gmcn.resumed": "true"} if found else {}
-            tags = {**first["tags"], "mlflow.parentRunId": self._parent_id}
+            tags = {**first["tags"], "mlflow.parentRunId": self._parent_id, "gmcn.journal": own}
             if found is None:
                 found = client.create_run(self._experiment, run_name=first["name"], tags=tags, start_time=first["time"])
             else:

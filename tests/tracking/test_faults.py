@@ -232,6 +232,22 @@ def test_a_store_that_takes_its_time_to_fail_is_asked_the_less(tmp_path, monkeyp
     assert len(warnings_of(capsys)) == 1
 
 
+def test_a_run_whose_making_was_never_answered_is_not_made_twice(results, monkeypatch, capsys):
+    create_run, lost = mlflow.MlflowClient.create_run, []
+
+    def lose(self, *arguments, **options):
+        made = create_run(self, *arguments, **options)
+        if options["run_name"] == "train" and not lost:
+            lost.append(made)
+            raise OSError("timed out")
+        return made
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", lose)
+    assert log(results) == lost[0].info.run_id
+    assert_complete(results)
+    assert len(warnings_of(capsys)) == 1
+
+
 @pytest.mark.parametrize("way", ["deleted", "replaced by nothing", "damaged"])
 def test_a_database_that_goes_away_while_a_stage_runs(results, capsys, way):
     database = results / "mlflow.db"
