@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import torch
 
 from gmcn.build_info import has_cuda_kernels
 from gmcn.errors import InputError, unknown
+
+log = logging.getLogger(__name__)
 
 
 def select_device(name: str) -> torch.device:
@@ -18,6 +21,8 @@ def select_device(name: str) -> torch.device:
     missing = "torch sees no GPU here"
     if torch.cuda.is_available():
         missing = None if has_cuda_kernels() else "gmcn was built without CUDA kernels"
+        if name == "auto" and missing:
+            log.warning("the GPU is not used: %s; build it again where nvcc is, or take --device cpu", missing)
     if name == "cuda" and missing:
         raise InputError(f"--device cuda: {missing}; use --device cpu or auto")
     return torch.device("cpu" if name == "cpu" or missing else "cuda")

@@ -1,4 +1,4 @@
-"""The settings of CUDA's libraries for a training on a GPU, tested without one."""
+"""What is said and set for a GPU, tested without one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from gmcn import device
 from gmcn.training.stage import _reproducible
 
 NAME = "CUBLAS_WORKSPACE_CONFIG"
@@ -23,3 +24,12 @@ def test_cublas_repeats_in_a_training_unless_the_user_has_said_otherwise(monkeyp
     with _reproducible(0, None, torch.device(device)):
         assert os.environ.get(NAME) == inside
     assert os.environ.get(NAME) == own
+
+
+@pytest.mark.parametrize(("name", "kernels", "lines"), [("auto", False, 1), ("auto", True, 0), ("cpu", False, 0)])
+def test_a_gpu_that_is_not_used_is_said(monkeypatch, caplog, name, kernels, lines):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "has_cuda_kernels", lambda: kernels)
+    assert device.select_device(name).type == ("cuda" if kernels else "cpu")
+    assert len(caplog.messages) == lines
+    assert all("the GPU is not used: gmcn was built without CUDA kernels; " in line for line in caplog.messages)
