@@ -155,6 +155,8 @@ class LastCheckpoint(Checkpoint):
         self.attempts = 0
         self.peak_before = 0
         self.random_states: list[dict[str, Any]] = []
+        if device.type == "cuda":  # which counts since the process began
+            torch.cuda.reset_peak_memory_stats(device)
 
     def on_train_start(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Start the clock and continue the random numbers of the checkpoint."""
@@ -263,7 +265,7 @@ class LastCheckpoint(Checkpoint):
         self.random_states = state_dict["random_states"]
 
     def peak_memory(self) -> int:
-        """Largest memory of any attempt and rank in bytes: allocated on the GPU, or resident on the CPU."""
+        """Largest memory of any attempt and rank in bytes: allocated on the GPU, or of the process on the CPU."""
         if self.device.type == "cuda":
             now = torch.cuda.max_memory_allocated()
         else:

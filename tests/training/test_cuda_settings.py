@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gmcn import device
+from gmcn.training.callbacks import LastCheckpoint
 from gmcn.training.stage import _reproducible
 
 NAME = "CUBLAS_WORKSPACE_CONFIG"
@@ -33,3 +34,10 @@ def test_a_gpu_that_is_not_used_is_said(monkeypatch, caplog, name, kernels, line
     assert device.select_device(name).type == ("cuda" if kernels else "cpu")
     assert len(caplog.messages) == lines
     assert all("the GPU is not used: gmcn was built without CUDA kernels; " in line for line in caplog.messages)
+
+
+def test_a_training_counts_none_of_the_memory_of_those_before(monkeypatch, tmp_path):
+    peaks = {"cuda:1": 1000}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: peaks["cuda:1"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.update({str(device): 10}))
+    assert LastCheckpoint(tmp_path, "key", 0, "code", torch.device("cuda:1")).peak_memory() == 10
