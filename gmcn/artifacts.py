@@ -266,6 +266,8 @@ def _static_provenance() -> dict[str, Any]:
 def git_commit() -> str | None:
     """The commit of the source tree, with ``-dirty`` where tracked files differ; None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():  # git would look above, where an installed package finds somebody else's
+        return None
     try:
         describe = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
         return subprocess.run(describe, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

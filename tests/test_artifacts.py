@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from gmcn import artifacts
 from gmcn.artifacts import TensorWriter, absent, atomic, key_of, load_tensors, read_json, save_tensors, write_json
 from gmcn.errors import InputError
 from tests.conftest import ROOT
@@ -147,6 +148,17 @@ def test_what_a_killed_process_left_goes_with_the_next_try(tmp_path):
     write_json(tmp_path / "x.json", {})
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"x.json", ".x.json.part", living, elsewhere}
+
+
+def test_the_commit_is_that_of_our_checkout_and_not_of_one_around_it(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    for folder, commit in (("gmcn", head), ("venv/site-packages/gmcn", None)):
+        (tmp_path / folder).mkdir(parents=True)
+        monkeypatch.setattr(artifacts, "__file__", str(tmp_path / folder / "artifacts.py"))
+        assert artifacts.git_commit() == commit
 
 
 KILLED = """
