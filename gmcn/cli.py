@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import faulthandler
+import functools
 import logging
 import os
 import signal
@@ -72,11 +73,13 @@ def _logged(options: argparse.Namespace) -> int:
     if options.rank and log:
         log = log.with_name(f"{log.name}.rank{options.rank}")
     with logging_to(log, logging.ERROR if options.rank else logging.INFO):
-        return _run(options, _claimed)
+        return _run(options, functools.partial(_claimed, log=log))
 
 
-def _claimed(options: argparse.Namespace) -> int:
-    with claimed(Path(options.log) if options.log and options.rank == 0 else None):
+def _claimed(options: argparse.Namespace, log: Path | None) -> int:
+    with claimed(None if options.rank else log):
+        if log:
+            log.write_text("")  # of an earlier attempt, and no longer of a job that may run
         return _call(options)
 
 

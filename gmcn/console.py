@@ -50,7 +50,7 @@ class _StderrHandler(logging.StreamHandler):
 
 @contextlib.contextmanager
 def logging_to(path: Path | None, level: int = logging.INFO) -> Iterator[None]:
-    """Show the package's log lines from ``level`` up on stderr; copy the output of the block to ``path``."""
+    """Show the package's log lines from ``level`` up on stderr; add the output of the block to ``path``."""
     logger = logging.getLogger("gmcn")
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -60,7 +60,7 @@ def logging_to(path: Path | None, level: int = logging.INFO) -> Iterator[None]:
         stack.callback(logger.removeHandler, handler)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            log = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by the stack)
+            log = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by the stack)
             stack.callback(_close, log)
             stack.enter_context(contextlib.redirect_stdout(Tee(sys.stdout, log)))
             stack.enter_context(contextlib.redirect_stderr(Tee(sys.stderr, log)))

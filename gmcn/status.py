@@ -140,7 +140,8 @@ def _state(job: Mapping[str, Any], config: Mapping[str, Any], asked: float) -> d
     if (holder := running(log)) is not None:
         return {"state": "running", **holder, **_progress(job, config)}
     if not all(output.exists() for output in outputs):
-        if any(line.startswith(ERROR) for line in _lines(log)):
+        # In the midst it is that of a second start, which was refused while the job ran.
+        if any(line.startswith(ERROR) for line in _lines(log)[-1:]):
             return {"state": "failed", "error": last_words(log)}
         if job["stage"] == "train" and (outputs[0].parent / name_of("checkpoint")).exists():
             return {"state": "stopped", **_progress(job, config)}

@@ -21,6 +21,7 @@ import yaml
 
 from gmcn import cli, config, console
 from gmcn.artifacts import load_tensors, write_text
+from gmcn.running import claimed
 from gmcn.stages import OTHERS, STAGES
 from gmcn.training import errors
 from tests.conftest import ROOT
@@ -275,6 +276,21 @@ def test_the_log_keeps_finished_lines_without_colours_and_bars(tmp_path):
         print(" done", file=sys.stderr)
     assert (tmp_path / "logs/a.log").read_text() == "red\n100 % done\n"
     assert terminal.getvalue().startswith("\x1b[31mred")
+
+
+def test_a_second_start_takes_nothing_from_the_log_of_the_job_that_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "sample.log"
+    arguments = ["sample", "--dataset", "solids10", "--settings", SOLIDS, *CONFIG, "--log", str(log)]
+    with claimed(log), open(log, "a") as first:
+        print("epoch 1 of 9", file=first, flush=True)
+        assert cli.main(arguments) == 2
+        print("epoch 2 of 9", file=first)
+    lines = log.read_text().splitlines()
+    assert (lines[0], lines[2]) == ("epoch 1 of 9", "epoch 2 of 9")
+    assert lines[1].startswith(f"gmcn: error: the job of {log} still runs on")
+    assert cli.main(arguments) == 0
+    assert "epoch" not in log.read_text(), "of an earlier attempt"
 
 
 @pytest.mark.faults

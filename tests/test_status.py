@@ -75,6 +75,12 @@ def test_every_job_is_listed_with_its_state_in_the_order_of_the_stages(results, 
     assert (failed["error"], failed["log"]) == ("the disk is full", "results/logs/evaluate/digits_smoke.log")
 
 
+def test_a_second_start_that_was_refused_while_a_training_ran_is_not_how_that_ended(results, capsys):
+    said = ["epoch 3 of 9: train loss 0.6", "gmcn: error: the job still runs on node17", "epoch 4 of 9: train loss 0.5"]
+    write("results/logs/train/digits_smoke_seed1.log", "\n".join(said))
+    assert json.loads(shown(capsys, "--json"))[3]["state"] == "stopped"
+
+
 def test_the_listing_is_plain_lines_where_nobody_looks(results, capsys):
     text = shown(capsys, "results/digits_smoke.json")
     lines = text.splitlines()
