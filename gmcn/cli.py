@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.rank = ranks.launched().rank
     try:
         return _run(options, _logged)
+    except KeyboardInterrupt:  # not in the log: what a training says there when it leaves is no failure
+        return _fail(f"{options.command} was interrupted", 128 + signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -89,8 +91,6 @@ def _run(options: argparse.Namespace, function: Callable[[argparse.Namespace], i
         return function(options)
     except InputError as error:
         return _fail(str(error), 2)
-    except KeyboardInterrupt:
-        return _fail(f"{options.command} was interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:  # `gmcn ... | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import json
+import logging
 import os
 import re
 import resource
@@ -23,6 +24,7 @@ from gmcn import cli, config, console
 from gmcn.artifacts import load_tensors, write_text
 from gmcn.running import claimed
 from gmcn.stages import OTHERS, STAGES
+from gmcn.status import was_asked_to_leave
 from gmcn.training import errors
 from tests.conftest import ROOT
 
@@ -230,6 +232,19 @@ def test_sigterm_ends_a_stage_with_its_status(tmp_path):
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+
+def test_an_interrupted_stage_leaves_its_log_as_a_terminated_one(tmp_path, monkeypatch, capsys):
+    def leave(*_, **__):
+        logging.getLogger("gmcn").warning("stopped by SIGINT%slast.ckpt", console.LEFT)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gmcn.data.sample", leave)
+    arguments = ["sample", "--dataset", "digits", *CONFIG, "--log", "a.log"]
+    assert cli.main(arguments) == 128 + signal.SIGINT
+    assert capsys.readouterr().err.endswith("gmcn: error: sample was interrupted\n")
+    assert was_asked_to_leave("a.log")
 
 
 def test_names_say_what_everything_is(capsys, tmp_path):
