@@ -71,6 +71,16 @@ def test_settings_given_as_json_need_no_configuration(tmp_path, monkeypatch):
     assert (tmp_path / "out/points/mine.safetensors").is_file()
 
 
+def test_points_that_are_not_there_are_one_sentence(tmp_path, monkeypatch, capsys):
+    """Also where training.views has them read first."""
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "mixtures.safetensors", "")
+    given = ["--settings", '{"training": {"views": {"points": 20}}}', "--input", "mixtures.safetensors"]
+    arguments = ["train", "--dataset", "d", "--variant", "v", "--seed", "0", *given, "--points", "wrong.safetensors"]
+    assert cli.main([*arguments, "--results", "out", "--tracking", "off"]) == 2
+    assert capsys.readouterr().err.startswith("gmcn: error: wrong.safetensors does not exist; make it with")
+
+
 def test_train_is_given_its_slice_and_default_paths(handed_over, tmp_path):
     write_text(tmp_path / "results/mixtures/digits_kmeans16.safetensors", "")
     calls = handed_over(

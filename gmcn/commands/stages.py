@@ -159,12 +159,12 @@ def _train(context: Context, seed: int) -> None:
     how = {key: value for key, value in how.items() if value is not None}
     if options.settings is None:
         how = configuration.how_of(context.config, options.dataset, options.variant) | how
-    data = context.input()
-    if not data.is_file():
-        raise absent(data)
-    output = context.path("output", "seed", seed=seed)
-    points = context.path("points")
+    data, points = context.input(), context.path("points")
     points = points if options.points or points.is_file() else None
+    for path in (data, points):
+        if path is not None and not path.is_file():
+            raise absent(path)
+    output = context.path("output", "seed", seed=seed)
     job_key = key_of("train", options.dataset, options.variant, training_key(data, settings, seed, points))
     resume = context.tracked and training.resumable(data, settings=settings, seed=seed, output=output, points=points)
     params = {**settings, "seed": seed}

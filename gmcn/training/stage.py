@@ -87,6 +87,8 @@ def train(
     a loss, gradient or parameter is not finite, and :class:`gmcn.training.OutOfMemoryError` when the memory does not
     even hold the smallest parts of a batch; the last checkpoint stays.
     """
+    if not 0 <= seed < 2**32:  # numpy's
+        raise InputError(f"the seed is {seed}, but must be from 0 to {2**32 - 1}")
     output = Path(output)
     origin = provenance()  # of the code that runs: a checkout may change while it does
     inputs = describe_inputs(artifact, points)

@@ -230,6 +230,12 @@ def test_memory_on_the_cpu_is_that_of_the_process_also_beside_a_gpu(mixtures, se
     assert result["peak_memory"]["bytes"] > 1e7
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_one_sentence(mixtures, settings, tmp_path, seed):
+    with pytest.raises(InputError, match=rf"the seed is {seed}, but must be from 0 to 4294967295"):
+        train(mixtures, settings=settings, seed=seed, output=tmp_path, device="cpu")
+
+
 def test_one_class_is_nothing_to_tell_apart(settings, tmp_path):
     path = make_mixtures(tmp_path / "one.safetensors", classes=1)
     with pytest.raises(InputError, match="toy has one class, line: there is nothing to tell apart"):
