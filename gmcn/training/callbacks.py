@@ -75,13 +75,12 @@ class History(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: TrainingStep, *_: Any) -> None:
         """Pass the loss and the learning rate of the step on to the tracking run."""
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.run.log_metrics({"train/loss": module.last_loss, "train/learning_rate": rate}, step=trainer.global_step)
+        metrics = {"train/loss": module.last_loss, "train/learning_rate": module.last_rate}
+        self.run.log_metrics(metrics, step=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: TrainingStep) -> None:
         """Add the row of the epoch."""
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = self.add(trainer.current_epoch + 1, trainer.global_step, module, rate)
+        row = self.add(trainer.current_epoch + 1, trainer.global_step, module, module.last_rate)
         if not trainer.is_global_zero:
             return
         with open(self.path, "a", encoding="utf-8", newline="") as file:

@@ -57,7 +57,7 @@ class TrainingStep(L.LightningModule):
         self.sums = self._nothing()
         self.validation: dict[str, Tensor] = {}  # by metric, of every validated object [S] in the order of the data
         self._validated: list[tuple[Tensor, Tensor | None]] = []  # per batch, of this rank: values [M, B], labels [B]
-        self.last_loss = float("nan")
+        self.last_loss = self.last_rate = float("nan")
         self.batch: Batch | None = None
         self.plateau = _Plateau(settings, self.objective) if settings.schedule == "plateau" else None
 
@@ -77,14 +77,14 @@ class TrainingStep(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Gradient, the optimiser's step, then the network's own with the same learning rate."""
-        optimizer, rate = self.optimizers(), self.learning_rate
+        optimizer, self.last_rate = self.optimizers(), self.learning_rate
         self.model.before_step_(self.global_step / (self.steps_per_epoch * self.settings.epochs))
         for group in optimizer.param_groups:
-            group["lr"] = rate * self.model.relative_rate(group)
+            group["lr"] = self.last_rate * self.model.relative_rate(group)
         outcome = self._within_memory(self.compute_gradient, batch)
         self._check_and_clip(outcome, count(batch[0]))
         optimizer.step()
-        self.model.after_step_(rate, self.settings.kernel_decay)
+        self.model.after_step_(self.last_rate, self.settings.kernel_decay)
 
     def compute_gradient(self, batch: Batch) -> Tensor:  # [M]
         """Leave the gradient of the batch's mean loss in the parameters; that loss, and the sums of other metrics."""

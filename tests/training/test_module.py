@@ -31,6 +31,21 @@ def test_kernel_decay_follows_the_current_learning_rate(mixtures, settings, tmp_
     assert steps == pytest.approx([0.25 * rate for rate in rates])
 
 
+def test_the_learning_rate_that_is_logged_is_the_schedules_also_where_parameters_rest(
+    mixtures, settings, tmp_path, monkeypatch
+):
+    """As those of a deep mixture do whose turn it is not."""
+    from gmcn.models import GMCN
+
+    monkeypatch.setattr(GMCN, "relative_rate", lambda self, group: 0.0)
+    settings["training"] |= {"epochs": 2, "schedule": "constant", "warmup_epochs": 0}
+    run = Recorder()
+    result = train(mixtures, settings=settings, seed=0, output=tmp_path, device="cpu", threads=1, run=run)
+    rates = [metrics["train/learning_rate"] for _, metrics in run.metrics if "train/loss" in metrics]
+    assert rates == [0.02] * 8
+    assert result["metrics"]["learning_rate"] == 0.02
+
+
 def test_decay_shrinks_the_kernels(mixtures, settings, tmp_path):
     losses = []
     for index, decay in enumerate((0.0, 100.0)):
