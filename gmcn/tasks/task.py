@@ -71,7 +71,7 @@ class Objective:
             self.settings.augmentation.check_dim(data.traits["dim"])
 
     def learn(self, labels: Tensor | None, classes: int) -> None:  # [S] of so many classes
-        """What the loss has to know of all objects that are trained on."""
+        """What the loss has to know of all objects of the training split, also of those that are validated on."""
 
     def prepare(self, inputs: Inputs, generator: torch.Generator) -> Inputs:
         """The batch as it is trained on, by random numbers of ``generator`` alone, one of the CPU: augmented."""

@@ -47,7 +47,7 @@ class Objective(Base):
             raise InputError(f"training.views are parts of clouds, and these are {data.kind}{flat}; leave them out")
 
     def learn(self, labels: Tensor | None, classes: int) -> None:
-        """How frequent each class is."""
+        """How frequent each class is among objects of training and validation."""
         if self.settings.logit_adjustment and labels is not None:
             counts = labels.bincount(minlength=classes)
             shares = torch.where(counts > 0, counts / counts.sum(), 1)
