@@ -40,8 +40,13 @@ def fit_network(
             raise NonFiniteError(f"the fit stopped at iteration {epoch}: the loss is {loss}; nothing was written")
         module.last_loss = loss
         module.sums |= {name: loss * loader.count, "shapes": loader.count}
-        if batches.validation_batches:
-            module.validate(batches.validation_batches)
+        try:
+            if batches.validation_batches:
+                module.validate(batches.validation_batches)
+        except NonFiniteError:  # whose advice is for a training by gradients
+            raise NonFiniteError(
+                f"the fit stopped at iteration {epoch}: the validation loss is not finite; nothing was written"
+            ) from None
         history.run.log_metrics({"train/loss": loss}, step=epoch)
         history.add(epoch, epoch, module, None)
         history.say(module)

@@ -16,7 +16,8 @@ from gmcn.data import sample
 from gmcn.data.objects import TRAIN, of_classes, read_split
 from gmcn.errors import InputError
 from gmcn.models.gmm import GMM
-from gmcn.training import resumable, train
+from gmcn.tasks.density.objective import Objective
+from gmcn.training import NonFiniteError, resumable, train
 from gmcn.training.settings import TrainingSettings
 from tests.training.conftest import Recorder
 
@@ -111,6 +112,16 @@ def test_a_signal_stops_a_fit_before_its_first_iteration_ends(digits, tmp_path, 
     with pytest.raises(SystemExit) as stop:
         train(digits, settings=given(), seed=0, output=tmp_path, **OPTIONS)
     assert stop.value.code == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_validation_that_is_not_finite_stops_a_fit_in_its_own_words(digits, tmp_path, monkeypatch):
+    def measure(self, network, inputs, labels):
+        return {"loss": torch.full((len(inputs),), torch.inf)}
+
+    monkeypatch.setattr(Objective, "measure", measure)
+    with pytest.raises(NonFiniteError, match="the fit stopped at iteration 1: the validation loss is not finite; not"):
+        train(digits, settings=given(), seed=0, output=tmp_path, **OPTIONS)
     assert not list(tmp_path.iterdir())
 
 
