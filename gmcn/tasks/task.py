@@ -82,6 +82,10 @@ class Objective:
         """The whole batch as :meth:`measure` takes it, before it is divided: with chance that is the same each time."""
         return inputs
 
+    def seen(self, inputs: Inputs) -> Inputs:
+        """What the network is given of a batch as :meth:`loss` and :meth:`measure` take it."""
+        return inputs
+
     def loss(
         self, network: Network, inputs: Inputs, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:  # [], [B] each
@@ -115,6 +119,11 @@ class OfClouds(Objective):
         super().check(data)
         if data.kind != POINTS:
             raise InputError(f"the task {self.name} takes points, and these are {data.kind}; set `fit: null`")
+
+    def seen(self, inputs: Inputs) -> Tensor:  # [B, V, 3]
+        """The first points, before those that it is judged by."""
+        clouds: Any = inputs
+        return clouds[:, : self.views.points]
 
     def facts(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Any]:
         """In which units clouds are: the least, median and largest distance of their farthest points from the origin.

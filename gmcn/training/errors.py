@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gmcn.mixture import Mixture
+from gmcn.data.objects import Inputs
 
 
 class NonFiniteError(RuntimeError):
@@ -28,7 +28,7 @@ class Interrupted(BaseException):
         self.signal_number = signal_number
 
 
-def first_non_finite_layer(model: nn.Module, mixture: Mixture) -> str | None:  # mixture [B, N]
+def first_non_finite_layer(model: nn.Module, inputs: Inputs) -> str | None:  # of B objects
     """Name of the first layer of ``model`` whose output is not finite for this batch; None if all are.
 
     The compiled operations refuse such input themselves: then it is the layer that the error left.
@@ -51,7 +51,7 @@ def first_non_finite_layer(model: nn.Module, mixture: Mixture) -> str | None:  #
             handles.append(module.register_forward_hook(leave(name)))
     try:
         with torch.no_grad():
-            model(mixture)
+            model(inputs)
     except RuntimeError as error:
         if not is_numerical(error):
             raise

@@ -269,7 +269,7 @@ class TrainingStep(L.LightningModule):
         where = f"step {self.global_step + 1} in epoch {self.current_epoch + 1}"
         if ranks.size() > 1:  # others may not be here: nothing may wait for them
             self.model.eval()
-        layer = first_non_finite_layer(self.model, self.batch[0])
+        layer = first_non_finite_layer(self.model, self.objective.seen(self.batch[0]))
         if layer:
             reason = f"the output of layer '{layer}' is not finite"
         elif names := non_finite_gradients(self.model):

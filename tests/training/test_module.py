@@ -9,6 +9,7 @@ import torch
 
 from gmcn import tasks
 from gmcn.data.objects import TRAIN, ObjectSet, read_split, select
+from gmcn.models import build
 from gmcn.tasks.metric import Metric
 from gmcn.training import TrainingSettings, train
 from gmcn.training.errors import first_non_finite_layer
@@ -147,3 +148,16 @@ def test_first_non_finite_layer_is_the_innermost_and_earliest():
     assert first_non_finite_layer(model, torch.ones(1, 2)) is None
     model[1][1].weight.data[0] = float("inf")
     assert first_non_finite_layer(model, torch.ones(1, 2)) == "1.1"
+
+
+@pytest.mark.parametrize(("kind", "task"), [("pointgmm", "generation"), ("registration", "registration")])
+def test_a_value_that_is_not_finite_is_searched_for_in_what_the_network_sees(kind, task):
+    """A part of what is prepared for it."""
+    network = {"kind": kind, "latent": 5, "encoder": [8, 16], "width": 16, "splits": 1}
+    settings = TrainingSettings.read({"views": {"points": 20}})
+    module = TrainingStep(build(network, dim=3, seed=0), settings, 4, tasks.objective(settings, task))
+    prepared = module.objective.prepare(torch.rand(3, 60, 3), torch.Generator().manual_seed(0))
+    module.batch, given = (prepared, None), []
+    module.model.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    module._explain()
+    assert torch.equal(given[0], prepared[:, :20])

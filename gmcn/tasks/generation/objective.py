@@ -44,14 +44,13 @@ class Objective(OfClouds):
     ) -> tuple[Tensor, dict[str, Tensor]]:  # [], none
         """The network's terms, means over the batch and all points of a cloud, with its penalty."""
         network, clouds = _own(network, inputs)
-        seen, whole = clouds[:, : self.views.points], clouds[:, self.views.points :]
-        tree, penalty = network.outputs_and_penalty(seen)
-        return penalty - network.log_likelihoods(tree, whole).mean((0, 1)).sum(), {}
+        tree, penalty = network.outputs_and_penalty(self.seen(clouds))
+        return penalty - network.log_likelihoods(tree, clouds[:, self.views.points :]).mean((0, 1)).sum(), {}
 
     def measure(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Tensor]:  # [B]
         """The mean over the points of a cloud but the first, which alone the network sees, under the leaves."""
-        (network, clouds), count = _own(network, inputs), self.views.points
-        return {LOSS.name: -exact(network(clouds[:, :count]).leaves(), clouds[:, count:]).mean(1)}
+        network, clouds = _own(network, inputs)
+        return {LOSS.name: -exact(network(self.seen(clouds)).leaves(), clouds[:, self.views.points :]).mean(1)}
 
 
 def _own(network: Network, inputs: Inputs) -> tuple[PointGMM, Tensor]:

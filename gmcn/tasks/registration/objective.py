@@ -64,8 +64,7 @@ class Objective(OfClouds):
         return {LOSS.name: losses, DEGREES.name: degrees}
 
     def _parts(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # [B, V, 3], [B, M, 3], [B, 3, 3]
-        count = self.views.points
-        return prepared[:, :count], prepared[:, count:-3], prepared[:, -3:]
+        return self.seen(prepared), prepared[:, self.views.points : -3], prepared[:, -3:]
 
 
 def _losses(
