@@ -52,6 +52,13 @@ def test_mean_and_deviation_over_the_seeds(variant):
     assert logged in [metrics for _, metrics in variant.recorders["evaluate"].metrics]
 
 
+def test_objects_without_labels_are_refused(variant):
+    data = read_split(variant.mixtures, TEST)
+    unlabelled = ObjectSet(data.kind, data.inputs, None, data.names, data.metadata)
+    with pytest.raises(InputError, match="have no labels to measure against"):
+        Measures().measure(gmcn.load(variant.runs), unlabelled)
+
+
 @pytest.mark.parametrize("name", ["confusion.png", "mistakes.png"])
 def test_pictures_of_what_is_taken_for_what(variant, name):
     assert (variant.runs / name).read_bytes().startswith(b"\x89PNG")

@@ -102,11 +102,11 @@ def predict(
     """Logits of all objects of a set; ``progress`` is told how many more there are, now and then."""
     import torch
 
-    from gmcn.data.objects import batches_in_order, each
+    from gmcn.data.objects import batches_in_order, count, each
 
     logits = []
     with torch.no_grad():
-        for inputs, labels in batches_in_order(data.inputs, data.labels, BATCH):
+        for inputs, _ in batches_in_order(data.inputs, None, BATCH):
             logits.append(model(each(inputs, lambda tensor: tensor.to(device))).cpu())
-            progress(len(labels))
+            progress(count(inputs))
     return torch.cat(logits)
