@@ -93,9 +93,8 @@ class Settings:
     votes: Annotated[
         int,
         at_least(2),
-        "So many variations of each test object (new fits of views as in training, not augmented; of networks of "
-        "points what is trained on) are classified besides the object itself, and their mean probabilities are "
-        "measured too.",
+        "So many variations of each test object, drawn as in training (its views, new fits of them, its augmentation), "
+        "are classified besides the object itself, and their mean probabilities measured too.",
     ] = OPTIONAL
 
 

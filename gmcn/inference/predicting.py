@@ -93,8 +93,8 @@ def predict(
     the training objects. ``maps``, a folder (with / at its end, or there already) or a .png, draws where in an image it
     is unlikely.
 
-    With ``votes`` a classifier answers with the mean of its probabilities for so many variations of each object:
-    new fits of its points, or what the training of a network of points would have drawn.
+    With ``votes`` a classifier answers with the mean of its probabilities for so many variations of each object, as its
+    training drew them; mixtures are fitted anew to points.
 
     A file that cannot be used raises :class:`gmcn.errors.InputError`, or is handed to ``refuse`` with what is wrong
     with it, and the others go on.

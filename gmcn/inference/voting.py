@@ -1,4 +1,4 @@
-"""Votes of a network on variations of a file's object: new fits of it, or what its training would have drawn."""
+"""Votes of a network on variations of a file's object, each as its training would have drawn it."""
 
 from __future__ import annotations
 

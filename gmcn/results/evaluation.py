@@ -112,7 +112,7 @@ def varied(
     votes: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[Inputs]:
-    """Variations of all objects, as many as ``votes``: mixtures are fitted anew, others vary as in training."""
+    """Variations of all objects, as many as ``votes``, each as the network's training would have drawn it."""
     training = TrainingSettings.read((metadata.get("settings") or {}).get("training", {}))
     prepare = tasks.objective(training).prepare
     if data.kind != MIXTURES:

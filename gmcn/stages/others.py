@@ -37,7 +37,7 @@ OTHERS = {
                 ),
                 Option(
                     "--votes",
-                    "answer with the mean over so many variations of each object: new fits of its points",
+                    "answer with the mean over so many variations of each object, as the training drew them",
                     type="count",
                     metavar="V",
                 ),

@@ -93,13 +93,12 @@ def votes_of(
     votes: int,
     refit: Refit | None = None,
 ) -> Iterator[Inputs]:  # [S, ...] each
-    """Variations of all objects, as many as ``votes``: fits by ``refit``, or else what the training prepares.
+    """Variations of all objects, as many as ``votes``, each as the training prepares them, or fits them with ``refit``.
 
-    New fits are not augmented: votes on augmented ones know less (docs/reproduction.md, "Fresh fits and votes").
     Raises :class:`InputError` where nothing would vary.
     """
     if refit is not None:
-        prepare = refit.fit
+        prepare = refit.then(prepare)
     elif training.views is None and training.augmentation is None:
         raise InputError(
             "nothing in the training of this network varies an object, so that all votes are one; leave them out"

@@ -15,6 +15,7 @@ import torch
 import gmcn
 from gmcn import cli
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors
+from gmcn.data.augmentation import Augmentation, augment
 from gmcn.data.off import parse_off
 from gmcn.data.views import Views, view
 from gmcn.errors import InputError
@@ -334,7 +335,7 @@ def test_clouds_of_a_network_whose_mixtures_another_one_makes(tmp_path):
         list(reader.read(tmp_path / "cloud.npy"))
 
 
-def test_votes_are_the_mean_over_new_fits_that_are_not_augmented(solids, tmp_path):
+def test_votes_are_the_mean_over_variations_as_in_training(solids, tmp_path):
     """Clouds are fitted anew, to other points and from another start; the same votes for the same file."""
     training = {"epochs": 1, "batch_size": 8, "views": {"points": 60}, "augmentation": {"scaling": [0.5, 2]}}
     settings = {"network": {"layers": [[2, 4]], "kernel_components": 3}, "training": training}
@@ -350,7 +351,7 @@ def test_votes_are_the_mean_over_new_fits_that_are_not_augmented(solids, tmp_pat
         start = int(torch.randint(1 << 31, (), generator=generator))
         mixture = fit_points(seen, fit["components"], seed=start, **options)
         with torch.no_grad():
-            total += network(mixture).double().softmax(1)
+            total += network(augment(mixture, Augmentation(scaling=(0.5, 2)), generator)).double().softmax(1)
     first, *others = gmcn.predict(tmp_path, solids.points, votes=3)
     torch.testing.assert_close(torch.tensor(list(first.probabilities.values())).double(), total[0] / 3)
     assert len(others) == 59

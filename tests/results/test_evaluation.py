@@ -12,6 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import gmcn
+from gmcn.data.augmentation import Augmentation, augment
 from gmcn.data.objects import TEST, ObjectSet, read_split
 from gmcn.data.views import Views, view
 from gmcn.errors import InputError
@@ -129,7 +130,7 @@ def test_networks_of_other_data_are_refused(variant, tmp_path):
         evaluate(variant.mixtures, models=[], output=tmp_path / "e.json", device="cpu")
 
 
-def test_votes_are_mean_probabilities_over_new_fits_that_are_not_augmented(clouds, tmp_path):
+def test_votes_are_mean_probabilities_over_variations_as_in_training(clouds, tmp_path):
     points, mixtures = clouds
     training = {"epochs": 1, "batch_size": 4, "views": {"points": 30}, "augmentation": {"scaling": [0.5, 2]}}
     settings = {"network": {"layers": [[2, 4]], "kernel_components": 3}, "training": training}
@@ -144,7 +145,9 @@ def test_votes_are_mean_probabilities_over_new_fits_that_are_not_augmented(cloud
         generator = generator_of(0, vote, 0)
         seen = view(sources, Views(points=30), generator)
         start = int(torch.randint(1 << 31, (), generator=generator))
-        mixture = fit_points(seen, 6, seed=start, covariance_floor=1e-3)
+        mixture = augment(
+            fit_points(seen, 6, seed=start, covariance_floor=1e-3), Augmentation(scaling=(0.5, 2)), generator
+        )
         with torch.no_grad():
             total += network(mixture).double().softmax(1)
     voted = found["seeds"]["0"]["voted"]
