@@ -12,7 +12,7 @@
 
 namespace gmcn {
 
-struct Range {
+struct RankedRange {
   std::int32_t begin, end;
   double priority;  // negative where it cannot be split
 };
@@ -25,14 +25,14 @@ template <typename Rule>
 struct GroupsSpace {
   // In shared memory, or, where a mixture is too large, in global memory.
   std::uint64_t* keys;  // [count] code, component
-  Range* ranges;        // [most]
+  RankedRange* ranges;  // [most]
   std::int32_t* winners;
   // [count + 1, Rule::kSums] in the order of keys. A single one is near as well; several would take more room than all
   // the rest, and each cut reads few of them.
   double* sums;
 
   GMCN_HD GroupsSpace(Pieces& near, Pieces& global, std::int64_t count, std::int64_t most) {
-    keys = near.take<std::uint64_t>(count), ranges = near.take<Range>(most);
+    keys = near.take<std::uint64_t>(count), ranges = near.take<RankedRange>(most);
     winners = near.take<std::int32_t>(Tournament::space(most));
     sums = (Rule::kSums > 1 ? global : near).template take<double>((count + 1) * Rule::kSums);
   }
@@ -104,7 +104,7 @@ struct BlockGroups {
 
   // The Gaussian of one range, by `Lanes` neighbours in a warp; in all of them. The lanes of a warp come here together.
   template <int Lanes = 32>
-  __device__ Gaussian<T, D> moments(const Range& range) const {
+  __device__ Gaussian<T, D> moments(const RankedRange& range) const {
     const auto each = [&](const auto& add) {
       for (std::int64_t k = range.begin + lane() % Lanes; k < range.end; k += Lanes) add(source(mixture, component(k)));
     };
@@ -185,7 +185,7 @@ struct BlockGroups {
       __syncwarp();
       std::int32_t size = 1, place = tournament.play<double>(0, 1, offered);
       while (size < most && place >= 0) {
-        const Range range = space.ranges[place];
+        const RankedRange range = space.ranges[place];
         const std::int32_t middle = split(range);
         __syncwarp();  // all lanes have read the range before it changes
         if (lane() == 0) put(place, range.begin, middle);
@@ -201,7 +201,7 @@ struct BlockGroups {
   }
 
   // Where the highest differing bit of a range's keys changes; equal codes are split by their places in the order.
-  __device__ std::int32_t split(const Range& range) const {
+  __device__ std::int32_t split(const RankedRange& range) const {
     const auto key = [&](std::int64_t k) {
       return (space.keys[k] & 0xffffffff00000000u) | static_cast<std::uint64_t>(k);
     };

@@ -42,7 +42,7 @@ template <typename T, int D>
 __global__ void __launch_bounds__(kGroupThreads) find_members(FitJob<T, D> job, MemberGradients<T, D> members) {
   job.each([&](std::int64_t mixture, const auto& groups) {
     for (std::int32_t i = warp(); i < groups.groups; i += warps()) {
-      const Range range = groups.space.ranges[i];
+      const RankedRange range = groups.space.ranges[i];
       const Gaussian<T, D> group = groups.moments(range);
       if (lane() == 0) members.groups[mixture * members.most + i] = group;
       for (std::int64_t k = range.begin + lane(); k < range.end; k += 32)

@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kGroupThreads) make_nodes(GroupsJob<T, D, CutB
     };
     for (std::int32_t first = 0; first < nodes; first += step) {  // all lanes of a warp together
       const std::int32_t i = first + static_cast<std::int32_t>(threadIdx.x) / kNodeLanes;
-      const Range range = i < nodes ? groups.space.ranges[i] : Range{0, 0, 0};
+      const RankedRange range = i < nodes ? groups.space.ranges[i] : RankedRange{0, 0, 0};
       const Gaussian<T, D> node = groups.template moments<kNodeLanes>(range);
       for (std::int64_t k = range.begin + lane() % kNodeLanes; k < range.end; k += kNodeLanes)
         group[groups.component(k)] = static_cast<std::int16_t>(i);

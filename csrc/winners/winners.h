@@ -9,7 +9,7 @@ namespace gmcn {
 inline constexpr std::int64_t kWinnerTile = 32;  // rows that are smoothed together; every vector divides it
 
 // Numbers that lie side by side in memory.
-struct Run {
+struct MemoryRun {
   std::int64_t from, length;
 };
 
@@ -19,7 +19,7 @@ struct Windows {
   const T* x;
   std::int64_t rows, columns;                // of windows on an image
   std::int64_t of_image, of_row, of_column;  // steps
-  const Run* runs;
+  const MemoryRun* runs;
   std::int64_t count, channels;  // of runs, and of all their numbers
 };
 

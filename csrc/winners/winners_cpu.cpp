@@ -77,7 +77,7 @@ struct Sight {
     }
   }
   std::vector<std::int64_t> places;
-  std::vector<Run> runs;
+  std::vector<MemoryRun> runs;
 };
 
 // Sums over the positions that each component wins, of slopes, and of slopes times what the window there sees.

@@ -122,7 +122,7 @@ void add_windows(const Windows<T>& windows, std::int64_t begin, std::int64_t end
     T *sum = sums + to, *square = kSquares ? squares + to : nullptr;
     ones[winners[place]] += slopes[place];
     for (std::int64_t i = 0; i < windows.count; ++i) {
-      const Run run = windows.runs[i];
+      const MemoryRun run = windows.runs[i];
       add_scaled<T, kSquares>(slopes[place], x + run.from, run.length, sum, square);
       sum += run.length;
       if constexpr (kSquares) square += run.length;
