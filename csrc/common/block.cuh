@@ -17,6 +17,15 @@ __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % 32
 __device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x / 32); }
 __device__ __forceinline__ int warps() { return static_cast<int>(blockDim.x / 32); }
 
+// Where a block works: mixture b and the first of its points (or Gaussians) begin.
+struct Place {
+  std::int64_t b, begin;
+};
+__device__ __forceinline__ Place place_of_block(std::int64_t count, int per_block) {
+  const auto blocks = static_cast<unsigned>((count + per_block - 1) / per_block);  // 32 bits: a quick division
+  return {blockIdx.x / blocks, static_cast<std::int64_t>(blockIdx.x % blocks) * per_block};
+}
+
 // In every lane, the combination of all lanes' values, or of those of the `Lanes` neighbours that it is one of; combine
 // must be commutative.
 template <int Lanes = 32, typename V, typename F>

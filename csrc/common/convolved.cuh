@@ -10,14 +10,6 @@ namespace gmcn {
 
 inline constexpr int kGatherThreads = 256;
 
-template <typename T, int D>
-__device__ void add_gradient(const Gaussian<T, D>& gradient, T factor, Gaussian<T, D>& sum) {
-  sum.weight += gradient.weight * factor;
-  GMCN_UNROLL
-  for (int d = 0; d < D; ++d) sum.position[d] += gradient.position[d];
-  add_scaled<T, D>(T(1), gradient.covariance, sum.covariance);
-}
-
 // reduce(value) for every number of g.
 template <typename T, int D, typename Reduce>
 __device__ void reduce_each(Gaussian<T, D>& g, const Reduce& reduce) {
@@ -41,7 +33,8 @@ __global__ void __launch_bounds__(kGatherThreads)
     const std::int64_t mixture = first + term / kernels;
     const auto i = static_cast<std::int32_t>(place + per_shape * (term % kernels));
     const T factor = source.kernels.weights ? source.kernels.weights[source.kernel_row(mixture, i)] : T(0);
-    add_gradient<T, D>(gradient(mixture, i), factor, sum);
+    const Gaussian<T, D> one = gradient(mixture, i);
+    accumulate(one, one.weight * factor, sum);
   }
   reduce_each(sum, [](T value) { return warp_sum(value); });
   if (lane() == 0) result.write(row, sum);
@@ -64,12 +57,15 @@ __global__ void __launch_bounds__(kGatherThreads)
     const std::int64_t mixture = shape * source.channels_out + g;
     const auto i = static_cast<std::int32_t>(m + first);
     const T factor = source.data.weights ? source.data.weights[source.data_row(mixture, i)] : T(0);
-    add_gradient<T, D>(gradient(mixture, i), factor, sum);
+    const Gaussian<T, D> one = gradient(mixture, i);
+    accumulate(one, one.weight * factor, sum);
   }
   reduce_each(sum, [](T value) { return block_sum(value); });
   if (threadIdx.x > 0) return;
-  if (!is_first)
-    add_gradient<T, D>(Stored<T, D>{result.weights, result.positions, result.covariances, 0}.at(row), T(1), sum);
+  if (!is_first) {
+    const auto before = Stored<T, D>{result.weights, result.positions, result.covariances, 0}.at(row);
+    accumulate(before, before.weight, sum);
+  }
   result.write(row, sum);
 }
 

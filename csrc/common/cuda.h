@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 
 #if defined(GMCN_EMULATE)
 #include "cuda_on_cpu.h"

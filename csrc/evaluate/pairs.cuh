@@ -5,8 +5,8 @@
 // Where a covariance is not positive definite its weights become not-a-number, and with them all that they touch.
 #pragma once
 
+#include "../common/block.cuh"
 #include "../common/components.h"
-#include "../common/cuda.h"
 #include "../common/gaussian.h"
 
 namespace gmcn {
@@ -24,15 +24,6 @@ struct alignas(16) PreparedGaussian {
   T weights[W];
   T scale;
 };
-
-// Where a block works: mixture b and the first of its points (or Gaussians) begin.
-struct Place {
-  std::int64_t b, begin;
-};
-__device__ __forceinline__ Place place_of_block(std::int64_t count, int per_block) {
-  const auto blocks = static_cast<unsigned>((count + per_block - 1) / per_block);  // 32 bits: a quick division
-  return {blockIdx.x / blocks, static_cast<std::int64_t>(blockIdx.x % blocks) * per_block};
-}
 
 // weights(g, w) is weight w of a component g.
 template <typename T, int D, int W, typename F>

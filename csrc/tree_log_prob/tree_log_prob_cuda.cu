@@ -9,15 +9,6 @@ namespace {
 
 inline constexpr int kTreeThreads = 128;  // of a block, and components or points of a tile
 
-// Mixture b and the first of the points or components of a block.
-struct TreeBlock {
-  std::int64_t b, begin;
-};
-__device__ __forceinline__ TreeBlock tree_block(std::int64_t count) {
-  const auto blocks = static_cast<unsigned>((count + kTreeThreads - 1) / kTreeThreads);  // 32 bits: a quick division
-  return {blockIdx.x / blocks, static_cast<std::int64_t>(blockIdx.x % blocks) * kTreeThreads};
-}
-
 template <typename T, int D>
 __device__ __forceinline__ void read_point(const TreeInput<T>& in, std::int64_t m, T* x) {
   GMCN_UNROLL
@@ -51,7 +42,7 @@ __device__ __forceinline__ void for_each_candidate(const TreeInput<T>& in, const
 template <typename T, int D>
 __global__ void __launch_bounds__(kTreeThreads)
     tree_values(TreeInput<T> in, TreeLevel level, std::int64_t l, TreeResult<T> result) {
-  const auto [b, begin] = tree_block(in.m);
+  const auto [b, begin] = place_of_block(in.m, kTreeThreads);
   const bool real = begin + threadIdx.x < in.m;
   const std::int64_t m = b * in.m + (real ? begin + threadIdx.x : in.m - 1), at = m * in.l + l;
   const std::int64_t ancestor = level.parents > 1 ? result.path[m] : 0;
@@ -72,7 +63,7 @@ template <typename T, int D>
 __global__ void __launch_bounds__(kTreeThreads)
     tree_gradients_of_points(TreeInput<T> in, TreeLevel level, std::int64_t l, TreeUpstream<T> upstream,
                              TreeGradient<T> gradient) {
-  const auto [b, begin] = tree_block(in.m);
+  const auto [b, begin] = place_of_block(in.m, kTreeThreads);
   const bool real = begin + threadIdx.x < in.m;
   const std::int64_t m = b * in.m + (real ? begin + threadIdx.x : in.m - 1), at = m * in.l + l;
   const T best = upstream.best[at], scale = upstream.scale(at);
@@ -107,7 +98,7 @@ __global__ void __launch_bounds__(kTreeThreads)
                                  TreeGradient<T> gradient) {
   __shared__ TreePoint<T, D> tile[kTreeThreads];
   const std::int64_t components = level.parents * level.children;
-  const auto [b, begin] = tree_block(components);
+  const auto [b, begin] = place_of_block(components, kTreeThreads);
   const bool real = begin + threadIdx.x < components;
   const std::int64_t own = real ? begin + threadIdx.x : components - 1, parent = own / level.children;
   const std::int64_t i = b * in.n + level.first + own;

@@ -162,46 +162,24 @@ T shuffle(unsigned mask, T value, int from) {
 inline void __syncthreads() { gmcn::emulation::wait(gmcn::emulation::Waiting::for_block, 0); }
 inline void __syncwarp(unsigned mask = 0xffffffffu) { gmcn::emulation::wait(gmcn::emulation::Waiting::for_warp, mask); }
 inline void __threadfence() {}
-inline void __threadfence_block() {}
 
-inline int __syncthreads_count(int predicate) {
+inline int __syncthreads_or(int predicate) {
   using namespace gmcn::emulation;
   return exchange(Waiting::for_block, 0, predicate, [](const auto& of) {
-    int count = 0;
-    for (std::size_t i = 0; i < fibers.size(); ++i) count += of(i) != 0;
-    return count;
+    int any = 0;
+    for (std::size_t i = 0; i < fibers.size(); ++i) any |= of(i) != 0;
+    return any;
   });
 }
-inline int __syncthreads_or(int predicate) { return __syncthreads_count(predicate) > 0; }
-inline int __syncthreads_and(int predicate) { return __syncthreads_count(!predicate) == 0; }
 
-template <typename T>
-T __shfl_sync(unsigned mask, T value, int lane) {
-  return gmcn::emulation::shuffle(mask, value, lane);
-}
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int with) {
   return gmcn::emulation::shuffle(mask, value, static_cast<int>(gmcn::emulation::current % 32) ^ with);
 }
 template <typename T>
-T __shfl_down_sync(unsigned mask, T value, int by) {
-  const int lane = static_cast<int>(gmcn::emulation::current % 32);
-  return gmcn::emulation::shuffle(mask, value, lane + by < 32 ? lane + by : lane);
-}
-template <typename T>
 T __shfl_up_sync(unsigned mask, T value, int by) {
   const int lane = static_cast<int>(gmcn::emulation::current % 32);
   return gmcn::emulation::shuffle(mask, value, lane >= by ? lane - by : lane);
-}
-inline unsigned __ballot_sync(unsigned mask, int predicate) {
-  using namespace gmcn::emulation;
-  const std::size_t first = current / 32 * 32;
-  return exchange(Waiting::for_warp, mask, predicate, [&](const auto& of) {
-    unsigned bits = 0;
-    for (unsigned lane = 0; lane < 32; ++lane)
-      if (mask >> lane & 1) bits |= static_cast<unsigned>(of(first + lane) != 0) << lane;
-    return bits;
-  });
 }
 
 template <typename T, typename V>
@@ -210,24 +188,9 @@ T atomicAdd(T* address, V value) {
   *address += static_cast<T>(value);
   return old;
 }
-template <typename T, typename V>
-T atomicMin(T* address, V value) {
-  const T old = *address;
-  *address = std::min(old, static_cast<T>(value));
-  return old;
-}
-template <typename T, typename V>
-T atomicMax(T* address, V value) {
-  const T old = *address;
-  *address = std::max(old, static_cast<T>(value));
-  return old;
-}
 template <typename T>
 T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
   const T old = *address;
   if (old == expected) *address = value;
   return old;
 }
-inline int __popc(unsigned v) { return __builtin_popcount(v); }
-inline int __clz(int v) { return v ? __builtin_clz(static_cast<unsigned>(v)) : 32; }
-inline int __clzll(long long v) { return v ? __builtin_clzll(static_cast<unsigned long long>(v)) : 64; }
