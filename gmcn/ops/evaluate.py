@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -36,28 +37,31 @@ def evaluate(
         )
     check_same(points, mixture.weights, ("points", "mixture.weights"))
     if points.shape[:-2] != mixture.batch_shape:
-        mixture, points = _broadcast(mixture, points)
+        batch = _common_batch(mixture, points)
+        if math.prod(mixture.batch_shape) == 1:  # one for all points: nothing of it is copied
+            values = evaluate(flatten(mixture), points.reshape(1, -1, mixture.dim), cutoff=cutoff)
+            return values.reshape(*batch, points.shape[-2])
+        lead = len(mixture.batch_shape)
+        mixture = mixture.map(lambda tensor: tensor.expand(*batch, *tensor.shape[lead:]))
+        points = points.expand(*batch, *points.shape[-2:])
     m, dim = points.shape[-2:]
     flat = flatten(mixture)
     flat_points = points.reshape(flat.weights.shape[0], m, dim)
     return autograd.call("evaluate", *flat, flat_points, check_cutoff(cutoff)).reshape(points.shape[:-1])
 
 
-def _broadcast(
+def _common_batch(
     mixture: Mixture,  # [..., N]
     points: Tensor,  # [..., M, D]
-) -> tuple[Mixture, Tensor]:
-    """Both with the same leading dimensions; ValueError where there are none for both."""
+) -> torch.Size:
+    """The leading dimensions of both, broadcast; ValueError where they do not."""
     try:
-        batch = torch.broadcast_shapes(mixture.batch_shape, points.shape[:-2])
+        return torch.broadcast_shapes(mixture.batch_shape, points.shape[:-2])
     except RuntimeError:
         raise ValueError(
             f"leading dimensions of points {list(points.shape[:-2])} and of the mixture {list(mixture.batch_shape)} "
             "do not broadcast"
         ) from None
-    lead = len(mixture.batch_shape)
-    expanded = mixture.map(lambda tensor: tensor.expand(*batch, *tensor.shape[lead:]))
-    return expanded, points.expand(*batch, *points.shape[-2:])
 
 
 @library.fake("evaluate")

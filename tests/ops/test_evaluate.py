@@ -7,8 +7,10 @@ import torch
 
 import gmcn.ops
 from gmcn import Mixture
+from gmcn.results.allocations import peak_of_allocations
 
 from . import checks
+from .compiled import compiled
 from .workload import plain_values, random_mixture, random_points, random_rotation, transformed
 
 
@@ -77,7 +79,10 @@ def test_strides():
     checks.assert_strides_do_not_matter(operation, inputs(2))
 
 
-@pytest.mark.parametrize(("left", "right"), [((), (4,)), ((3, 1), (1, 2)), ((2, 3), (3,)), ((1,), ())])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((), (4,)), ((3, 1), (1, 2)), ((2, 3), (3,)), ((1,), ()), ((1,), (2, 3)), ((1, 1), (4,)), ((), (0,))],
+)
 def test_broadcast(ops, left, right):
     mixture, points = random_mixture(left, 5, 3), random_points(right, 6, 3)
     shape = torch.broadcast_shapes(left, right)
@@ -91,9 +96,17 @@ def test_broadcast(ops, left, right):
     torch.testing.assert_close(values, ops.evaluate(full, points.expand(*shape, 6, 3)), rtol=1e-12, atol=1e-14)
 
 
-def test_broadcast_gradient():
+@pytest.mark.parametrize(("left", "right"), [((1, 3), (2, 1)), ((1,), (2, 3))])
+def test_broadcast_gradient(left, right):
     """The gradient of an input that was broadcast is the sum over its copies."""
-    checks.assert_twins(operation, (random_mixture((1, 3), 5, 2), random_points((2, 1), 6, 2)))
+    checks.assert_twins(operation, (random_mixture(left, 5, 2), random_points(right, 6, 2)))
+
+
+def test_one_mixture_at_points_of_any_shape_is_not_copied():
+    mixture, points = random_mixture((), 1000, 2), random_points((20, 10), 1, 2)
+    assert peak_of_allocations(lambda: compiled.evaluate(mixture, points)) < 20_000
+    flat = compiled.evaluate(mixture, points.flatten(0, 2))
+    assert torch.equal(compiled.evaluate(mixture, points), flat.reshape(20, 10, 1))
 
 
 @pytest.mark.parametrize(("shape", "components", "points"), [((0,), 5, 6), ((2,), 5, 0), ((2,), 0, 6)])
