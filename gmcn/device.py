@@ -28,14 +28,27 @@ def select_device(name: str) -> torch.device:
     return torch.device("cpu" if name == "cpu" or missing else "cuda")
 
 
+# How torch computes products of float32: on a GPU it rounds the factors of convolutions to the 11 bits of TF32 unless
+# told otherwise, and those of matrices where the caller wants that.
+PRODUCTS = (torch.backends.cudnn.conv, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+
+
 @contextlib.contextmanager
 def own_defaults() -> Iterator[None]:
-    """Torch's default device and dtype are the caller's; within, also for other libraries, they are CPU and float32."""
+    """Torch's default device and dtype are the caller's; within, also for other libraries, they are CPU and float32.
+
+    So is what torch may round: within, no product of float32.
+    """
     device, dtype = torch.get_default_device(), torch.get_default_dtype()
+    precisions = [products.fp32_precision for products in PRODUCTS]
     torch.set_default_dtype(torch.float32)
+    for products in PRODUCTS:
+        products.fp32_precision = "ieee"
     try:
         # This slows every call of torch: only where there is a default to hide.
         with torch.device("cpu") if device.type != "cpu" else contextlib.nullcontext():
             yield
     finally:
         torch.set_default_dtype(dtype)
+        for products, precision in zip(PRODUCTS, precisions, strict=True):
+            products.fp32_precision = precision

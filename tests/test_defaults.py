@@ -13,6 +13,7 @@ import gmcn
 from gmcn import Mixture, ops
 from gmcn.artifacts import load_tensors
 from gmcn.data.augmentation import Augmentation, augment
+from gmcn.device import PRODUCTS, own_defaults
 from gmcn.fitting import METHODS, fit_images, fit_points, quality
 from gmcn.models import GMCN, PointNet, PointNet2
 from gmcn.training import train
@@ -197,3 +198,16 @@ def test_training_and_prediction(use, wanted):
     device, dtype = torch.get_default_device(), torch.get_default_dtype()
     assert_same(use(), wanted)
     assert (torch.get_default_device(), torch.get_default_dtype()) == (device, dtype), "the caller's defaults stay"
+
+
+def test_no_product_is_rounded():
+    """Convolutions are on a GPU by default; the scores of GMM layers are differences of large numbers."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        before = [products.fp32_precision for products in PRODUCTS]
+        assert before == ["tf32", "tf32", "bf16"]
+        with own_defaults():
+            assert [products.fp32_precision for products in PRODUCTS] == ["ieee"] * 3
+        assert [products.fp32_precision for products in PRODUCTS] == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
