@@ -72,6 +72,9 @@ struct Forward {
   }
 
   void write(const std::vector<Gaussian<T, D>>& nodes, std::int64_t mixture, const Workspace<T, D>& work) const {
+    // What is not a number is no member: without a node it would not be seen.
+    const T* const weights = work.lanes.lanes().weights;
+    const bool lost = nodes.empty() && std::any_of(weights, weights + work.lanes.size(), [](T w) { return w != w; });
     for (std::int64_t j = 0; j < n; ++j) {
       const std::int64_t row = mixture * n + j;
       Gaussian<T, D> node = {};
@@ -85,7 +88,7 @@ struct Forward {
           set_identity<T, D>(T(1), node.covariance);
         else
           node = nodes[0];
-        node.weight = kept.g[row] = kept.f[row] = 0;
+        node.weight = kept.g[row] = kept.f[row] = lost ? T(NAN) : T(0);
       }
       kept.mass[row] = node.weight;
       node.weight = node_weight(node.weight, kept.f[row], kept.g[row]);

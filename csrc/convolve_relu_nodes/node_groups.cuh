@@ -1,6 +1,7 @@
 // The nodes of every output mixture: its members, cut into groups by one block, and the moments of each group.
 #pragma once
 
+#include "../common/gaussian.h"
 #include "../common/relu_nodes.h"
 #include "../convolve_fit/launch_groups.cuh"
 #include "operation.h"
@@ -42,7 +43,7 @@ inline constexpr int kNodeLanes = 8;  // that add up the moments of one node: fe
 
 // Positions and covariances of nodes to `result`, their mass, and the node of every component. Slots without a node get
 // all that they have; weights, f and g of the others, the first used[mixture], come later. A negative weight of the
-// data makes everything not a number.
+// data makes everything not a number, and so does a component that is none where no node would show it.
 template <typename T, int D>
 __global__ void __launch_bounds__(kGroupThreads) make_nodes(GroupsJob<T, D, CutBySpread> job, Rows<T, D> result,
                                                             NodeRows<T, std::int16_t> kept, std::int32_t* used) {
@@ -50,15 +51,22 @@ __global__ void __launch_bounds__(kGroupThreads) make_nodes(GroupsJob<T, D, CutB
     const Convolved<T, D>& source = job.source;
     const std::int64_t data_size = source.channels_in * source.data.n;
     const T* const weights = source.data.weights + mixture / source.channels_out * data_size;
-    bool negative = false;
-    for (std::int64_t i = threadIdx.x; i < data_size; i += kGroupThreads) negative = negative || weights[i] < T(0);
-    negative = block_reduce<int>(negative, [](int a, int b) { return a | b; });
+    bool bad = false;
+    for (std::int64_t i = threadIdx.x; i < data_size; i += kGroupThreads) bad = bad || weights[i] < T(0);
+    if (groups.groups == 0) {
+      for (std::int32_t i = threadIdx.x; i < job.count; i += kGroupThreads) {
+        const Gaussian<T, D> g = source(mixture, i);
+        T factor[kPacked<D>], scale;
+        bad = bad || g.weight != g.weight || !whiten<T, D, T>(g.covariance, factor, scale);
+      }
+    }
+    bad = block_reduce<int>(bad, [](int a, int b) { return a | b; });
 
     std::int16_t* const group = kept.group + mixture * job.count;
     for (std::int32_t i = threadIdx.x; i < job.count; i += kGroupThreads) group[i] = -1;
     __syncthreads();
     const std::int64_t row = mixture * job.wanted;
-    const std::int32_t nodes = negative ? 0 : groups.groups, step = kGroupThreads / kNodeLanes;
+    const std::int32_t nodes = bad ? 0 : groups.groups, step = kGroupThreads / kNodeLanes;
     const auto put = [&](std::int64_t i, const Gaussian<T, D>& node) {
       kept.mass[row + i] = node.weight;
       result.write(row + i, node);  // the weight to begin with
@@ -78,7 +86,7 @@ __global__ void __launch_bounds__(kGroupThreads) make_nodes(GroupsJob<T, D, CutB
       for (int d = 0; d < D; ++d) empty.position[d] = result.positions[row * D + d];
       pack<T, D>(result.covariances + row * D * D, empty.covariance);
     }
-    if (negative) {
+    if (bad) {
       empty.weight = T(NAN);
       for (T& x : empty.position) x = T(NAN);
       for (T& x : empty.covariance) x = T(NAN);

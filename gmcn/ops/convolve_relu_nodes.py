@@ -29,7 +29,7 @@ def convolve_relu_nodes(
 
     Raises ValueError where shapes, dtypes or devices do not fit or n is not in 1 to 32767, and RuntimeError where a
     covariance is not positive definite or a weight of the data is negative (on CUDA its mixture's weights become
-    not-a-number).
+    not-a-number, as everywhere where a weight is none).
     """
     check_convolution(data, kernels)
     if check_count(n) > MOST_NODES:

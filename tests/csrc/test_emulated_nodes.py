@@ -107,6 +107,27 @@ def test_what_the_cpu_refuses_is_not_a_number_in_its_mixture_alone(emulated, dty
         assert tensor[1].isnan().all()
 
 
+@DTYPES
+@pytest.mark.parametrize("bad", ["data", "kernels", "covariance"])
+def test_without_a_node_nothing_that_is_no_number_is_lost(emulated, dtype, bad):
+    data, kernels = convolved(dtype=dtype, batch=3)
+    kernels.weights[2] = -kernels.weights[2].abs()
+    if bad == "data":
+        data.weights[1] = float("nan")
+    elif bad == "kernels":
+        kernels.weights[2] = float("nan")
+    else:
+        kernels.covariances[2, 1, 4] *= -100
+    forward = emulated.convolve_relu_nodes(*data, *kernels, 8)
+    lost = torch.zeros(3, 4, dtype=torch.bool)
+    lost[1 if bad == "data" else slice(None), slice(None) if bad == "data" else 2] = True
+    assert forward[0][lost].isnan().all()
+    for tensor in forward[:3]:
+        assert tensor[~lost].isfinite().all()
+    found = gradients(emulated, forward, data, kernels, 8)
+    assert found[0][1].isnan().all()
+
+
 def test_infinite_and_missing_numbers_stay_in_their_mixture(emulated):
     for value in (float("nan"), float("inf"), -float("inf"), 1e300):
         for field in ("weights", "positions", "covariances"):

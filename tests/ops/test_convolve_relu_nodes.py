@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -274,6 +276,25 @@ def test_gradients_where_the_positive_part_is_almost_nothing():
         kernels = Mixture(torch.full((1, 1, 2), 1e4), positions, wide.expand(1, 1, 2, 3, 3))
         for tensor in checks.run(to(1), compiled, (data, kernels), torch.float32):
             assert tensor.isfinite().all()
+
+
+@DIMS
+@pytest.mark.parametrize("of", ["data", "kernels", "a shape without members"])
+def test_weights_that_are_no_numbers_are_not_lost(ops, dim, of):
+    """They belong to no node, and without any node an output is else empty."""
+    data, kernels = inputs(dim)
+    if of == "data":
+        data.weights[1] = math.nan
+    elif of == "kernels":
+        kernels.weights[2] = math.nan
+    else:
+        kernels.weights[2] = -kernels.weights[2].abs()
+        data.weights[1, 2, 3] = math.nan
+    weights = ops.convolve_relu_nodes(data, kernels, 8).weights
+    lost = torch.zeros(2, 4, dtype=torch.bool)
+    lost[slice(None) if of == "kernels" else 1, 2 if of == "kernels" else slice(None)] = True
+    assert weights[lost].isnan().all()
+    assert weights[~lost].isfinite().all()
 
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="a GPU gives not-a-number")

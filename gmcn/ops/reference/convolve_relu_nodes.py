@@ -60,7 +60,8 @@ def parts(
     repeats = empty & ~empty[..., :1]
     positions = torch.where(repeats[..., None], nodes.positions[..., :1, :], nodes.positions)
     covariances = torch.where(repeats[..., None, None], nodes.covariances[..., :1, :, :], nodes.covariances)
-    return Mixture(nodes.weights, positions, covariances), f, g, group
+    weights = nodes.weights.masked_fill(convolved.weights.isnan().any(-1, keepdim=True), math.nan)
+    return Mixture(weights, positions, covariances), f, g, group
 
 
 def _pairs(
