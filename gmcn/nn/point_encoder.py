@@ -15,7 +15,8 @@ from gmcn.nn.norm import BatchNorm
 from gmcn.precision import full_precision
 
 SMALL = 1e-8  # below which a direction is none
-CACHE = 1 << 20  # products that are made at once
+CACHE = 1 << 20  # products that are made at once on the CPU, where they stay in the cache
+ROOM = 1 << 26  # and on other devices
 
 
 class PointEncoder(nn.Module):
@@ -60,7 +61,7 @@ class NormedMaxima(BatchNorm):
     In training the product of all rows only says which is largest, or smallest where the channel's factor is negative.
     Those are multiplied again, with a gradient, and mean and variance of all follow from the rows' own: the gradient
     takes O(B M K² + B K C) operations instead of O(B M K C), and no memory for products. Of several ranks, and outside
-    training, all are normalised.
+    training, all are normalised; outside training those of some sets at a time.
     """
 
     def forward(  # type: ignore[override]  # it has the product within
@@ -69,13 +70,25 @@ class NormedMaxima(BatchNorm):
         matrix: Tensor,  # [C, K]
     ) -> Tensor:  # [B, C]
         if self.across_ranks or not self.training:
-            return super().forward(rows.flatten(0, 1) @ matrix.mT).unflatten(0, rows.shape[:2]).amax(1)
+            parts = [rows] if self.training else rows.split(_at_once(rows, matrix))
+            normed = super().forward
+            return torch.cat(
+                [normed(some.flatten(0, 1) @ matrix.mT).unflatten(0, some.shape[:2]).amax(1) for some in parts]
+            )
         count = len(rows) * rows.shape[1]
         if count < 2:
             raise ValueError(f"a batch of {count} row has no variance to train with; take two or more")
         extremes, mean, variance = _extremes(rows, matrix, self.weight)
         self._track(mean.detach(), variance.detach() * count / (count - 1))
         return (extremes - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+
+def _at_once(
+    rows: Tensor,  # [B, M, K]
+    matrix: Tensor,  # [C, K]
+) -> int:
+    """Of so many sets, one at least, the products are made at a time."""
+    return max(1, (CACHE if rows.device.type == "cpu" else ROOM) // (rows.shape[1] * len(matrix)))
 
 
 @full_precision
@@ -88,9 +101,8 @@ def _extremes(
     rows = rows.to(matrix.dtype)
     with torch.no_grad():
         towards = torch.where(signs >= 0, 1, -1) * matrix.mT  # [K, C]
-        # On the CPU in parts that stay in the cache.
-        part = max(1, CACHE // (rows.shape[1] * len(matrix))) if rows.device.type == "cpu" else len(rows)
-        at = torch.cat([ops.largest_rows(some @ towards) for some in rows.split(part)])  # [B, C]
+        parts = rows.split(_at_once(rows, matrix))
+        at = torch.cat([ops.largest_rows(some @ towards) for some in parts])  # [B, C]
     flat = rows.flatten(0, 1)
     firsts = torch.arange(0, len(flat), rows.shape[1], device=rows.device)[:, None]  # [B, 1]
     largest = flat.index_select(0, (firsts + at).flatten()).unflatten(0, at.shape)  # [B, C, K]

@@ -9,6 +9,7 @@ import torch
 
 from gmcn.nn import BatchNorm, point_encoder
 from gmcn.nn.point_encoder import NormedMaxima, PointEncoder
+from gmcn.results.allocations import peak_of_allocations
 
 
 def plain_maxima(norm, rows, matrix):
@@ -43,6 +44,15 @@ def test_maxima_gradients_and_running_averages_are_those_of_all_rows(workload, a
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(quick.state_dict()[name], value)
     torch.testing.assert_close(quick.eval()(rows, matrix), plain_maxima(plain.eval(), rows, matrix))
+
+
+@torch.no_grad()
+def test_outside_training_the_products_of_some_sets_are_made_at_a_time(workload, monkeypatch):
+    monkeypatch.setattr(point_encoder, "CACHE", 2 * 30 * 20)
+    rows, matrix, _, quick = workload
+    many = rows.repeat(50, 1, 1)
+    products = 8 * len(many) * 30 * 20
+    assert peak_of_allocations(lambda: quick.eval()(many, matrix)) < products / 4
 
 
 def test_the_second_derivative_is_that_of_all_rows(workload):
