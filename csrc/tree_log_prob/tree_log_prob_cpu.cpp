@@ -13,7 +13,8 @@ namespace {
 
 using Levels = std::vector<TreeLevel>;
 
-constexpr std::int64_t kSlice = 4096;  // points
+constexpr std::int64_t kSlice = 4096;   // points
+constexpr std::int64_t kTogether = 64;  // slices whose sums are kept at a time, or one of each mixture
 
 // Arrays for them; a vector may begin at the last one.
 template <typename T, int K>
@@ -133,20 +134,27 @@ struct Cpu {
   static void backward(const Tensor&, const Levels& levels, const TreeInput<T>& in, const TreeUpstream<T>& upstream,
                        const TreeGradient<T>& gradient) {
     const std::int64_t slices = (in.m + kSlice - 1) / kSlice, size = in.n * kTreeSums<D>;
-    const auto sums = unfilled<T>(in.b * slices * size);
-    const std::int64_t bad = run_tasks(in.b * slices, [&](std::int64_t task) {
-      const Slice slice(in, task);
-      return backward_slice<T, D>(levels, in, slice, upstream, sums.get() + task * size,
-                                  gradient.points + slice.begin * D);
-    });
-    require(bad < 0, "tree_log_prob: a path ends at no component of the level before the last");
+    // Some slices at a time, so that memory does not grow with the points. Their sums are added up in order.
+    const std::int64_t most = std::min(slices, std::max<std::int64_t>(kTogether / in.b, 1));
+    const auto sums = unfilled<T>(in.b * most * size);
+    std::vector<T> totals(in.b * size);
+    for (std::int64_t first = 0; first < slices; first += most) {
+      const std::int64_t count = std::min(most, slices - first);
+      const std::int64_t bad = run_tasks(in.b * count, [&](std::int64_t task) {
+        const Slice slice(in, task / count * slices + first + task % count);
+        return backward_slice<T, D>(levels, in, slice, upstream, sums.get() + task * size,
+                                    gradient.points + slice.begin * D);
+      });
+      require(bad < 0, "tree_log_prob: a path ends at no component of the level before the last");
+      run_tasks(in.b, [&](std::int64_t b) {
+        for (std::int64_t i = b * count; i < (b + 1) * count; ++i)
+          for (std::int64_t k = 0; k < size; ++k) totals[b * size + k] += sums[i * size + k];
+        return true;
+      });
+    }
     run_tasks(in.b, [&](std::int64_t b) {
-      for (std::int64_t i = 0; i < in.n; ++i) {
-        T total[kTreeSums<D>] = {};
-        for (std::int64_t slice = 0; slice < slices; ++slice)
-          for (int k = 0; k < kTreeSums<D>; ++k) total[k] += sums[(b * slices + slice) * size + i * kTreeSums<D> + k];
-        write_tree_gradient<T, D>(tree_component<T, D>(in, b * in.n + i), total, b * in.n + i, gradient);
-      }
+      for (std::int64_t i = b * in.n; i < (b + 1) * in.n; ++i)
+        write_tree_gradient<T, D>(tree_component<T, D>(in, i), totals.data() + i * kTreeSums<D>, i, gradient);
       return true;
     });
   }

@@ -27,7 +27,7 @@ def tree_log_prob(
     mean. The component with the largest score, the first of equal ones, becomes the point's ancestor, and on the next
     level only its children count; and so on. There is no gradient through that choice. With one level it is the exact
     log-density of a mixture. Time O(B M (N_0 + children of one component on each further level)), no memory but the
-    results.
+    results (on the CPU, for the gradient, at most those of 64 mixtures or of all besides).
 
     ``sizes`` are N_0, ..., N_(L-1), with N their sum: the components of the levels lie one after the other, each N_l is
     a multiple of N_(l-1), and children of component i of a level are i c, ..., i c + c - 1 of the next, c = N_l /

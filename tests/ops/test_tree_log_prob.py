@@ -68,6 +68,10 @@ def test_many_points_are_computed_in_slices(dim, points):
     checks.assert_twins(of((3, 6)), inputs((3, 6), dim, points, batch=1), 1e-10)
 
 
+def test_sums_of_many_slices_are_kept_some_at_a_time():
+    checks.assert_twins(of((3, 6)), inputs((3, 6), 2, 4100, batch=65), 1e-10)
+
+
 @DIMS
 @pytest.mark.parametrize("sizes", [(3,), (2, 4, 8)], ids=str)
 def test_gradcheck(ops, sizes, dim):
