@@ -38,7 +38,8 @@ def convolve_relu_fit(
 def _(
     weights: Tensor, positions: Tensor, covariances: Tensor, kernel_weights: Tensor, *others: Any
 ) -> tuple[Tensor, ...]:
-    shape = (weights.shape[0], kernel_weights.shape[0], weights[0].numel() * kernel_weights.shape[2])
+    components = weights.shape[1] * weights.shape[2] * kernel_weights.shape[2]
+    shape = (weights.shape[0], kernel_weights.shape[0], components)
     return tuple(weights.new_empty(shape) for _ in range(3))
 
 

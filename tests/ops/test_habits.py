@@ -83,9 +83,12 @@ def test_inference_mode(name):
 
 
 @every_operation
-def test_shapes_alone(name):
+@pytest.mark.parametrize("batch", [2, 0])
+def test_shapes_alone(name, batch):
     """On the device "meta" results have their sizes, and nothing is computed."""
     tensors = OPERATIONS[name][1](0)
+    batched = len(tensors) - (3 if name.startswith("convolve") else 0)  # the last ones are kernels
+    tensors = [*(tensor[:batch] for tensor in tensors[:batched]), *tensors[batched:]]
     found = vector(name, gmcn.ops)(*(tensor.to("meta") for tensor in tensors))
     assert found.is_meta
     assert found.shape == vector(name, gmcn.ops)(*tensors).shape
