@@ -64,10 +64,10 @@ def check_count(n: int, name: str = "n") -> int:
 
 
 def check_at_least_zero(**options: float) -> None:
-    """ValueError unless every option is a number that is not negative."""
+    """ValueError unless every option is a finite number that is not negative."""
     for name, value in options.items():
-        if not value >= 0:  # also not-a-number
-            raise ValueError(f"{name} must be a number that is not negative, got {value}")
+        if not 0 <= value < math.inf:  # also not-a-number
+            raise ValueError(f"{name} must be a finite number that is not negative, got {value}")
 
 
 def check_cutoff(cutoff: float) -> float:

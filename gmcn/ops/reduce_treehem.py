@@ -46,7 +46,9 @@ def check_options(n: int, t: int, kl_threshold: float, virtual_samples: float) -
     n, t = check_count(n), check_count(t, "t")
     if t > MAX_PER_NODE:
         raise ValueError(f"t must lie in 1 to {MAX_PER_NODE}, got {t}")
-    check_at_least_zero(kl_threshold=kl_threshold, virtual_samples=virtual_samples)
+    check_at_least_zero(virtual_samples=virtual_samples)
+    if not kl_threshold >= 0:  # also not-a-number; infinite, it merges all
+        raise ValueError(f"kl_threshold must be a number that is not negative, got {kl_threshold}")
     return n, t, float(kl_threshold), float(virtual_samples)
 
 

@@ -172,6 +172,15 @@ def test_bad_input(n, t):
         gmcn.ops.reduce_treehem(random_mixture((2,), 12, 3), n, t)
 
 
+@pytest.mark.parametrize("options", [{"virtual_samples": float("inf")}, {"kl_threshold": float("nan")}])
+def test_options_that_are_no_numbers(options):
+    mixture = random_mixture((2,), 12, 3, positive=True)
+    with pytest.raises(ValueError, match=r"must be a (finite )?number that is not negative, got"):
+        gmcn.ops.reduce_treehem(mixture, 4, **options)
+    reduced = gmcn.ops.reduce_treehem(mixture, 4, kl_threshold=float("inf"))
+    assert all(tensor.isfinite().all() for tensor in reduced)
+
+
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_bad_weights(weight):
     mixture = random_mixture((2,), 12, 3, positive=True)

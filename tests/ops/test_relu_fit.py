@@ -156,9 +156,9 @@ def test_empty(ops, shape, components):
     assert ops.relu_fit(random_mixture(shape, components, 3)).weights.shape == (*shape, components)
 
 
-@pytest.mark.parametrize("constants", [{"offset": -0.1}, {"smoothing": (0.0, -1.0)}])
+@pytest.mark.parametrize("constants", [{"offset": -0.1}, {"smoothing": (0.0, -1.0)}, {"offset": float("inf")}])
 def test_bad_input(constants):
-    with pytest.raises(ValueError, match="must be a number that is not negative"):
+    with pytest.raises(ValueError, match="must be a finite number that is not negative"):
         gmcn.ops.relu_fit(random_mixture((2,), 5, 3), **constants)
 
 
