@@ -35,21 +35,22 @@ class ConvolvedGradients {
     });
   }
 
-  // gradients_of(b, rows) fills the rows [N F K] of mixture b, or returns false. Returns the first bad mixture or -1.
+  // gradients_of(b, rows) fills the rows [N F K] of mixture b, or returns false. Returns a bad mixture or -1.
   template <typename F>
   std::int64_t add(const F& gradients_of) {
+    std::vector<std::int64_t> bad_of(groups_ * parts_);
     const std::int64_t bad = run_tasks(groups_ * parts_, [&](std::int64_t task) {
       const std::int64_t group = task / parts_, part = task % parts_;
       std::vector<Gaussian<T, D>> rows(s_.components());
       for (std::int64_t b = group * s_.b / groups_; b < (group + 1) * s_.b / groups_; ++b)
         for (std::int64_t g = part * s_.g / parts_; g < (part + 1) * s_.g / parts_; ++g) {
-          if (!gradients_of(b * s_.g + g, rows.data())) return false;
+          if (!gradients_of(bad_of[task] = b * s_.g + g, rows.data())) return false;
           scatter(rows.data(), b, g, data_.data() + (part * s_.b + b) * s_.f * s_.n,
                   kernels_.data() + (group * s_.g + g) * s_.f * s_.k);
         }
       return true;
     });
-    return bad;
+    return bad < 0 ? bad : bad_of[bad];
   }
 
   void write(const Rows<T, D>& data, const Rows<T, D>& kernels) const {

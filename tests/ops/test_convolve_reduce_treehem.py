@@ -8,7 +8,7 @@ import torch
 import gmcn.ops
 
 from . import checks
-from .compiled import compiled
+from .compiled import DEVICE, compiled
 from .workload import random_mixture
 
 DIMS = pytest.mark.parametrize("dim", [2, 3])
@@ -81,3 +81,14 @@ def test_a_negative_weight_is_refused():
     weights[1, 2, 3] = -1.0
     with pytest.raises(RuntimeError, match=r"mixture 6 .* negative weight"):
         gmcn.ops.convolve_reduce_treehem(weights, data, kernels, 8)
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="a GPU gives not-a-number")
+def test_the_gradient_names_the_mixture_whose_weight_is_bad():
+    """A task has several."""
+    weights, data, kernels = inputs(3, 70, 2, 3, 3, 2)
+    arguments = (weights, *data[1:], *kernels[1:], 5, 2, 0.5, 4.0)
+    reduced = torch.ops.gmcn.convolve_reduce_treehem(*arguments)
+    weights[66, 2, 0] = -1
+    with pytest.raises(RuntimeError, match=r"mixture 200 .* negative weight"):
+        torch.ops.gmcn.convolve_reduce_treehem_backward(*map(torch.ones_like, reduced), *arguments)

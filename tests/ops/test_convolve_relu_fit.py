@@ -8,7 +8,7 @@ import torch
 import gmcn.ops
 
 from . import checks
-from .compiled import compiled
+from .compiled import DEVICE, compiled
 from .workload import random_mixture
 
 DIMS = pytest.mark.parametrize("dim", [2, 3])
@@ -91,3 +91,14 @@ def test_what_does_not_fit_is_named():
     flat = kernels._replace(covariances=-2 * kernels.covariances)
     with pytest.raises(RuntimeError, match=r"mixture 0 .* is not positive definite"):
         gmcn.ops.convolve_relu_fit(data, flat)
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="a GPU gives not-a-number")
+def test_the_gradient_names_the_mixture_whose_covariance_is_bad():
+    """A task has several."""
+    data, kernels = inputs(3, 70, 2, 3, 3, 2)
+    options = (0.0, 0.0, 0.0, 0.0)
+    weights, *kept = torch.ops.gmcn.convolve_relu_fit(*data, *kernels, *options)
+    data.covariances[66] *= -100
+    with pytest.raises(RuntimeError, match="a covariance of mixture 198 "):
+        torch.ops.gmcn.convolve_relu_fit_backward(torch.ones_like(weights), *data, *kernels, *kept, *options)
