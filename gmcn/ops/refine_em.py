@@ -42,7 +42,8 @@ def refine_em(
     more than n of the target's components have weight, a reduction is nearly exact and a step blurs it.
 
     Mass, mean and second moment become those of the target. A component without weight, or with less than 1e-20 of the
-    mass after a step, keeps its position and covariance.
+    mass after a step, keeps its position and covariance; where all are without weight, each becomes an equal share of
+    the target's one moment match.
 
     Time is O(N n) per step. So many mixtures are done at a time that there are some four million pairs; the backward
     pass computes them again. Computed in float64. Nobody asks whether a covariance is positive definite or a weight

@@ -133,6 +133,16 @@ def test_without_weight_components_stay(ops):
     assert all(tensor.isfinite().all() for tensor in checks.run(refine(), ops, [start, target]))
 
 
+def test_where_none_has_weight_each_becomes_an_equal_share_of_the_target(ops):
+    start, target = inputs(3)
+    start.weights.zero_()
+    refined = ops.refine_em(start, target)
+    for place in range(5):
+        one = refined.map(lambda tensor, place=place: tensor[:, :, place : place + 1])
+        for found, wanted in zip(moments(one), moments(target), strict=True):
+            torch.testing.assert_close(5 * found, wanted, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("pairs", [1, 400])
 def test_parts_are_the_whole(monkeypatch, pairs):
     whole = checks.run(refine(2), gmcn.ops, inputs(3))
@@ -162,8 +172,9 @@ def test_what_does_not_fit_is_named():
         gmcn.ops.refine_em(start, target.map(lambda tensor: tensor[:, 0]))
     with pytest.raises(ValueError, match="steps must be a positive integer, got 0"):
         gmcn.ops.refine_em(start, target, 0)
-    with pytest.raises(ValueError, match="virtual_samples must be a number that is not negative, got -1"):
-        gmcn.ops.refine_em(start, target, virtual_samples=-1)
+    for samples in (-1, float("inf")):
+        with pytest.raises(ValueError, match="virtual_samples must be a finite number that is not negative, got"):
+            gmcn.ops.refine_em(start, target, virtual_samples=samples)
     with pytest.raises(ValueError, match="float32"):
         gmcn.ops.refine_em(start, Mixture(*(tensor.float() for tensor in target)))
 
