@@ -113,8 +113,12 @@ class GCL(nn.Module):
     def stages(
         self,
         mixture: Mixture,  # [B, F, N]
-    ) -> tuple[Mixture, Mixture, Mixture]:  # [B, G, N*F*K], [B, G, N*F*K] or [B, G, fit_at], [B, G, components]
-        """The mixture after the convolution, after the dense fit and after the reduction; :meth:`onward` ends it."""
+    ) -> tuple[Mixture, Mixture, Mixture]:  # [B, G, convolved], [B, G, fitted], [B, G, components]
+        """The mixture after the convolution, after the dense fit and after the reduction; :meth:`onward` ends it.
+
+        The first has N*F*K components, or ``convolve_fit`` where that is set; the second as many, or at most
+        ``fit_at``.
+        """
         convolved = self._convolve(mixture)
         fitted = self.relu_fit(convolved) if self.fit_at is None else self._fit_at_nodes(mixture, self.fit_at)
         return convolved, fitted, self.reduction(fitted)
