@@ -3,8 +3,8 @@
 #pragma once
 
 #include "block.cuh"
-#include "components.h"
 #include "cuda.h"
+#include "mixtures.h"
 
 namespace gmcn {
 
@@ -76,17 +76,45 @@ struct StoredComponentGradients {
   __device__ Gaussian<T, D> operator()(std::int64_t mixture, std::int32_t i) const { return rows(mixture, i); }
 };
 
-// Working space for the gradients of `count` components.
+// Working space for the gradients of `count` components; those of weights may have a place of their own.
 template <typename T, int D>
 struct GradientRows {
-  GradientRows(const Tensor& like, std::int64_t count)
-      : weights(like, count), positions(like, count * D), covariances(like, count * D * D) {}
-  Rows<T, D> to_write() const { return {weights.data(), positions.data(), covariances.data()}; }
+  GradientRows(const Tensor& like, std::int64_t count, T* place = nullptr)
+      : of_weights(like, place ? 0 : count),
+        positions(like, count * D),
+        covariances(like, count * D * D),
+        weights(place ? place : of_weights.data()) {}
+  Rows<T, D> to_write() const { return {weights, positions.data(), covariances.data()}; }
   StoredComponentGradients<T, D> to_read(std::int64_t n) const {
-    return {{weights.data(), positions.data(), covariances.data(), n}};
+    return {{weights, positions.data(), covariances.data(), n}};
   }
-  Scratch<T> weights, positions, covariances;
+  static constexpr std::int64_t kBytes = (1 + D + D * D) * sizeof(T);  // of a component
+  Scratch<T> of_weights, positions, covariances;
+  T* weights;
 };
+
+template <typename T, int D>
+Stored<T, D> from_row(const Stored<T, D>& all, std::int64_t row) {
+  return {all.weights ? all.weights + row : nullptr, all.positions + row * D, all.covariances + row * D * D, all.n};
+}
+template <typename T, int D>
+Rows<T, D> from_row(const Rows<T, D>& all, std::int64_t row) {
+  return {all.weights ? all.weights + row : nullptr, all.positions + row * D, all.covariances + row * D * D};
+}
+
+// f(part, b) for parts of the batch, each from shape b on: as many shapes as have working space of `most` bytes, with
+// `bytes` for a component, or one. The parts depend on shapes alone, and so does the order of all sums.
+template <typename T, int D, typename F>
+void for_parts(const Batch<Convolved<T, D>>& all, std::int64_t bytes, std::int64_t most, const F& f) {
+  const std::int64_t channels = all.source.channels_out, shapes = all.b / channels;
+  const std::int64_t parts = blocks_for(shapes, at_least_one(most / (channels * all.n * bytes)));
+  const std::int64_t size = blocks_for(shapes, parts);
+  for (std::int64_t b = 0; b < shapes; b += size) {
+    Convolved<T, D> source = all.source;
+    source.data = from_row(source.data, b * source.channels_in * source.data.n);
+    f(Batch<Convolved<T, D>>{source, at_most(size, shapes - b) * channels, all.n, all.like}, b);
+  }
+}
 
 template <typename T, int D, typename Gradient>
 void gather(const Convolved<T, D>& source, std::int64_t batch, const Gradient& gradient, const OnDevice& on,

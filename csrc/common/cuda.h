@@ -112,4 +112,7 @@ class Scratch {
 // How many blocks of `size` cover `count`.
 inline std::int64_t blocks_for(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
+inline std::int64_t at_most(std::int64_t value, std::int64_t limit) { return value < limit ? value : limit; }
+inline std::int64_t at_least_one(std::int64_t value) { return value > 1 ? value : 1; }
+
 }  // namespace gmcn

@@ -38,9 +38,7 @@ struct Cuda {
           job.source, from_row(upstream, b * s.g * upstream.n), groups.data(), group.data(), job.count, job.most};
       launch(find_members<T, D>, at_most(room.blocks, job.tasks), kGroupThreads, room.shared_bytes, device.stream, job,
              members);
-      gather(job.source, size, members, device,
-             {of_data.weights + row, of_data.positions + row * D, of_data.covariances + row * D * D}, of_kernels,
-             b == 0);
+      gather(job.source, size, members, device, from_row(of_data, row), of_kernels, b == 0);
     }
   }
 };

@@ -9,9 +9,6 @@ namespace gmcn {
 inline constexpr int kGroupThreads = 256;
 inline constexpr std::int64_t kMostBlocks = 1 << 30;
 
-inline std::int64_t at_most(std::int64_t value, std::int64_t limit) { return value < limit ? value : limit; }
-inline std::int64_t at_least_one(std::int64_t value) { return value > 1 ? value : 1; }
-
 template <typename T, int D, template <typename, int> typename RuleOf>
 struct GroupsJob {
   Convolved<T, D> source;  // [B, F, N] with [G, F, K]
@@ -64,10 +61,5 @@ struct GroupsRoom {
     job.space = scratch.data(), job.space_bytes = space_bytes, job.on_chip = on_chip;
   }
 };
-
-template <typename T, int D>
-Stored<T, D> from_row(const Stored<T, D>& all, std::int64_t row) {
-  return {all.weights + row, all.positions + row * D, all.covariances + row * D * D, all.n};
-}
 
 }  // namespace gmcn

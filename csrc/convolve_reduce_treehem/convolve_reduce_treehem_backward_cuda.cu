@@ -1,5 +1,5 @@
 // The gradient of convolve_reduce_treehem on CUDA, in a file of its own: it compiles for minutes. The gradients of the
-// convolved components are stored for as long as it takes to add them up.
+// convolved components of a part of the batch at a time are stored for as long as it takes to add them up.
 #include "../common/convolved.cuh"
 #include "../reduce_treehem/launch_reduction.cuh"
 #include "operation.h"
@@ -13,12 +13,16 @@ struct Cuda {
   static void backward(const ConvolvedSizes& s, const Batch<ReweightedConvolved<T, D>>& mixtures,
                        const TreehemOptions& options, const Stored<T, D>& upstream, T* of_weights,
                        const Rows<T, D>& of_data, const Rows<T, D>& of_kernels) {
-    const GradientRows<T, D> rows(mixtures.like, mixtures.b * mixtures.n);
-    const Rows<T, D> to_write{of_weights, rows.positions.data(), rows.covariances.data()};
-    ReductionsOnCuda::backward(mixtures, options, upstream, to_write);
-    const StoredComponentGradients<T, D> gradients{
-        {to_write.weights, to_write.positions, to_write.covariances, mixtures.n}};
-    gather(mixtures.source.source, s.b, gradients, OnDevice(mixtures.like), of_data, of_kernels);
+    const OnDevice on(mixtures.like);
+    const Batch<Convolved<T, D>> all{mixtures.source.source, mixtures.b, mixtures.n, mixtures.like};
+    for_parts(all, GradientRows<T, D>::kBytes, kWorkingSpace, [&](const Batch<Convolved<T, D>>& part, std::int64_t b) {
+      const std::int64_t row = b * s.g * part.n;
+      const GradientRows<T, D> rows(part.like, part.b * part.n, of_weights + row);
+      const ReweightedConvolved<T, D> source{mixtures.source.weights + row, part.n, part.source};
+      ReductionsOnCuda::backward(Batch<ReweightedConvolved<T, D>>{source, part.b, part.n, part.like}, options,
+                                 from_row(upstream, b * s.g * options.wanted), rows.to_write());
+      gather(part.source, part.b / s.g, rows.to_read(part.n), on, from_row(of_data, b * s.f * s.n), of_kernels, b == 0);
+    });
   }
 };
 

@@ -46,6 +46,10 @@ struct ConvolveReduceTreehem {
     Tensor c = empty_like_of(weights, {s.b, s.f, s.n, s.d, s.d}), kp = empty_like_of(weights, {s.g, s.f, s.k, s.d});
     Tensor kc = empty_like_of(weights, {s.g, s.f, s.k, s.d, s.d});
     dispatch(weights, s.d, [&]<typename T, int D>() {
+      if (s.mixtures() == 0) {
+        for (Tensor* tensor : {&w, &p, &c, &kp, &kc}) torch::stable::zero_(*tensor);
+        return;
+      }
       Backend::template backward<T, D>(
           s, batch<T, D>(s, weights, positions, covariances, kernel_positions, kernel_covariances),
           TreehemOptions{n, t, kl_threshold, virtual_samples}, upstream.stored<T, D>(), w.mutable_data_ptr<T>(),

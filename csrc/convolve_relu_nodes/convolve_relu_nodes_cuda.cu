@@ -40,30 +40,24 @@ struct Cuda {
     add_at_nodes(mixtures, n, on, GradientsOfNodes<T, D>{n, points.data(), of_positions.data()});
     const Stored<T, D> of_nodes{of_mass.data(), of_positions.data(), of_covariances.data(), n};
 
-    // The parts depend on shapes alone, and so does the order of all sums.
-    const std::int64_t shape_bytes = s.g * mixtures.n * (1 + D + D * D) * std::int64_t(sizeof(T));
-    const std::int64_t parts = blocks_for(s.b, at_least_one(kNodeSpace / shape_bytes)), part = blocks_for(s.b, parts);
-    const GradientRows<T, D> rows(mixtures.like, part * s.g * mixtures.n);
-    for (std::int64_t b = 0; b < s.b; b += part) {
-      const std::int64_t size = at_most(part, s.b - b), row = b * s.f * s.n, mixture = b * s.g;
-      Convolved<T, D> source = mixtures.source;
-      source.data = from_row(source.data, row);
-      const WriteComponentGradient<T, D> write{source,
+    using Part = Batch<Convolved<T, D>>;
+    for_parts(mixtures, GradientRows<T, D>::kBytes, kNodeSpace, [&](const Part& part, std::int64_t b) {
+      const std::int64_t mixture = b * s.g;
+      const GradientRows<T, D> rows(part.like, part.b * part.n);
+      const WriteComponentGradient<T, D> write{part.source,
                                                from_row(nodes, mixture * n),
                                                from_row(of_nodes, mixture * n),
-                                               kept.group + mixture * mixtures.n,
+                                               kept.group + mixture * part.n,
                                                rows.to_write(),
-                                               mixtures.n};
-      launch_by_rows<kGaussiansPerThread>(size * s.g, mixtures.n, [&](auto per_thread, std::int64_t blocks) {
+                                               part.n};
+      launch_by_rows<kGaussiansPerThread>(part.b, part.n, [&](auto per_thread, std::int64_t blocks) {
         launch(gradients_of_gaussians<T, D, 2, per_thread, PreparedConvolution<T, D>, AllNodes<T, D>,
                                       WriteComponentGradient<T, D>>,
-               blocks, kPairThreads, 0, on.stream, PreparedConvolution<T, D>{source}, mixtures.n,
+               blocks, kPairThreads, 0, on.stream, PreparedConvolution<T, D>{part.source}, part.n,
                points.data() + mixture * n, AllNodes<T, D>{n}, n, write);
       });
-      gather(source, size, rows.to_read(mixtures.n), on,
-             {of_data.weights + row, of_data.positions + row * D, of_data.covariances + row * D * D}, of_kernels,
-             b == 0);
-    }
+      gather(part.source, part.b / s.g, rows.to_read(part.n), on, from_row(of_data, b * s.f * s.n), of_kernels, b == 0);
+    });
   }
 };
 

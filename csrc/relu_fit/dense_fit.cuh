@@ -152,6 +152,10 @@ struct AddCentreGradient {
 template <typename T, int D, typename Source>
 class BatchedDenseFit {
  public:
+  // Of working space for a component, and what the backward pass takes besides.
+  static constexpr std::int64_t kBytes = sizeof(PreparedGaussian<T, D, 2>) + sizeof(std::int32_t);
+  static constexpr std::int64_t kBackwardBytes = sizeof(UpstreamPoint<T, D, 2>) + sizeof(T);
+
   // The cutoff permits to leave pairs out; here all are computed.
   BatchedDenseFit(const Batch<Source>& mixtures, const OnDevice& on, const FitOptions& options)
       : like_(mixtures.like),

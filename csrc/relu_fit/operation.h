@@ -15,6 +15,11 @@ struct FitRows {
   T *weights, *f, *g;  // [B, N]
 };
 
+template <typename T>
+FitRows<T> from_row(const FitRows<T>& all, std::int64_t row) {
+  return {all.weights + row, all.f + row, all.g + row};
+}
+
 template <typename Backend>
 struct ReluFit {
   // New weights, and the values f and g at the centres, which the gradient needs (zero where they were not computed).

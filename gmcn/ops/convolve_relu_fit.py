@@ -23,8 +23,9 @@ def convolve_relu_fit(
     """The weights of ``relu_fit(convolve(data, kernels))``, in the order of ``convolve``.
 
     The convolved mixture is never stored: its components are made where they are needed, so that memory is three
-    numbers per component (the weights, and two values for the gradient) instead of thirteen in 3D. Time and options are
-    those of :func:`gmcn.ops.relu_fit`.
+    numbers per component (the weights, and two values for the gradient) instead of thirteen in 3D; on CUDA besides at
+    most 256 MB of working space, or what one shape of the batch needs. Time and options are those of
+    :func:`gmcn.ops.relu_fit`.
 
     Raises ValueError where shapes, dtypes, devices or options do not fit, and RuntimeError where a covariance is not
     positive definite (on CUDA its mixture's weights become not-a-number).

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import gmcn.ops  # noqa: F401  registers the operations
+from gmcn.results.allocations import peak_of_allocations
 from tests.ops.workload import random_mixture, random_points
 
 DIMS = pytest.mark.parametrize("dim", [2, 3])
@@ -86,6 +87,41 @@ def test_convolve_reduce_treehem(emulated, dim, dtype):
     close(emulated.convolve_reduce_treehem(*arguments), reduced)
     arguments = (*map(torch.ones_like, reduced), *arguments)
     close(emulated.convolve_reduce_treehem_backward(*arguments), cpu.convolve_reduce_treehem_backward(*arguments))
+
+
+def test_a_part_of_the_batch_at_a_time(emulated):
+    """So that a megabyte of working space is enough; the reduction's own is another."""
+    data, kernels = random_mixture((50, 2), 6, 3, seed=1), random_mixture((4, 2), 5, 3, seed=2)
+    megabyte = 2**20
+
+    def run(name, arguments):
+        """Results, and the working space beside them."""
+        found = []
+        peak = peak_of_allocations(lambda: found.extend(getattr(emulated, name)(*arguments)))
+        return found, peak - sum(tensor.nbytes for tensor in found)
+
+    options = (0.1, 0.05, 0.05, 0.0)
+    forward = weights, *kept = cpu.convolve_relu_fit(*data, *kernels, *options)
+    found, space = run("convolve_relu_fit", (*data, *kernels, *options))
+    assert space < megabyte
+    close(found, forward)
+    arguments = (torch.ones_like(weights), *data, *kernels, *kept, *options)
+    found, space = run("convolve_relu_fit_backward", arguments)
+    assert space < megabyte
+    close(found, cpu.convolve_relu_fit_backward(*arguments))
+
+    arguments = (weights, *data[1:], *kernels[1:], 9, 2, 0.5, 4.0)
+    arguments = (*map(torch.ones_like, cpu.convolve_reduce_treehem(*arguments)), *arguments)
+    found, space = run("convolve_reduce_treehem_backward", arguments)
+    assert space < 2 * megabyte
+    # Not beside the CPU's: distances within a convolution repeat, and rounding breaks the ties.
+    halves = [
+        emulated.convolve_reduce_treehem_backward(*(some[half] for some in arguments[:6]), *arguments[6:])
+        for half in (slice(25), slice(25, 50))
+    ]
+    whole = [*map(torch.cat, zip(*(half[:3] for half in halves), strict=True))]
+    assert all(map(torch.equal, found[:3], whole))
+    close(found[3:], [*map(sum, zip(*(half[3:] for half in halves), strict=True))])
 
 
 def test_a_mixture_without_positive_weights(emulated):
