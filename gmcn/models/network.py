@@ -63,7 +63,7 @@ class Network(nn.Module):
 
     def relative_rate(self, group: Mapping[str, Any]) -> float:
         """The learning rate of a group's next step, over that of the training."""
-        return 1.0
+        return group.get("relative", 1.0)
 
     def before_step_(self, done: float) -> None:
         """Called before the gradient of each step; ``done`` is the share of the training that is behind."""

@@ -1,5 +1,6 @@
-"""Optimisers of measures."""
+"""Optimisers of measures, and of kernels."""
 
+from gmcn.optim.muon import MuonAdam
 from gmcn.optim.wasserstein import WassersteinSGD, flow_groups
 
-__all__ = ["WassersteinSGD", "flow_groups"]
+__all__ = ["MuonAdam", "WassersteinSGD", "flow_groups"]

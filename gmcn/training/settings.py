@@ -31,10 +31,10 @@ class TrainingSettings:
     nodes: Annotated[int, at_least(1), "Nodes of a cluster that train together, each with `devices`."] = 1
     learning_rate: Annotated[float, above(0), "The optimiser's highest learning rate."] = 1e-3
     optimizer: Annotated[
-        Literal["adam", "sgd", "wasserstein", "em"],
-        "Adam; plain gradient descent; the Wasserstein gradient flow of Gaussian mixture layers (plain descent for all "
-        "others); em, for networks that are mixtures of all objects: an epoch is an iteration, batches and rates play "
-        "no part.",
+        Literal["adam", "muon", "sgd", "wasserstein", "em"],
+        "Adam; Muon for the weights of GMCN's kernels and Adam for the rest; plain gradient descent; the Wasserstein "
+        "gradient flow of Gaussian mixture layers (plain descent for all others); em, for networks that are mixtures "
+        "of all objects: an epoch is an iteration, batches and rates play no part.",
     ] = "adam"
     weight_decay: Annotated[
         float,
