@@ -107,7 +107,7 @@ class ResultRow:
     variant: Annotated[str, "Name of the variant."] = OPTIONAL
     rival: Annotated[
         Literal[*RIVALS],
-        "What is no network of ours, trained on the sampled objects (docs/reproduction.md): the nearest neighbour, "
+        "What is no network of ours, trained on the sampled objects (docs/choosing.md): the nearest neighbour, "
         "objects that are as large (size-neighbours), logistic regression, or the kernel of an infinitely wide "
         "two-layer perceptron. Those called outliers-... are rivals of densities, trained on the first half of the "
         "classes; clusters-kmeans and test-set (which has the columns of samples) are of all classes. Those called "

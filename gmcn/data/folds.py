@@ -13,7 +13,7 @@ from gmcn.errors import InputError
 from gmcn.mixture import Mixture
 
 SEED = 0  # not the training's: all variants and seeds are judged on the same folds
-# Distances up to which two objects count as one; docs/reproduction.md says how they were chosen.
+# Distances up to which two objects count as one; docs/choosing.md says how they were chosen.
 SAME_SHAPE = 0.011  # of clouds and mixtures, in units of the root mean square distance from the shape's own centre
 SAME_VECTOR = 0.1  # of images and vectors, in units of the root mean square distance from the mean of all
 DIRECTIONS, QUANTILES = 64, 32
