@@ -33,17 +33,23 @@ class MuonAdam(torch.optim.Optimizer):
         factor: float = FACTOR,
     ) -> None:
         self.kernels = list(matrices)
-        self.matrices = [nn.Parameter(kernel.detach().flatten(1)) for kernel in self.kernels]  # of the same memory
+        self.matrices = [nn.Parameter(kernel.detach().flatten(1).clone()) for kernel in self.kernels]
         chosen = {id(kernel) for kernel in self.kernels}
         others = [{**group, "params": [p for p in group["params"] if id(p) not in chosen]} for group in groups]
-        muon = torch.optim.Muon(
-            [{"params": self.matrices, "relative": factor}],
-            lr=factor * lr,
-            weight_decay=weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
-        adam = torch.optim.AdamW if weight_decay else torch.optim.Adam
-        self.parts = (muon, adam([group for group in others if group["params"]], lr=lr, weight_decay=weight_decay))
+        parts: list[torch.optim.Optimizer] = []
+        if self.matrices:
+            parts.append(
+                torch.optim.Muon(
+                    [{"params": self.matrices, "relative": factor}],
+                    lr=factor * lr,
+                    weight_decay=weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+        if others := [group for group in others if group["params"]]:
+            adam = torch.optim.AdamW if weight_decay else torch.optim.Adam
+            parts.append(adam(others, lr=lr, weight_decay=weight_decay))
+        self.parts = tuple(parts)
         super().__init__([group for part in self.parts for group in part.param_groups], {})
 
     @torch.no_grad()
@@ -53,11 +59,30 @@ class MuonAdam(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # The kernels may have changed, or be other memory: Network.after_step_, or to another device.
         for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
+            matrix.data = kernel.flatten(1).clone()
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
         for part in self.parts:
             part.step()
+        for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
+            kernel.copy_(matrix.view_as(kernel))
+            matrix.grad = None
         return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all parameters, those of the kernels too."""
+        super().zero_grad(set_to_none)
+        for kernel in self.kernels:
+            if set_to_none:
+                kernel.grad = None
+            elif kernel.grad is not None:
+                kernel.grad.zero_()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, together with their network."""
+        own = {"kernels": self.kernels, "matrices": self.matrices, "parts": self.parts}
+        return {**super().__getstate__(), **own}
 
     def state_dict(self) -> dict[str, Any]:
         """Those of both."""

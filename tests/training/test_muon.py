@@ -75,6 +75,44 @@ def test_a_state_is_gone_on_with(network):
         assert torch.equal(tensor, other.state_dict()[name]), name
 
 
+def test_the_usual_loop(network):
+    """`zero_grad` clears the gradients of kernels as well: steps are those after `model.zero_grad()`."""
+    other = copy.deepcopy(network)
+    for model, clears in ((network, False), (other, True)):
+        optimizer = optimizer_of(model, TrainingSettings.read(SETTINGS))
+        for step in range(3):
+            (model if clears else optimizer).zero_grad()
+            generator = torch.Generator().manual_seed(step)
+            sum((torch.randn(p.shape, generator=generator) * p).sum() for p in model.parameters()).backward()
+            optimizer.step()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+    optimizer.zero_grad(set_to_none=False)
+    assert all((parameter.grad == 0).all() for parameter in other.parameters())
+
+
+def test_kernels_of_other_memory_move():
+    """Also where they are not contiguous, or have been replaced since, and where there is nothing else."""
+    kernel = torch.nn.Parameter(torch.randn(3, 4, 5).permute(2, 1, 0))
+    optimizer = MuonAdam([{"params": [kernel]}], [kernel], lr=0.1)
+    for data in (kernel.data, torch.randn(5, 4, 3)):
+        kernel.data = data
+        before, kernel.grad = kernel.detach().clone(), torch.ones_like(data)
+        optimizer.step()
+        assert (kernel != before).all()
+        kernel.grad = None
+
+
+def test_a_copy_goes_on_alike(network):
+    optimizer = optimizer_of(network, TrainingSettings.read(SETTINGS))
+    descend(network, optimizer, range(2))
+    other, again = copy.deepcopy((network, optimizer))
+    descend(network, optimizer, range(2, 4))
+    descend(other, again, range(2, 4))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
 def test_a_loss_is_handed_on(network):
     optimizer = MuonAdam([{"params": list(network.parameters())}], [], lr=0.1)
     assert optimizer.step(lambda: 3.0) == 3.0
