@@ -38,8 +38,8 @@ def draw_confusion(
     axes = matrix.subplots()
     _draw_calibration(beside.subplots(), *map(np.array, answers))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(class_names)), class_names, rotation=90)
-    axes.set_yticks(range(len(class_names)), class_names)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(class_names)), class_names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -102,14 +102,19 @@ def draw_roc(curves: Mapping[str | None, tuple[Any, Any]], path: Path) -> Path:
 
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
+    lines, labels = [], []
     for name, (alarms, found) in curves.items():
         style = {"color": "black", "linewidth": 2, "zorder": 3} if name is None else {"linewidth": 1}
-        axes.plot(alarms, found, label=f"{name or 'all'}: {auc(alarms, found):.3f}", **style)
+        lines += axes.plot(alarms, found, **style)
+        labels.append(f"{'all' if name is None else name}: {auc(alarms, found):.3f}")
     axes.axline((0, 0), slope=1, color="grey", linewidth=0.5, linestyle=":")
     axes.set_xlabel("share of trained classes taken for outliers")
     axes.set_ylabel("share of outliers found")
     axes.set_aspect("equal")
-    axes.legend(fontsize=8, title="area under the curve", loc="lower right")
+    # Told one by one: matplotlib leaves out labels that begin with "_", and reads two "$" as TeX.
+    legend = axes.legend(lines, labels, fontsize=8, title="area under the curve", loc="lower right")
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     _save(figure, path)
     return path
 
