@@ -130,7 +130,8 @@ class GaussianMixture(Comparisons):
                 f"{self.dim} dimensions: expected [..., {self.dim}, {self.dim}] and [..., {self.dim}]"
             )
         if matrix.device.type == "cpu":
-            sizes = torch.linalg.svdvals(matrix.detach())  # of a rounded singular matrix the last is rounding
+            # Rows of length one: axes may have any units. Of a rounded singular matrix the last value is rounding.
+            sizes = torch.linalg.svdvals(torch.nn.functional.normalize(matrix.detach(), dim=-1, eps=0.0))
             least = sizes[..., -1] > self.dim * torch.finfo(matrix.dtype).eps * sizes[..., 0]
             check_values(least, "the matrix is singular")
         shape = self._broadcast(matrix.shape[:-2], "matrix", translation.shape[:-1], "translation")

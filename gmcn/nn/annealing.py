@@ -100,6 +100,13 @@ class Annealing(nn.Module):
         self.register_buffer("winners", torch.zeros(components, dtype=torch.int64))
         self.register_buffer("squares", away.square().sum(0).double(), persistent=False)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Annealing:
+        """Move the state to a device, but keep it in float64: it counts."""
+        state = self.state
+        super()._apply(fn, recurse)
+        self.state = state.to(self.state.device)
+        return self
+
     @property
     def sigma(self) -> float:
         """Width of the neighbourhoods, in steps of the grid."""

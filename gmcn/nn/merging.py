@@ -43,8 +43,10 @@ def merge(
             stds.append((share @ layer.stds[own].square() + rest[: layer.inner].square().sum(-1)).sqrt())
     merged = copy.deepcopy(layer)
     merged.logits = nn.Parameter(weights, layer.logits.requires_grad)
-    merged.means, merged.factors = nn.Parameter(torch.stack(means)), nn.Parameter(torch.stack(factors))
-    merged.stds = nn.Parameter(torch.stack(stds)) if stds else None
+    merged.means = nn.Parameter(torch.stack(means), layer.means.requires_grad)
+    merged.factors = nn.Parameter(torch.stack(factors), layer.factors.requires_grad)
+    if layer.stds is not None:
+        merged.stds = nn.Parameter(torch.stack(stds), layer.stds.requires_grad)
     return merged
 
 

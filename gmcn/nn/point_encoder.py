@@ -139,7 +139,8 @@ def neighbourhoods(
     B M² for distances.
     """
     with torch.no_grad():
-        nearest = torch.cdist(points, points).topk(neighbours + 1, largest=False).indices[..., 1:]  # [B, M, K]
+        centred = points - points.mean(1, keepdim=True)  # cdist rounds by the distance from the origin
+        nearest = torch.cdist(centred, centred).topk(neighbours + 1, largest=False).indices[..., 1:]  # [B, M, K]
     rows = torch.arange(len(points), device=points.device)[:, None, None]
     others = points[rows, nearest]  # [B, M, K, 3]
     length = points.norm(dim=-1, keepdim=True)  # [B, M, 1]

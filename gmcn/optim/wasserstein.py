@@ -121,6 +121,8 @@ class WassersteinSGD(torch.optim.Optimizer):
     def _flow(self, group: dict[str, Any]) -> None:
         logits, *others = group["params"]
         weights = logits.softmax(0)
+        # A component of weight 0 stays where it is.
+        rates = torch.where(weights > 0, group["lr"] / weights, 0.0)
         if group["fisher_rao"] and logits.grad is not None:
             self._flow_of_weights(group, weights)
         for tensor in others:
@@ -128,7 +130,7 @@ class WassersteinSGD(torch.optim.Optimizer):
                 continue
             if group["decay"]:
                 tensor.mul_(1 - group["lr"] * group["decay"])
-            tensor.addcmul_(tensor.grad, (group["lr"] / weights).view(-1, *[1] * (tensor.ndim - 1)), value=-1)
+            tensor.addcmul_(tensor.grad, rates.view(-1, *[1] * (tensor.ndim - 1)), value=-1)
 
     @staticmethod
     def _flow_of_weights(group: dict[str, Any], weights: Tensor) -> None:

@@ -32,7 +32,7 @@ def about(
 ) -> Tensor:  # [P, 3, 3]
     """Rotations about one axis that are 360 / ``count`` degrees apart, at most ``within`` degrees from none."""
     reach = math.floor(min(within, 180.0) * count / 360)
-    steps = torch.arange(-reach, reach + 1)[: count if reach * 2 >= count else None]
+    steps = torch.arange(-reach, reach + 1, dtype=torch.float64)[: count if reach * 2 >= count else None]
     return turns(axis, steps * (2 * math.pi / count))
 
 

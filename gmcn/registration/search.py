@@ -119,7 +119,8 @@ def search(
     if len(best) > 2 and best[0] - best[2] < FLAT:  # else two turns at least fit less well
         free_axis = _free_axis(fine, _blurred(fine_target, BLURS[0]), turned, moved[0], float(scales[0]), axis)
     if free_axis is not None and belief is not None:  # it may know better
-        around = rotations.turns(free_axis, torch.arange(FINELY) * (2 * math.pi / FINELY)) @ turned[0]
+        angles = torch.arange(FINELY, dtype=torch.float64) * (2 * math.pi / FINELY)
+        around = rotations.turns(free_axis, angles) @ turned[0]
         believed = belief(around, placed(around, moved[:1].expand(FINELY, 3), scales[:1].expand(FINELY)))
         free_axis = None if believed.amax() - believed.amin() > SHARPNESS * FLAT else free_axis
     if free_axis is not None:
@@ -205,7 +206,7 @@ def _free_axis(
         tried = torch.cat([principal, *(_axis_of(each @ turned[0].mT) for each in turned[1 : 1 + TRIED])])
     else:
         tried = axis[None]
-    angles = torch.arange(TURNS) * (2 * math.pi / TURNS)
+    angles = torch.arange(TURNS, dtype=torch.float64) * (2 * math.pi / TURNS)
     grid = torch.cat([rotations.turns(each, angles) @ turned[0] for each in tried])
     scales = move.new_full((len(grid),), scale)
     moves, only = move.expand(len(grid), 3), rotations.motions(axis, False)[-3:]

@@ -52,6 +52,11 @@ def principal_components(values: np.ndarray) -> Detector:  # [N, d]
     # In double precision: the model inverts its covariance.
     train, held = train_test_split(values.astype(np.float64), test_size=0.1, random_state=SEED)
     possible = [factors for factors in FACTORS if factors < min(train.shape)]
+    if not possible or not train.std(0).any():
+        raise InputError(
+            "the rival outliers-ppca needs training objects of at least two numbers each that are not all the same; "
+            "take outliers-nearest-neighbour"
+        )
     judged = {factors: float(fitted(factors, train).score(held)) for factors in possible}
     chosen = max(judged, key=judged.__getitem__)
     model = fitted(chosen, values.astype(np.float64))

@@ -87,7 +87,7 @@ def by_icp(setting: Setting) -> Method:
 def by_icp_from_turns(setting: Setting) -> Method:
     """From twelve turns about the axis, the one with the largest fitness."""
     reach = math.radians(setting.bound)
-    spread = -reach + 2 * reach * (torch.arange(STARTS) + 0.5) / STARTS
+    spread = -reach + 2 * reach * (torch.arange(STARTS, dtype=torch.float64) + 0.5) / STARTS
     several = turns(UPWARDS, spread).numpy()
 
     def many(source: Tensor, target: Tensor) -> Found:

@@ -302,3 +302,10 @@ def test_a_matrix_that_is_singular_but_for_rounding(seed):
 def test_groups_that_are_no_tensor():
     with pytest.raises(ValueError, match="groups must be a tensor of labels, got list"):
         density("full", (), 3, 2).merge([0, 0, 1])
+
+
+@pytest.mark.parametrize("sizes", [(1.0, 1e-7), (1e9, 1.0)])
+def test_axes_of_other_units_are_not_singular(sizes):
+    density = GaussianMixture(torch.zeros(1), torch.zeros(1, 2), Diagonal(torch.ones(1, 2)))
+    variances = density.transform(torch.tensor(sizes).diag()).covariance.dense().diagonal(dim1=-2, dim2=-1)
+    assert_close(variances, torch.tensor([sizes]).square(), rtol=1e-5, atol=0.0)

@@ -115,3 +115,12 @@ def test_usage_tells_components_that_nothing_is_nearest_to():
 def test_components_that_are_no_square():
     with pytest.raises(InputError, match="7 components make no square torus: take 4 or 9, or anneal with"):
         Annealing(7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_counts_stays_in_double_precision(dtype):
+    annealing = Annealing(9)
+    sigma = annealing.sigma
+    annealing.to(dtype)
+    assert annealing.state.dtype == torch.float64
+    assert annealing.sigma == sigma

@@ -228,3 +228,8 @@ def test_neurons_without_spread_have_a_measure():
 def test_a_wrong_input_is_one_sentence():
     with pytest.raises(InputError, match=r"the input is \[2, 4\]; this layer takes \[\.\.\., 3\]"):
         layer_of()(inputs(2, 4))
+
+
+def test_merging_frees_nothing_that_is_frozen():
+    layer = GaussianMixtureLayer(4, 2, components=3, rank=1).requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in merge(layer, torch.tensor([0, 0, 1])).parameters())

@@ -87,3 +87,15 @@ def test_one_row_is_no_batch(workload):
     with pytest.raises(ValueError, match="a batch of 1 row has no variance"):
         quick(rows[:1, :1], matrix)
     assert quick.running_var.isfinite().all()
+
+
+def test_neighbours_far_from_the_origin_do_not_change_with_a_rotation():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(1, 1024, 3, generator=generator) * 2 - 1 + 50
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
+    turned = point_encoder.neighbourhoods(points @ turn.mT, 1)
+    distances = points[0].double()[:, None] - points[0].double()
+    nearest = distances.norm(dim=-1).fill_diagonal_(torch.inf).argmin(1)
+    for found in (point_encoder.neighbourhoods(points, 1), turned):  # the second number is the neighbour's own length
+        wrong = (found[0, :, 1] - points[0, nearest].norm(dim=-1)).abs() > 1e-3
+        assert wrong.float().mean() < 2e-3, "but for two that are as near"

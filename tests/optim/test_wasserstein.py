@@ -212,3 +212,16 @@ def test_weights_that_all_go_to_one_component_are_refused():
     layer.logits.grad.mul_(1e6)
     with pytest.raises(InputError, match="leaves one of 3 components all the weight"):
         WassersteinSGD(flow_groups(layer), 1.0, fisher_rao=1.0).step()
+
+
+@pytest.mark.parametrize("least", [-math.inf, -200.0])
+def test_a_component_without_weight_stays(least):
+    layer = GaussianMixtureLayer(4, 2, components=3, rank=1)
+    layer.logits.data = torch.tensor([0.0, 0.0, least])
+    before = layer.means.detach().clone()
+    optimizer = WassersteinSGD(flow_groups(layer), lr=0.1)
+    layer(torch.randn(5, 4)).square().sum().backward()
+    optimizer.step()
+    assert all(tensor.isfinite().all() for tensor in (layer.means, layer.factors))
+    assert (layer.means[2] == before[2]).all()
+    assert (layer.means[:2] != before[:2]).any()

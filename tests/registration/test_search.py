@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from gmcn import GaussianMixture, MixtureTree, overlap
 from gmcn.data.augmentation import from_quaternions
@@ -202,6 +203,11 @@ def test_the_modes_are_those_of_brute_force():
     heavy = found.weights > 0.05
     assert peaks.sum() == heavy.sum() == 2
     assert (angles_between(found.rotations[heavy], grid[peaks]).amin(1) < 2).all()
+
+
+def test_turns_are_exact_whatever_the_default_dtype():
+    grid = about(torch.tensor([0.0, 0.0, 1.0]), 72)
+    assert_close(grid @ grid.mT, torch.eye(3, dtype=torch.float64).expand_as(grid), rtol=0, atol=1e-15)
 
 
 def test_grids_and_motions():

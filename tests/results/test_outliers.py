@@ -13,7 +13,7 @@ from gmcn import config, data
 from gmcn.artifacts import load_tensors, save_tensors
 from gmcn.data.objects import TEST, TRAIN, of_classes, read_split
 from gmcn.errors import InputError
-from gmcn.results.outliers import OUTLIERS
+from gmcn.results.outliers import OUTLIERS, principal_components
 from gmcn.results.rivals import compare
 from gmcn.results.tables import tabulate
 from tests.config.examples import REAL
@@ -119,3 +119,9 @@ def test_the_tables_have_the_variants_and_rivals_of_both_data_sets():
         settings = config.resolve(REAL, "mnist", variant)
         assert (settings["task"], settings["fit"], settings["seeds"]) == ("density", None, [0, 1, 2])
         assert settings["training"]["classes"] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("values", [np.arange(100.0)[:, None], np.ones((100, 4))])
+def test_principal_components_of_one_number_or_of_none_that_varies(values):
+    with pytest.raises(InputError, match="outliers-ppca needs training objects of at least two numbers each"):
+        principal_components(values)
