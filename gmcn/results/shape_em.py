@@ -25,6 +25,7 @@ from torch import Tensor
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
 from gmcn.mixture import GaussianMixture
+from gmcn.tasks.generation.measures_of_unseen import parted
 
 COMPONENTS = (8, 16, 32, 64, 128)
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3)
@@ -143,7 +144,8 @@ def _kernel_density(training: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
 
 def _halves(points: Tensor) -> tuple[Tensor, Tensor]:  # [S, M, 3] -> [S, P, 3] each
     half = min(POINTS, points.shape[1] // 2)
-    return points[:, :half].double(), points[:, half : 2 * half].double()
+    seen, others = parted(points, half)
+    return seen.double(), others[:, :half].double()
 
 
 def _possible(points: int) -> list[int]:

@@ -21,6 +21,7 @@ from gmcn.models import DEFAULT_KIND, NETWORKS
 from gmcn.models.loading import MODEL
 from gmcn.results import dynamics, evaluate, footprint, probe, samples, summarise
 from gmcn.stages import measures_of
+from gmcn.tasks.generation.measures_of_unseen import parted
 from gmcn.tasks.registration import measures_of_poses
 from gmcn.training import train
 from tests.results.test_summary import ResultRecorder
@@ -208,12 +209,14 @@ def test_from_a_data_set_to_a_result(made, monkeypatch):
 def shown(made: SimpleNamespace, test: ObjectSet) -> Inputs:
     """What the network is given of test objects."""
     views = made.settings["training"].get("views")
+    if made.settings.get("task") == "generation":
+        return parted(test.inputs, views["points"])[0]
     return test.inputs[:, : views["points"]] if views else test.inputs
 
 
 def unseen(tree: gmcn.MixtureTree, points: torch.Tensor) -> list[float]:
     """The likelihood of the points that the network of a tree has not seen."""
-    return tree.leaves().log_prob(points[:, 40:]).mean(1).tolist()
+    return tree.leaves().log_prob(parted(points, 40)[1]).mean(1).tolist()
 
 
 def test_its_answer_about_the_artifact_is_that_of_the_evaluation(made):

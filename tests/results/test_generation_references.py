@@ -17,6 +17,7 @@ from gmcn.results import generation_references, shape_em
 from gmcn.results.cloud_sets import MEASURES, compare_sets
 from gmcn.results.generation_references import GENERATION
 from gmcn.results.rivals import compare
+from gmcn.tasks.generation.measures_of_unseen import parted
 
 POINTS = 64
 
@@ -89,13 +90,14 @@ def test_em_is_chosen_on_training_objects_and_measured_on_others(tables, tmp_pat
     found = compare(tables, rival="generation-em", output=tmp_path / "found.json")
     details = found["details"]
     assert details["points"] == [32, 32]
-    train, test = (read_split(tables, part).inputs.double().numpy() for part in (TRAIN, TEST))
+    train, test = (read_split(tables, part).inputs.double() for part in (TRAIN, TEST))
     theirs = details["sklearn"]
     assert theirs["by_components"].keys() == {"2", "4"}  # 64 are more than the points
     for n, row in theirs["by_components"].items():
         for objects, value in ((train, row["training"][str(row["floor"])]), (test, row["log_likelihood"])):
             model = GaussianMixture(int(n), reg_covar=row["floor"], random_state=0)
-            scores = [model.fit(one[:32]).score(one[32:]) for one in objects]
+            halves = zip(*parted(objects, 32), strict=True)
+            scores = [model.fit(one.numpy()).score(other.numpy()) for one, other in halves]
             assert value == pytest.approx(statistics.fmean(scores))
         assert row["training"][str(row["floor"])] == max(row["training"].values())
     for method in ("sklearn", "compiled"):
@@ -128,7 +130,7 @@ def test_points_alone_are_a_kernel_density_by_a_bandwidth_that_training_objects_
     found = shape_em.per_shape(train, test, told.append)["kernels"]
     assert sum(told) == shape_em.fits(test.shape[1], len(train), len(test))
     assert found["training"][str(found["bandwidth"])] == max(found["training"].values())
-    seen, others = test[:, :32].double(), test[:, 32:64].double()
+    seen, others = parted(test.double(), 32)
     squares = torch.cdist(others, seen).square()
     logs = -squares / (2 * found["bandwidth"] ** 2) - 1.5 * math.log(2 * math.pi * found["bandwidth"] ** 2)
     assert found["log_likelihood"] == pytest.approx((logs.logsumexp(-1) - math.log(32)).mean().item())

@@ -36,10 +36,11 @@ CELLS = Metric("cells", "the same of k-means clusters", "%", 1, larger_is_better
 
 
 class Measures:
-    """Of test objects of the trained classes, of each of which the network sees the first ``training.views.points``.
+    """Of test objects of the trained classes, of each of which the network sees ``training.views.points``.
 
-    The likelihood is that of the others under the leaves; the Chamfer distance is between these and as many points
-    that are drawn from the leaves. What completes half an object is measured by
+    They are a fixed choice, :func:`gmcn.tasks.generation.measures_of_unseen.parted`. The likelihood is that of the
+    others under the leaves; the Chamfer distance is between these and as many points that are drawn from the leaves.
+    What completes half an object is measured by
     :func:`gmcn.tasks.generation.measures_of_completion.completion_errors`; of networks that know chairs, what parts are
     by :mod:`gmcn.tasks.generation.measures_of_parts`.
     """
@@ -68,6 +69,7 @@ class Measures:
         from gmcn.nn.tree_likelihood import exact
         from gmcn.tasks.generation.measures_of_clouds import chamfer
         from gmcn.tasks.generation.measures_of_completion import COVERAGE, COVERAGES
+        from gmcn.tasks.generation.measures_of_unseen import parted
 
         own = of_classes(data, trained_classes(metadata))
         points, count = own.inputs, seen_points(metadata)
@@ -76,7 +78,7 @@ class Measures:
         values: dict[str, list[Tensor]] = {"levels": [], "adapted": [], "chamfer": []}
         with torch.no_grad():
             for part in points.split(BATCH):
-                seen, others = part[:, :count].to(device), part[:, count:].to(device)
+                seen, others = parted(part.to(device), count)
                 tree = network(seen)
                 values["levels"].append(torch.stack([exact(level, others).mean(1) for level in tree.levels], 1).cpu())
                 values["adapted"].append(adapt(tree.leaves(), seen).log_prob(others).mean(1).cpu())
@@ -153,10 +155,11 @@ class Measures:
     ) -> list[dict[str, Any] | None]:  # of B objects
         """The log-likelihood in nats per point of the points that the network is not shown, under the leaves."""
         from gmcn.nn.tree_likelihood import exact
+        from gmcn.tasks.generation.measures_of_unseen import parted
 
-        count: Any = seen_points(metadata)
         clouds: Any = inputs
-        values = exact(network(clouds[:, :count]).leaves(), clouds[:, count:]).mean(1).tolist()
+        seen, others = parted(clouds, seen_points(metadata))
+        values = exact(network(seen).leaves(), others).mean(1).tolist()
         return [{"log_likelihood": value} if math.isfinite(value) else None for value in values]
 
 

@@ -10,6 +10,7 @@ from gmcn.data.views import view
 from gmcn.errors import InputError
 from gmcn.models import Network, PointGMM
 from gmcn.nn.tree_likelihood import exact
+from gmcn.tasks.generation.measures_of_unseen import parted
 from gmcn.tasks.metric import Metric
 from gmcn.tasks.task import OfClouds
 
@@ -48,9 +49,10 @@ class Objective(OfClouds):
         return penalty - network.log_likelihoods(tree, clouds[:, self.views.points :]).mean((0, 1)).sum(), {}
 
     def measure(self, network: Network, inputs: Inputs, labels: Tensor | None) -> dict[str, Tensor]:  # [B]
-        """The mean over the points of a cloud but the first, which alone the network sees, under the leaves."""
+        """The mean over the points of a cloud that the network does not see (:func:`parted`), under the leaves."""
         network, clouds = _own(network, inputs)
-        return {LOSS.name: -exact(network(self.seen(clouds)).leaves(), clouds[:, self.views.points :]).mean(1)}
+        seen, others = parted(clouds, self.views.points)
+        return {LOSS.name: -exact(network(seen).leaves(), others).mean(1)}
 
 
 def _own(network: Network, inputs: Inputs) -> tuple[PointGMM, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from gmcn.data.views import Views
 from gmcn.errors import InputError
 from gmcn.models import PointGMM, build, describe
 from gmcn.tasks.generation.measures import _seconds
+from gmcn.tasks.generation.measures_of_unseen import parted
 from gmcn.training.settings import TrainingSettings
 
 SMALL = {"latent": 6, "width": 16, "splits": 1, "encoder": [8, 16]}
@@ -90,15 +92,33 @@ def test_the_penalty_is_what_codes_and_thickness_cost():
 def test_validation_is_the_likelihood_of_the_points_that_are_not_seen():
     model, whole = network(), clouds()
     found = objective().measure(model, whole, None)["loss"]
-    expected = -model(whole[:, :20]).leaves().log_prob(whole[:, 20:]).mean(1)
+    seen, others = parted(whole, 20)
+    expected = -model(seen).leaves().log_prob(others).mean(1)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_order_of_points_in_a_file_does_not_tell_which_are_seen():
+    whole = clouds(points=600)
+    tall = whole.gather(1, whole[..., 2:].argsort(1).expand_as(whole))  # from the ground up, as a scan may be
+    model, given = network(), []
+    model.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    metadata = {"settings": {"training": {"views": {"points": 300}}}}
+    objective(views={"points": 300}).measure(model, tall, None)
+    tasks.measures("generation").answer(model, tall, metadata)
+    tasks.measures("generation").measure(model, replace(data(), inputs=tall), metadata=metadata)
+    assert len(given) > 3
+    for seen in given[:3]:
+        assert seen.shape == (6, 300, 3)
+        torch.testing.assert_close(seen.mean(1), tall.mean(1), atol=0.05, rtol=0)
+    seen, others = parted(tall, 300)
+    assert torch.equal(torch.cat([seen, others], 1)[..., 2].sort(1).values, tall[..., 2])
 
 
 def test_measures_are_those_of_unseen_points():
     model, own = network(), data()
     found = tasks.measures("generation").measure(model, own, metadata=METADATA)
-    others = own.inputs[:, 20:]
-    tree = model(own.inputs[:, :20])
+    seen, others = parted(own.inputs, 20)
+    tree = model(seen)
     for level, value in zip(tree.levels, found["levels"], strict=True):
         assert value == pytest.approx(level.log_prob(others).mean().item(), abs=1e-4)
     assert found["log_likelihood"] == found["levels"][-1]
