@@ -38,8 +38,8 @@ def read_splats(settings: dict[str, Any], files: list[Path]) -> Samples:
     """The mixtures of a folder or zip of .ply files, or of the files themselves.
 
     In <class>/<train|test>/<name>.ply class and part of the split are the folders'; any other file is a training
-    object of the class "splats". Shapes of fewer Gaussians than the largest are filled up with such of weight 0 at
-    the origin with covariance 1. ``settings``: ``normalize``, ``drop_not_finite``, ``classes``.
+    object of the class "splats". Shapes of fewer Gaussians than the largest are filled up with copies of their first
+    one of weight 0. ``settings``: ``normalize``, ``drop_not_finite``, ``classes``.
     """
     # Files are looked for in a folder or zip, and published ones all lie in one folder.
     whole = len(files) == 1 and (files[0].is_dir() or files[0].suffix.lower() == ".zip")
@@ -149,7 +149,8 @@ def normalize_mixture(mixture: Row) -> Row:
 def prepare_splats(content: bytes, source: str, settings: Mapping[str, Any], least: int = 0) -> Row:
     """The mixture, float32, of a file as a data set of these ``settings`` holds it, and how many were left out.
 
-    It is filled up to ``least`` Gaussians with such of weight 0 at the origin with covariance 1.
+    It is filled up to ``least`` Gaussians with copies of its first one of weight 0, which lie within the shape: a
+    reduction sorts and groups them with the others.
     """
     mixture = parse_splats(content, source, drop_not_finite=settings.get("drop_not_finite", False))
     if settings.get("normalize"):
@@ -158,8 +159,8 @@ def prepare_splats(content: bytes, source: str, settings: Mapping[str, Any], lea
     missing = max(0, least - count)
     filling = {
         "weights": np.zeros(missing),
-        "positions": np.zeros((missing, 3)),
-        "covariances": np.broadcast_to(np.eye(3), (missing, 3, 3)),
+        "positions": mixture["positions"][:1].repeat(missing, 0),
+        "covariances": mixture["covariances"][:1].repeat(missing, 0),
     }
     row = {name: np.concatenate([values, filling[name]]).astype(np.float32) for name, values in mixture.items()}
     return row | {DROPPED: np.array(count_vertices(content, len(content)) - count)}

@@ -11,8 +11,9 @@ import torch
 from gmcn.artifacts import load_tensors
 from gmcn.data import sample
 from gmcn.data.ply import count_vertices, read_vertices
-from gmcn.data.splats import PROPERTIES, parse_splats
+from gmcn.data.splats import PROPERTIES, parse_splats, prepare_splats
 from gmcn.errors import InputError
+from gmcn.fitting import reduce_mixtures
 from gmcn.mixture import Mixture
 from gmcn.ops import evaluate, integrate, reduce_treehem
 from tests.data.files import ply
@@ -74,7 +75,8 @@ def test_a_folder_becomes_mixtures_of_one_size(folder, tmp_path, normalize):
     assert [tuple(tensor.shape) for tensor in mixture] == [(3, 9), (3, 9, 3), (3, 9, 3, 3)]
     assert mixture.weights.dtype == torch.float32
     assert (mixture.weights > 0).sum(-1).tolist() == [3, 5, 9]
-    assert torch.equal(mixture.covariances[0, 3:], torch.eye(3).expand(6, 3, 3))
+    for filled in (mixture.positions[0], mixture.covariances[0]):
+        assert torch.equal(filled[3:], filled[:1].expand_as(filled[3:])), "copies of the first"
     if normalize:
         assert torch.allclose(integrate(mixture), torch.ones(3))
         assert torch.allclose(mixture.positions.norm(dim=-1).amax(-1), torch.ones(3), atol=1e-6)
@@ -84,6 +86,21 @@ def test_a_folder_becomes_mixtures_of_one_size(folder, tmp_path, normalize):
     assert ratio < 1e-5
     volume = row["covariances"].reshape(9, 9) / mixture.covariances[2].numpy().reshape(9, 9)
     np.testing.assert_allclose(volume, volume[0, 0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("least", [201, 700, 3000])
+def test_a_reduction_is_the_same_beside_a_larger_shape_wherever_it_lies(least):
+    values = splats(200)
+    content = ply(values | {axis: values[axis] + 50 for axis in "xyz"})
+
+    def reduced(filled: int) -> Mixture:
+        row = prepare_splats(content, "a.ply", {"normalize": False}, filled)
+        return reduce_mixtures(Mixture(*(torch.from_numpy(row[name])[None] for name in Mixture._fields)), 32, ["a"])
+
+    alone, beside = reduced(0), reduced(least)
+    points = alone.positions
+    torch.testing.assert_close(evaluate(beside, points), evaluate(alone, points), rtol=1e-3, atol=1e-5)
+    assert (beside.weights > 0).sum() == 32
 
 
 def test_a_larger_one_of_another_class_makes_none_larger(folder, tmp_path):
