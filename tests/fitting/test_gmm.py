@@ -14,6 +14,7 @@ from gmcn import GaussianMixture
 from gmcn.errors import InputError
 from gmcn.fitting import MixtureEstimator, fit_gmm
 from gmcn.fitting.gmm import expectation
+from gmcn.fitting.gmm.low_rank import LowRankFamily
 from gmcn.fitting.gmm.shares import by_torch
 from gmcn.mixture import Diagonal, Full, LowRank
 
@@ -93,6 +94,34 @@ def test_low_rank_of_all_but_one_dimension_is_full(rank):
     assert isinstance(low.covariance, LowRank)
     assert low.covariance.rank == rank
     same(low, full, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"covariance": "diagonal"}, {"covariance": "low-rank"}, {"method": "kmeans"}])
+@pytest.mark.parametrize(("offset", "deviation"), [(10, 0.01), (100, 0.1)])
+def test_thin_components_far_out_keep_their_variances_in_float32(options, offset, deviation):
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.tensor([-1.0, 1.0]).repeat_interleave(500)[:, None]
+    x = (signs * offset + deviation * torch.randn(1000, 12, generator=generator)).float()
+    options = {"covariance": "diagonal"} | options
+    found, expected = fit_gmm(x, 2, **options, seed=1), fit_gmm(x.double(), 2, **options, seed=1)
+    variances = found.covariance.dense().double().diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(variances, expected.covariance.dense().diagonal(dim1=-2, dim2=-1), rtol=1e-3, atol=0)
+    assert found.to(torch.float64).log_prob(x.double()).mean() == pytest.approx(
+        expected.log_prob(x.double()).mean().item(), abs=0.1
+    )
+
+
+def test_factors_that_cannot_be_solved_for_name_their_component():
+    family = LowRankFamily(1e-6, "clip", 2)
+    sums = {
+        "moments": torch.rand(2, 1 + 2 * 4),
+        "crossed": torch.rand(2, 5, 2),
+        "products": 4 * torch.eye(2).repeat(2, 1, 1),
+    }
+    sums["crossed"][1] = sums["products"][1] = 0  # no spread of the factors
+    _, _, factor = family.solve({name: part.double() for name, part in sums.items()}, torch.ones(2).double())
+    assert factor[1].isnan().all()
+    assert factor[0].isfinite().all()
 
 
 def test_low_rank_finds_the_factors_that_made_the_points():

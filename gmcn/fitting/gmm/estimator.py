@@ -47,8 +47,10 @@ class MixtureEstimator:
     """Fits one Gaussian mixture to points, or one to each of many sets of points; any dimension, CPU or GPU.
 
     ``fit`` takes all points and begins anew; ``partial_fit`` takes the next batch of a stream. Points may be float32
-    or float64. Sums over points are kept in float64, and full covariances are computed in float64 altogether. Memory
-    beside the points: some tiles of 16 MB, and N F numbers with F = 2 D, for full covariances D² / 2, for low rank D R.
+    or float64. Sums over points are kept in float64; full covariances are computed in float64 altogether, and others
+    in the steps of EM in which a component's variance is far below its squared distance from the mean of all points.
+    Memory beside the points: some tiles of 16 MB, and N F numbers with F = 2 D, for full covariances D² / 2, for low
+    rank D R.
 
     Args:
         n: number of components N.

@@ -47,13 +47,14 @@ def expectation(
     centre: Tensor,  # [..., 1, D]
     *,
     nearest: bool = False,
+    exact: bool = False,
 ) -> tuple[Sums, Tensor]:  # [...]
     """The sums for :meth:`Family.maximise`, and the log-likelihood per unit of mass.
 
     With ``nearest`` every point belongs to the component of the nearest mean alone, as in k-means, and instead of the
-    log-likelihood there is the negative mean squared distance.
+    log-likelihood there is the negative mean squared distance. ``exact`` computes in float64 in any dimension.
     """
-    dtype = torch.float64 if x.shape[-1] <= family.exact else x.dtype
+    dtype = torch.float64 if exact or x.shape[-1] <= family.exact else x.dtype
     form = nearest_form(mixture.means.to(dtype)) if nearest else family.form(mixture, dtype)
     components, lead = mixture.components, x.shape[:-2]
     shift, room, found = centre.to(dtype), _Room(x.device, dtype), Sums()

@@ -18,6 +18,9 @@ from gmcn.fitting.gmm.settings import EstimatorSettings
 from gmcn.fitting.gmm.starts import begin
 from gmcn.mixture import GaussianMixture
 
+# A variance below this share of the squares that it is the difference of: float32 leaves it no two digits.
+THIN = 1e-4
+
 
 class Fit:
     """One fit: where it stands, in float64 and in coordinates about the points' mean."""
@@ -66,8 +69,12 @@ class Fit:
     def finish(self, x: Tensor, mass: Tensor | None) -> None:
         """Of k-means, the moments of the clusters."""
         if self.settings.method == "kmeans":
-            sums, _ = expectation(self.family, self.mixture, x, mass, self.centre, nearest=True)
-            self._maximise(sums)
+            for exact in (False, True):
+                sums, _ = expectation(self.family, self.mixture, x, mass, self.centre, nearest=True, exact=exact)
+                found = self.family.maximise(sums, self.mixture)
+                if not self._thin(found):
+                    break
+            self._take(found)
 
     def result(self) -> GaussianMixture:
         """The mixture in the points' coordinates and dtype."""
@@ -90,7 +97,7 @@ class Fit:
         if self.settings.method == "em":
             return self._stepwise(x, mass, 1.0)
         sums, value = expectation(self.family, self.mixture, x, mass, self.centre, nearest=True)
-        self._maximise(sums)
+        self._take(self.family.maximise(sums, self.mixture))
         return value
 
     def _batches(self, x: Tensor, mass: Tensor | None, size: int, stream: bool = False) -> Tensor:
@@ -122,17 +129,17 @@ class Fit:
 
         Of all points they replace it, at the ``rate`` 1; a stream that follows goes on from there.
         """
-        sums, value = expectation(self.family, self.mixture, x, mass, self.centre)
-        total = sums["total"]
         self.steps += 1
         rate = rate or self.steps**-self.settings.step_decay
-        for name, part in sums.items():
-            share = part / like(total, part)
-            if rate < 1:
-                before = self.sums[name]
-                share = torch.where(like(total > 0, part), (1 - rate) * before + rate * share, before)
-            self.sums[name] = share
-        self._maximise(self.sums)
+        before, exact = self.sums, self._thin(self.mixture)
+        while True:
+            sums, value = expectation(self.family, self.mixture, x, mass, self.centre, exact=exact)
+            self.sums = _averaged(before, sums, rate)
+            found = self.family.maximise(self.sums, self.mixture)
+            if exact or not self._thin(found):
+                break
+            exact = True
+        self._take(found)
         return value
 
     def _descend(self, x: Tensor, mass: Tensor | None, share: float) -> Tensor:
@@ -142,8 +149,13 @@ class Fit:
             self.descent = Descent(self.family, self.mixture, scale, self.settings.learning_rate, self.dtype)
         return self.descent.step(x - self.centre.to(x.dtype), mass, share)
 
-    def _maximise(self, sums: Sums) -> None:
-        self._take(self.family.maximise(sums, self.mixture))
+    def _thin(self, mixture: GaussianMixture) -> bool:
+        """Whether sums of squares in the points' dtype would lose the variances of a component, or have lost them."""
+        if self.dtype == torch.float64 or mixture.dim <= self.family.exact:
+            return False
+        std: Tensor = getattr(mixture.covariance, "std")  # noqa: B009  # other families are exact
+        squares = mixture.means.square() + variances_of(mixture.covariance)
+        return bool(((std.square() < THIN * squares) & mixture.logits.isfinite()[..., None]).any())
 
     def _take(self, mixture: GaussianMixture) -> None:
         """The next mixture; the one before stays where a number of it is not finite, an :class:`InputError`."""
@@ -158,6 +170,18 @@ class Fit:
                 f"points are too large for their dtype; scale them, take float64, or raise the floor{rate}"
             )
         self.mixture = mixture
+
+
+def _averaged(before: Sums, sums: Sums, rate: float) -> Sums:
+    """A running average of sums per unit of mass; a batch without mass leaves it as it is."""
+    total, found = sums["total"], Sums()
+    for name, part in sums.items():
+        found[name] = part / like(total, part)
+        if rate < 1:
+            found[name] = torch.where(
+                like(total > 0, part), (1 - rate) * before[name] + rate * found[name], before[name]
+            )
+    return found
 
 
 def family_of(settings: EstimatorSettings, dim: int) -> Family:

@@ -59,7 +59,8 @@ class LowRankFamily(Family):
         z = crossed[..., 0, :]  # [..., N, R], mean of the factors
         both = crossed[..., 1:, :] - plain[..., None] * z[..., None, :]  # [..., N, D, R]
         spread = products - z[..., None] * z[..., None, :]
-        factor = torch.linalg.solve(spread, both.mT).mT
+        factor, failed = torch.linalg.solve_ex(spread, both.mT)
+        factor = torch.where(failed[..., None, None] == 0, factor, math.nan).mT
         means = plain - (factor @ z[..., None])[..., 0]
         variances = squares - plain.square() - (factor * both).sum(-1)
         return means, self.floored(variances).sqrt(), factor
