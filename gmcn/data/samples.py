@@ -53,6 +53,14 @@ class Samples:
         """The items, in order."""
         return self.items() if self.members is None else self.items(self.members)
 
+    def with_printable_names(self) -> Samples:
+        """Bytes in the names of objects and classes that are no text are written as text, which can be drawn."""
+        names, class_names = (
+            [str(name).encode(errors="backslashreplace").decode() for name in each]
+            for each in (self.names, self.class_names)
+        )
+        return replace(self, names=names, class_names=class_names)
+
     def of_classes(self, places: Sequence[int]) -> Samples:
         """The shapes of the classes at ``places`` alone; their labels are places in ``places``."""
         chosen = np.isin(self.labels, places)

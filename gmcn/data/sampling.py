@@ -82,7 +82,7 @@ def sample(
         raise unknown(f"kind of data set '{dataset}'", str(kind), KINDS)
     files = _files(dataset, settings, downloads)
     started = time.perf_counter()
-    samples = KINDS[kind].read(settings, files)
+    samples = KINDS[kind].read(settings, files).with_printable_names()
     samples.check(", ".join(str(path) for path in files) or f"data set '{dataset}'")
     if (classes := settings.get("classes")) is not None:
         where = f"`classes` of data set '{dataset}'"

@@ -21,7 +21,7 @@ def table(predictions: Sequence[Prediction], top: int = 2) -> str:
     rows = []
     for prediction in predictions:
         file = _printable(prediction.file)
-        place = file if prediction.name is None else f"{file}: {prediction.name}"
+        place = file if prediction.name is None else f"{file}: {_printable(prediction.name)}"
         said = {key: _text(value) for key, value in prediction.answer.items() if not isinstance(value, Mapping)}
         if "probabilities" in prediction.answer and top > 1:
             said["runner-up"] = ", ".join(f"{name} {share:.3f}" for name, share in prediction.top(top)[1:])
@@ -33,7 +33,7 @@ def table(predictions: Sequence[Prediction], top: int = 2) -> str:
 
 
 def _printable(name: str) -> str:
-    """The name of a file, whose bytes need not be text."""
+    """The name of a file or object, whose bytes need not be text."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -53,13 +53,19 @@ def write(
     """All that the network says, as .json (with the network, what was ``refused``, and provenance) or .csv."""
     check_output(path)
     if Path(path).suffix.lower() == ".json":
-        rows = [{"file": _printable(found.file), "name": found.name, **found.answer} for found in predictions]
+        rows = [
+            {"file": _printable(found.file), "name": found.name and _printable(found.name), **found.answer}
+            for found in predictions
+        ]
         whole = {"model": model, "predictions": rows, "refused": list(refused), "provenance": provenance()}
         write_json(path, whole)
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    rows = [{"file": _printable(found.file), "name": found.name or "", **_flat(found.answer)} for found in predictions]
+    rows = [
+        {"file": _printable(found.file), "name": _printable(found.name or ""), **_flat(found.answer)}
+        for found in predictions
+    ]
     writer.writerow(rows[0] if rows else ["file", "name"])
     writer.writerows(row.values() for row in rows)
     write_text(path, text.getvalue())

@@ -15,11 +15,14 @@ import torch
 import gmcn
 from gmcn import cli
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors
+from gmcn.data import sample
 from gmcn.data.augmentation import Augmentation, augment
 from gmcn.data.off import parse_off
 from gmcn.data.views import Views, view
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
+from gmcn.inference.listing import table, write
+from gmcn.inference.predicting import Prediction
 from gmcn.inference.reading import Reader
 from gmcn.models.loading import model_path
 from gmcn.training import train
@@ -72,6 +75,24 @@ def test_a_name_that_is_no_text_is_written(marks, images, tmp_path, capsys):
     assert cli.main(["predict", str(marks), os.fsdecode(image), "--output", str(tmp_path / "p.csv")]) == 0
     assert "b\ufffd.npy" in (tmp_path / "p.csv").read_text(encoding="utf-8")
     assert "b\ufffd.npy" in capsys.readouterr().out
+
+
+def test_names_of_objects_and_classes_that_are_no_text_are_made_text(tmp_path):
+    cloud = np.random.default_rng(0).normal(size=(40, 3))
+    whole = os.fsdecode(os.fsencode(tmp_path / "mine") + b"/caf\xe9")
+    for part in ("train", "test"):
+        for name in (b"x0", b"caf\xe9", b"caf\xe8"):
+            Path(whole, part).mkdir(parents=True, exist_ok=True)
+            np.save(os.fsdecode(os.fsencode(f"{whole}/{part}/") + name + b".npy"), cloud)
+    points, settings = tmp_path / "points.safetensors", {"kind": "clouds", "path": str(tmp_path / "mine"), "points": 40}
+    sample("p", settings=settings, downloads=None, output=points)
+    metadata = read_metadata(points)
+    assert metadata["class_names"] == ["caf\\udce9"]
+    assert sorted(metadata["names"]) == ["caf\\udce8", "caf\\udce8", "caf\\udce9", "caf\\udce9", "x0", "x0"]
+    prediction = Prediction("a.npy", "caf\udce9", {"class": "cup"})  # of an artifact made before
+    assert "caf\ufffd" in table([prediction])
+    write(tmp_path / "p.csv", [prediction], model="m")
+    assert (tmp_path / "p.csv").read_text(encoding="utf-8") == "file,name,class\na.npy,caf\ufffd,cup\n"
 
 
 def test_clouds_are_not_resized(solids):
