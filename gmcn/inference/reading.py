@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -246,5 +247,5 @@ class Reader:
 
 def _key(path: Path) -> str:
     """The key on which the random numbers of a file's object depend; see :attr:`gmcn.data.containers.Member.key`."""
-    member = placed(path.resolve().as_posix())
+    member = placed(Path(os.path.abspath(path)).as_posix())  # of a link itself: what it points at may lie anywhere
     return member.key if member else path.stem

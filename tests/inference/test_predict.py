@@ -95,6 +95,19 @@ def test_names_of_objects_and_classes_that_are_no_text_are_made_text(tmp_path):
     assert (tmp_path / "p.csv").read_text(encoding="utf-8") == "file,name,class\na.npy,caf\ufffd,cup\n"
 
 
+def test_a_link_to_a_file_is_sampled_as_a_file_in_its_place(solids, tmp_path):
+    source = next(solids.folder.rglob("*.off"))
+    blob, link, copy = (tmp_path / path for path in ("pool/blob", "a/cup/train/x0.off", "b/cup/train/x0.off"))
+    for path in (blob, link, copy):
+        path.parent.mkdir(parents=True)
+    shutil.copy(source, blob)
+    shutil.copy(source, copy)
+    link.symlink_to(blob)
+    reader = Reader(read_metadata(solids.model)["inputs"])
+    [(_, one)], [(_, other)] = reader.read(link), reader.read(copy)
+    assert all(torch.equal(first, second) for first, second in zip(one, other, strict=True))
+
+
 def test_clouds_are_not_resized(solids):
     with pytest.raises(InputError, match="only images can be resized"):
         gmcn.predict(solids.model, next(solids.folder.rglob("*.off")), resize=True)
