@@ -38,8 +38,9 @@ def write(path: str, found: Generated, about: Mapping[str, Any]) -> None:
     """Write all samples to ``path``, as its name says; a .safetensors says ``about`` too how they were made.
 
     A picture shows each object that samples are like before them. A folder has a .png for each sample, in the units of
-    the data and clipped to them, or a .npy where these are too fine for whole numbers. Arrays are not clipped. Clouds
-    have a .ply each in a folder; a .ply, an .html page to turn and a picture have all of them side by side.
+    the data and clipped to them, or a .npy where these are too fine or too large for its whole numbers. Arrays are not
+    clipped. Clouds have a .ply each in a folder; a .ply, an .html page to turn and a picture have all of them side by
+    side.
 
     Raises :class:`InputError` for vectors, of which there are no pictures, and for more images than a picture holds.
     """
@@ -107,7 +108,7 @@ def save_array(values: np.ndarray, path: Path) -> None:
 
 def _separate(folder: Path, found: Generated) -> None:
     _check_images(folder, found)
-    whole = found.largest >= FINE
+    whole = FINE <= found.largest <= np.iinfo(np.uint16).max
     kind = np.uint8 if found.largest <= 255 else np.uint16
     for name, image in zip(names(found), found.samples.numpy(), strict=True):
         if whole:

@@ -13,6 +13,8 @@ from gmcn import cli
 from gmcn.artifacts import load_tensors, read_metadata, save_tensors
 from gmcn.data.objects import TEST, TRAIN, read_split
 from gmcn.errors import InputError
+from gmcn.inference.generating import Generated
+from gmcn.inference.writing import write
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,13 @@ def test_arrays_hold_the_samples_as_they_are(density, images, tmp_path):
     assert found.names == ["0_three0", "1_three0", "2_three1", "3_three1"]
     assert found.metadata["generated"]["like"] == [str(image) for image in images]
     assert len(gmcn.predict(density.model, tmp_path / "a.safetensors", device="cpu")) == 4
+
+
+def test_values_that_no_png_holds_are_written_as_arrays(tmp_path):
+    samples = torch.tensor([[[0.0, 70000.0], [100000.0, 65536.0]]])
+    write(f"{tmp_path}/drawn/", Generated(samples, None, [], 100000.0), {})
+    [file] = (tmp_path / "drawn").iterdir()
+    assert torch.equal(torch.from_numpy(np.load(file)), samples[0])
 
 
 @pytest.mark.parametrize(("largest", "suffix"), [(1.0, ".npy"), (255.0, ".png"), (4095.0, ".png")])
