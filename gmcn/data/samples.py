@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -75,7 +76,12 @@ class Samples:
         )
 
     def check(self, source: str) -> None:
-        """:class:`InputError` for a label without a class."""
+        """:class:`InputError` for a label without a class, and for two classes of one name."""
+        names = Counter(self.class_names)
+        if twice := [name for name in names if names[name] > 1]:
+            raise InputError(
+                f"{names[twice[0]]} classes are called '{brief(twice[0])}' ({source}); give each a name of its own"
+            )
         outside = (self.labels < 0) | (self.labels >= len(self.class_names))
         if outside.any():
             shape = int(outside.argmax())

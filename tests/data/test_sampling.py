@@ -10,6 +10,7 @@ from gmcn.artifacts import load_tensors
 from gmcn.data import sample
 from gmcn.data.samples import normalize
 from gmcn.errors import InputError
+from gmcn.tasks.classification.measures import Measures
 from gmcn.tracking import NO_RUN
 
 
@@ -125,6 +126,21 @@ def test_errors(tmp_path):
     with pytest.raises(InputError, match="download it first"):
         sample("x", settings=settings, downloads=None, output=tmp_path / "x")
     assert not any(tmp_path.iterdir())
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    arrays = {"points": np.random.default_rng(0).random((4, 30, 3)), "label": [0, 1, 0, 1], "is_train": [1, 1, 0, 0]}
+    np.savez(tmp_path / "a.npz", **arrays, name=list("abcd"), class_names=["x", "x"])
+    settings = {"kind": "clouds", "path": str(tmp_path / "a.npz"), "points": 30}
+    with pytest.raises(InputError, match=r"2 classes are called 'x' \(.*a\.npz\); give each a name of its own"):
+        sample("x", settings=settings, downloads=None, output=tmp_path / "x")
+
+
+def test_an_answer_is_the_class_of_the_largest_logit_whatever_classes_are_called():
+    logits, metadata = torch.tensor([[1.0, 3.0, 0.0]]), {"class_names": list("abb")}
+    [answer] = Measures().answer(lambda _: logits, torch.zeros(1), metadata)
+    assert answer["class"] == "b"
+    assert answer["probability"] == pytest.approx(0.8438, abs=1e-4)
 
 
 GOOD = "OFF\n4 2 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2\n3 0 2 3\n"

@@ -87,8 +87,8 @@ class Measures:
         answers: list[dict[str, Any] | None] = []
         for finite, row in zip(logits.isfinite().all(1).tolist(), logits.softmax(1).tolist(), strict=True):
             probabilities = dict(zip(metadata["class_names"], row, strict=True))
-            best = max(probabilities, key=probabilities.__getitem__)
-            answer = {"class": best, "probability": probabilities[best], "probabilities": probabilities}
+            best = max(range(len(row)), key=row.__getitem__)
+            answer = {"class": metadata["class_names"][best], "probability": row[best], "probabilities": probabilities}
             answers.append(answer if finite else None)
         return answers
 
