@@ -58,6 +58,11 @@ def test_dunn_s_index_is_that_of_all_pairs(rows, monkeypatch):
     assert dunn(torch.zeros(4, 2).double(), torch.tensor([0, 0, 1, 1])) is None
 
 
+def test_clusters_of_copies_alone_have_no_width():
+    values = torch.rand(40, 30, generator=GENERATOR).double().repeat(2, 1)
+    assert dunn(values, torch.arange(40).repeat(2)) is None
+
+
 def test_never_are_all_distances_in_memory():
     values = torch.rand(1500, 3, generator=GENERATOR).double()
     with mock.patch.object(torch, "cdist", wraps=torch.cdist) as cdist:
