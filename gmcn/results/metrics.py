@@ -129,8 +129,10 @@ def _kernels(result: Mapping[str, Any]) -> Value:
     layers, classes = at(result, "settings", "network", "layers"), at(result, "details", "per_class", "mean")
     if layers is None or classes is None:
         return NOTHING
-    skip, given, kernels = at(result, "settings", "network", "skip"), 1, 0
-    for channels in (*(layer[0] for layer in layers), len(classes)):
+    network = at(result, "settings", "network")
+    head = network.get("head") is not None  # after which channels are no classes
+    skip, given, kernels = network.get("skip"), 1, 0
+    for channels in (*(layer[0] for layer in layers), network.get("head_channels", 32) if head else len(classes)):
         kernels += given * channels
         given = channels + (given if skip else 0)
     return kernels, None

@@ -140,6 +140,14 @@ def test_what_skips_a_layer_makes_more_kernels(made):
     assert float(cell["ours"]) == 1 * 2 + (1 + 2) * 3 + (1 + 2 + 3) * 10
 
 
+@pytest.mark.parametrize(("given", "last"), [({}, 32), ({"head_channels": 5}, 5)])
+def test_a_head_has_channels_of_its_own(made, given, last):
+    headed = result(PAPER, [0.9])
+    headed["settings"]["network"] = {"layers": [[2, 4], [3, 2]], "head": "fc", **given}
+    [cell] = [row for row in made(headed)[1] if row["metric"] == "kernels" and row["row"] == "1/128 → classes"]
+    assert float(cell["ours"]) == 1 * 2 + 2 * 3 + 3 * last
+
+
 def test_tex_is_escaped_and_every_line_has_as_many_cells(made):
     _, _, tex = made(result(PAPER, [0.93, 0.91]))
     assert (
