@@ -236,6 +236,15 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@of_content
+def sha256_of_tensors(path: str | os.PathLike) -> str:
+    """The same of the tensors of a file of :func:`save_tensors` alone, whenever and wherever they were written."""
+    with open(path, "rb") as file:
+        (header,) = struct.unpack("<Q", file.read(8))
+        file.seek(8 + header)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def key_of(*values: Any) -> str:
     """A short stable key of JSON values: equal settings give equal keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from gmcn.artifacts import open_tensors, sha256
+from gmcn.artifacts import open_tensors, sha256, sha256_of_tensors
 from gmcn.data.objects import MIXTURES, kind_of
 from gmcn.errors import InputError
 
@@ -32,18 +32,26 @@ def describe_inputs(artifact: str | os.PathLike, points: str | os.PathLike | Non
             "points_run_id": metadata.get("points_run_id"),
         }
         if kind != MIXTURES:
-            return {**described, "data": _data(tensors, metadata), "fit": None}
+            return {**described, "data": data_of(tensors, metadata), "fit": None}
     if points is None:
         return described
     with open_tensors(points) as (tensors, source):
         if source.get("names") != metadata.get("names"):
             raise InputError(f"{artifact} are not the mixtures of {points}: their objects differ; fit them again")
+        check_points(artifact, metadata, points)
         # Splats are mixtures without a fit.
         fit = metadata.get("settings", {}) if "fit" in metadata else None
-        return {**described, "data": _data(tensors, source), "fit": fit}
+        return {**described, "data": data_of(tensors, source), "fit": fit}
 
 
-def _data(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def check_points(mixtures: str | os.PathLike, metadata: Mapping[str, Any], points: str | os.PathLike) -> None:
+    """:class:`InputError` where mixtures say that they were fitted to other points than these."""
+    if metadata.get("points_sha256") not in (None, sha256_of_tensors(points)):
+        raise InputError(f"{mixtures} are not the mixtures of {points}: they are of other points; fit them again")
+
+
+def data_of(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a points artifact the settings that concern a single object."""
     data = {key: value for key, value in metadata.get("settings", {}).items() if key in _DATA}
     if "images" in tensors:
         data["size"] = tensors["images"].get_shape()[1:]

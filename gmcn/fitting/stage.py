@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gmcn.artifacts import open_tensors, provenance, save_tensors, write_json
+from gmcn.artifacts import open_tensors, provenance, save_tensors, sha256_of_tensors, write_json
+from gmcn.data.preparation import data_of
 from gmcn.declared import check
 from gmcn.errors import InputError, brief, unknown
 from gmcn.fitting import quality
@@ -53,7 +54,7 @@ def fit(
     check(FitSettings, settings, f"fit '{name}'")
     options = {key: value for key, value in settings.items() if key != "components"}
     with open_tensors(points) as (tensors, source), Progress() as bar:
-        shapes = tensors["labels"].get_shape()[0]
+        shapes = tensors["split"].get_shape()[0]
         task = bar.add_task(f"fit {dataset} {name}", total=shapes)
         work = _work(
             tensors, source, settings["components"], options, by_network, lambda count: bar.advance(task, count)
@@ -62,26 +63,29 @@ def fit(
             parts = list(work)
         except InputError as error:
             raise InputError(f"{points}: {error}") from error
-        labels, split = tensors["labels"][:], tensors["split"][:]
+        kept = {key: tensors[key][:] for key in ("labels", "split") if key in tensors}
+        data = data_of(tensors, source)
     mixture = Mixture(*(torch.cat(column) for column in zip(*(part for part, *_ in parts), strict=True)))
     likelihood, *shares = (torch.cat(column) for column in zip(*(judged for _, judged, _ in parts), strict=True))
-    found = quality.summarise(likelihood, *shares, split)
+    found = quality.summarise(likelihood, *shares, kept["split"])
     found["seconds"] = round(sum(seconds for *_, seconds in parts), 3)
     run.log_metrics({f"fit/{key}": value for key, value in found.items()})
     save_tensors(
         output,
-        {**mixture._asdict(), "labels": labels, "split": split, "log_likelihood": likelihood.float()},
+        {**mixture._asdict(), **kept, "log_likelihood": likelihood.float()},
         {
             "dataset": dataset,
             "fit": name,
             "dim": mixture.dim,
-            "class_names": source["class_names"],
+            **({"class_names": source["class_names"]} if "class_names" in source else {}),
             "names": source["names"],
             "settings": settings,
             "quality": found,
             "provenance": provenance(),
             "run_id": run.id,
             "points_run_id": source.get("run_id"),
+            "points_sha256": sha256_of_tensors(points),
+            "data": data,
         },
     )
     write_json(Path(output).with_suffix(".json"), {"dataset": dataset, "fit": name, "settings": settings, **found})

@@ -210,7 +210,7 @@ class Reader:
             key = "weights" if ready else self.kind
             if key not in tensors:
                 raise InputError(f"{path} holds no {self.kind} and no mixtures, but {', '.join(tensors)}")
-            self._check_origin(path, metadata.get("settings", {}), tensors[key].get_shape(), ready)
+            self._check_origin(path, metadata, tensors[key].get_shape(), ready)
             count = tensors[key].get_shape()[0]
             names = metadata.get("names") or [str(index) for index in range(count)]
             if len(names) != count:
@@ -230,10 +230,16 @@ class Reader:
                         raise InputError(f"{path}: {error}") from error
                 yield from zip(names[rows], found, strict=True)
 
-    def _check_origin(self, path: Path, settings: dict[str, Any], shape: list[int], ready: bool) -> None:
+    def _check_origin(self, path: Path, metadata: dict[str, Any], shape: list[int], ready: bool) -> None:
         """:class:`InputError` for an artifact that was made in another way than the network's."""
+        settings = metadata.get("settings", {})
         if ready and self._fit is not None:
             made, wanted = ({k: v for k, v in s.items() if k != "seed"} for s in (settings, self._fit))
+            if "data" in metadata:  # of the points that were fitted
+                made, wanted = (
+                    said | {"normalize": False} | {k: data[k] for k in ("normalize", "points", "size") if k in data}
+                    for said, data in ((made, metadata["data"]), (wanted, self._data))
+                )
         else:
             made, wanted = {"normalize": settings.get("normalize", False)}, {"normalize": False}
             wanted |= {key: self._data[key] for key in ("normalize", "points", "size") if key in self._data}

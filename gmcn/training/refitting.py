@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gmcn.data.objects import POINTS, TRAIN, Inputs, ObjectSet, read_split
+from gmcn.data.preparation import check_points
 from gmcn.data.views import Views, view
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
@@ -78,6 +79,7 @@ class FreshFits(Refit):
             raise InputError(f"only mixtures of points are fitted anew, and {points} holds {source.kind}")
         if source.names != data.names:
             raise InputError(f"the mixtures are not those of {points}: their objects differ; fit them again")
+        check_points("the mixtures", data.metadata, points)
         assert isinstance(source.inputs, Tensor)
         self.clouds = source.inputs
         equal = (self.clouds == self.clouds[:, :1]).flatten(1).all(1)

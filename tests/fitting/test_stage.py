@@ -7,10 +7,13 @@ import torch
 
 from gmcn.artifacts import load_tensors, read_json, save_tensors
 from gmcn.data import sample
-from gmcn.data.objects import read_split
+from gmcn.data.objects import TRAIN, read_split
+from gmcn.data.preparation import describe_inputs
 from gmcn.errors import InputError
 from gmcn.fitting import fit, fit_points
+from gmcn.inference.reading import Reader
 from gmcn.ops import evaluate
+from gmcn.training.refitting import FreshFits
 from tests.data.files import ply
 from tests.data.test_splats import splats
 from tests.ops.workload import random_mixture
@@ -61,6 +64,31 @@ def test_artifact(tmp_path, points):
     torch.testing.assert_close(tensors["log_likelihood"], density.float())
     assert read_json(output.with_suffix(".json"))["log_likelihood_test"] == quality["log_likelihood_test"]
     assert run.metrics["fit/log_likelihood_test"] == quality["log_likelihood_test"]
+
+
+def test_mixtures_know_the_points_that_they_were_fitted_to(tmp_path, points):
+    tensors, metadata = load_tensors(points)
+    metadata["settings"] = {**metadata.get("settings", {}), "normalize": True}
+    larger = tensors | {"points": 3 * tensors["points"]}
+    paths = {name: tmp_path / f"{name}.safetensors" for name in ("own", "again", "larger", "mixtures")}
+    save_tensors(paths["own"], tensors, metadata)
+    save_tensors(paths["again"], tensors, metadata | {"provenance": "another machine"})
+    save_tensors(paths["larger"], larger, metadata | {"settings": {**metadata["settings"], "normalize": False}})
+    fit(paths["own"], settings=SETTINGS, output=paths["mixtures"], dataset="solids10", name="kmeans6")
+    assert describe_inputs(paths["mixtures"], paths["own"])["data"]["normalize"]
+    assert describe_inputs(paths["mixtures"], paths["again"])["fit"] == SETTINGS, "the same points, made again"
+    with pytest.raises(InputError, match=r"are not the mixtures of .*larger.*: they are of other points; fit them"):
+        describe_inputs(paths["mixtures"], paths["larger"])
+    with pytest.raises(InputError, match=r"are not those|are not the mixtures of .*larger"):
+        FreshFits(read_split(paths["mixtures"], TRAIN), paths["larger"], None)
+    described = describe_inputs(paths["mixtures"], paths["own"])
+    assert len(list(Reader(described).read(paths["mixtures"]))) == len(tensors["split"])
+    described["data"]["normalize"] = False
+    with pytest.raises(InputError, match=r"was made with .*'normalize': True.*was trained with .*'normalize': False"):
+        list(Reader(described).read(paths["mixtures"]))
+    described["data"] |= {"normalize": True, "points": 5}
+    with pytest.raises(InputError, match=r"was made with .*this network was trained with .*'points': 5"):
+        list(Reader(described).read(paths["mixtures"]))
 
 
 def test_shares_of_empty_and_floored_components(tmp_path):
