@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Generated:
     names: list[str]  # of the O objects
     largest: float  # the value that is white in a picture
     is_clouds: bool = False  # whether samples are clouds [M, 3], not images
+    data: Mapping[str, Any] = field(default_factory=dict)  # settings of the objects that the network knows
 
 
 @own_defaults()
@@ -94,6 +95,7 @@ def generate(
     network, metadata = _generative(path, model_seed, target)
     clouds, generator = POINTS in network.takes, torch.Generator().manual_seed(seed)
     options = {"rescale": resize, "invert": invert, "drop_not_finite": drop_not_finite}
+    data = (metadata.get("inputs") or {}).get("data") or {}
     if not like:
         if between is not None:
             reader = reader_of(path, metadata.get("inputs"), **options)
@@ -101,13 +103,13 @@ def generate(
         else:
             weights = None if class_name is None else _weights(network, metadata, class_name, path)
             parts = _new(network, count, generator, weights, how)
-        return Generated(_gathered(parts, count, path), None, [], network.largest, clouds)
+        return Generated(_gathered(parts, count, path), None, [], network.largest, clouds, data)
     reader = reader_of(path, metadata.get("inputs"), **options)
     names, objects = _read(reader, like)
     mask = None if keep is None else _mask(keep, objects, resize=resize, clouds=clouds)
     parts = _variants(network, objects.to(target), count, generator, mask, how)
     samples = _gathered(parts, count * len(objects), path)
-    return Generated(samples, objects.to(samples), names, network.largest, clouds)
+    return Generated(samples, objects.to(samples), names, network.largest, clouds, data)
 
 
 def _check_together(

@@ -60,7 +60,8 @@ def write(path: str, found: Generated, about: Mapping[str, Any]) -> None:
     else:
         kind = POINTS if is_clouds else IMAGES if samples.ndim == 3 else VECTORS
         tensors = {kind: found.samples, "split": torch.full((len(samples),), TRAIN, dtype=torch.uint8)}
-        metadata = {"dataset": "generated", "names": names(found), "generated": dict(about), "provenance": provenance()}
+        metadata = {"dataset": "generated", "names": names(found), "settings": dict(found.data)}
+        metadata |= {"generated": dict(about), "provenance": provenance()}
         save_tensors(path, tensors, metadata)
 
 

@@ -12,6 +12,7 @@ from gmcn.artifacts import load_tensors
 from gmcn.data.objects import TRAIN, read_split
 from gmcn.data.reading import parse_geometry
 from gmcn.errors import InputError
+from gmcn.fitting import fit
 from gmcn.inference import completing
 
 
@@ -39,6 +40,14 @@ def test_new_clouds_are_the_same_for_a_seed_and_about_as_large(generator):
     assert not torch.equal(first, other)
     assert 0.3 < first.std() / generator.clouds.std() < 3
     assert gmcn.generate(generator.model, 2, points=50, flatten=True, device="cpu").samples.shape == (2, 50, 3)
+
+
+def test_clouds_of_a_network_are_read_by_it_and_fitted(generator, tmp_path):
+    path, mixtures = tmp_path / "clouds.safetensors", tmp_path / "mixtures.safetensors"
+    assert run("generate", generator.model, "--count", 3, "--points", 80, "--output", path) == 0
+    assert len(gmcn.predict(generator.model, path, device="cpu")) == 3
+    fit(path, settings={"components": 4}, output=mixtures, dataset="drawn", name="own")
+    assert read_split(mixtures, TRAIN).inputs.weights.shape == (3, 4)
 
 
 @pytest.mark.parametrize("suffix", ["ply", "html", "png", "npy", "safetensors"])
