@@ -47,8 +47,8 @@ def fit_points(
     components, their covariance the floor; a shape of fewer points is an error.
 
     The weights of the result are priors: they are not negative and sum to one. The mixture's mean is the points'
-    mean (but for ``eckart``, whose partition cuts small shares). Where a shape has fewer distinct points than
-    components, the components left over have weight 0.
+    mean (but for ``eckart``, whose partition cuts small shares, and ``points``). Where a shape has fewer distinct
+    points than components, the components left over have weight 0 (but for ``random_em``, whose all keep some).
     Computed in float64 and returned in the points' dtype.
 
     Args:
@@ -236,6 +236,14 @@ def _options(method: str, n: int, given: dict) -> dict:
         if options["init"] == "kmeans++":
             raise InputError("init is 'kmeans++', which belongs to k-means; points are chosen 'random' or 'farthest'")
         return options
+    if options.get("init") == "random" and method != "random_em":
+        raise InputError(
+            f"init is 'random', but '{method}' begins with clusters; EM from a random start is 'random_em'"
+        )
+    if "iterations" in given and options.get("init") == "random":
+        raise InputError("iterations are those of k-means, which a random start does without; leave them out")
+    if given.get("tolerance") and options["em_steps"] == 0:
+        raise InputError("tolerance ends EM, of which em_steps: 0 takes no step; leave it out, or set em_steps")
     if options.get("init") == "random" and options["em_steps"] == 0:
         raise InputError("em_steps is 0; a random start is no fit before the first step")
     if method != "eckart":

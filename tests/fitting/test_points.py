@@ -260,7 +260,13 @@ BAD[2, 5, 1] = float("nan")
     [
         ({"method": "kmean"}, "fit_points: 'method' is 'kmean', but must be one of .*; did you mean 'kmeans'"),
         ({"init": "randon"}, "'init' is 'randon', but must be one of .*; did you mean 'random'"),
-        ({"init": "random", "em_steps": 0}, "em_steps is 0; a random start is no fit"),
+        ({"method": "random_em", "em_steps": 0}, "em_steps is 0; a random start is no fit"),
+        ({"init": "random"}, "init is 'random', but 'kmeans' begins with clusters; EM .* is 'random_em'"),
+        (
+            {"method": "random_em", "iterations": 50},
+            "iterations are those of k-means, which a random start does without",
+        ),
+        ({"method": "fps", "tolerance": 0.1}, "tolerance ends EM, of which em_steps: 0 takes no step"),
         ({"branching": 5}, "unknown option of the fit 'kmeans' 'branching'"),
         ({"method": "eckart", "n": 124}, "the number of Gaussians is 124; 'eckart' needs a power of its branching 5"),
         ({"method": "eckart", "n": 4, "branching": 1}, "'branching' is 1, but must be at least 2"),
