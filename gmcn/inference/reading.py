@@ -161,12 +161,8 @@ class Reader:
 
     def _fitted(self, row: np.ndarray, source: Path | str) -> Inputs:
         """The mixture [N] of a cloud or image, or itself for a network that was trained without a fit."""
-        if self.kind == "points":
-            distinct, wanted = len(np.unique(row, axis=0)), self._fit["components"] if self._fit else 1
-            if distinct < wanted and not self._data.get("repeat_points", False):
-                raise InputError(f"{source} has {distinct} different points for {wanted} Gaussians")
-            if self._data.get("normalize"):
-                row = normalize(row)
+        if self.kind == "points" and self._data.get("normalize"):
+            row = normalize(row)
         (inputs,) = self._prepared(torch.from_numpy(stored(row)[None]), [str(source)])
         return inputs
 
@@ -199,7 +195,9 @@ class Reader:
         for index, cloud in enumerate(points):
             name = names[index] if names else str(index)
             source = f"'{name}' of {path}"
-            # As in a data set of one such file: of larger clouds the first points.
+            # As in a data set of one such file: of larger clouds the first points, whatever the others are.
+            if not self._data["drop_not_finite"]:
+                cloud = cloud[: self._data["points"]]
             rows = finite_rows(cloud.astype(np.float64), source, "point", drop=self._data["drop_not_finite"])
             yield name, self._fitted(self._sized(rows, None, source), source)
 
