@@ -33,7 +33,7 @@ def read_clouds(settings: dict[str, Any], files: list[Path]) -> Samples:
     if len(files) != 1:
         raise InputError(f"a data set of clouds is one file, not {[path.name for path in files]}")
     path, own = files[0], told(Clouds, settings)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return read_npz(path, settings)
     left_out, class_names = [], None
     if own.split_lists:

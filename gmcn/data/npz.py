@@ -58,8 +58,11 @@ def read_npz(path: Path, settings: dict[str, Any]) -> Samples:
         raise InputError(f"'label' and 'is_train' of {path} are {types}; they must be whole numbers and booleans")
     own = told(Clouds, settings)
     count = own.points or shape[1]
-    if count > shape[1]:
-        raise InputError(f"the clouds of {path} have {shape[1]} points, fewer than {count}; ask for fewer `points`")
+    if count > shape[1] and not own.repeat_points:
+        raise InputError(
+            f"the clouds of {path} have {shape[1]} points, fewer than {count}; "
+            "ask for fewer `points`, or set repeat_points: true"
+        )
     return Samples(
         labels=arrays["label"].astype(np.int64),
         split=1 - arrays["is_train"].astype(bool).astype(np.uint8),

@@ -35,6 +35,14 @@ def write(folder, **changes):
     return folder / "set.npz"
 
 
+def test_clouds_of_fewer_points_are_repeated_whatever_the_file_is_called(tmp_path):
+    write(tmp_path).rename(tmp_path / "SET.NPZ")
+    with pytest.raises(InputError, match="have 6 points, fewer than 12; ask for fewer `points`, or set repeat_points"):
+        read_clouds({"points": 12}, [tmp_path / "SET.NPZ"])
+    samples = read_clouds({"points": 12, "repeat_points": True}, [tmp_path / "SET.NPZ"])
+    assert np.array_equal(read(samples), np.tile(arrays()["points"], (1, 2, 1)))
+
+
 def test_float_points(tmp_path):
     samples = read_clouds({}, [write(tmp_path)])
     assert np.array_equal(read(samples), arrays()["points"])
