@@ -72,8 +72,12 @@ def write(
 
 
 def _flat(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts and numbers, those of a mapping under their own names."""
+    """Texts and numbers, those of a mapping under their own names, or after the mapping's where a column has it."""
     flat: dict[str, Any] = {}
+    taken = {"file", "name", *answer}
     for key, value in answer.items():
-        flat |= value if isinstance(value, Mapping) else {key: value}
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{name}" if name in taken else name: each for name, each in value.items()}
+        else:
+            flat[key] = value
     return flat

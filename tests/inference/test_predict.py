@@ -120,6 +120,14 @@ def test_clouds_that_training_takes_are_taken(solids, tmp_path):
     assert sum(few.probabilities.values()) == pytest.approx(1)
 
 
+def test_a_class_may_be_called_as_a_column(tmp_path):
+    answer = {"class": "name", "probability": 0.9, "probabilities": {"name": 0.9, "class": 0.06, "cup": 0.04}}
+    write(tmp_path / "p.csv", [Prediction("a.png", "one", answer)], model="m")
+    [row] = csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8"))
+    assert list(row) == ["file", "name", "class", "probability", "probabilities.name", "probabilities.class", "cup"]
+    assert list(row.values()) == ["a.png", "one", "name", "0.9", "0.9", "0.06", "0.04"]
+
+
 def test_clouds_are_not_resized(solids):
     with pytest.raises(InputError, match="only images can be resized"):
         gmcn.predict(solids.model, next(solids.folder.rglob("*.off")), resize=True)
