@@ -44,6 +44,12 @@ class Refit:
         self.options = {key: value for key, value in fit.items() if key not in ("components", "seed")}
         self.components, self.views, self.device = components, views, device
 
+    @property
+    def draws(self) -> bool:
+        """Whether a fit depends on its random numbers."""
+        preset = METHODS[self.options.get("method", "kmeans")]
+        return (self.options.get("init") or preset.get("init")) in ("kmeans++", "random")
+
     def fit(self, clouds: Tensor, generator: torch.Generator) -> Mixture:  # [B, M, 3] -> [B, N]
         """Mixtures of views of some of the clouds, by random numbers of ``generator`` alone, one of the CPU."""
         seen = clouds if self.views is None else view(clouds, self.views, generator)
@@ -99,9 +105,12 @@ def votes_of(
 
     Raises :class:`InputError` where nothing would vary.
     """
-    if refit is not None:
+    if refit is None:
+        varied = training.views is not None
+    else:
+        varied = refit.views is not None or refit.draws
         prepare = refit.then(prepare)
-    elif training.views is None and training.augmentation is None:
+    if not varied and training.augmentation is None:
         raise InputError(
             "nothing in the training of this network varies an object, so that all votes are one; leave them out"
         )

@@ -15,7 +15,7 @@ from gmcn.fitting import fit_points
 from gmcn.training import TrainingSettings, train
 from gmcn.training.checkpoints import training_key
 from gmcn.training.datamodule import TrainingData, generator_of
-from gmcn.training.refitting import FreshFits
+from gmcn.training.refitting import FreshFits, Refit, votes_of
 from tests.training.conftest import CLOUDS_FIT, fit_clouds
 
 VIEWS = Views(points=30)
@@ -96,6 +96,19 @@ def test_networks_of_points_see_parts_too(points):
     own.check(data)
     prepared = own.prepare(data.inputs, torch.Generator().manual_seed(0))
     assert torch.equal(prepared, view(data.inputs, VIEWS, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize(("fit", "same"), [({"method": "fps"}, True), ({"method": "eckart"}, True), ({}, False)])
+def test_votes_on_fits_that_draw_nothing_are_refused(fit, same):
+    clouds, training = torch.rand(2, 40, 3), TrainingSettings.read({})
+    votes = votes_of(lambda one, _: one, clouds, training, 2, Refit(fit, 5, None))
+    if same:
+        with pytest.raises(InputError, match="nothing in the training of this network varies an object"):
+            next(votes)
+        assert len(list(votes_of(lambda one, _: one, clouds, training, 2, Refit(fit, 5, VIEWS)))) == 2
+    else:
+        first, second = votes
+        assert not torch.equal(first.positions, second.positions)
 
 
 def test_what_has_no_views_is_refused(mixtures, points, tmp_path):
