@@ -209,7 +209,8 @@ class GMCN(Network):
         centre = (masses[..., None] * mixture.positions).sum(-2, keepdim=True).mean(1, keepdim=True)
         mixture = mixture._replace(positions=mixture.positions - centre)
         mixture = rescale(mixture, mean_variance(mixture, (1, 2), weighted=True).rsqrt()[:, None])
-        return mixture._replace(weights=mixture.weights / _above_zero(mean_activation(mixture)[..., None]))
+        mixture = mixture._replace(weights=mixture.weights / _above_zero(mean_activation(mixture)[..., None]))
+        return mixture.to(next(self.parameters()).dtype)  # fits of float64 points are float64
 
     def forward(
         self,

@@ -42,13 +42,15 @@ def point_set(
     dim: int,
     features: str,
     network: str,
+    dtype: torch.dtype,
 ) -> PointSet:
     """Points, or a mixture's positions, normalised: centred, and of variance one, an average over the dimensions.
 
     Every component that exists counts the same, whatever its weight, as a point of a cloud does. "gaussians" adds
     to each point its weight, in units of the mean magnitude of the shape's weights (of N weights that sum to one:
     times N), and the upper triangle of its covariance in the scaled space. Like that of :class:`~gmcn.models.GMCN`,
-    the normalisation makes logits independent of where a shape is, how large it is and what it weighs.
+    the normalisation makes logits independent of where a shape is, how large it is and what it weighs. Computed in the
+    input's dtype and returned in ``dtype``, that of the network.
 
     Raises :class:`gmcn.errors.InputError` for an input of several channels or of another dimension; ``network`` is
     named in it.
@@ -75,12 +77,12 @@ def point_set(
     variance = torch.where(variance > 0, variance, 1.0)[:, None, None]  # one point alone has none
     positions = positions * variance.rsqrt()
     if features == "positions":
-        return PointSet(positions, positions[..., :0], exists)
+        return PointSet(positions.to(dtype), positions[..., :0].to(dtype), exists)
     magnitude = (share * weights.abs()).sum(-1, keepdim=True)  # [B, 1]
     relative = weights / torch.where(magnitude > 0, magnitude, 1.0)
     row, column = torch.triu_indices(dim, dim, device=positions.device)
     packed = covariances[..., row, column] / variance  # [B, N, D (D + 1) / 2]
-    return PointSet(positions, torch.cat([relative[..., None], packed], -1), exists)
+    return PointSet(positions.to(dtype), torch.cat([relative[..., None], packed], -1).to(dtype), exists)
 
 
 def spread(

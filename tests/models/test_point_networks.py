@@ -9,6 +9,7 @@ import torch
 
 from gmcn import Mixture
 from gmcn.errors import InputError
+from gmcn.fitting import fit_points
 from gmcn.models import GMCN, NETWORKS, PointNet, PointNet2, build, describe
 from gmcn.models.point_sets import maxima, point_set
 from gmcn.models.pointnet2 import ball, farthest_points
@@ -116,7 +117,7 @@ def test_what_is_seen(network):
 def test_points_are_normalised(dim):
     mixture = random_mixture(3, 50, dim=dim)
     mixture = mixture._replace(weights=torch.full((3, 50), 1 / 50, dtype=torch.float64))
-    positions, features, exists = point_set(mixture, dim, "gaussians", "test")
+    positions, features, exists = point_set(mixture, dim, "gaussians", "test", mixture.positions.dtype)
     close(positions.mean(1), torch.zeros(3, dim).double())
     variance = mixture.positions.var((1,), correction=0).mean(-1)
     close(positions.square().mean((1, 2)), torch.ones(3).double())
@@ -288,3 +289,14 @@ def test_a_mixture_layer_as_the_head():
     model(random_mixture(4, 10).map(torch.Tensor.float)).sum().backward()
     assert model.head.means.grad.isfinite().all()
     assert build(describe(model)).head.components == model.head.components
+
+
+@pytest.mark.parametrize("name", ["gmcn", "pointnet", "pointnet2"])
+def test_networks_of_one_dtype_take_inputs_of_another(name):
+    points = torch.rand(2, 60, 3, generator=torch.Generator().manual_seed(0))
+    options = {"layers": [[2, 8], [4, 4]]} if name == "gmcn" else {}
+    network = NETWORKS[name](classes=3, dim=3, seed=0, **options).eval()
+    single, double = (fit_points(each, 16) for each in (points, points.double()))
+    with torch.no_grad():
+        torch.testing.assert_close(network(double), network(single), rtol=0.05, atol=1e-3)  # reductions choose
+        assert network.double()(single).dtype == torch.float64
