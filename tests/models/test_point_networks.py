@@ -294,9 +294,10 @@ def test_a_mixture_layer_as_the_head():
 @pytest.mark.parametrize("name", ["gmcn", "pointnet", "pointnet2"])
 def test_networks_of_one_dtype_take_inputs_of_another(name):
     points = torch.rand(2, 60, 3, generator=torch.Generator().manual_seed(0))
-    options = {"layers": [[2, 8], [4, 4]]} if name == "gmcn" else {}
+    options = {"layers": []} if name == "gmcn" else {}  # reductions choose, and rounding decides
     network = NETWORKS[name](classes=3, dim=3, seed=0, **options).eval()
-    single, double = (fit_points(each, 16) for each in (points, points.double()))
+    single = fit_points(points, 16)
+    double = single.map(torch.Tensor.double)
     with torch.no_grad():
-        torch.testing.assert_close(network(double), network(single), rtol=0.05, atol=1e-3)  # reductions choose
+        torch.testing.assert_close(network(double), network(single), rtol=1e-3, atol=1e-3)
         assert network.double()(single).dtype == torch.float64
