@@ -131,7 +131,9 @@ class GaussianMixture(Comparisons):
             )
         if matrix.device.type == "cpu":
             # Rows of length one: axes may have any units. Of a rounded singular matrix the last value is rounding.
-            sizes = torch.linalg.svdvals(torch.nn.functional.normalize(matrix.detach(), dim=-1, eps=0.0))
+            sizes = torch.linalg.svdvals(
+                torch.nn.functional.normalize(matrix.detach(), dim=-1, eps=torch.finfo(matrix.dtype).tiny)
+            )
             least = sizes[..., -1] > self.dim * torch.finfo(matrix.dtype).eps * sizes[..., 0]
             check_values(least, "the matrix is singular")
         shape = self._broadcast(matrix.shape[:-2], "matrix", translation.shape[:-1], "translation")
