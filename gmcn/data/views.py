@@ -13,6 +13,7 @@ from gmcn.declared import above, at_least, at_most, read
 from gmcn.errors import InputError
 
 FEWEST = 8  # points that a view keeps, at least
+SEED = 0  # of what is judged by, the same for all objects
 _WHERE = "training.views"
 Share = Annotated[float, above(0), at_most(1), "A share."]
 
@@ -125,3 +126,12 @@ def _check(points: Tensor, views: Views) -> None:
                 f"cloud {int(bad.nonzero()[0])} (from 0) of {len(points)} {fault}; there is no view of it: repair it "
                 "or leave it out"
             )
+
+
+def parted(points: Tensor, seen: int) -> tuple[Tensor, Tensor]:  # [B, M, 3] -> [B, V, 3], [B, M - V, 3]
+    """The points that are seen and the others, where nothing is trained: by one fixed permutation of the rows.
+
+    Files may have their points in any order, and the first of a scan are one part of the object.
+    """
+    order = torch.randperm(points.shape[1], generator=torch.Generator().manual_seed(SEED)).to(points.device)
+    return points[:, order[:seen]], points[:, order[seen:]]

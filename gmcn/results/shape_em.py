@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gmcn.data.views import parted
 from gmcn.errors import InputError
 from gmcn.fitting import fit_points
 from gmcn.mixture import GaussianMixture
-from gmcn.tasks.generation.measures_of_unseen import parted
 
 COMPONENTS = (8, 16, 32, 64, 128)
 FLOORS = (1e-6, 1e-5, 1e-4, 1e-3)

@@ -151,10 +151,7 @@ STAGES = {
                 "gmcn/tasks/{task}/objective.py",
                 "gmcn/training/*.py",
             ),
-            of_tasks={
-                "generation": ("gmcn/tasks/generation/measures_of_unseen.py",),
-                "registration": ("gmcn/ops/poses.py", "gmcn/registration/rotations.py"),
-            },
+            of_tasks={"registration": ("gmcn/ops/poses.py", "gmcn/registration/rotations.py")},
             # The table of networks, what only reads and says, the search of poses, and what networks of one kind need.
             without=(
                 "csrc/inspect.cpp",

@@ -14,6 +14,7 @@ from gmcn import tasks
 from gmcn.artifacts import read_metadata
 from gmcn.data import sample
 from gmcn.data.objects import TEST, Inputs, ObjectSet, read_split
+from gmcn.data.views import parted
 from gmcn.errors import InputError
 from gmcn.fitting import fit
 from gmcn.inference import export
@@ -21,7 +22,6 @@ from gmcn.models import DEFAULT_KIND, NETWORKS
 from gmcn.models.loading import MODEL
 from gmcn.results import dynamics, evaluate, footprint, probe, samples, summarise
 from gmcn.stages import measures_of
-from gmcn.tasks.generation.measures_of_unseen import parted
 from gmcn.tasks.registration import measures_of_poses
 from gmcn.training import train
 from tests.results.test_summary import ResultRecorder

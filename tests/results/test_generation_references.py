@@ -12,12 +12,12 @@ import torch
 from gmcn.artifacts import save_tensors
 from gmcn.data import sample
 from gmcn.data.objects import TEST, TRAIN, read_split
+from gmcn.data.views import parted
 from gmcn.errors import InputError
 from gmcn.results import generation_references, shape_em
 from gmcn.results.cloud_sets import MEASURES, compare_sets
 from gmcn.results.generation_references import GENERATION
 from gmcn.results.rivals import compare
-from gmcn.tasks.generation.measures_of_unseen import parted
 
 POINTS = 64
 

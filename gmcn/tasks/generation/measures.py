@@ -38,7 +38,7 @@ CELLS = Metric("cells", "the same of k-means clusters", "%", 1, larger_is_better
 class Measures:
     """Of test objects of the trained classes, of each of which the network sees ``training.views.points``.
 
-    They are a fixed choice, :func:`gmcn.tasks.generation.measures_of_unseen.parted`. The likelihood is that of the
+    They are a fixed choice, :func:`gmcn.data.views.parted`. The likelihood is that of the
     others under the leaves; the Chamfer distance is between these and as many points that are drawn from the leaves.
     What completes half an object is measured by
     :func:`gmcn.tasks.generation.measures_of_completion.completion_errors`; of networks that know chairs, what parts are
@@ -65,11 +65,11 @@ class Measures:
         import torch
 
         from gmcn.data.objects import of_classes, trained_classes
+        from gmcn.data.views import parted
         from gmcn.fitting import adapt
         from gmcn.nn.tree_likelihood import exact
         from gmcn.tasks.generation.measures_of_clouds import chamfer
         from gmcn.tasks.generation.measures_of_completion import COVERAGE, COVERAGES
-        from gmcn.tasks.generation.measures_of_unseen import parted
 
         own = of_classes(data, trained_classes(metadata))
         points, count = own.inputs, seen_points(metadata)
@@ -154,8 +154,8 @@ class Measures:
         self, network: Network, inputs: Inputs, metadata: Mapping[str, Any]
     ) -> list[dict[str, Any] | None]:  # of B objects
         """The log-likelihood in nats per point of the points that the network is not shown, under the leaves."""
+        from gmcn.data.views import parted
         from gmcn.nn.tree_likelihood import exact
-        from gmcn.tasks.generation.measures_of_unseen import parted
 
         clouds: Any = inputs
         seen, others = parted(clouds, seen_points(metadata))

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from gmcn.data.objects import Inputs, ObjectSet
-from gmcn.data.views import view
+from gmcn.data.views import parted, view
 from gmcn.errors import InputError
 from gmcn.models import Network, PointGMM
 from gmcn.nn.tree_likelihood import exact
-from gmcn.tasks.generation.measures_of_unseen import parted
 from gmcn.tasks.metric import Metric
 from gmcn.tasks.task import OfClouds
 

@@ -13,11 +13,10 @@ import torch
 from gmcn import tasks
 from gmcn.artifacts import save_tensors
 from gmcn.data.objects import ObjectSet
-from gmcn.data.views import Views
+from gmcn.data.views import Views, parted
 from gmcn.errors import InputError
 from gmcn.models import PointGMM, build, describe
 from gmcn.tasks.generation.measures import _seconds
-from gmcn.tasks.generation.measures_of_unseen import parted
 from gmcn.training.settings import TrainingSettings
 
 SMALL = {"latent": 6, "width": 16, "splits": 1, "encoder": [8, 16]}
