@@ -234,19 +234,20 @@ class Reader:
         if ready and self._fit is not None:
             made, wanted = ({k: v for k, v in s.items() if k != "seed"} for s in (settings, self._fit))
             if "data" in metadata:  # of the points that were fitted
-                made, wanted = (
-                    said | {"normalize": False} | {k: data[k] for k in ("normalize", "points", "size") if k in data}
-                    for said, data in ((made, metadata["data"]), (wanted, self._data))
-                )
+                made, wanted = made | _units(metadata["data"]), wanted | _units(self._data)
         else:
-            made, wanted = {"normalize": settings.get("normalize", False)}, {"normalize": False}
-            wanted |= {key: self._data[key] for key in ("normalize", "points", "size") if key in self._data}
+            made, wanted = {"normalize": settings.get("normalize", False)}, _units(self._data)
             if self.kind == "mixtures":
                 made, wanted = made | {"method": settings.get("method")}, wanted | {"method": None}
             elif self.kind != "vectors":  # the network itself refuses those of another length
                 made |= {"size": shape[1:]} if self.kind == "images" else {"points": shape[1]}
         if made != wanted:
             raise InputError(f"{path} was made with {made}, but this network was trained with {wanted}")
+
+
+def _units(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of objects those in which other objects must equal them."""
+    return {"normalize": False} | {key: data[key] for key in ("normalize", "points", "size") if key in data}
 
 
 def _key(path: Path) -> str:

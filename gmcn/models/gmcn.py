@@ -210,7 +210,7 @@ class GMCN(Network):
         mixture = mixture._replace(positions=mixture.positions - centre)
         mixture = rescale(mixture, mean_variance(mixture, (1, 2), weighted=True).rsqrt()[:, None])
         mixture = mixture._replace(weights=mixture.weights / _above_zero(mean_activation(mixture)[..., None]))
-        return mixture.to(next(self.parameters()).dtype)  # fits of float64 points are float64
+        return mixture.to(self.dtype)  # fits of float64 points are float64
 
     def forward(
         self,

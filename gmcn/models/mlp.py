@@ -45,7 +45,7 @@ class OnValues(Network):
             raise InputError(
                 f"{type(self).__name__}: the input is {list(inputs.shape)}; this network takes [B, *{list(self.shape)}]"
             )
-        return self.layers(scaled(inputs.flatten(1).to(next(self.parameters()).dtype), self.input))
+        return self.layers(scaled(inputs.flatten(1).to(self.dtype), self.input))
 
 
 class MLP(OnValues):

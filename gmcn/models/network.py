@@ -53,6 +53,11 @@ class Network(nn.Module):
 
         setattr(cls, "__init__", checked)  # noqa: B010  (mypy refuses the assignment)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the parameters, which inputs are cast to."""
+        return next(self.parameters()).dtype
+
     def outputs_and_penalty(self, inputs: Any) -> tuple[Any, Tensor | float]:
         """The network's outputs, and a penalty that training adds to the loss, []."""
         return self(inputs), 0.0

@@ -75,9 +75,7 @@ class PointNet(Network):
         inputs: Inputs,  # mixtures [B, N] or [B, 1, N], or points [B, N, D]
     ) -> tuple[Tensor, Tensor]:  # [B, classes], []
         """Logits, and what training adds to the loss: the mean of ||I - A Aᵀ||² times ``regularization``."""
-        positions, features, exists = point_set(
-            inputs, self.dim, self.features, "PointNet", next(self.parameters()).dtype
-        )
+        positions, features, exists = point_set(inputs, self.dim, self.features, "PointNet", self.dtype)
         turn = self.input_transform(pack(torch.cat([positions, features], -1), exists), exists)
         x = self.point_layers(pack(torch.cat([positions @ turn, features], -1), exists))  # [E, 64]
         turn = self.feature_transform(x, exists)  # [B, 64, 64]

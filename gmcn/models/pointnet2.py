@@ -80,7 +80,7 @@ class PointNet2(Network):
         inputs: Inputs,  # mixtures [B, N] or [B, 1, N], or points [B, N, D]
     ) -> Tensor:  # [B, classes]
         """Logits; the softmax belongs to the loss."""
-        points = point_set(inputs, self.dim, self.features, "PointNet2", next(self.parameters()).dtype)
+        points = point_set(inputs, self.dim, self.features, "PointNet2", self.dtype)
         count = points.exists.sum(-1)
         for level in self.levels:
             points = level(points, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -69,12 +70,7 @@ class Fit:
     def finish(self, x: Tensor, mass: Tensor | None) -> None:
         """Of k-means, the moments of the clusters."""
         if self.settings.method == "kmeans":
-            for exact in (False, True):
-                sums, _ = expectation(self.family, self.mixture, x, mass, self.centre, nearest=True, exact=exact)
-                found = self.family.maximise(sums, self.mixture)
-                if not self._thin(found):
-                    break
-            self._take(found)
+            self._step(x, mass, lambda sums: sums, nearest=True)
 
     def result(self) -> GaussianMixture:
         """The mixture in the points' coordinates and dtype."""
@@ -131,16 +127,21 @@ class Fit:
         """
         self.steps += 1
         rate = rate or self.steps**-self.settings.step_decay
-        before, exact = self.sums, self._thin(self.mixture)
-        while True:
-            sums, value = expectation(self.family, self.mixture, x, mass, self.centre, exact=exact)
-            self.sums = _averaged(before, sums, rate)
-            found = self.family.maximise(self.sums, self.mixture)
+        self.sums, value = self._step(x, mass, lambda sums: _averaged(self.sums, sums, rate))
+        return value
+
+    def _step(
+        self, x: Tensor, mass: Tensor | None, average: Callable[[Sums], Sums], nearest: bool = False
+    ) -> tuple[Sums, Tensor]:
+        """The next mixture, of averaged sums; these and the value. In float64 where variances would be lost."""
+        for exact in (self._thin(self.mixture), True):
+            sums, value = expectation(self.family, self.mixture, x, mass, self.centre, nearest=nearest, exact=exact)
+            averaged = average(sums)
+            found = self.family.maximise(averaged, self.mixture)
             if exact or not self._thin(found):
                 break
-            exact = True
         self._take(found)
-        return value
+        return averaged, value
 
     def _descend(self, x: Tensor, mass: Tensor | None, share: float) -> Tensor:
         if self.descent is None:
