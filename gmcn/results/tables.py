@@ -37,6 +37,8 @@ def tabulate(
 ) -> Table:
     """Write ``output``.md, .html, .csv (all digits, one line per cell) and .tex, and return the table.
 
+    An ``output`` that ends in one of these means all of them.
+
     ``table`` is what :func:`gmcn.config.tables.table_of` gives, ``inputs`` those of its results that exist, in any
     order. ``command`` and a result's path below the results make one word that fills an empty row. Raises
     :class:`InputError` when an input is of something that the table does not show.
@@ -47,9 +49,10 @@ def tabulate(
     notes = list(dict.fromkeys([*table["notes"], *(found.note for found in columns.values() if found.note)]))
     how = {"how_to_read": FOLDS.format(copies=COPIES[table["duplicates"]])} if table["kind"] == "folds" else {}
     collected = Table(table["name"], table["title"], columns, rows, notes, **how)
-    output = Path(output)
-    for suffix, text in (("md", markdown), ("csv", csv_text), ("tex", tex), ("html", page)):
-        write_text(output.with_name(f"{output.name}.{suffix}"), text(collected))
+    writers, output = {".md": markdown, ".csv": csv_text, ".tex": tex, ".html": page}, Path(output)
+    stem = output.stem if output.suffix in writers else output.name
+    for suffix, text in writers.items():
+        write_text(output.with_name(stem + suffix), text(collected))
     return collected
 
 

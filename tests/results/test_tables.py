@@ -94,6 +94,12 @@ def test_a_full_table_for_reading(made):
     assert any("validation split" in line for line in lines)
 
 
+@pytest.mark.parametrize("name", ["mine", "mine.md", "mine.csv"])
+def test_one_of_the_files_may_be_named(tmp_path, name):
+    tabulate(TABLE, inputs=[], output=tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.csv", "mine.html", "mine.md", "mine.tex"]
+
+
 def test_the_page_of_the_report_says_the_same_and_needs_no_network(made, tmp_path):
     made(result(EM, [0.9]), result(PAPER, [0.93, 0.91]))
     page = (tmp_path / "tables/mine.html").read_text()
