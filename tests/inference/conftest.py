@@ -17,6 +17,7 @@ from gmcn.training import train
 from tests.data.files import write_meshes
 
 TRAINING = {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "validation_fraction": 0.1, "checkpoint_minutes": 0}
+CLOUD = np.random.default_rng(0).normal(size=(200, 3))
 NETWORK = {"layers": [[2, 4]], "kernel_components": 3}
 
 

@@ -205,7 +205,7 @@ def test_the_modes_are_those_of_brute_force():
     assert (angles_between(found.rotations[heavy], grid[peaks]).amin(1) < 2).all()
 
 
-def test_turns_are_exact_whatever_the_default_dtype():
+def test_turns_are_orthonormal_in_double_precision():
     grid = about(torch.tensor([0.0, 0.0, 1.0]), 72)
     assert_close(grid @ grid.mT, torch.eye(3, dtype=torch.float64).expand_as(grid), rtol=0, atol=1e-15)
 
