@@ -194,6 +194,11 @@ class GMCN(Network):
         Deterministic and in closed form: where the authors' code samples random points to normalise the
         activation, :func:`~gmcn.nn.mean_activation` integrates.
         """
+        if isinstance(mixture, Tensor):
+            raise InputError(
+                f"GMCN: the input is a tensor {list(mixture.shape)}, but this network takes mixtures; fit them to "
+                "points by gmcn.fitting.fit_points"
+            )
         if mixture.weights.dim() == 2:
             mixture = mixture.map(lambda tensor: tensor.unsqueeze(1))
         expected = (self.in_channels, self.dim)

@@ -68,6 +68,8 @@ def point_set(
         raise InputError(
             f"{network}: the input's positions are {list(mixture.positions.shape)}; this network takes [B, N, {dim}]"
         )
+    if not mixture.weights.shape[1]:
+        raise InputError(f"{network}: the input's positions are {list(mixture.positions.shape)}; there is no point")
     weights, positions, covariances = mixture
     exists = weights != 0
     share = exists.to(weights.dtype) / exists.sum(-1, keepdim=True).clamp(min=1)  # [B, N]

@@ -295,6 +295,10 @@ def test_arguments_are_kept_however_they_are_given():
         (lambda: network(fit_at=2, relu_offset=0.1), "must be 0 where a layer is fitted at nodes"),
         (lambda: network(norm="layer"), "batch, instance, running"),
         (lambda: network(dim=4), "'dim' is 4, but must be one of 2, 3"),
+        (
+            lambda: network()(torch.zeros(2, 5, 2)),
+            r"the input is a tensor \[2, 5, 2\], but this network takes mixtures; fit",
+        ),
     ],
 )
 def test_bad_input(make, words):

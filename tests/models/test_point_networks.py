@@ -301,3 +301,9 @@ def test_networks_of_one_dtype_take_inputs_of_another(name):
     with torch.no_grad():
         torch.testing.assert_close(network(double), network(single), rtol=1e-3, atol=1e-3)
         assert network.double()(single).dtype == torch.float64
+
+
+@pytest.mark.parametrize("network", [PointNet, PointNet2])
+def test_no_points_are_refused(network):
+    with pytest.raises(InputError, match=r"the input's positions are \[1, 0, 3\]; there is no point"):
+        network(classes=3, dim=3)(torch.zeros(1, 0, 3))
