@@ -9,6 +9,7 @@ from gmcn import tasks
 from gmcn.errors import InputError
 from gmcn.inference import completing, listing, registering, writing
 from gmcn.inference.exporting import export
+from gmcn.inference.files import check_format
 from gmcn.inference.generating import generate
 from gmcn.inference.predicting import predict
 from gmcn.registration import LOW
@@ -19,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 def predict_files(options: argparse.Namespace) -> None:
     """Answer about what can be read; in the end an :class:`InputError` if anything could not."""
     if options.output:
-        listing.check_output(options.output)
+        check_format(options.output, listing.FORMATS)
     refused: list[str] = []
 
     def refuse(error: InputError) -> None:
@@ -53,7 +54,7 @@ def generate_objects(options: argparse.Namespace) -> None:
 
 def complete_cloud(options: argparse.Namespace) -> None:
     """Complete, write, and say what."""
-    completing.check_output(options.output)
+    check_format(options.output, completing.FORMATS)
     names = ("points", "normalize", "drop_not_finite", "seed", "model_seed")
     chosen = {name: getattr(options, name) for name in names} | {"adapted": not options.as_decoded}
     found = completing.complete(options.model, options.partial, **chosen, device=options.device)
@@ -65,7 +66,7 @@ def complete_cloud(options: argparse.Namespace) -> None:
 def register_shapes(options: argparse.Namespace) -> None:
     """Register, write, and list the poses."""
     if options.output:
-        registering.check_output(options.output)
+        check_format(options.output, registering.FORMATS)
     names = ("model", "model_seed", "axis", "within", "scale", "modes", "seed", "drop_not_finite")
     chosen = {name: getattr(options, name) for name in names}
     found = registering.register(options.source, options.target, **chosen)

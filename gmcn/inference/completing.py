@@ -19,6 +19,7 @@ from gmcn.data.views import FEWEST
 from gmcn.device import own_defaults, select_device
 from gmcn.errors import InputError, extras, foreign
 from gmcn.fitting import adapt
+from gmcn.inference.files import check_format
 from gmcn.inference.generating import check_seed
 from gmcn.inference.writing import save_array, save_ply
 from gmcn.mixture import GaussianMixture
@@ -113,18 +114,12 @@ def _check_units(points: Tensor, reach: float, largest: float, path: Path) -> No
         )
 
 
-def check_output(path: str) -> None:
-    """:class:`InputError` for a name that says no known format."""
-    if Path(path).suffix.lower() not in FORMATS:
-        raise InputError(f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}")
-
-
 def write(path: str, found: Completed, about: dict[str, Any]) -> None:
     """Points and mixture as the name says: .ply and .npy the points of the whole, .safetensors its mixture.
 
     A page or picture shows what was given and the whole side by side.
     """
-    check_output(path)
+    check_format(path, FORMATS)
     suffix, points = Path(path).suffix.lower(), found.points.numpy()
     if suffix == ".ply":
         save_ply(points, Path(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gmcn.artifacts import provenance, write_json, write_text
-from gmcn.errors import InputError
+from gmcn.inference.files import check_format
 from gmcn.inference.predicting import Prediction
 
 FORMATS = (".json", ".csv")
@@ -41,17 +41,11 @@ def _text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def check_output(path: str | os.PathLike) -> None:
-    """:class:`InputError` for a file name that says no known format."""
-    if Path(path).suffix.lower() not in FORMATS:
-        raise InputError(f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}")
-
-
 def write(
     path: str | os.PathLike, predictions: Sequence[Prediction], *, model: str, refused: Sequence[str] = ()
 ) -> None:
     """All that the network says, as .json (with the network, what was ``refused``, and provenance) or .csv."""
-    check_output(path)
+    check_format(path, FORMATS)
     if Path(path).suffix.lower() == ".json":
         rows = [
             {"file": _printable(found.file), "name": found.name and _printable(found.name), **found.answer}

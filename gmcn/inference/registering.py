@@ -19,6 +19,7 @@ from gmcn.data.reading import parse_geometry
 from gmcn.data.splats import holds_splats, parse_splats, refuse_packed
 from gmcn.device import own_defaults
 from gmcn.errors import InputError, extras, foreign
+from gmcn.inference.files import check_format
 from gmcn.inference.generating import check_seed
 from gmcn.inference.writing import save_array, save_ply
 from gmcn.mixture import GaussianMixture, Mixture, MixtureTree
@@ -185,18 +186,12 @@ def shape_of(path: str | os.PathLike, drop_not_finite: bool = False) -> Tensor |
     return torch.from_numpy(points).double()
 
 
-def check_output(path: str) -> None:
-    """:class:`InputError` for a name that says no known format."""
-    if Path(path).suffix.lower() not in FORMATS:
-        raise InputError(f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}")
-
-
 def write(path: str, source: str, target: str, found: Registration, about: dict[str, Any]) -> None:
     """As the name says: all modes (.json), the source's points moved (.ply, .npy), or before and after (.png, .html).
 
     Of a mesh and of splats they are 2,048 samples.
     """
-    check_output(path)
+    check_format(path, FORMATS)
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
         write_json(path, {"options": about, **_as_dict(found), "provenance": provenance()})

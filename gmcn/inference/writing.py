@@ -14,7 +14,7 @@ from gmcn.artifacts import atomic, provenance, save_tensors
 from gmcn.data.objects import IMAGES, POINTS, TRAIN, VECTORS
 from gmcn.data.pictures import MAX_PIXELS
 from gmcn.errors import InputError
-from gmcn.inference.files import is_folder, plain_name
+from gmcn.inference.files import check_format, is_folder, plain_name
 from gmcn.inference.generating import Generated
 from gmcn.pictures import clouds
 from gmcn.pictures.charts import draw_grid, save_png
@@ -28,10 +28,8 @@ FINE = 8  # a picture has whole numbers, too few up to a smaller value
 
 def check_output(path: str) -> None:
     """:class:`InputError` for a name that says no known format."""
-    if not is_folder(path) and Path(path).suffix.lower() not in FORMATS:
-        raise InputError(
-            f"cannot write {path}: its name must end in one of {', '.join(FORMATS)}, or in / for a folder of files"
-        )
+    if not is_folder(path):
+        check_format(path, FORMATS, ", or in / for a folder of files")
 
 
 def write(path: str, found: Generated, about: Mapping[str, Any]) -> None:
